@@ -1,0 +1,44 @@
+"""Errors that a user can cause; the command prints them without a traceback and exits with 2."""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class SpachNasError(ValueError):
+    """A user's mistake: the message names the place, the value and what is legal."""
+
+
+class ArchitectureError(SpachNasError):
+    """An architecture that no network can have."""
+
+
+class SearchSpaceError(SpachNasError):
+    """A search space that is malformed or empty, or an architecture outside of it."""
+
+
+class ConfigError(SpachNasError):
+    """A search YAML with mistakes; one line for each."""
+
+
+class DataError(SpachNasError):
+    """A data set that is unknown, missing or unreadable."""
+
+
+class StudyError(SpachNasError):
+    """A study folder that exists already, is missing, or cannot be read."""
+
+
+class BundleError(SpachNasError):
+    """A bundle that is incomplete or does not fit what is asked of it."""
+
+
+def one_of(names: Iterable[str]) -> str:
+    """`conv, attention or mlp`."""
+    listed = [str(name) for name in names]
+    return " or ".join(filter(None, [", ".join(listed[:-1]), *listed[-1:]]))
+
+
+def did_you_mean(name: str, legal: Iterable[str]) -> str:
+    """`; did you mean 'attention'?` for a near miss, else nothing."""
+    nearest = get_close_matches(str(name), [str(item) for item in legal], n=1)
+    return f"; did you mean {nearest[0]!r}?" if nearest else ""

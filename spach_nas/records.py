@@ -1,0 +1,129 @@
+"""Records: one immutable line for each finished evaluation, the one truth of a study.
+
+They are appended to `records.jsonl`, each flushed to the disk before the search goes on. A torn
+last line, as a power cut leaves it, is ignored.
+"""
+
+import json
+import os
+import platform
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter
+
+from spach_nas.architecture import Architecture
+from spach_nas.cost import Cost
+from spach_nas.errors import StudyError
+from spach_nas.evaluation import Epoch, Fidelity, State
+from spach_nas.validation import validate
+
+FILE_NAME = "records.jsonl"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Record:
+    """One architecture evaluated at one fidelity and seed.
+
+    Attributes:
+        trial: Number of the trial; a trial has one record for each rung.
+        arch_id: Of the target.
+        proxy_id: `arch_id` of the proxy.
+        reference: Name of the paper's model, when it is one.
+        encoding: Parameters of the sampler; None for a reference outside the space.
+        architecture: The target.
+        target_cost: Cost of the target, which the limits bound.
+        proxy_cost: Cost of the trained proxy.
+        evaluator: What scored it.
+        fidelity: Effort behind the score.
+        seed: Of the training run.
+        objectives: Values by name; empty when failed.
+        curve: Figures after each epoch.
+        seconds: Duration of the evaluation.
+        started: Seconds from the start of the search to the start of this evaluation.
+        state: `complete` or `failed`.
+        reason: Why it failed.
+        version: Of spach-nas.
+        machine: Where it ran.
+        finished_at: UTC time, ISO 8601.
+    """
+
+    trial: int
+    arch_id: str
+    proxy_id: str
+    reference: str | None = None
+    encoding: Mapping[str, str | int | float | bool] | None
+    architecture: Architecture
+    target_cost: Cost
+    proxy_cost: Cost
+    evaluator: str
+    fidelity: Fidelity
+    seed: int
+    objectives: Mapping[str, float]
+    curve: tuple[Epoch, ...]
+    seconds: float
+    started: float
+    state: State
+    reason: str | None = None
+    version: str
+    machine: str
+    finished_at: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data, ready for JSON."""
+        plain = asdict(self)
+        plain["architecture"] = self.architecture.to_dict()
+        plain["target_cost"] = self.target_cost._asdict()
+        plain["proxy_cost"] = self.proxy_cost._asdict()
+        return plain
+
+
+def append_record(path: Path, record: Record) -> None:
+    """Append one line and wait until it is on the disk."""
+    line = json.dumps(record.to_dict(), allow_nan=False) + "\n"
+    with path.open("a", encoding="utf-8") as file:
+        file.write(line)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def read_records(folder: Path) -> tuple[Record, ...]:
+    """All records of a study, oldest first.
+
+    Raises:
+        StudyError: The folder is no study, or a line other than a torn last one is damaged.
+    """
+    path = folder / FILE_NAME
+    if not path.is_file():
+        raise StudyError(f"{folder}: holds no {FILE_NAME}; expected the folder of a study")
+    lines = path.read_text(encoding="utf-8").split("\n")
+    records = []
+    # The text after the last newline is empty, or a line that was never finished.
+    for number, line in enumerate(lines[:-1], 1):
+        where = f"{path}:{number}"
+        try:
+            plain = json.loads(line)
+        except ValueError:
+            raise StudyError(f"{where}: damaged line; expected a JSON object") from None
+        records.append(validate(_adapter(), plain, where=where, error=StudyError))
+    return tuple(records)
+
+
+def now() -> str:
+    """UTC time, ISO 8601, to the second."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+@cache
+def machine() -> str:
+    """This machine in a few words, such as `Linux x86_64, 8 cores`."""
+    return f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores"
+
+
+@cache
+def _adapter() -> TypeAdapter[Record]:
+    return TypeAdapter(Record)
