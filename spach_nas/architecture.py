@@ -7,7 +7,7 @@ paper, every block names its own mixer, and heads, ratios and sharing are free f
 import hashlib
 import itertools
 import json
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal

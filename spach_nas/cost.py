@@ -4,6 +4,8 @@ Every figure is an exact count and equals a trace of the built network. fvcore a
 multiply-accumulates "FLOPs"; FLOPs = 2 x MACs. Lower is better in every field.
 """
 
+from collections import Counter
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from spach_nas.architecture import Architecture, Stage
@@ -108,19 +110,29 @@ def trunk_cost(width: int, resolution: tuple[int, int], expansion_ratio: float) 
 
 def stage_cost(stage: Stage, resolution: tuple[int, int]) -> Cost:
     """All blocks of a stage, without its downsampling."""
-    C, N = stage.width, resolution[0] * resolution[1]
-    site = MixerSite(C, resolution, stage.heads, stage.token_ratio)
-    trunk = trunk_cost(C, resolution, stage.expansion_ratio)
-    depth = stage.depth
-    params, macs = depth * trunk.params, depth * trunk.macs
-    norms, activations = depth * (trunk.macs_with_norms - trunk.macs), depth * trunk.activations
-    for name in set(stage.mixers):
-        count = stage.mixers.count(name)
+    return blocks_cost(
+        Counter(stage.mixers),
+        site=MixerSite(stage.width, resolution, stage.heads, stage.token_ratio),
+        expansion_ratio=stage.expansion_ratio,
+        shared=stage.shared,
+    )
+
+
+def blocks_cost(
+    counts: Mapping[str, int], *, site: MixerSite, expansion_ratio: float, shared: bool
+) -> Cost:
+    """So many blocks of each mixer at one site: cost does not depend on their order."""
+    C, N = site.width, site.tokens
+    params, macs, with_norms, activations = trunk_cost(C, site.resolution, expansion_ratio)
+    depth = sum(counts.values())
+    norms = depth * (with_norms - macs)
+    params, macs, activations = depth * params, depth * macs, depth * activations
+    for name, count in counts.items():
         if get_mixer(name).is_branch:
             params += count * 3 * C  # LN1 and gamma_1 are never shared
             norms += count * _NORM * N * C
         mixer = mixer_cost(name, site)
-        params += mixer.params * (1 if stage.shared else count)
+        params += mixer.params * (1 if shared else count)
         macs += mixer.macs * count
         activations += mixer.activations * count
     return Cost(params, macs, macs + norms, activations)

@@ -8,6 +8,8 @@ import math
 from dataclasses import dataclass, replace
 
 from spach_nas.architecture import Architecture, Stage
+from spach_nas.errors import ConfigError
+from spach_nas.units import Size
 
 _MIN_WIDTH_PER_HEAD = 4
 _MIN_STEM_WIDTH = 4
@@ -24,12 +26,21 @@ class ProxyRule:
             heads and at least 4 for each head.
         depth_scale: Factor on each run of equal mixers, at least one block. Below 1, many targets
             share one proxy, and the cheapest of them always dominates.
+
+    Raises:
+        ConfigError: A number out of range.
     """
 
-    image_size: tuple[int, int] | None = None
+    image_size: Size | None = None
     patch_size: int | None = None
     width_scale: float = 1.0
     depth_scale: float = 1.0
+
+    def __post_init__(self) -> None:
+        for name in ("patch_size", "width_scale", "depth_scale"):
+            value = getattr(self, name)
+            if value is not None and value <= 0:
+                raise ConfigError(f"{name}: {value}; expected more than 0")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

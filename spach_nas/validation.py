@@ -1,6 +1,6 @@
 """Plain data in, typed values out: pydantic at the edge, its complaints in our words."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -31,7 +31,12 @@ def read_yaml(path: Path, *, error: type[SpachNasError]) -> Any:
 
 
 def validate(
-    adapter: TypeAdapter[T], data: Any, *, where: str, error: type[SpachNasError]
+    adapter: TypeAdapter[T],
+    data: Any,
+    *,
+    where: str,
+    error: type[SpachNasError],
+    context: Mapping[str, Any] | None = None,
 ) -> T:
     """`data` as the adapter's type.
 
@@ -40,43 +45,48 @@ def validate(
         data: What `yaml.safe_load` or `json.load` gave.
         where: Name of the file or value, which starts every line of the message.
         error: Which error to raise.
+        context: For validators that need to know more than the data.
 
     Raises:
         SpachNasError: As `error`, with one line `where: key.path: what; expected` for each mistake.
     """
     try:
-        return adapter.validate_python(data)
+        return adapter.validate_python(data, context=context)
     except ValidationError as problem:
         schema = adapter.json_schema()
         lines = []
         for detail in problem.errors(include_url=False):
-            line = _line(detail, data, schema, where)
-            if line not in lines:
-                lines.append(line)
+            lines += [line for line in _lines(detail, data, schema, where) if line not in lines]
         raise error("\n".join(lines)) from None
 
 
-def _line(detail: Any, data: Any, schema: dict[str, Any], where: str) -> str:
-    keys = _keys(detail["loc"], data)
+def _lines(detail: Any, data: Any, schema: dict[str, Any], where: str) -> list[str]:
+    keys = _keys(detail["loc"], data, missing=detail["type"] == "missing")
     path = _path(keys)
     prefix = f"{where}: {path}: " if path else f"{where}: "
-    kind, value = detail["type"], _short(detail["input"])
+    kind = detail["type"]
+    if kind == "value_error":  # raised by our own types, one mistake a line
+        return [f"{prefix}{line}" for line in str(detail["ctx"]["error"]).split("\n")]
+    return [prefix + _explain(kind, detail, keys, schema)]
+
+
+def _explain(kind: str, detail: Any, keys: Sequence[int | str], schema: dict[str, Any]) -> str:
+    value = _short(detail["input"])
     if kind in ("extra_forbidden", "unexpected_keyword_argument"):
         legal = _legal_keys(schema, keys[:-1])
         expected = f"; expected {one_of(legal)}" if legal else ""
-        return f"{prefix}unknown key{expected}{did_you_mean(str(keys[-1]), legal)}"
+        return f"unknown key{expected}{did_you_mean(str(keys[-1]), legal)}"
     if kind == "missing":
-        return f"{prefix}is missing"
-    if kind == "value_error":
-        return f"{prefix}{detail['ctx']['error']}"
+        return "is missing"
     if kind == "literal_error":
-        legal = [word.strip("'") for word in detail["ctx"]["expected"].replace(" or ", ", ").split(", ")]
+        words = detail["ctx"]["expected"].replace(" or ", ", ").split(", ")
+        legal = [word.strip("'") for word in words]
         hint = did_you_mean(detail["input"], legal) if isinstance(detail["input"], str) else ""
-        return f"{prefix}{value}; expected {one_of(legal)}{hint}"
-    if kind in ("dataclass_type", "model_type", "dict_type"):
-        return f"{prefix}{value}; expected a mapping of keys to values"
+        return f"{value}; expected {one_of(legal)}{hint}"
+    if kind in ("dataclass_type", "model_type", "dict_type", "model_attributes_type"):
+        return f"{value}; expected a mapping of keys to values"
     message = detail["msg"].removeprefix("Input should be ").removeprefix("a valid ")
-    return f"{prefix}{value}; expected {message[:1].lower()}{message[1:]}"
+    return f"{value}; expected {message[:1].lower()}{message[1:]}"
 
 
 def _short(value: Any) -> str:
@@ -84,11 +94,11 @@ def _short(value: Any) -> str:
     return text if len(text) <= _LONGEST_VALUE else f"{text[:_LONGEST_VALUE]}..."
 
 
-def _keys(loc: Sequence[int | str], data: Any) -> list[int | str]:
+def _keys(loc: Sequence[int | str], data: Any, *, missing: bool) -> list[int | str]:
     # Pydantic adds the branch of a union that it tried, which the user never wrote.
     keys: list[int | str] = []
     for position, key in enumerate(loc):
-        if isinstance(data, dict) and (key in data or position == len(loc) - 1):
+        if isinstance(data, dict) and (key in data or (missing and position == len(loc) - 1)):
             keys.append(key)
             data = data.get(key)
         elif isinstance(data, list | tuple) and isinstance(key, int) and key < len(data):
@@ -118,6 +128,7 @@ def _legal_keys(schema: dict[str, Any], keys: Sequence[int | str]) -> list[str]:
 def _alternatives(node: dict[str, Any], schema: dict[str, Any]) -> list[dict[str, Any]]:
     if "$ref" in node:
         return _alternatives(schema["$defs"][node["$ref"].rsplit("/", 1)[-1]], schema)
-    if "anyOf" in node:
-        return [found for option in node["anyOf"] for found in _alternatives(option, schema)]
+    options = node.get("anyOf") or node.get("oneOf")
+    if options:
+        return [found for option in options for found in _alternatives(option, schema)]
     return [node]

@@ -1,0 +1,240 @@
+"""The search YAML: one file that says everything about a search."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, TypeAdapter, ValidationInfo
+
+from spach_nas.cost import cost
+from spach_nas.errors import (
+    ArchitectureError,
+    ConfigError,
+    SearchSpaceError,
+    SpachNasError,
+    did_you_mean,
+    one_of,
+)
+from spach_nas.evaluation import Fidelity
+from spach_nas.limits import Limits
+from spach_nas.objectives import OBJECTIVES, Direction, Objective
+from spach_nas.references import get_reference
+from spach_nas.scaling import ProxyRule
+from spach_nas.search_space import SearchSpace
+from spach_nas.settings import DataSettings, TrainingSettings
+from spach_nas.shipped import find_yaml
+from spach_nas.units import Seconds
+from spach_nas.validation import read_yaml, validate
+
+SamplerName = Literal["random", "nsga2", "tpe"]
+_STUDY_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+
+
+def _find_space(value: Any, info: ValidationInfo) -> Any:
+    """A path or a shipped name becomes the space that the file holds; a mapping is one."""
+    if not isinstance(value, str):
+        return value
+    folder = (info.context or {}).get("folder", Path.cwd())
+    return SearchSpace.from_yaml(find_yaml(value, folder=folder, error=SearchSpaceError))
+
+
+def _check_study_name(value: str) -> str:
+    if not _STUDY_NAME.fullmatch(value):
+        raise ValueError(f"{value!r}; expected letters, digits, '.', '_' and '-': it names a folder")
+    return value
+
+
+def _check_objectives(value: Mapping[str, Direction]) -> Mapping[str, Direction]:
+    mistakes = []
+    for name, direction in value.items():
+        if name not in OBJECTIVES:
+            hint = did_you_mean(name, OBJECTIVES)
+            mistakes.append(f"unknown objective {name!r}; expected {one_of(OBJECTIVES)}{hint}")
+        elif direction != OBJECTIVES[name].direction:
+            mistakes.append(f"{name}: {direction}; expected {OBJECTIVES[name].direction}")
+    if not mistakes and not any(OBJECTIVES[name].source == "score" for name in value):
+        mistakes.append(f"{list(value)}; expected one that is trained for, such as accuracy: max")
+    if mistakes:
+        raise ValueError("\n".join(mistakes))
+    return value
+
+
+def _check_references(value: tuple[str, ...]) -> tuple[str, ...]:
+    for name in value:
+        get_reference(name)
+    return tuple(dict.fromkeys(value))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SearchSettings:
+    """How the space is searched, and for how long.
+
+    Attributes:
+        sampler: `random`, `nsga2` or `tpe`.
+        trials: How many architectures to train, besides the references.
+        max_duration: Seconds after which nothing new starts; what runs is finished.
+        seed: Of proposals and training.
+        startup_trials: Proposals that are uniform over the feasible architectures before the
+            sampler takes over; None: a third of the trials, at most 50.
+
+    Raises:
+        ConfigError: A number out of range.
+    """
+
+    sampler: SamplerName = "nsga2"
+    trials: int
+    max_duration: Seconds | None = None
+    seed: int = 0
+    startup_trials: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.trials < 1:
+            raise ConfigError(f"trials: {self.trials}; expected at least 1")
+        if self.seed < 0:
+            raise ConfigError(f"seed: {self.seed}; expected 0 or more")
+        if self.startup_trials is not None and self.startup_trials < 1:
+            raise ConfigError(f"startup_trials: {self.startup_trials}; expected at least 1")
+
+    @property
+    def startup(self) -> int:
+        """Number of uniform proposals."""
+        return self.startup_trials or min(50, max(4, self.trials // 3))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Resources:
+    """What a trial takes, and where.
+
+    Attributes:
+        cpus_per_trial: Cores, and threads of its training.
+        gpus_per_trial: GPUs, also a fraction; `auto` is 1 where the cluster has one, else 0.
+        max_concurrent: Most trials at once; None: as many as the resources allow.
+        address: `local`, or a running Ray cluster: `auto` or `host:port`.
+
+    Raises:
+        ConfigError: A number out of range.
+    """
+
+    cpus_per_trial: int = 1
+    gpus_per_trial: float | Literal["auto"] = "auto"
+    max_concurrent: int | None = None
+    address: str = "local"
+
+    def __post_init__(self) -> None:
+        if self.cpus_per_trial < 1:
+            raise ConfigError(f"cpus_per_trial: {self.cpus_per_trial}; expected at least 1")
+        if self.gpus_per_trial != "auto" and self.gpus_per_trial < 0:
+            raise ConfigError(f"gpus_per_trial: {self.gpus_per_trial}; expected 0 or more")
+        if self.max_concurrent is not None and self.max_concurrent < 1:
+            raise ConfigError(f"max_concurrent: {self.max_concurrent}; expected at least 1")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SearchConfig:
+    """Everything about a search.
+
+    Attributes:
+        study: Name of the study and of its folder.
+        space: What is searched.
+        limits: Bounds on the cost of the target.
+        objectives: Direction by name.
+        data: What candidates are trained and validated on.
+        proxy: How a target becomes the network that is trained.
+        training: The protocol of training.
+        search: Sampler and budget.
+        references: The paper's models to evaluate by the same protocol.
+        resources: What a trial takes.
+
+    Raises:
+        ConfigError: Parts that do not fit each other; one line for each mistake.
+    """
+
+    __pydantic_config__ = ConfigDict(extra="forbid")
+
+    study: Annotated[str, AfterValidator(_check_study_name)]
+    space: Annotated[SearchSpace, BeforeValidator(_find_space)]
+    limits: Limits = field(default_factory=Limits)
+    objectives: Annotated[Mapping[str, Direction], AfterValidator(_check_objectives)] = field(
+        default_factory=lambda: {"accuracy": "max", "macs": "min"}
+    )
+    data: DataSettings
+    proxy: ProxyRule = field(default_factory=ProxyRule)
+    training: TrainingSettings = field(default_factory=TrainingSettings)
+    search: SearchSettings
+    references: Annotated[tuple[str, ...], AfterValidator(_check_references)] = ()
+    resources: Resources = field(default_factory=Resources)
+
+    def __post_init__(self) -> None:
+        mistakes = [*_proxy_mistakes(self), *_reference_mistakes(self)]
+        if mistakes:
+            raise ConfigError("\n".join(mistakes))
+
+    @property
+    def objective_list(self) -> tuple[Objective, ...]:
+        """The objectives, in the order of the file."""
+        return tuple(OBJECTIVES[name] for name in self.objectives)
+
+    @property
+    def fidelity(self) -> Fidelity:
+        """The effort behind every score."""
+        return Fidelity(
+            epochs=self.training.epochs,
+            image_size=self.proxy.image_size or (self.space.image_size[0],) * 2,
+            data_share=self.training.data_share,
+        )
+
+
+def _proxy_mistakes(config: SearchConfig) -> list[str]:
+    """A proxy must be as buildable as its target; widths follow the heads by the rule itself."""
+    rule = config.proxy
+    sizes = rule.image_size or (config.space.image_size[0],) * 2
+    patches = (rule.patch_size,) if rule.patch_size else config.space.patch_size
+    mistakes: list[str] = []
+    for side in dict.fromkeys(sizes):
+        try:
+            replace(config.space, image_size=(side,), patch_size=patches)
+        except SearchSpaceError as error:
+            mistakes += [f"proxy: {line}" for line in str(error).split("\n")]
+    return mistakes
+
+
+def _reference_mistakes(config: SearchConfig) -> list[str]:
+    mistakes = []
+    for name in config.references:
+        target = get_reference(name).architecture
+        broken = config.limits.violations(cost(target))
+        if broken:
+            mistakes.append(
+                f"references: {name}: {', '.join(broken)}; expected a model inside the limits, "
+                "since nothing above them is trained"
+            )
+        if target.image_size[0] not in config.space.image_size:
+            mistakes.append(
+                f"references: {name}: is a model for {target.image_size[0]} px; expected one for "
+                f"{one_of(map(str, config.space.image_size))} px, the image size of the space"
+            )
+    return mistakes
+
+
+def load_config(path: Path) -> SearchConfig:
+    """Read and check a search YAML.
+
+    Raises:
+        ConfigError: One line `file: key.path: what; expected` for each mistake.
+    """
+    data = read_yaml(path, error=ConfigError)
+    return validate(
+        _adapter(),
+        data,
+        where=str(path),
+        error=ConfigError,
+        context={"folder": path.resolve().parent},
+    )
+
+
+@cache
+def _adapter() -> TypeAdapter[SearchConfig]:
+    return TypeAdapter(SearchConfig)

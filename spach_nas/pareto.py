@@ -1,0 +1,171 @@
+"""Which trials are best: the Pareto front, its best and knee points, and its hypervolume.
+
+Only complete records of the highest rung are compared: a score after one epoch says nothing beside
+one after ten. Records outside the limits, as some of the paper's models are, stay out when the
+limits are given.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+
+import moocore
+import numpy as np
+
+from spach_nas.errors import StudyError
+from spach_nas.objectives import OBJECTIVES, Objective
+from spach_nas.records import Record
+
+# Bounds on the target's cost by name, such as `{"max_macs": 12_300_000_000}`; None is unbounded.
+Bounds = Mapping[str, int | None]
+
+
+def value(record: Record, objective: Objective) -> float | None:
+    """The record's figure for an objective; None when it has none or it is not finite."""
+    if objective.source == "target_cost":
+        return float(getattr(record.target_cost, objective.name))
+    figure = record.objectives.get(objective.name)
+    if figure is None and objective.source == "score" and record.curve:
+        # A study may optimise the loss alone; its accuracy is in the curve all the same.
+        figure = getattr(record.curve[-1], objective.name, None)
+    return None if figure is None or not math.isfinite(figure) else float(figure)
+
+
+def is_within(record: Record, limits: Bounds) -> bool:
+    """Whether the target keeps to `max_*` and `min_*` of its cost."""
+    for name, bound in limits.items():
+        side, _, field = name.partition("_")
+        figure = getattr(record.target_cost, field)
+        if bound is not None and (figure > bound if side == "max" else figure < bound):
+            return False
+    return True
+
+
+def comparable(records: Sequence[Record], *, limits: Bounds | None = None) -> tuple[Record, ...]:
+    """Complete records of the highest rung that keep to the limits, by trial."""
+    complete = [record for record in records if record.state == "complete"]
+    top = max((record.fidelity.rung for record in complete), default=0)
+    kept = [
+        record
+        for record in complete
+        if record.fidelity.rung == top and is_within(record, limits or {})
+    ]
+    return tuple(sorted(kept, key=lambda record: (record.trial, record.seed)))
+
+
+def dominates(first: Record, second: Record, *, objectives: Sequence[Objective]) -> bool:
+    """Whether `first` is nowhere worse than `second` and better somewhere."""
+    pairs = [(value(first, item), value(second, item)) for item in objectives]
+    signs = [1 if item.direction == "max" else -1 for item in objectives]
+    gains = [
+        sign * (a - b)
+        for sign, (a, b) in zip(signs, pairs, strict=True)
+        if a is not None and b is not None
+    ]
+    return len(gains) == len(pairs) and min(gains) >= 0 and max(gains) > 0
+
+
+def front(
+    records: Sequence[Record],
+    objectives: Sequence[Objective],
+    *,
+    limits: Bounds | None = None,
+) -> tuple[Record, ...]:
+    """Records that no other dominates, cheapest target first; of equal ones the earliest trial."""
+    candidates = [
+        record
+        for record in comparable(records, limits=limits)
+        if all(value(record, item) is not None for item in objectives)
+    ]
+    if not candidates:
+        return ()
+    # moocore keeps the first of equal points, and the candidates are sorted by trial.
+    mask = moocore.is_nondominated(
+        _points(candidates, objectives), maximise=_maximised(objectives), keep_weakly=False
+    )
+    members = [record for record, kept in zip(candidates, mask, strict=True) if kept]
+    return tuple(sorted(members, key=lambda record: (record.target_cost.macs, record.trial)))
+
+
+def best(records: Sequence[Record], *, limits: Bounds | None = None) -> Record | None:
+    """The record of highest accuracy, ties to fewer target MACs; None when none is complete."""
+    scored = [
+        (-accuracy, record.target_cost.macs, record.trial, record)
+        for record in comparable(records, limits=limits)
+        if (accuracy := value(record, OBJECTIVES["accuracy"])) is not None
+    ]
+    return min(scored, key=lambda item: item[:3])[-1] if scored else None
+
+
+def knee(
+    records: Sequence[Record],
+    objectives: Sequence[Objective],
+    *,
+    limits: Bounds | None = None,
+) -> Record | None:
+    """The front's point farthest from its chord in (log MACs, accuracy).
+
+    Both axes are scaled to [0, 1] over the front; the chord joins the cheapest member to the
+    dearest. Ties go to fewer MACs. None when there is no front. After Das 1999, "On characterizing
+    the knee of the Pareto curve", who measures from the same chord.
+    """
+    members = [
+        record
+        for record in front(records, objectives, limits=limits)
+        if value(record, OBJECTIVES["accuracy"]) is not None
+    ]
+    if not members:
+        return None
+    log_macs = np.log([max(1, record.target_cost.macs) for record in members])
+    accuracy = np.array([value(record, OBJECTIVES["accuracy"]) for record in members], float)
+    x, y = _to_unit(log_macs), _to_unit(accuracy)
+    # Twice the area of the triangle with the chord, which is proportional to the distance.
+    distance = np.abs((x[-1] - x[0]) * (y - y[0]) - (y[-1] - y[0]) * (x - x[0]))
+    return members[int(np.argmax(np.round(distance, 12)))]
+
+
+def hypervolume(
+    records: Sequence[Record],
+    objectives: Sequence[Objective],
+    *,
+    reference: Mapping[str, float],
+) -> float:
+    """Volume dominated by the records, up to the reference point; higher is better.
+
+    Args:
+        records: Complete ones; those without a figure for each objective count nothing.
+        objectives: At least one.
+        reference: The worst point, a value for each objective by name, in its units.
+
+    Raises:
+        StudyError: The reference point lacks an objective.
+    """
+    missing = [item.name for item in objectives if item.name not in reference]
+    if missing:
+        raise StudyError(f"reference point: no value for {missing[0]!r}; expected one for each objective")
+    usable = [
+        record
+        for record in records
+        if all(value(record, item) is not None for item in objectives)
+    ]
+    if not usable:
+        return 0.0
+    return float(
+        moocore.hypervolume(
+            _points(usable, objectives),
+            ref=[reference[item.name] for item in objectives],
+            maximise=_maximised(objectives),
+        )
+    )
+
+
+def _points(records: Sequence[Record], objectives: Sequence[Objective]) -> np.ndarray:
+    return np.array([[value(record, item) for item in objectives] for record in records], float)
+
+
+def _maximised(objectives: Sequence[Objective]) -> list[bool]:
+    return [item.direction == "max" for item in objectives]
+
+
+def _to_unit(values: np.ndarray) -> np.ndarray:
+    spread = np.ptp(values)
+    return (values - values.min()) / spread if spread > 0 else np.zeros_like(values)

@@ -1,0 +1,131 @@
+"""What a search YAML says about data and training, as values free of torch.
+
+They check themselves on construction, so that a mistake shows before anything is loaded or trained.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, get_args
+
+from spach_nas.errors import ConfigError, did_you_mean, one_of
+
+Device = Literal["auto", "cpu", "cuda", "mps"]
+Precision = Literal["auto", "fp32", "bf16"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DataSettings:
+    """Which images, and which of them a search validates on.
+
+    Attributes:
+        name: `fashion-mini`, `fashion-mnist`, `folder`, or a name of `timm.data.create_dataset`
+            with its prefix, such as `torch/cifar10`.
+        root: Folder of the data; None for the embedded set and for the usual place of others.
+        validation: Share of each class of the train split that scores candidates, in (0, 1). Unused
+            by a folder that has `train/`, `val/` and `test/`.
+        split_seed: Chooses that part; the same for all trials.
+        download: Whether a missing set may be fetched from the network.
+
+    Raises:
+        ConfigError: A number out of range.
+    """
+
+    name: str
+    root: Path | None = None
+    validation: float = 0.2
+    split_seed: int = 0
+    download: bool = False
+
+    def __post_init__(self) -> None:
+        _raise_first(
+            _outside("validation", self.validation, "between 0 and 1", 0 < self.validation < 1),
+            _outside("split_seed", self.split_seed, "0 or more", self.split_seed >= 0),
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Augmentation:
+    """Random changes of each training image, drawn anew in every epoch.
+
+    Attributes:
+        crop_padding: Zeros around the image before a random crop of its own size, in pixels.
+        flip: Whether half of the images are mirrored left to right.
+    """
+
+    crop_padding: int = 2
+    flip: bool = True
+
+    def __post_init__(self) -> None:
+        _raise_first(
+            _outside("crop_padding", self.crop_padding, "0 or more", self.crop_padding >= 0)
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrainingSettings:
+    """The protocol by which every candidate is trained.
+
+    Attributes:
+        epochs: Passes over the share of the train part, at the full fidelity.
+        data_share: Share of each class of the train part that is used, in (0, 1], at the full
+            fidelity.
+        batch_size: Images a step.
+        learning_rate: Highest learning rate, reached at the end of the warm-up.
+        weight_decay: Of AdamW; biases, norms and gamma_1 are exempt.
+        warmup_share: Share of the steps in which the learning rate rises, in [0, 1).
+        label_smoothing: Probability mass spread over all classes, in [0, 1).
+        drop_path_rate: Highest probability that a residual branch is skipped, in [0, 1).
+        augmentation: Of the training images.
+        precision: `auto` is bf16 autocast on CUDA and fp32 elsewhere.
+        device: `auto` is CUDA where there is one and the CPU elsewhere.
+
+    Raises:
+        ConfigError: A number out of range or an unknown name.
+    """
+
+    epochs: int = 2
+    data_share: float = 1.0
+    batch_size: int = 64
+    learning_rate: float = 5e-3
+    weight_decay: float = 0.05
+    warmup_share: float = 0.1
+    label_smoothing: float = 0.0
+    drop_path_rate: float = 0.0
+    augmentation: Augmentation = field(default_factory=Augmentation)
+    precision: Precision = "auto"
+    device: Device = "auto"
+
+    def __post_init__(self) -> None:
+        shares = ("warmup_share", "label_smoothing", "drop_path_rate")
+        _raise_first(
+            _outside("epochs", self.epochs, "at least 1", self.epochs >= 1),
+            _outside(
+                "data_share", self.data_share, "more than 0 and at most 1", 0 < self.data_share <= 1
+            ),
+            _outside("batch_size", self.batch_size, "at least 1", self.batch_size >= 1),
+            _outside("learning_rate", self.learning_rate, "more than 0", self.learning_rate > 0),
+            _outside("weight_decay", self.weight_decay, "0 or more", self.weight_decay >= 0),
+            *(
+                _outside(name, getattr(self, name), "in [0, 1)", 0 <= getattr(self, name) < 1)
+                for name in shares
+            ),
+            _not_one_of("precision", self.precision, get_args(Precision)),
+            _not_one_of("device", self.device, get_args(Device)),
+        )
+
+
+def _outside(name: str, value: float, expected: str, inside: bool) -> str:
+    return "" if inside else f"{name}: {value}; expected {expected}"
+
+
+def _not_one_of(name: str, value: str, legal: Iterable[str]) -> str:
+    legal = tuple(legal)
+    if value in legal:
+        return ""
+    return f"{name}: {value!r}; expected {one_of(legal)}{did_you_mean(value, legal)}"
+
+
+def _raise_first(*problems: str) -> None:
+    for problem in filter(None, problems):
+        raise ConfigError(problem)

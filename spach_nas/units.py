@@ -1,0 +1,81 @@
+"""Numbers as people write them in a YAML file: `12.3G`, `63.2M`, `2h`."""
+
+import math
+import re
+from decimal import Decimal
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator
+
+_COUNTS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
+_SECONDS = {"": 1, "s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400}
+_NUMBER = re.compile(r"\s*([0-9]*\.?[0-9]+(?:e[+-]?[0-9]+)?)\s*([a-z]*)\s*", re.IGNORECASE)
+
+
+def parse_count(value: Any) -> int:
+    """A plain count from `12.3G`, `63.2M`, `500k` or a number.
+
+    Raises:
+        ValueError: It is no such text, is negative, or is no whole number.
+    """
+    number = _parse(value, _COUNTS, "a count such as 12.3G, 63.2M, 500k or 1000")
+    if number != int(number):
+        raise ValueError(f"{value!r}; expected a whole number")
+    return int(number)
+
+
+def parse_duration(value: Any) -> float:
+    """Seconds from `90s`, `5m`, `2h`, `1d` or a number of seconds.
+
+    Raises:
+        ValueError: It is no such text, or is negative.
+    """
+    return float(_parse(value, _SECONDS, "a duration such as 90s, 5m, 2h or 1d"))
+
+
+def parse_size(value: Any) -> tuple[int, int]:
+    """Height and width from `32` (a square), `[32, 48]` or `32x48`.
+
+    Raises:
+        ValueError: It is no such thing, or is not positive.
+    """
+    parts = value.lower().split("x") if isinstance(value, str) else value
+    parts = list(parts) if isinstance(parts, list | tuple) else [parts]
+    try:
+        sides = [int(part) for part in parts]
+    except (TypeError, ValueError):
+        sides = []
+    if isinstance(value, bool | float) or len(sides) not in (1, 2) or min(sides) < 1:
+        raise ValueError(f"{value!r}; expected a size such as 32 or 32x48")
+    return sides[0], sides[-1]
+
+
+def format_count(value: float) -> str:
+    """`12.18G`, `63.1M`: three or four digits, for the eye."""
+    for unit, factor in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
+        if abs(value) >= factor:
+            return f"{value / factor:.4g}{unit}"
+    return f"{value:.4g}"
+
+
+def format_duration(seconds: float) -> str:
+    """`2h 05m`, `3m 20s`, `45s`."""
+    whole = max(0, round(seconds))
+    if whole >= 3600:
+        return f"{whole // 3600}h {whole % 3600 // 60:02d}m"
+    return f"{whole // 60}m {whole % 60:02d}s" if whole >= 60 else f"{whole}s"
+
+
+def _parse(value: Any, units: dict[str, int], expected: str) -> Decimal:
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        raise ValueError(f"{value!r}; expected {expected}")
+    match = _NUMBER.fullmatch(str(value))
+    if match is None or match[2].lower() not in units or math.isinf(float(match[1])):
+        raise ValueError(f"{value!r}; expected {expected}")
+    # Decimal, since 63.2 * 10**6 is no whole number in binary.
+    return Decimal(match[1]) * units[match[2].lower()]
+
+
+Count = Annotated[int, BeforeValidator(parse_count)]
+Seconds = Annotated[float, BeforeValidator(parse_duration)]
+Size = Annotated[tuple[int, int], BeforeValidator(parse_size)]
