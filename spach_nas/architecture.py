@@ -176,7 +176,11 @@ class Architecture:
         plain = asdict(self)
         plain["image_size"] = list(self.image_size)
         plain["stages"] = [
-            {**stage, "mixers": list(stage["mixers"]), "expansion_ratio": float(stage["expansion_ratio"])}
+            {
+                **stage,
+                "mixers": list(stage["mixers"]),
+                "expansion_ratio": float(stage["expansion_ratio"]),
+            }
             for stage in plain["stages"]
         ]
         return plain

@@ -11,10 +11,8 @@ from pydantic import AfterValidator, BeforeValidator, ConfigDict, TypeAdapter, V
 
 from spach_nas.cost import cost
 from spach_nas.errors import (
-    ArchitectureError,
     ConfigError,
     SearchSpaceError,
-    SpachNasError,
     did_you_mean,
     one_of,
 )
@@ -30,20 +28,29 @@ from spach_nas.units import Seconds
 from spach_nas.validation import read_yaml, validate
 
 SamplerName = Literal["random", "nsga2", "tpe"]
+SEARCH_YAML = "search.yaml"
+SPACE_YAML = "space.yaml"
 _STUDY_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
-def _find_space(value: Any, info: ValidationInfo) -> Any:
+def _read_space(value: Any, info: ValidationInfo) -> Any:
     """A path or a shipped name becomes the space that the file holds; a mapping is one."""
     if not isinstance(value, str):
         return value
-    folder = (info.context or {}).get("folder", Path.cwd())
-    return SearchSpace.from_yaml(find_yaml(value, folder=folder, error=SearchSpaceError))
+    return SearchSpace.from_yaml(_find_space(value, (info.context or {})["folder"]))
+
+
+def _find_space(name: str, folder: Path) -> Path:
+    # A study keeps a copy of the space as it was searched.
+    kept = folder / SPACE_YAML
+    return kept if kept.is_file() else find_yaml(name, folder=folder, error=SearchSpaceError)
 
 
 def _check_study_name(value: str) -> str:
     if not _STUDY_NAME.fullmatch(value):
-        raise ValueError(f"{value!r}; expected letters, digits, '.', '_' and '-': it names a folder")
+        raise ValueError(
+            f"{value!r}; expected letters, digits, '.', '_' and '-': it names a folder"
+        )
     return value
 
 
@@ -155,7 +162,7 @@ class SearchConfig:
     __pydantic_config__ = ConfigDict(extra="forbid")
 
     study: Annotated[str, AfterValidator(_check_study_name)]
-    space: Annotated[SearchSpace, BeforeValidator(_find_space)]
+    space: Annotated[SearchSpace, BeforeValidator(_read_space)]
     limits: Limits = field(default_factory=Limits)
     objectives: Annotated[Mapping[str, Direction], AfterValidator(_check_objectives)] = field(
         default_factory=lambda: {"accuracy": "max", "macs": "min"}
@@ -233,6 +240,21 @@ def load_config(path: Path) -> SearchConfig:
         error=ConfigError,
         context={"folder": path.resolve().parent},
     )
+
+
+def source_files(path: Path) -> dict[str, str]:
+    """The texts of a search YAML and of its search space, by the names that a study keeps them under.
+
+    Raises:
+        ConfigError: The search YAML is missing or is no YAML.
+        SearchSpaceError: Its space is missing.
+    """
+    texts = {SEARCH_YAML: path.read_text(encoding="utf-8")}
+    space = read_yaml(path, error=ConfigError)["space"]
+    if isinstance(space, str):
+        file = _find_space(space, path.resolve().parent)
+        texts[SPACE_YAML] = file.read_text(encoding="utf-8")
+    return texts
 
 
 @cache

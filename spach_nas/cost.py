@@ -103,9 +103,7 @@ def trunk_cost(width: int, resolution: tuple[int, int], expansion_ratio: float) 
     C, N = width, resolution[0] * resolution[1]
     h = int(expansion_ratio * C)
     macs = 9 * N * C + 2 * N * C * h
-    return Cost(
-        10 * C + 2 * C + 2 * C * h + h + C, macs, macs + _NORM * N * C, 2 * N * C + N * h
-    )
+    return Cost(10 * C + 2 * C + 2 * C * h + h + C, macs, macs + _NORM * N * C, 2 * N * C + N * h)
 
 
 def stage_cost(stage: Stage, resolution: tuple[int, int]) -> Cost:

@@ -148,7 +148,9 @@ class FeasibleSet:
         if self.limits.allow(cost(proposed)):
             return proposed
         found = [self._towards(encoding, rng) for _ in range(_DONORS)]
-        return self.space.decode(min(found, key=lambda repaired: self._distance(encoding, repaired)))
+        return self.space.decode(
+            min(found, key=lambda repaired: self._distance(encoding, repaired))
+        )
 
     def _towards(self, encoding: Encoding, rng: np.random.Generator) -> Encoding:
         goal = self.space.encode(self.sample(rng))
@@ -234,7 +236,9 @@ class FeasibleSet:
         for before, after, resolution in zip(sizes, sizes[1:], resolutions[1:], strict=False):
             ends = ends.plus(downsample_cost(before.width, after.width, resolution))
         stages = [
-            self._stage_table(i, size, resolution, required_effects(self.space, values, f"stage{i + 1}."))
+            self._stage_table(
+                i, size, resolution, required_effects(self.space, values, f"stage{i + 1}.")
+            )
             for i, (size, resolution) in enumerate(zip(sizes, resolutions, strict=True))
         ]
         column = max(range(len(stages)), key=lambda i: len(stages[i][0]))

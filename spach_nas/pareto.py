@@ -12,11 +12,9 @@ import moocore
 import numpy as np
 
 from spach_nas.errors import StudyError
+from spach_nas.limits import Limits
 from spach_nas.objectives import OBJECTIVES, Objective
 from spach_nas.records import Record
-
-# Bounds on the target's cost by name, such as `{"max_macs": 12_300_000_000}`; None is unbounded.
-Bounds = Mapping[str, int | None]
 
 
 def value(record: Record, objective: Objective) -> float | None:
@@ -30,24 +28,14 @@ def value(record: Record, objective: Objective) -> float | None:
     return None if figure is None or not math.isfinite(figure) else float(figure)
 
 
-def is_within(record: Record, limits: Bounds) -> bool:
-    """Whether the target keeps to `max_*` and `min_*` of its cost."""
-    for name, bound in limits.items():
-        side, _, field = name.partition("_")
-        figure = getattr(record.target_cost, field)
-        if bound is not None and (figure > bound if side == "max" else figure < bound):
-            return False
-    return True
-
-
-def comparable(records: Sequence[Record], *, limits: Bounds | None = None) -> tuple[Record, ...]:
+def comparable(records: Sequence[Record], *, limits: Limits | None = None) -> tuple[Record, ...]:
     """Complete records of the highest rung that keep to the limits, by trial."""
     complete = [record for record in records if record.state == "complete"]
     top = max((record.fidelity.rung for record in complete), default=0)
     kept = [
         record
         for record in complete
-        if record.fidelity.rung == top and is_within(record, limits or {})
+        if record.fidelity.rung == top and (limits is None or limits.allow(record.target_cost))
     ]
     return tuple(sorted(kept, key=lambda record: (record.trial, record.seed)))
 
@@ -68,7 +56,7 @@ def front(
     records: Sequence[Record],
     objectives: Sequence[Objective],
     *,
-    limits: Bounds | None = None,
+    limits: Limits | None = None,
 ) -> tuple[Record, ...]:
     """Records that no other dominates, cheapest target first; of equal ones the earliest trial."""
     candidates = [
@@ -86,7 +74,7 @@ def front(
     return tuple(sorted(members, key=lambda record: (record.target_cost.macs, record.trial)))
 
 
-def best(records: Sequence[Record], *, limits: Bounds | None = None) -> Record | None:
+def best(records: Sequence[Record], *, limits: Limits | None = None) -> Record | None:
     """The record of highest accuracy, ties to fewer target MACs; None when none is complete."""
     scored = [
         (-accuracy, record.target_cost.macs, record.trial, record)
@@ -100,7 +88,7 @@ def knee(
     records: Sequence[Record],
     objectives: Sequence[Objective],
     *,
-    limits: Bounds | None = None,
+    limits: Limits | None = None,
 ) -> Record | None:
     """The front's point farthest from its chord in (log MACs, accuracy).
 
@@ -141,11 +129,11 @@ def hypervolume(
     """
     missing = [item.name for item in objectives if item.name not in reference]
     if missing:
-        raise StudyError(f"reference point: no value for {missing[0]!r}; expected one for each objective")
+        raise StudyError(
+            f"reference point: no value for {missing[0]!r}; expected one for each objective"
+        )
     usable = [
-        record
-        for record in records
-        if all(value(record, item) is not None for item in objectives)
+        record for record in records if all(value(record, item) is not None for item in objectives)
     ]
     if not usable:
         return 0.0

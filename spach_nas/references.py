@@ -107,9 +107,7 @@ _ALL = (
     _reference("conv_s", _single("conv", width=512, ratio=3, depth=24)),
     _reference("trans_s", _single("attention", width=512, ratio=3, depth=12)),
     _reference("mlp_s", _single("mlp", width=512, ratio=3, depth=24)),
-    _reference(
-        "conv_ms_xxs", _multi(_pure("conv", _XXS), width=64, ratio=2), 5, 0.7, 73.1, "R"
-    ),
+    _reference("conv_ms_xxs", _multi(_pure("conv", _XXS), width=64, ratio=2), 5, 0.7, 73.1, "R"),
     _reference(
         "trans_ms_xxs", _multi(_pure("attention", _XXS), width=32, ratio=2), 2, 0.5, 65.4, "R"
     ),
@@ -136,9 +134,7 @@ _ALL = (
     _reference("mlp_s_shared", _single("mlp", width=512, ratio=3, depth=24, shared=True)),
     _reference("mlp_ms_s_shared", _multi(_pure("mlp", _S), width=128, ratio=3, shared=True)),
     _reference("mlp_ms_xxs_shared", _multi(_pure("mlp", _XXS), width=64, ratio=2, shared=True)),
-    _reference(
-        "trans_ms_s_shared", _multi(_pure("attention", _S), width=96, ratio=3, shared=True)
-    ),
+    _reference("trans_ms_s_shared", _multi(_pure("attention", _S), width=96, ratio=3, shared=True)),
 )
 REFERENCES: dict[str, Reference] = {reference.name: reference for reference in _ALL}
 

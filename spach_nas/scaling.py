@@ -80,9 +80,7 @@ def _scale_stage(stage: Stage, rule: ProxyRule) -> Stage:
     mixers: tuple[str, ...] = ()
     for name, count in stage.runs:
         mixers += (name,) * max(1, _nearest(count * rule.depth_scale, step=1))
-    return replace(
-        stage, width=max(_MIN_WIDTH_PER_HEAD * stage.heads, width), mixers=mixers
-    )
+    return replace(stage, width=max(_MIN_WIDTH_PER_HEAD * stage.heads, width), mixers=mixers)
 
 
 def _nearest(value: float, *, step: int) -> int:

@@ -287,7 +287,9 @@ def _prefixed(prefix: str, values: Encoding) -> Encoding:
 
 def _strip(values: Mapping[str, Value], prefix: str) -> dict[str, Value]:
     start = f"{prefix}."
-    return {key.removeprefix(start): value for key, value in values.items() if key.startswith(start)}
+    return {
+        key.removeprefix(start): value for key, value in values.items() if key.startswith(start)
+    }
 
 
 @cache
@@ -421,7 +423,8 @@ def required_effects(space: SearchSpace, encoding: Encoding, prefix: str = "") -
     return frozenset(
         name
         for name in ("token_ratio", "shared")
-        if encoding.get(prefix + name, None) not in (None, *_choices(space).get(prefix + name, ())[:1])
+        if encoding.get(prefix + name, None)
+        not in (None, *_choices(space).get(prefix + name, ())[:1])
     )
 
 
@@ -437,5 +440,3 @@ def _number(space: SearchSpace, encoding: Encoding) -> int:
                 following[key] = following.get(key, 0) + total * number
         numbers = following
     return numbers.get(required, 0)
-
-

@@ -12,6 +12,8 @@ from spach_nas.errors import ConfigError, did_you_mean, one_of
 
 Device = Literal["auto", "cpu", "cuda", "mps"]
 Precision = Literal["auto", "fp32", "bf16"]
+# For pydantic, which would pass over a misspelt key otherwise.
+_STRICT = {"extra": "forbid"}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -30,6 +32,8 @@ class DataSettings:
     Raises:
         ConfigError: A number out of range.
     """
+
+    __pydantic_config__ = _STRICT
 
     name: str
     root: Path | None = None
@@ -52,6 +56,8 @@ class Augmentation:
         crop_padding: Zeros around the image before a random crop of its own size, in pixels.
         flip: Whether half of the images are mirrored left to right.
     """
+
+    __pydantic_config__ = _STRICT
 
     crop_padding: int = 2
     flip: bool = True
@@ -83,6 +89,8 @@ class TrainingSettings:
     Raises:
         ConfigError: A number out of range or an unknown name.
     """
+
+    __pydantic_config__ = _STRICT
 
     epochs: int = 2
     data_share: float = 1.0

@@ -75,8 +75,7 @@ Width = Annotated[
     Annotated[Times, _Mapping] | Annotated[Counts, _Choices], Discriminator(_is_mapping)
 ]
 Arrangement = Annotated[
-    Annotated[Layout, _Mapping]
-    | Annotated[PerBlock, BeforeValidator(_as_per_block), _Choices],
+    Annotated[Layout, _Mapping] | Annotated[PerBlock, BeforeValidator(_as_per_block), _Choices],
     Discriminator(_is_mapping),
 ]
 

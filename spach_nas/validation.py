@@ -119,7 +119,9 @@ def _legal_keys(schema: dict[str, Any], keys: Sequence[int | str]) -> list[str]:
     for key in keys:
         inner: list[dict[str, Any]] = []
         for node in nodes:
-            step = node.get("items") if isinstance(key, int) else node.get("properties", {}).get(key)
+            step = (
+                node.get("items") if isinstance(key, int) else node.get("properties", {}).get(key)
+            )
             inner += _alternatives(step, schema) if isinstance(step, dict) else []
         nodes = inner
     return sorted({name for node in nodes for name in node.get("properties", {})})

@@ -1,0 +1,172 @@
+"""The command `spach-nas`: one thin function for each command."""
+
+import json
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from spach_nas.errors import SpachNasError
+
+# Everything else is imported where it is needed, so that `--help` answers at once.
+
+app = typer.Typer(
+    help="Search vision backbones of convolution, attention and token-MLP.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+class ScaleName(StrEnum):
+    """At which size to export."""
+
+    proxy = "proxy"
+    target = "target"
+
+
+class PictureFormat(StrEnum):
+    """Of static pictures."""
+
+    png = "png"
+    svg = "svg"
+    pdf = "pdf"
+
+
+def main() -> None:
+    """Run the command; a user's mistake is told without a traceback and exits with 2."""
+    try:
+        app()
+    except SpachNasError as error:
+        print(error, file=sys.stderr)
+        sys.exit(2)
+
+
+@app.command()
+def search(
+    file: Annotated[str, typer.Argument(help="A search YAML, or a shipped one: quickstart.")],
+    out: Annotated[
+        Path | None, typer.Option(help="Folder of the study; default: results/STUDY.")
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Check everything, train and write nothing.")
+    ] = False,
+) -> None:
+    """Search: train proxies within the limits, then write the report and export the best."""
+    from spach_nas.run import plan_search, run_plan
+    from spach_nas.terminal import LiveView, console, print_plan, print_result
+
+    with LiveView(console).shown() as view:
+        plan = plan_search(file)
+        if not dry_run:
+            study = run_plan(plan, out=out, listener=view)
+    if dry_run:
+        print_plan(plan)
+        return
+    print_result(study)
+    if study.stopped:
+        raise typer.Exit(130)
+
+
+@app.command()
+def report(
+    folder: Annotated[Path, typer.Argument(help="Folder of a study.")],
+    static: Annotated[
+        PictureFormat | None, typer.Option(help="Write the front as a picture, too.")
+    ] = None,
+) -> None:
+    """Build report.html from the records of a study."""
+    from spach_nas.records import read_records
+    from spach_nas.report import static_front
+    from spach_nas.run import study_facts, write_study_report
+
+    print(write_study_report(folder))
+    if static is not None:
+        path = folder / f"front.{static.value}"
+        static_front(read_records(folder), path, facts=study_facts(folder))
+        print(path)
+
+
+@app.command()
+def export(
+    source: Annotated[
+        str,
+        typer.Argument(help="Folder of a study, a model of the paper, or an architecture file."),
+    ],
+    out: Annotated[Path, typer.Option(help="Folder of the bundle; must not exist.")],
+    pick: Annotated[
+        str, typer.Option(help="In a study: best, knee, a trial number or an arch_id.")
+    ] = "best",
+    scale: Annotated[
+        ScaleName | None,
+        typer.Option(help="The trained proxy, or the target, which has no weights yet."),
+    ] = None,
+) -> None:
+    """Write a network as a bundle that timm loads."""
+    from spach_nas.run import export as export_bundle
+
+    print(export_bundle(source, out=out, pick=pick, scale_to=scale.value if scale else None))
+
+
+@app.command()
+def cost(
+    source: Annotated[str, typer.Argument(help="A model of the paper, or an architecture file.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, plain counts.")] = False,
+) -> None:
+    """Print the exact cost of an architecture."""
+    from spach_nas.architecture import Architecture
+    from spach_nas.cost import cost as cost_of
+    from spach_nas.references import get_reference
+
+    is_file = Path(source).is_file()
+    architecture = (
+        Architecture.from_yaml(Path(source)) if is_file else get_reference(source).architecture
+    )
+    figures = {"arch_id": architecture.arch_id, **cost_of(architecture)._asdict()}
+    if as_json:
+        print(json.dumps(figures))
+        return
+    print(architecture)
+    for name, value in figures.items():
+        print(f"{name:<16} {value:>16,}" if isinstance(value, int) else f"{name:<16} {value:>16}")
+
+
+@app.command()
+def references() -> None:
+    """List the models of the paper beside their published figures."""
+    from spach_nas.terminal import console, references_table
+
+    console.print(references_table())
+
+
+@app.command()
+def doctor() -> None:
+    """Say what this machine has, and what is missing for which feature."""
+    from spach_nas.doctor import diagnose
+    from spach_nas.terminal import console, findings_table
+
+    findings = diagnose()
+    console.print(findings_table(findings))
+    if any(finding.fault for finding in findings):
+        raise typer.Exit(1)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from spach_nas.version import __version__
+
+        print(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool,
+        typer.Option("--version", help="Print the version.", callback=_version, is_eager=True),
+    ] = False,
+) -> None:
+    pass

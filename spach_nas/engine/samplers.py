@@ -1,0 +1,187 @@
+"""Optuna's samplers, kept inside the limits.
+
+Any sampler proposes an encoding; before that exists as a trial it is made feasible, canonical and
+new. So no proposal is wasted, none is trained twice, and no sampler learns from made-up values.
+"""
+
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import optuna
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
+from optuna.samplers import BaseSampler, NSGAIISampler, TPESampler
+from optuna.study import Study
+from optuna.trial import FrozenTrial, TrialState
+
+from spach_nas.architecture import Architecture
+from spach_nas.config import SearchSettings
+from spach_nas.feasible import FeasibleSet
+from spach_nas.layouts import Value
+from spach_nas.search_space import SearchSpace
+from spach_nas.stage_space import Encoding
+
+# A sampler by the seed of one proposal: made anew each time, so that a proposal follows from the
+# seed, its number and the finished trials alone.
+SamplerFactory = Callable[[int], BaseSampler]
+_MUTATIONS = 50
+
+
+class SpaceExhausted(Exception):  # noqa: N818  # an outcome, no error
+    """Every feasible architecture has been proposed."""
+
+
+def make_factory(settings: SearchSettings) -> SamplerFactory | None:
+    """The sampler that the settings name; None draws uniformly all the time."""
+    if settings.sampler == "random":
+        return None
+    if settings.sampler == "nsga2":
+        population = settings.startup
+        return lambda seed: NSGAIISampler(population_size=max(2, population), seed=seed)
+    return lambda seed: _tpe(seed, startup=settings.startup)
+
+
+def _tpe(seed: int, *, startup: int) -> BaseSampler:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        return TPESampler(
+            multivariate=True, constant_liar=True, n_startup_trials=startup, seed=seed
+        )
+
+
+def distributions(space: SearchSpace) -> dict[str, BaseDistribution]:
+    """The space as Optuna knows it: one static distribution for each parameter."""
+    return {name: _distribution(values) for name, values in space.parameters.items()}
+
+
+def _distribution(values: Sequence[Value]) -> BaseDistribution:
+    numbers = not any(isinstance(value, str | bool) for value in values)
+    steps = {b - a for a, b in zip(values, values[1:], strict=False)} if numbers else set()  # type: ignore[operator]
+    step = steps.pop() if len(steps) == 1 else 0
+    if step <= 0:
+        return CategoricalDistribution(list(values))
+    if all(isinstance(value, int) for value in values):
+        return IntDistribution(int(values[0]), int(values[-1]), step=int(step))
+    return FloatDistribution(float(values[0]), float(values[-1]), step=float(step))
+
+
+class FeasibleSampler(BaseSampler):
+    """Wraps any sampler of Optuna: its proposals become feasible, canonical and new.
+
+    Attributes:
+        taken: `arch_id` of everything proposed so far; add what else must not be trained again.
+    """
+
+    def __init__(
+        self,
+        inner: SamplerFactory | None,
+        *,
+        feasible: FeasibleSet,
+        startup: int,
+        seed: int,
+    ) -> None:
+        """Wrap a sampler.
+
+        Args:
+            inner: Makes the sampler; None draws uniformly all the time.
+            feasible: What may be proposed.
+            startup: So many first proposals are uniform over the feasible architectures.
+            seed: Of the study.
+        """
+        self._inner = inner
+        self._feasible = feasible
+        self._startup = startup
+        self._seed = seed
+        self._distributions = distributions(feasible.space)
+        self.taken: set[str] = set()
+
+    def infer_relative_search_space(
+        self, study: Study, trial: FrozenTrial
+    ) -> dict[str, BaseDistribution]:
+        """The whole space: nothing is left to independent sampling."""
+        return dict(self._distributions)
+
+    def sample_relative(
+        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        """The encoding of a feasible architecture that was not proposed before.
+
+        Raises:
+            SpaceExhausted: There is none.
+        """
+        rng = np.random.default_rng([self._seed, trial.number])
+        # Asked in the start-up, too: it tells NSGA-II the generation of the trial.
+        proposal = self._propose(study, trial, int(rng.integers(2**31)))
+        if proposal is None or trial.number < self._startup:
+            found = self._new(self._feasible.sample(rng), rng)
+        else:
+            found = self._new(self._feasible.near(proposal, rng), rng)
+        self.taken.add(found.arch_id)
+        return self._feasible.space.encode(found)
+
+    def sample_independent(
+        self,
+        study: Study,
+        trial: FrozenTrial,
+        param_name: str,
+        param_distribution: BaseDistribution,
+    ) -> Any:
+        """Never needed, since `sample_relative` sets every parameter."""
+        raise AssertionError(f"{param_name} is no parameter of the search space")
+
+    def before_trial(self, study: Study, trial: FrozenTrial) -> None:
+        """Passed on."""
+        if self._inner is not None:
+            self._inner(self._seed).before_trial(study, trial)
+
+    def after_trial(
+        self,
+        study: Study,
+        trial: FrozenTrial,
+        state: TrialState,
+        values: Sequence[float] | None,
+    ) -> None:
+        """Passed on."""
+        if self._inner is not None:
+            self._inner(self._seed).after_trial(study, trial, state, values)
+
+    def _propose(self, study: Study, trial: FrozenTrial, seed: int) -> Encoding | None:
+        if self._inner is None:
+            return None
+        inner = self._inner(seed)
+        proposal = inner.sample_relative(study, trial, dict(self._distributions))
+        for name, distribution in self._distributions.items():
+            if name not in proposal:  # left out by a mutation, or by a start-up
+                proposal[name] = inner.sample_independent(study, trial, name, distribution)
+        return proposal
+
+    def _new(self, found: Architecture, rng: np.random.Generator) -> Architecture:
+        """`found`, or a feasible neighbour, or any feasible one: the first that is new."""
+        for changes in range(_MUTATIONS):
+            if found.arch_id not in self.taken:
+                return found
+            encoding = self._feasible.space.encode(found)
+            # Farther away the longer the neighbourhood proves to be taken.
+            for _ in range(1 + changes // 10):
+                name = list(self._distributions)[rng.integers(len(self._distributions))]
+                choices = self._feasible.space.parameters[name]
+                encoding[name] = choices[rng.integers(len(choices))]
+            found = self._feasible.near(encoding, rng)
+        return self._any_new(rng)
+
+    def _any_new(self, rng: np.random.Generator) -> Architecture:
+        count = self._feasible.count
+        # Each draw is new with probability (count - taken) / count.
+        for _ in range(20 * (count or 10_000)):
+            if count is not None and len(self.taken) >= count:
+                break
+            found = self._feasible.sample(rng)
+            if found.arch_id not in self.taken:
+                return found
+        raise SpaceExhausted

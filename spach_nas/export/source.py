@@ -1,0 +1,138 @@
+"""What to export: a trial of a study, a model of the paper, or an architecture file."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from spach_nas import pareto
+from spach_nas.architecture import Architecture
+from spach_nas.config import SEARCH_YAML, SearchConfig, load_config
+from spach_nas.errors import BundleError, did_you_mean, one_of
+from spach_nas.export.bundle import Preprocessing
+from spach_nas.records import Record, read_records
+from spach_nas.references import REFERENCES
+from spach_nas.scaling import scale
+from spach_nas.study_folder import DATA_JSON, checkpoint_path
+
+Scale = Literal["proxy", "target"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Choice:
+    """One network to export.
+
+    Attributes:
+        architecture: At the scale that was asked for.
+        name: For a person.
+        record: Of the trial, when it comes from a study.
+        search_yaml: The search as run, when it comes from a study.
+        weights: Of the trained proxy, as safetensors.
+        preprocessing: Of the images that the weights were trained on.
+    """
+
+    architecture: Architecture
+    name: str
+    record: Record | None = None
+    search_yaml: str | None = None
+    weights: bytes | None = None
+    preprocessing: Preprocessing | None = None
+
+
+def choose(source: str | Path, *, pick: str = "best", scale_to: Scale | None = None) -> Choice:
+    """The network that a user names.
+
+    Args:
+        source: Folder of a study, name of a paper's model, or an architecture file.
+        pick: In a study: `best` (most accurate, ties to fewer MACs), `knee` (farthest from the
+            chord of the front), the number of a trial or an `arch_id`.
+        scale_to: `proxy`, with the weights of the search, or `target`, which has none yet. None:
+            the proxy of a study, the target of the others.
+
+    Raises:
+        BundleError: There is no such source or trial, or its weights were not kept.
+    """
+    path = Path(source)
+    if path.is_dir():
+        return _from_study(path, pick=pick, scale_to=scale_to or "proxy")
+    if scale_to == "proxy":
+        raise BundleError(f"{source}: --scale proxy needs the folder of a study")
+    if str(source) in REFERENCES:
+        return Choice(architecture=REFERENCES[str(source)].architecture, name=str(source))
+    if path.is_file():
+        architecture = Architecture.from_yaml(path)
+        return Choice(architecture=architecture, name=path.stem)
+    raise BundleError(
+        f"{source}: expected the folder of a study, an architecture file or a model of the paper "
+        f"(`spach-nas references` lists them){did_you_mean(str(source), REFERENCES)}"
+    )
+
+
+def pick_record(records: tuple[Record, ...], pick: str, *, config: SearchConfig) -> Record:
+    """The record that `best`, `knee`, a trial number or an `arch_id` stands for.
+
+    Raises:
+        BundleError: There is none.
+    """
+    if pick in ("best", "knee"):
+        found = (
+            pareto.best(records) if pick == "best" else pareto.knee(records, config.objective_list)
+        )
+        if found is None:
+            raise BundleError(f"--pick {pick}: no trial of the study is complete")
+        return found
+    matching = [record for record in records if pick in (str(record.trial), record.arch_id)]
+    complete = [record for record in matching if record.state == "complete"]
+    if complete:
+        return max(complete, key=lambda record: record.fidelity.rung)
+    if matching:
+        raise BundleError(f"--pick {pick}: the trial failed: {matching[-1].reason}")
+    raise BundleError(
+        f"--pick {pick}: no such trial; expected best, knee, a trial number up to "
+        f"{max((record.trial for record in records), default=0)} or an arch_id"
+    )
+
+
+def _from_study(folder: Path, *, pick: str, scale_to: Scale) -> Choice:
+    records = read_records(folder)
+    config = load_config(folder / SEARCH_YAML)
+    record = pick_record(records, pick, config=config)
+    name = record.reference or f"trial {record.trial}"
+    search_yaml = (folder / SEARCH_YAML).read_text(encoding="utf-8")
+    if scale_to == "target":
+        return Choice(
+            architecture=record.architecture, name=name, record=record, search_yaml=search_yaml
+        )
+    weights = checkpoint_path(folder, record.proxy_id)
+    if not weights.is_file():
+        kept = [
+            str(item.trial)
+            for item in records
+            if checkpoint_path(folder, item.proxy_id).is_file() and item.state == "complete"
+        ]
+        raise BundleError(
+            f"--pick {pick}: the weights of trial {record.trial} were not kept, only those of the "
+            f"front are; expected {one_of(kept) or 'a study with kept weights'}, or --scale target"
+        )
+    preprocessing = read_preprocessing(folder)
+    return Choice(
+        architecture=scale(record.architecture, config.proxy, preprocessing.data_shape),
+        name=name,
+        record=record,
+        search_yaml=search_yaml,
+        weights=weights.read_bytes(),
+        preprocessing=preprocessing,
+    )
+
+
+def read_preprocessing(folder: Path) -> Preprocessing:
+    """How the images of a study were prepared.
+
+    Raises:
+        BundleError: The file is missing or damaged.
+    """
+    path = folder / DATA_JSON
+    try:
+        return Preprocessing.from_dict(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError, AttributeError):
+        raise BundleError(f"{path}: missing or damaged; expected what the search wrote") from None

@@ -1,0 +1,182 @@
+"""What a terminal shows: a live view of a search, its result, and tables.
+
+Where the output is no terminal, plain lines take the place of the live view.
+"""
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from spach_nas.cost import cost
+from spach_nas.doctor import Finding
+from spach_nas.engine.study import Study
+from spach_nas.records import Record
+from spach_nas.references import REFERENCES
+from spach_nas.report import front_table
+from spach_nas.run import Plan
+from spach_nas.scaling import scale
+from spach_nas.study_folder import BEST
+from spach_nas.units import format_count, format_duration
+
+console = Console()
+
+
+class LiveView:
+    """Listens to a study and shows how far it is."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._live: Live | None = None
+        self._study: Study | None = None
+
+    @contextmanager
+    def shown(self) -> Iterator["LiveView"]:
+        """Show the view inside of a `with` block."""
+        if not self._console.is_terminal:
+            yield self
+            return
+        with Live(
+            console=self._console, get_renderable=self._render, refresh_per_second=2, transient=True
+        ) as self._live:
+            yield self
+
+    def __call__(self, study: Study, record: Record | None) -> None:
+        """Take note of a new record; None: the study begins."""
+        self._study = study
+        if self._live is None:
+            self._console.print(_line(study, record), soft_wrap=True, highlight=False)
+
+    def _render(self) -> Group | Text:
+        study = self._study
+        if study is None:
+            return Text("checking the search and starting Ray ...", style="dim")
+        done = len(study.records)
+        head = Table.grid(padding=(0, 2))
+        head.add_row(
+            Text(study.config.study, style="bold"),
+            ProgressBar(total=study.total, completed=done, width=30),
+            Text(_progress(study)),
+        )
+        if not study.front():
+            return Group(head)
+        return Group(head, front_table(study.records, study.objectives))
+
+
+def _progress(study: Study) -> str:
+    done = len(study.records)
+    failed = sum(record.state == "failed" for record in study.records)
+    words = [f"{done}/{study.total} done"]
+    words += [f"{failed} failed"] if failed else []
+    words += [f"{study.running} running", f"{format_duration(study.elapsed)} elapsed"]
+    left = study.time_left
+    words += [f"about {format_duration(left)} left"] if left is not None else []
+    return ", ".join(words)
+
+
+def _line(study: Study, record: Record | None) -> Text:
+    if record is None:
+        return Text(f"{study.config.study}: {study.total} evaluations into {study.folder}")
+    done = f"[{len(study.records):>{len(str(study.total))}}/{study.total}]"
+    name = record.reference or f"trial {record.trial}"
+    scores = ", ".join(
+        f"{item.name} {record.objectives[item.name]:.4f}"
+        for item in study.objectives
+        if item.source == "score" and item.name in record.objectives
+    )
+    outcome = scores or f"failed: {record.reason}"
+    return Text(
+        f"{done} {name}: {outcome}, {format_count(record.target_cost.macs)} MACs, "
+        f"{format_count(record.target_cost.params)} params, {record.seconds:.1f} s, "
+        f"{record.architecture}"
+    )
+
+
+def print_plan(plan: Plan) -> None:
+    """Say what a search would do."""
+    config, space = plan.config, plan.config.space
+    size, count = space.size(), plan.feasible.count
+    share = "" if count is None else f", {count:,} of them ({count / size:.1%}) inside the limits"
+    train, validation = len(plan.splits.train), len(plan.splits.validation)
+    console.print(f"[bold]{config.study}[/]: nothing is wrong with {plan.path}")
+    for name, text in {
+        "space": f"{size:,} architectures{share}",
+        "limits": str(config.limits),
+        "data": f"{config.data.name}: {train:,} images to train on, {validation:,} to validate",
+        "sampler": f"{config.search.sampler}, the first {config.search.startup} uniform",
+        "budget": f"{config.search.trials} trials and {len(config.references)} paper models of "
+        f"{config.training.epochs} epochs",
+        "proxies": _proxy_range(plan),
+    }.items():
+        console.print(f"  {name:<8} {text}", highlight=False)
+
+
+def _proxy_range(plan: Plan) -> str:
+    proxies = [
+        cost(scale(plan.feasible.sample(seed), plan.config.proxy, plan.data)) for seed in range(200)
+    ]
+    macs, params = ([getattr(item, name) for item in proxies] for name in ("macs", "params"))
+    return (
+        f"{format_count(min(macs))} to {format_count(max(macs))} MACs, "
+        f"{format_count(min(params))} to {format_count(max(params))} parameters"
+    )
+
+
+def print_result(study: Study) -> None:
+    """The front as a table, and the commands to type next."""
+    if study.stopped:
+        console.print("stopped before the budget was spent; what was finished is kept")
+    if not study.front():
+        console.print(f"no trial is complete; {study.folder / 'trials.csv'} holds the reasons")
+        return
+    console.print(front_table(study.records, study.objectives))
+    failed = sum(record.state == "failed" for record in study.records)
+    if failed:
+        console.print(f"{failed} trials failed; trials.csv holds the reasons")
+    folder = study.folder
+    console.print("\nNext:")
+    for command, what in (
+        (f"open {folder / 'report.html'}", "the front in a browser"),
+        (f"cat {folder / BEST / 'README.md'}", "the best network, exported"),
+        (f"spach-nas export {folder} --pick knee --out knee", "another network of the front"),
+        (f"spach-nas export {folder} --scale target --out target", "the best one at full size"),
+    ):
+        console.print(f"  {command:<60} # {what}", highlight=False, soft_wrap=True)
+
+
+def references_table() -> Table:
+    """The paper's models: exact counts beside published figures."""
+    table = Table(title="Models of the SPACH paper, arXiv:2108.13002", title_justify="left")
+    table.add_column("name", no_wrap=True)
+    table.add_column("architecture")
+    for heading in ("params", "MACs", "with norms", "published", "ImageNet top-1"):
+        table.add_column(heading, justify="right")
+    for reference in REFERENCES.values():
+        figures = cost(reference.architecture)
+        published = [
+            f"{reference.params_m}M" if reference.params_m else "",
+            f"{reference.gflops}G" if reference.gflops else "",
+        ]
+        table.add_row(
+            reference.name,
+            str(reference.architecture),
+            f"{figures.params:,}",
+            f"{figures.macs:,}",
+            f"{figures.macs_with_norms:,}",
+            " ".join(filter(None, published)),
+            f"{reference.top1} {reference.source}" if reference.top1 else "",
+        )
+    return table
+
+
+def findings_table(findings: Iterable[Finding]) -> Table:
+    """What `doctor` found."""
+    table = Table.grid(padding=(0, 2))
+    for finding in findings:
+        style = "red" if finding.fault else "yellow" if finding.advice else ""
+        table.add_row(finding.name, Text(finding.value, style=style), Text(finding.advice))
+    return table
