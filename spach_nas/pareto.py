@@ -90,10 +90,11 @@ def knee(
     *,
     limits: Limits | None = None,
 ) -> Record | None:
-    """The front's point farthest from its chord in (log MACs, accuracy).
+    """The front's point farthest above its chord in (log MACs, accuracy).
 
     Both axes are scaled to [0, 1] over the front; the chord joins the cheapest member to the
-    dearest. Ties go to fewer MACs. None when there is no front. After Das 1999, "On characterizing
+    dearest. A point below the chord is a bad trade, however far; where all are, the cheapest is
+    the knee. Ties go to fewer MACs. None when there is no front. After Das 1999, "On characterizing
     the knee of the Pareto curve", who measures from the same chord.
     """
     members = [
@@ -107,7 +108,7 @@ def knee(
     accuracy = np.array([value(record, OBJECTIVES["accuracy"]) for record in members], float)
     x, y = _to_unit(log_macs), _to_unit(accuracy)
     # Twice the area of the triangle with the chord, which is proportional to the distance.
-    distance = np.abs((x[-1] - x[0]) * (y - y[0]) - (y[-1] - y[0]) * (x - x[0]))
+    distance = (x[-1] - x[0]) * (y - y[0]) - (y[-1] - y[0]) * (x - x[0])
     return members[int(np.argmax(np.round(distance, 12)))]
 
 

@@ -1,0 +1,9 @@
+"""Records to figures, and figures to a page."""
+
+from spach_nas.report.drawing import draw
+from spach_nas.report.page import write_report
+from spach_nas.report.static import static_front
+from spach_nas.report.summary import StudyFacts
+from spach_nas.report.terminal import front_table
+
+__all__ = ["StudyFacts", "draw", "front_table", "static_front", "write_report"]

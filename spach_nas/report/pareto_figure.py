@@ -1,0 +1,237 @@
+"""The Pareto front as a picture."""
+
+import itertools
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from plotly import graph_objects as go
+
+from spach_nas.report.labels import Box, place_labels
+from spach_nas.report.pareto_data import ParetoData, Point
+from spach_nas.report.theme import LIGHT, VERMILLION, layout, plain
+from spach_nas.units import format_count
+
+# A limit farther from the points than this factor would squeeze them; it is left out.
+_FARTHEST_LIMIT = 2.0
+_PADDING = 0.05
+# Points lower than this many heights of the front below it would squeeze it; a note counts them.
+_LOWEST = 1.0
+# More points than this are drawn small.
+_MANY = 400
+
+
+def pareto_figure(data: ParetoData) -> go.Figure:
+    """Points, the front's staircase, paper models as stars, limits as lines; log x."""
+    figure = go.Figure(layout=layout())
+    low, high = _x_range(data)
+    bottom, top = _y_range(data)
+    makers = (_beyond, _others, _front, _references, _marks)
+    figure.add_traces([trace for make in makers if (trace := make(data)) is not None])
+    _name_points(figure, data, x_range=(low, high), y_range=(bottom, top))
+    figure.update_xaxes(
+        type="log",
+        range=[math.log10(low), math.log10(high)],
+        title_text=f"{data.x.label}, log scale (less is better)",
+        tickformat="~s",
+        **({"dtick": "D1" if high / low < 6 else "D2"} if high / low > 2 else {"nticks": 8}),
+    )
+    figure.update_yaxes(
+        title_text=data.y.label,
+        range=[bottom, top],
+        tickformat=".1%" if data.y.name == "accuracy" else ".3f",
+    )
+    for name, bound in data.limits:
+        if low <= bound <= high:
+            _add_limit(figure, name=name, bound=bound)
+    _count_hidden(figure, data, bottom=bottom, top=top)
+    return figure
+
+
+def _trace(points: Sequence[Point], **style: Any) -> go.Scatter:
+    return go.Scatter(
+        x=[point.x for point in points],
+        y=[point.y for point in points],
+        text=[point.label for point in points],
+        customdata=[point.trial for point in points],
+        hovertemplate="%{text}<extra></extra>",
+        **style,
+    )
+
+
+def _others(data: ParetoData) -> go.Scatter | None:
+    if not data.others:
+        return None
+    size = 8 if len(data.others) < _MANY else 5
+    marker = {"size": size, "color": LIGHT.faded, "opacity": 0.75}
+    return _trace(data.others, mode="markers", marker=marker, name="dominated", legendrank=2)
+
+
+def _beyond(data: ParetoData) -> go.Scatter | None:
+    if not data.beyond:
+        return None
+    marker = {"size": 8, "symbol": "circle-open", "color": LIGHT.faded}
+    return _trace(data.beyond, mode="markers", marker=marker, name="over a limit", legendrank=4)
+
+
+def _front(data: ParetoData) -> go.Scatter | None:
+    if not data.front:
+        return None
+    return _trace(
+        data.front,
+        mode="lines+markers",
+        # A staircase: between two members, the cheaper one is the best to be had.
+        line={"shape": "hv", "width": 2, "color": LIGHT.text},
+        marker={
+            "size": 10,
+            "color": LIGHT.accent,
+            "line": {"width": 1.5, "color": LIGHT.surface},
+        },
+        name="Pareto front",
+        legendrank=1,
+    )
+
+
+def _marks(data: ParetoData) -> go.Scatter | None:
+    if not data.marks:
+        return None
+    return go.Scatter(
+        x=[point.x for point in data.marks],
+        y=[point.y for point in data.marks],
+        mode="markers",
+        hoverinfo="skip",
+        marker={
+            "size": 18,
+            "symbol": "circle-open",
+            "color": LIGHT.accent,
+            "line": {"width": 2, "color": LIGHT.accent},
+        },
+        showlegend=False,
+        cliponaxis=False,
+    )
+
+
+def _references(data: ParetoData) -> go.Scatter | None:
+    if not data.references:
+        return None
+    return _trace(
+        data.references,
+        mode="markers",
+        marker={
+            "size": 14,
+            # Hollow where a limit forbids it.
+            "symbol": ["star" if point.within else "star-open" for point in data.references],
+            "color": VERMILLION,
+            "line": {"width": 1, "color": VERMILLION},
+        },
+        name="paper models, same protocol",
+        legendrank=3,
+    )
+
+
+def _x_range(data: ParetoData) -> tuple[float, float]:
+    points = (*data.front, *data.others, *data.references, *data.beyond)
+    values = [max(1.0, point.x) for point in points] or [1e9, 1e10]
+    low, high = min(values), max(values)
+    near = [
+        bound
+        for _, bound in data.limits
+        if low / _FARTHEST_LIMIT <= bound <= high * _FARTHEST_LIMIT
+    ]
+    low, high = min(low, *near, low), max(high, *near, high)
+    factor = max((high / low) ** _PADDING, 1.02)
+    return low / factor, high * factor
+
+
+def _y_range(data: ParetoData) -> tuple[float, float]:
+    """Front and paper models in full; what lies far on the worse side is left out."""
+    shown = [point.y for point in (*data.front, *data.references)]
+    values = [point.y for point in (*data.front, *data.references, *data.others, *data.beyond)]
+    if not shown:
+        return (0.0, 1.0) if not values else _padded(min(values), max(values))
+    reach = _LOWEST * max(max(shown) - min(shown), 0.01 * abs(max(shown)))
+    if data.y.direction == "max":
+        return _padded(max(min(values), min(shown) - reach), max(values))
+    return _padded(min(values), min(max(values), max(shown) + reach))
+
+
+def _padded(low: float, high: float) -> tuple[float, float]:
+    margin = _PADDING * 1.4 * (high - low) or 0.01 * abs(high) or 0.01
+    return low - margin, high + margin
+
+
+def _count_hidden(figure: go.Figure, data: ParetoData, *, bottom: float, top: float) -> None:
+    hidden = sum(not bottom <= point.y <= top for point in (*data.others, *data.beyond))
+    if hidden:
+        figure.add_annotation(
+            text=f"{hidden} worse {'point' if hidden == 1 else 'points'} outside; "
+            "double-click for all",
+            font={"size": 12, "color": LIGHT.muted},
+            x=0.995,
+            xref="paper",
+            xanchor="right",
+            y=0.01 if data.y.direction == "max" else 0.99,
+            yref="paper",
+            yanchor="bottom" if data.y.direction == "max" else "top",
+            showarrow=False,
+        )
+
+
+def _name_points(
+    figure: go.Figure,
+    data: ParetoData,
+    *,
+    x_range: tuple[float, float],
+    y_range: tuple[float, float],
+) -> None:
+    """Names of the marks and the paper models, beside their points and off each other."""
+    named = [point for point in (*data.marks, *data.references) if point.name]
+
+    def boxes(points: Sequence[Point]) -> list[Box]:
+        return [Box.around(point.x, point.y, x_range=x_range, y_range=y_range) for point in points]
+
+    steps = boxes(data.front)
+    obstacles = boxes((*data.front, *data.references, *data.others))
+    for first, second in itertools.pairwise(steps):
+        obstacles += Box.between(first, second)
+    names = [point.name for point in named]
+    sides = place_labels(boxes(named), names, obstacles=obstacles)
+    for point, side in zip(named, sides, strict=True):
+        bold = point in data.marks
+        figure.add_annotation(
+            text=f"<b>{plain(point.name)}</b>" if bold else plain(point.name),
+            font={"size": 13 if bold else 12, "color": LIGHT.text if bold else VERMILLION},
+            x=math.log10(max(1.0, point.x)),
+            y=point.y,
+            showarrow=False,
+            xanchor=side.xanchor,
+            yanchor=side.yanchor,
+            xshift=side.xshift,
+            yshift=side.yshift,
+            name="mark" if bold else "paper",
+        )
+
+
+def _add_limit(figure: go.Figure, *, name: str, bound: int) -> None:
+    figure.add_shape(
+        type="line",
+        x0=bound,
+        x1=bound,
+        y0=0,
+        y1=1,
+        yref="paper",
+        layer="below",
+        line={"dash": "dash", "width": 1.5, "color": LIGHT.muted},
+    )
+    figure.add_annotation(
+        text=f"{plain(name)} {format_count(bound)}",
+        font={"size": 12, "color": LIGHT.muted},
+        # Unlike a shape, an annotation stands at the logarithm.
+        x=math.log10(bound),
+        y=0.12,
+        yref="paper",
+        textangle=-90,
+        xanchor="right",
+        yanchor="bottom",
+        showarrow=False,
+    )

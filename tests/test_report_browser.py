@@ -1,0 +1,321 @@
+"""The page in a real browser."""
+
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from study_factory import make_record, make_study
+
+from spach_nas import mixers
+from spach_nas.limits import Limits
+from spach_nas.mixers import MixerCost, MixerSpec, register_mixer
+from spach_nas.objectives import OBJECTIVES
+from spach_nas.pareto import best, front
+from spach_nas.records import Record
+from spach_nas.references import REFERENCES
+from spach_nas.report import StudyFacts, write_report
+from spach_nas.report.theme import DARK, LIGHT
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, BrowserContext, Page
+
+    Opener = Callable[..., Page]
+
+sync_api = pytest.importorskip("playwright.sync_api", reason="needs pip install playwright")
+BROWSER = next(
+    filter(None, map(shutil.which, ("chromium", "google-chrome", "chromium-browser", "chrome"))),
+    None,
+)
+pytestmark = pytest.mark.skipif(BROWSER is None, reason="needs Chrome or Chromium")
+
+HOSTILE = "</script><img src=x onerror='window.hacked=1'><b>"
+STUDY = make_study(40)
+FACTS = StudyFacts(name="a study", limits=Limits(max_macs=12_300_000_000), settings="a: 1")
+TWO = (OBJECTIVES["accuracy"], OBJECTIVES["macs"])
+MEMBERS = front(STUDY, TWO, limits=FACTS.limits)
+ROWS = "#table tbody tr"
+WINDOW = {"width": 1200, "height": 900}
+
+
+@pytest.fixture(scope="module")
+def browser() -> "Iterator[Browser]":
+    with sync_api.sync_playwright() as playwright:
+        # Chrome's own sandbox does not start as root, as in a container.
+        browser = playwright.chromium.launch(executable_path=BROWSER, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def study_page(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_report(tmp_path_factory.mktemp("study"), records=STUDY, facts=FACTS)
+
+
+class Watch:
+    """What a page complained about, and what it asked the network for."""
+
+    def __init__(self, page: "Page", path: Path) -> None:
+        self.problems: list[str] = []
+        page.on("console", lambda message: self.problems.append(f"{message.type}: {message.text}"))
+        page.on("pageerror", lambda error: self.problems.append(str(error)))
+        page.on("request", lambda request: self.asked(request.url, path.as_uri()))
+        page.goto(path.as_uri())
+        page.wait_for_selector("html[data-ready]")
+
+    def asked(self, url: str, own: str) -> None:
+        # The page itself, and its empty icon, are no network requests.
+        if url != own and not url.startswith("data:"):
+            self.problems.append(url)
+
+
+@pytest.fixture
+def open_page(browser: "Browser") -> "Iterator[Opener]":
+    """Opens a page of its own."""
+    contexts: list[BrowserContext] = []
+    watches: list[Watch] = []
+
+    def opened(path: Path, **options: object) -> "Page":
+        contexts.append(browser.new_context(**{"viewport": WINDOW, **options}))
+        page = contexts[-1].new_page()
+        watches.append(Watch(page, path))
+        return page
+
+    yield opened
+    for context in contexts:
+        context.close()
+    assert [problem for watch in watches for problem in watch.problems] == []
+
+
+@pytest.fixture(scope="module")
+def shared(browser: "Browser", study_page: Path) -> "Iterator[tuple[Page, Watch]]":
+    context = browser.new_context(
+        viewport=WINDOW, permissions=["clipboard-read", "clipboard-write"]
+    )
+    page = context.new_page()
+    yield page, Watch(page, study_page)
+    context.close()
+
+
+@pytest.fixture
+def page(shared: "tuple[Page, Watch]") -> "Iterator[Page]":
+    """The study's page as freshly opened, but for the selected trial and the order of rows."""
+    page, watch = shared
+    page.fill("#filter", "")
+    page.select_option("#kind", "all")
+    page.locator("#axes input[value=macs]").check(force=True)
+    page.emulate_media(color_scheme="light")
+    page.mouse.move(0, 0)
+    yield page
+    assert watch.problems == []
+
+
+def column(page: "Page", number: int) -> list[float]:
+    cells = page.locator(f"{ROWS} td:nth-child({number})").all_inner_texts()
+    return [float(cell) for cell in cells if cell != "\N{EN DASH}"]
+
+
+def place_of(page: "Page", trial: int) -> tuple[float, float]:
+    """Where a trial's point stands in the window."""
+    page.locator("#plot-front").scroll_into_view_if_needed()
+    return page.evaluate(
+        """trial => {
+            const plot = document.getElementById("plot-front");
+            const { xaxis, yaxis } = plot._fullLayout;
+            const box = plot.getBoundingClientRect();
+            for (const trace of plot.data) {
+                const at = (trace.customdata ?? []).indexOf(trial);
+                if (at >= 0) return [
+                    box.left + xaxis._offset + xaxis.d2p(trace.x[at]),
+                    box.top + yaxis._offset + yaxis.d2p(trace.y[at]),
+                ];
+            }
+        }""",
+        trial,
+    )
+
+
+def test_the_best_trial_is_selected_at_first(open_page: "Opener", study_page: Path) -> None:
+    page = open_page(study_page)
+    record = best(STUDY, limits=FACTS.limits)
+    assert page.locator("#selected-title").inner_text().startswith(f"Trial {record.trial} ")
+    assert str(record.architecture) == page.locator("#selected-architecture").inner_text()
+
+
+def test_a_click_on_a_point_selects_its_row_and_its_command(page: "Page", study_page: Path) -> None:
+    record = MEMBERS[2]
+    page.mouse.click(*place_of(page, record.trial))
+    assert page.locator(f"{ROWS}[aria-selected=true] td").first.inner_text() == str(record.trial)
+    command = page.locator("#selected-command").inner_text()
+    folder = study_page.parent
+    assert command == (
+        f"spach-nas export {folder} --pick {record.arch_id} --out bundle-{record.arch_id}"
+    )
+    current = page.locator(".drawings li[aria-current=true] button")
+    assert current.get_attribute("data-trial") == str(record.trial)
+
+
+def test_hovering_tells_architecture_cost_and_seed(page: "Page") -> None:
+    record = MEMBERS[1]
+    page.mouse.move(*place_of(page, record.trial))
+    label = page.locator("#plot-front .hoverlayer").first
+    label.locator("text").first.wait_for()
+    words = " ".join(label.text_content().split())
+    for stage in record.architecture.stages:
+        assert str(stage) in words
+    for expected in (record.arch_id, f"trial {record.trial},", "G MACs", "seed 0"):
+        assert expected in words
+
+
+def test_trials_off_the_front_are_exported_without_weights(page: "Page") -> None:
+    on_front = {record.trial for record in MEMBERS}
+    other = next(r for r in STUDY if r.trial not in on_front and r.state == "complete")
+    page.locator(f'{ROWS}[data-trial="{other.trial}"]').click()
+    assert "--scale target" in page.locator("#selected-command").inner_text()
+
+
+def test_a_failed_trial_shows_its_reason_and_no_command(page: "Page") -> None:
+    failed = next(record for record in STUDY if record.state == "failed")
+    page.locator(f'{ROWS}[data-trial="{failed.trial}"]').click()
+    assert failed.reason in page.locator("#selected-title").inner_text()
+    assert not page.locator("#selected-command").is_visible()
+
+
+def test_the_table_sorts_both_ways(page: "Page") -> None:
+    accuracy, macs = page.locator("th[data-key=accuracy]"), page.locator("th[data-key=macs]")
+    accuracy.click()
+    assert column(page, 3) == sorted(column(page, 3), reverse=True)
+    assert accuracy.get_attribute("aria-sort") == "descending"
+    # What has no accuracy stays last in both directions.
+    assert page.locator(f"{ROWS}.failed").count() == 2
+    assert "failed" in page.locator(ROWS).last.get_attribute("class")
+    accuracy.click()
+    assert column(page, 3) == sorted(column(page, 3))
+    assert "failed" in page.locator(ROWS).last.get_attribute("class")
+    macs.click()
+    assert column(page, 4) == sorted(column(page, 4))
+    assert accuracy.get_attribute("aria-sort") is None
+
+
+def test_the_table_filters(page: "Page") -> None:
+    page.select_option("#kind", "front")
+    assert page.locator(ROWS).count() == len(MEMBERS)
+    page.select_option("#kind", "all")
+    page.fill("#filter", "hybrid_ms")
+    assert page.locator(ROWS).count() == 1
+    page.fill("#filter", "no such trial")
+    assert page.locator(ROWS).count() == 0
+    # A click in the plot finds the row all the same.
+    page.mouse.click(*place_of(page, MEMBERS[0].trial))
+    assert page.locator(f"{ROWS}[aria-selected=true]").count() == 1
+
+
+def test_rows_are_selected_by_the_keyboard(page: "Page") -> None:
+    page.locator(ROWS).nth(3).focus()
+    page.keyboard.press("Enter")
+    assert page.locator(ROWS).nth(3).get_attribute("aria-selected") == "true"
+
+
+@pytest.mark.parametrize(("axis", "title"), [("params", "parameters"), ("activations", "activat")])
+def test_the_axis_switches(page: "Page", axis: str, title: str) -> None:
+    assert "MACs" in page.locator("#plot-front .xtitle").text_content()
+    page.locator(f"#axes input[value={axis}]").check(force=True)
+    assert title in page.locator("#plot-front .xtitle").text_content()
+    drawn = page.evaluate(
+        "document.getElementById('plot-front').data.find(t => t.name === 'Pareto front').customdata"
+    )
+    expected = front(STUDY, (TWO[0], OBJECTIVES[axis]), limits=FACTS.limits)
+    assert sorted(drawn) == sorted(record.trial for record in expected)
+
+
+def test_the_command_is_copied(page: "Page") -> None:
+    page.locator(f'{ROWS}[data-trial="{MEMBERS[0].trial}"]').click()
+    page.locator("#copy").click()
+    sync_api.expect(page.locator("#copy")).to_have_text("Copied")
+    copied = page.evaluate("navigator.clipboard.readText()")
+    assert copied == page.locator("#selected-command").inner_text()
+
+
+def background(page: "Page", name: str) -> str:
+    # The answer of a media query comes with the next frame.
+    page.evaluate("() => new Promise(done => requestAnimationFrame(() => setTimeout(done)))")
+    return page.evaluate(f"document.getElementById('plot-{name}').layout.paper_bgcolor")
+
+
+@pytest.mark.parametrize("name", ["front", "hypervolume", "shares", "curves"])
+def test_plots_follow_the_colour_scheme(page: "Page", name: str) -> None:
+    assert background(page, name) == LIGHT.surface
+    page.emulate_media(color_scheme="dark")
+    assert background(page, name) == DARK.surface
+    page.emulate_media(color_scheme="light")
+    assert background(page, name) == LIGHT.surface
+
+
+def test_paper_is_white(page: "Page") -> None:
+    page.emulate_media(color_scheme="dark")
+    page.evaluate("window.dispatchEvent(new Event('beforeprint'))")
+    assert page.evaluate("document.getElementById('plot-front').layout.width") == 700
+    assert background(page, "front") == LIGHT.surface
+    page.evaluate("window.dispatchEvent(new Event('afterprint'))")
+    assert background(page, "front") == DARK.surface
+
+
+def test_a_phone_needs_no_sideways_scrolling(open_page: "Opener", study_page: Path) -> None:
+    page = open_page(study_page, viewport={"width": 360, "height": 740}, is_mobile=True)
+    wide = page.evaluate("document.documentElement.scrollWidth")
+    assert wide <= 360
+    for drawing in page.locator(".drawings svg").all():
+        assert drawing.bounding_box()["width"] <= 340
+
+
+def test_hostile_strings_are_shown_as_text(
+    open_page: "Opener", tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mixers, "_REGISTRY", dict(mixers._REGISTRY))
+    register_mixer(
+        MixerSpec(name=HOSTILE, short=HOSTILE, cost=lambda _: MixerCost(0, 0, 0), module=None)
+    )
+    plain = REFERENCES["conv_ms_xxs"].architecture
+    stages = (replace(plain.stages[0], mixers=(HOSTILE, "conv")), *plain.stages[1:])
+    records = [
+        make_record(0, 0.5, macs=10**9, architecture=replace(plain, stages=stages)),
+        replace(make_record(1, 0.6, macs=2 * 10**9), reference=HOSTILE, machine=HOSTILE),
+        make_record(2, None, reason=HOSTILE),
+    ]
+    facts = replace(FACTS, name=HOSTILE, settings=HOSTILE, command=HOSTILE)
+    page = open_page(write_report(tmp_path, records=records, facts=facts))
+    assert page.locator("h1").inner_text() == HOSTILE
+    assert page.locator("img").count() == 0
+    page.mouse.move(*place_of(page, 0))
+    page.locator("#plot-front .hoverlayer text").first.wait_for()
+    assert HOSTILE in page.locator("#plot-front .hoverlayer").first.text_content()
+    assert HOSTILE in page.locator(f'{ROWS}[data-trial="2"]').inner_text()
+    assert HOSTILE in page.locator("#plot-shares .legend").text_content()
+    assert any(HOSTILE in note for note in page.locator(".annotation-text").all_text_contents())
+    assert page.evaluate("window.hacked") is None
+
+
+@pytest.mark.parametrize(
+    "records",
+    [[], [make_record(0, 0.5)], [make_record(0, 0.5, macs=20 * 10**9)]],
+    ids=["none", "one", "over the limits"],
+)
+def test_small_studies_have_no_empty_pictures(
+    open_page: "Opener", tmp_path: Path, records: list[Record]
+) -> None:
+    page = open_page(write_report(tmp_path, records=records, facts=FACTS))
+    assert page.locator(ROWS).count() == len(records)
+    for plot in page.locator(".plot").all():
+        assert not plot.is_visible() or plot.locator(".main-svg").count()
+
+
+def test_many_trials_are_shown_in_part(open_page: "Opener", tmp_path: Path) -> None:
+    study = make_study(300, failed=5)
+    page = open_page(write_report(tmp_path, records=study, facts=FACTS))
+    total = len(study)
+    assert page.locator(ROWS).count() < total
+    page.locator("#more").click()
+    assert page.locator(ROWS).count() == total
+    assert page.locator("#shown").inner_text() == f"{total} of {total} trials shown."

@@ -1,0 +1,275 @@
+import math
+from typing import Any
+
+import pytest
+from plotly import graph_objects as go
+from study_factory import make_record, make_study, with_cost
+
+from spach_nas.architecture import Architecture, Stage
+from spach_nas.limits import Limits
+from spach_nas.objectives import OBJECTIVES
+from spach_nas.pareto import front, hypervolume
+from spach_nas.records import Record
+from spach_nas.report.curves_figure import curves_data, curves_figure
+from spach_nas.report.hypervolume_figure import (
+    hypervolume_data,
+    hypervolume_figure,
+    reference_words,
+)
+from spach_nas.report.labels import Box, place_labels
+from spach_nas.report.pareto_data import AXES, pareto_data
+from spach_nas.report.pareto_figure import pareto_figure
+from spach_nas.report.shares_figure import shares_data, shares_figure
+from spach_nas.report.summary import StudyFacts, conclusion, meaning, summarise
+from spach_nas.report.trials import trial_rows
+
+TWO = (OBJECTIVES["accuracy"], OBJECTIVES["macs"])
+STUDY = make_study(30)
+LIMITS = Limits(max_macs=9 * 10**9)
+FACTS = StudyFacts(name="a study", objectives=TWO)
+
+
+def traces(figure: go.Figure) -> dict[str, dict[str, Any]]:
+    return {trace["name"]: trace for trace in figure.to_plotly_json()["data"] if trace.get("name")}
+
+
+@pytest.mark.parametrize("axis", AXES)
+def test_every_complete_trial_is_in_the_picture_once(axis: str) -> None:
+    data = pareto_data(STUDY, TWO, axis=axis, limits=LIMITS)
+    found = [point.trial for group in (data.front, data.others, data.beyond) for point in group]
+    paper = [point.trial for point in data.references]
+    complete = {record.trial for record in STUDY if record.state == "complete"}
+    assert sorted({*found, *paper}) == sorted(complete)
+    assert len(found) + len(paper) == len(complete)
+
+
+@pytest.mark.parametrize("axis", AXES)
+def test_the_line_is_the_front_of_the_two_figures_shown(axis: str) -> None:
+    data = pareto_data(STUDY, TWO, axis=axis)
+    expected = front(STUDY, (TWO[0], OBJECTIVES[axis]))
+    assert {point.trial for point in data.front} == {record.trial for record in expected}
+    xs, ys = [point.x for point in data.front], [point.y for point in data.front]
+    assert xs == sorted(xs)
+    assert ys == sorted(ys)
+
+
+def test_points_over_a_limit_are_apart_and_off_the_front() -> None:
+    data = pareto_data(STUDY, TWO, limits=LIMITS)
+    assert data.beyond
+    assert all(point.x > LIMITS.max_macs for point in data.beyond)
+    assert all(point.x <= LIMITS.max_macs for point in (*data.front, *data.others))
+    stars = {point.name: point.within for point in data.references}
+    assert stars == {"conv_ms_s": True, "trans_ms_s": True, "mlp_ms_s": True, "hybrid_ms_s": False}
+    assert data.limits == (("max_macs", 9 * 10**9),)
+
+
+def test_a_study_of_the_loss_is_drawn_with_the_loss() -> None:
+    data = pareto_data(STUDY, (OBJECTIVES["loss"], OBJECTIVES["macs"]))
+    ys = [point.y for point in data.front]
+    assert ys == sorted(ys, reverse=True)
+    assert pareto_figure(data).layout.yaxis.title.text == "validation loss"
+
+
+@pytest.mark.parametrize("axis", AXES)
+def test_the_view_holds_front_paper_models_and_near_limits(axis: str) -> None:
+    limits = Limits(max_macs=12_300_000_000, max_params=70_000_000)
+    data = pareto_data(STUDY, TWO, axis=axis, limits=limits)
+    layout = pareto_figure(data).layout
+    low, high = (10**end for end in layout.xaxis.range)
+    bottom, top = layout.yaxis.range
+    for point in (*data.front, *data.references):
+        assert low < point.x < high
+        assert bottom < point.y < top
+    assert all(low < bound < high for _, bound in data.limits)
+    assert len(layout.shapes) == len(data.limits)
+
+
+def test_a_limit_line_and_its_words_stand_at_the_same_place() -> None:
+    layout = pareto_figure(pareto_data(STUDY, TWO, limits=LIMITS)).layout
+    words = next(note for note in layout.annotations if "max_macs" in note.text)
+    assert words.text == "max_macs 9G"
+    assert 10**words.x == pytest.approx(layout.shapes[0].x0)
+
+
+def test_diverged_trials_do_not_squeeze_the_front() -> None:
+    low = [make_record(100 + i, 0.1 + i / 100, macs=5 * 10**9) for i in range(3)]
+    data = pareto_data((*STUDY, *low), TWO)
+    layout = pareto_figure(data).layout
+    assert layout.yaxis.range[0] > 0.5
+    assert any(note.text.startswith("3 worse points outside") for note in layout.annotations)
+
+
+def test_one_trial_makes_a_picture() -> None:
+    data = pareto_data([make_record(0, 0.5)], TWO)
+    low, high = pareto_figure(data).layout.xaxis.range
+    assert low < math.log10(data.front[0].x) < high
+
+
+def test_names_of_neighbours_do_not_cover_each_other() -> None:
+    box = {"x_range": (1e9, 1e10), "y_range": (0.0, 1.0)}
+    points = [Box.around(x, 0.5, **box) for x in (3.0e9, 3.1e9, 3.2e9)]
+    sides = place_labels(points, ["conv_ms_s", "mlp_ms_s", "trans_ms_s"], obstacles=points)
+    assert len(set(sides)) == 3
+
+
+def test_names_stay_inside_the_picture() -> None:
+    box = {"x_range": (1e9, 1e10), "y_range": (0.0, 1.0)}
+    left, right = Box.around(1e9, 0.5, **box), Box.around(1e10, 0.5, **box)
+    (at_left,) = place_labels([left], ["conv_ms_s"], obstacles=[])
+    (at_right,) = place_labels([right], ["conv_ms_s"], obstacles=[])
+    assert at_left.xanchor == "left"
+    assert at_right.xanchor == "right"
+
+
+def test_hypervolume_grows_to_that_of_what_was_found() -> None:
+    data = hypervolume_data(STUDY, TWO)
+    found = [record for record in STUDY if record.reference is None]
+    box = math.prod(abs(data.ideal[name] - data.reference[name]) for name in data.reference)
+    complete = [record for record in found if record.state == "complete"]
+    expected = hypervolume(complete, TWO, reference=data.reference) / box
+    assert data.shares[-1] == pytest.approx(expected)
+    assert list(data.shares) == sorted(data.shares)
+    assert data.trials == tuple(range(len(found) + 1))
+    assert 0 < data.paper < 1
+
+
+def test_hypervolume_after_each_trial_is_that_of_the_trials_so_far() -> None:
+    data = hypervolume_data(STUDY, TWO)
+    box = math.prod(abs(data.ideal[name] - data.reference[name]) for name in data.reference)
+    found = [record for record in STUDY if record.reference is None]
+    for done in (1, 7, 19):
+        so_far = [record for record in found[:done] if record.state == "complete"]
+        expected = hypervolume(so_far, TWO, reference=data.reference) / box
+        assert data.shares[done] == pytest.approx(expected)
+
+
+def test_the_reference_point_is_the_worst_and_is_written() -> None:
+    records = [make_record(0, 0.5, macs=2 * 10**9), make_record(1, 0.75, macs=7 * 10**9)]
+    data = hypervolume_data(records, TWO)
+    assert data.reference == {"accuracy": 0.5, "macs": 7e9}
+    assert data.ideal == {"accuracy": 0.75, "macs": 2e9}
+    words = reference_words(data)
+    assert "50.00%, target MACs 7G (the worst" in words
+    assert "75.00%, target MACs 2G (the best" in words
+
+
+@pytest.mark.parametrize("accuracies", [[], [None], [0.5]])
+def test_without_two_points_there_is_no_hypervolume(accuracies: list[float | None]) -> None:
+    records = [make_record(i, accuracy) for i, accuracy in enumerate(accuracies)]
+    assert hypervolume_data(records, TWO) is None
+
+
+def test_curves_are_those_of_the_front() -> None:
+    data = curves_data(STUDY, TWO)
+    members = front(STUDY, TWO)
+    assert [curve.trial for curve in data.curves] == [record.trial for record in members]
+    for curve, record in zip(data.curves, members, strict=True):
+        assert curve.accuracy == tuple(epoch.accuracy for epoch in record.curve)
+    assert len(traces(curves_figure(data))) == 0  # named by the colour bar, not a legend
+
+
+def test_the_curve_of_a_promoted_trial_joins_its_rungs() -> None:
+    first = make_record(0, 0.5, rung=0, epochs=2)
+    rest = make_record(0, 0.8, rung=1, epochs=5)
+    short = rest.curve[2:]
+    object.__setattr__(rest, "curve", short)
+    (curve,) = curves_data([first, rest], TWO).curves
+    assert curve.epochs == (1, 2, 3, 4, 5)
+    assert curve.accuracy == tuple(epoch.accuracy for epoch in (*first.curve, *short))
+
+
+def test_shares_are_means_over_architectures() -> None:
+    def record(trial: int, *layouts: tuple[str, ...], accuracy: float) -> Record:
+        stages = tuple(
+            Stage(mixers=mixers, width=32 * 2**i, heads=1, expansion_ratio=2)
+            for i, mixers in enumerate(layouts)
+        )
+        architecture = Architecture(stem="conv1", patch_size=4, stages=stages)
+        return make_record(trial, accuracy, macs=10**9, architecture=architecture)
+
+    records = [
+        record(0, ("conv",), ("conv",) * 3 + ("mlp",), accuracy=0.9),
+        record(1, ("conv",), ("attention",), accuracy=0.5),
+    ]
+    data = shares_data(records, TWO)
+    groups = {group.name: group for group in data.groups}
+    assert data.mixers == ("conv", "attention", "mlp")
+    assert groups["front"].count == 1
+    assert groups["front"].shares[1] == {"conv": 0.75, "mlp": 0.25}
+    assert groups["all evaluated"].shares[1] == {"conv": 0.375, "mlp": 0.125, "attention": 0.5}
+    bars = traces(shares_figure(data))
+    assert list(bars["mlp"]["x"]) == [0, 0, 0.25, 0.125]
+
+
+@pytest.mark.parametrize("study", [STUDY, make_study(3, references=())])
+def test_shares_of_a_stage_add_up(study: tuple[Record, ...]) -> None:
+    for group in shares_data(study, TWO).groups:
+        for shares in group.shares:
+            assert sum(shares.values()) == pytest.approx(1)
+
+
+def test_figures_of_an_empty_study_are_empty() -> None:
+    assert not pareto_figure(pareto_data([], TWO)).data
+    assert not curves_figure(curves_data([], TWO)).data
+    assert not shares_figure(shares_data([], TWO)).data
+    assert hypervolume_figure(hypervolume_data(STUDY, TWO)).data
+
+
+def test_rows_keep_the_highest_rung_and_all_the_time() -> None:
+    records = [
+        make_record(0, 0.5, rung=0),
+        make_record(0, 0.7, rung=1),
+        make_record(1, None),
+        make_record(2, 0.4, rung=0),
+    ]
+    first, failed, stopped = trial_rows(records, TWO)
+    assert (first.accuracy, first.rung, first.on_front) == (0.7, 1, True)
+    assert first.mark == "best, knee"
+    assert first.seconds == pytest.approx(2 * records[0].seconds, abs=0.02)
+    assert (failed.state, failed.accuracy) == ("failed", None)
+    assert (stopped.accuracy, stopped.on_front) == (0.4, False)
+
+
+def test_conclusion_counts_what_the_search_dominates() -> None:
+    paper = [
+        make_record(i, accuracy, macs=5 * 10**9, reference=name)
+        for i, (name, accuracy) in enumerate([("conv_ms_s", 0.6), ("mlp_ms_s", 0.8)])
+    ]
+    found = make_record(2, 0.7, macs=4 * 10**9)
+    expected = (
+        "1 trial done (1 failed), 2 on the front; best accuracy 80.00% at 5.00 G MACs (paper model "
+        "mlp_ms_s). The search dominates 1 of the 2 paper models trained by the same protocol."
+    )
+    lost = make_record(3, None, reference="trans_ms_s")
+    assert conclusion(summarise([*paper, found, lost], FACTS)) == expected
+    better = make_record(4, 0.9, macs=10**9)
+    assert "dominates both paper models" in conclusion(summarise([*paper, better], FACTS))
+    assert "dominates none of the 2" in conclusion(summarise(paper, FACTS))
+
+
+def test_a_paper_model_over_the_limits_beats_nobody_but_can_be_beaten() -> None:
+    model = with_cost(make_record(0, 0.9, reference="hybrid_ms_s"), macs=20 * 10**9)
+    facts = StudyFacts(name="a", objectives=TWO, limits=Limits(max_macs=12 * 10**9))
+    summary = summarise([model, make_record(1, 0.95, macs=3 * 10**9)], facts)
+    assert (summary.references, summary.beaten, summary.front) == (1, 1, 1)
+
+
+@pytest.mark.parametrize("records", [[], [make_record(0, None)]])
+def test_conclusion_of_nothing_says_so(records: list[Record]) -> None:
+    words = conclusion(summarise(records, FACTS))
+    assert "none is complete" in words
+
+
+def test_meaning_says_whether_proxies_were_trained() -> None:
+    proxies = " ".join(meaning(STUDY))
+    assert "small proxies" in proxies
+    assert "not the ImageNet accuracy" in proxies
+    record = make_record(0, 0.5)
+    object.__setattr__(record, "proxy_id", record.arch_id)
+    assert "the targets themselves" in " ".join(meaning([record]))
+
+
+def test_meaning_says_how_many_seeds() -> None:
+    assert "trained once" in " ".join(meaning(STUDY))
+    seeds = [make_record(0, 0.5, seed=0), make_record(0, 0.6, seed=1)]
+    assert "several seeds" in " ".join(meaning(seeds))
