@@ -7,6 +7,7 @@ paper, every block names its own mixer, and heads, ratios and sharing are free f
 import hashlib
 import itertools
 import json
+import math
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
@@ -17,6 +18,7 @@ from pydantic import ConfigDict, TypeAdapter
 
 from spach_nas.errors import ArchitectureError
 from spach_nas.mixers import get_mixer
+from spach_nas.units import Real, Size, Whole
 from spach_nas.validation import read_yaml, validate
 
 StemName = Literal["conv1", "conv4"]
@@ -49,27 +51,26 @@ class Stage:
     __pydantic_config__ = ConfigDict(extra="forbid")
 
     mixers: tuple[str, ...]
-    width: int
-    heads: int
-    expansion_ratio: float
-    token_ratio: float = DEFAULT_TOKEN_RATIO
+    width: Whole
+    heads: Whole
+    expansion_ratio: Real
+    token_ratio: Real = DEFAULT_TOKEN_RATIO
     shared: bool = False
 
     def __post_init__(self) -> None:
         if not self.mixers:
             raise ArchitectureError("mixers: (); expected at least one block")
-        used = set(self.mixers)
-        specs = [get_mixer(name) for name in used]
+        specs = [get_mixer(name) for name in dict.fromkeys(self.mixers)]
         if self.width < 1 or self.heads < 1 or self.width % self.heads:
             raise ArchitectureError(
                 f"width: {self.width} with {self.heads} heads; expected a multiple of the heads"
             )
-        if int(self.expansion_ratio * self.width) < 1:
+        if not math.isfinite(self.expansion_ratio) or int(self.expansion_ratio * self.width) < 1:
             raise ArchitectureError(
                 f"expansion_ratio: {self.expansion_ratio} of width {self.width} leaves no hidden "
                 "channel; expected at least one"
             )
-        if self.token_ratio <= 0:
+        if not 0 < self.token_ratio < math.inf:
             raise ArchitectureError(f"token_ratio: {self.token_ratio}; expected more than 0")
         if not any("token_ratio" in spec.parameters for spec in specs):
             object.__setattr__(self, "token_ratio", DEFAULT_TOKEN_RATIO)
@@ -85,7 +86,7 @@ class Stage:
 
     @property
     def runs(self) -> tuple[tuple[str, int], ...]:
-        """Mixers with their number of consecutive blocks, such as `(("conv", 2), ("attention", 10))`."""
+        """Mixers with their numbers of consecutive blocks: `(("conv", 2), ("attention", 10))`."""
         return tuple((name, len(list(run))) for name, run in itertools.groupby(self.mixers))
 
     def __str__(self) -> str:
@@ -113,12 +114,12 @@ class Architecture:
     __pydantic_config__ = ConfigDict(extra="forbid")
 
     stem: StemName
-    stem_width: int = DEFAULT_STEM_WIDTH
-    patch_size: int
+    stem_width: Whole = DEFAULT_STEM_WIDTH
+    patch_size: Whole
     stages: tuple[Stage, ...]
-    image_size: tuple[int, int] = (224, 224)
-    in_channels: int = 3
-    num_classes: int = 1000
+    image_size: Size = (224, 224)
+    in_channels: Whole = 3
+    num_classes: Whole = 1000
 
     def __post_init__(self) -> None:
         if self.stem not in ("conv1", "conv4"):
@@ -140,7 +141,7 @@ class Architecture:
                 f"image_size: {_sides(self.image_size)} with patch_size {self.patch_size} and "
                 f"{len(self.stages)} stages; expected a multiple of {step}"
             )
-        for number, (stage, resolution) in enumerate(zip(self.stages, self.resolutions), 1):
+        for number, (stage, resolution) in enumerate(zip(self.stages, self.resolutions, strict=True), 1):
             self._check_tokens(number, stage, resolution[0] * resolution[1])
 
     @staticmethod
@@ -180,6 +181,7 @@ class Architecture:
                 **stage,
                 "mixers": list(stage["mixers"]),
                 "expansion_ratio": float(stage["expansion_ratio"]),
+                "token_ratio": float(stage["token_ratio"]),
             }
             for stage in plain["stages"]
         ]
@@ -203,9 +205,11 @@ class Architecture:
         plain = self.to_dict()
         stages = plain.pop("stages")
         head = yaml.safe_dump(plain, sort_keys=False, default_flow_style=None)
-        body = yaml.safe_dump(stages, sort_keys=False, default_flow_style=True, width=10_000)
-        lines = body.strip()[1:-1].replace("}, {", "}\n  - {")
-        return f"# {self}\n{head}stages:\n  - {lines}\n"
+        lines = [
+            yaml.safe_dump(stage, sort_keys=False, default_flow_style=True, width=math.inf)
+            for stage in stages
+        ]
+        return f"# {self}\n{head}stages:\n" + "".join(f"  - {line}" for line in lines)
 
     @staticmethod
     def from_yaml(path: Path) -> "Architecture":

@@ -4,7 +4,10 @@ from typing import Annotated, Any, TypeVar
 
 from pydantic import AfterValidator, BeforeValidator
 
+from spach_nas.units import Real, Whole
+
 _RANGE_KEYS = {"from", "to", "step"}
+_MOST_VALUES = 1000
 T = TypeVar("T")
 
 
@@ -25,6 +28,8 @@ def _as_range(value: dict[Any, Any]) -> tuple[int, ...]:
         raise ValueError(f"{value!r}; expected a value, a list, or {{from: 2, to: 6, step: 1}}")
     if step < 1 or low > high:  # type: ignore[operator]
         raise ValueError(f"{value!r} is an empty choice; expected from <= to and step >= 1")
+    if (high - low) // step >= _MOST_VALUES:  # type: ignore[operator]
+        raise ValueError(f"{value!r}; expected at most {_MOST_VALUES} values")
     return tuple(range(low, high + 1, step))  # type: ignore[operator, arg-type]
 
 
@@ -55,6 +60,6 @@ _Distinct = AfterValidator(_distinct)
 listed = (_Distinct, _Listed)
 Names = Annotated[tuple[str, ...], *listed]
 Flags = Annotated[tuple[bool, ...], *listed]
-Counts = Annotated[tuple[int, ...], AfterValidator(_positive), *listed]
-CountsFromZero = Annotated[tuple[int, ...], AfterValidator(_not_negative), *listed]
-Ratios = Annotated[tuple[float, ...], AfterValidator(_positive), *listed]
+Counts = Annotated[tuple[Whole, ...], AfterValidator(_positive), *listed]
+CountsFromZero = Annotated[tuple[Whole, ...], AfterValidator(_not_negative), *listed]
+Ratios = Annotated[tuple[Real, ...], AfterValidator(_positive), *listed]

@@ -56,12 +56,14 @@ def search(
     ] = False,
 ) -> None:
     """Search: train proxies within the limits, then write the report and export the best."""
-    from spach_nas.run import plan_search, run_plan
+    from spach_nas.plan import plan_search
     from spach_nas.terminal import LiveView, console, print_plan, print_result
 
     with LiveView(console).shown() as view:
         plan = plan_search(file)
         if not dry_run:
+            from spach_nas.run import run_plan
+
             study = run_plan(plan, out=out, listener=view)
     if dry_run:
         print_plan(plan)
@@ -81,12 +83,19 @@ def report(
     """Build report.html from the records of a study."""
     from spach_nas.records import read_records
     from spach_nas.report import static_front
-    from spach_nas.run import study_facts, write_study_report
+    from spach_nas.report.study import study_facts, write_study_report
 
     print(write_study_report(folder))
     if static is not None:
         path = folder / f"front.{static.value}"
-        static_front(read_records(folder), path, facts=study_facts(folder))
+        facts = study_facts(folder)
+        static_front(
+            read_records(folder),
+            path,
+            objectives=facts.objectives,
+            limits=facts.limits,
+            title=facts.name,
+        )
         print(path)
 
 
@@ -106,9 +115,11 @@ def export(
     ] = None,
 ) -> None:
     """Write a network as a bundle that timm loads."""
-    from spach_nas.run import export as export_bundle
+    from spach_nas.export import choose
+    from spach_nas.export import export as export_choice
 
-    print(export_bundle(source, out=out, pick=pick, scale_to=scale.value if scale else None))
+    choice = choose(source, pick=pick, scale_to=scale.value if scale else None)
+    print(export_choice(choice, out=out))
 
 
 @app.command()

@@ -1,5 +1,6 @@
 """The search YAML: one file that says everything about a search."""
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -11,6 +12,7 @@ from pydantic import AfterValidator, BeforeValidator, ConfigDict, TypeAdapter, V
 
 from spach_nas.cost import cost
 from spach_nas.errors import (
+    ArchitectureError,
     ConfigError,
     SearchSpaceError,
     did_you_mean,
@@ -19,12 +21,13 @@ from spach_nas.errors import (
 from spach_nas.evaluation import Fidelity
 from spach_nas.limits import Limits
 from spach_nas.objectives import OBJECTIVES, Direction, Objective
+from spach_nas.records import FILE_NAME
 from spach_nas.references import get_reference
 from spach_nas.scaling import ProxyRule
 from spach_nas.search_space import SearchSpace
-from spach_nas.settings import DataSettings, TrainingSettings
+from spach_nas.settings import DataSettings, TrainingSettings, outside, raise_mistakes
 from spach_nas.shipped import find_yaml
-from spach_nas.units import Seconds
+from spach_nas.units import Real, Seconds, Whole
 from spach_nas.validation import read_yaml, validate
 
 SamplerName = Literal["random", "nsga2", "tpe"]
@@ -41,9 +44,11 @@ def _read_space(value: Any, info: ValidationInfo) -> Any:
 
 
 def _find_space(name: str, folder: Path) -> Path:
-    # A study keeps a copy of the space as it was searched.
+    # A study keeps a copy of the space as it was searched; elsewhere the name is what counts.
     kept = folder / SPACE_YAML
-    return kept if kept.is_file() else find_yaml(name, folder=folder, error=SearchSpaceError)
+    if kept.is_file() and (folder / FILE_NAME).is_file():
+        return kept
+    return find_yaml(name, folder=folder, error=SearchSpaceError)
 
 
 def _check_study_name(value: str) -> str:
@@ -70,8 +75,14 @@ def _check_objectives(value: Mapping[str, Direction]) -> Mapping[str, Direction]
 
 
 def _check_references(value: tuple[str, ...]) -> tuple[str, ...]:
-    for name in value:
-        get_reference(name)
+    mistakes = []
+    for name in dict.fromkeys(value):
+        try:
+            get_reference(name)
+        except ArchitectureError as error:
+            mistakes.append(str(error))
+    if mistakes:
+        raise ValueError("\n".join(mistakes))
     return tuple(dict.fromkeys(value))
 
 
@@ -91,19 +102,24 @@ class SearchSettings:
         ConfigError: A number out of range.
     """
 
+    __pydantic_config__ = ConfigDict(extra="forbid")
+
     sampler: SamplerName = "nsga2"
-    trials: int
+    trials: Whole
     max_duration: Seconds | None = None
-    seed: int = 0
-    startup_trials: int | None = None
+    seed: Whole = 0
+    startup_trials: Whole | None = None
 
     def __post_init__(self) -> None:
-        if self.trials < 1:
-            raise ConfigError(f"trials: {self.trials}; expected at least 1")
-        if self.seed < 0:
-            raise ConfigError(f"seed: {self.seed}; expected 0 or more")
-        if self.startup_trials is not None and self.startup_trials < 1:
-            raise ConfigError(f"startup_trials: {self.startup_trials}; expected at least 1")
+        duration, startup = self.max_duration, self.startup_trials
+        raise_mistakes(
+            outside("trials", self.trials, "at least 1", self.trials >= 1),
+            outside(
+                "max_duration", duration, "more than 0", duration is None or 0 < duration < math.inf
+            ),
+            outside("seed", self.seed, "0 or more", self.seed >= 0),
+            outside("startup_trials", startup, "at least 1", startup is None or startup >= 1),
+        )
 
     @property
     def startup(self) -> int:
@@ -125,18 +141,21 @@ class Resources:
         ConfigError: A number out of range.
     """
 
-    cpus_per_trial: int = 1
-    gpus_per_trial: float | Literal["auto"] = "auto"
-    max_concurrent: int | None = None
+    __pydantic_config__ = ConfigDict(extra="forbid")
+
+    cpus_per_trial: Whole = 1
+    gpus_per_trial: Real | Literal["auto"] = "auto"
+    max_concurrent: Whole | None = None
     address: str = "local"
 
     def __post_init__(self) -> None:
-        if self.cpus_per_trial < 1:
-            raise ConfigError(f"cpus_per_trial: {self.cpus_per_trial}; expected at least 1")
-        if self.gpus_per_trial != "auto" and self.gpus_per_trial < 0:
-            raise ConfigError(f"gpus_per_trial: {self.gpus_per_trial}; expected 0 or more")
-        if self.max_concurrent is not None and self.max_concurrent < 1:
-            raise ConfigError(f"max_concurrent: {self.max_concurrent}; expected at least 1")
+        gpus, most = self.gpus_per_trial, self.max_concurrent
+        raise_mistakes(
+            outside("cpus_per_trial", self.cpus_per_trial, "at least 1", self.cpus_per_trial >= 1),
+            outside("gpus_per_trial", gpus, "auto, or 0 or more", gpus == "auto" or gpus >= 0),
+            outside("max_concurrent", most, "at least 1", most is None or most >= 1),
+            outside("address", repr(self.address), "local, auto or host:port", bool(self.address)),
+        )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -197,14 +216,18 @@ class SearchConfig:
 def _proxy_mistakes(config: SearchConfig) -> list[str]:
     """A proxy must be as buildable as its target; widths follow the heads by the rule itself."""
     rule = config.proxy
-    sizes = rule.image_size or (config.space.image_size[0],) * 2
+    if rule.image_size is None and len(config.space.image_size) > 1:
+        return ["proxy.image_size: is missing; expected one, since the space has several"]
+    sizes = rule.image_size or config.space.image_size
     patches = (rule.patch_size,) if rule.patch_size else config.space.patch_size
     mistakes: list[str] = []
     for side in dict.fromkeys(sizes):
         try:
             replace(config.space, image_size=(side,), patch_size=patches)
         except SearchSpaceError as error:
-            mistakes += [f"proxy: {line}" for line in str(error).split("\n")]
+            for line in str(error).split("\n"):
+                own = line.startswith(("image_size", "patch_size"))
+                mistakes.append(f"proxy.{line}" if own else f"proxy: {line}")
     return mistakes
 
 
@@ -243,7 +266,7 @@ def load_config(path: Path) -> SearchConfig:
 
 
 def source_files(path: Path) -> dict[str, str]:
-    """The texts of a search YAML and of its search space, by the names that a study keeps them under.
+    """The texts of a search YAML and of its search space, by the names that a study gives them.
 
     Raises:
         ConfigError: The search YAML is missing or is no YAML.

@@ -54,9 +54,9 @@ def cost(architecture: Architecture) -> Cost:
         image_size=architecture.image_size,
         in_channels=architecture.in_channels,
     ).plus(head_cost(widths[-1], resolutions[-1], architecture.num_classes))
-    for before, after, resolution in zip(widths, widths[1:], resolutions[1:]):
+    for before, after, resolution in zip(widths, widths[1:], resolutions[1:], strict=False):
         total = total.plus(downsample_cost(before, after, resolution))
-    for stage, resolution in zip(architecture.stages, resolutions):
+    for stage, resolution in zip(architecture.stages, resolutions, strict=True):
         total = total.plus(stage_cost(stage, resolution))
     return total
 

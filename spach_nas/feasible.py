@@ -213,10 +213,17 @@ class FeasibleSet:
 
     def _fits(self, context: _Context, rows: NDArray[np.intp]) -> NDArray[np.bool_]:
         """Which classes of the column stage fit beside which rows, (R, K)."""
-        total = context.rows.costs[rows][:, None] + context.columns.costs[None]
-        felt = context.rows.felt[rows][:, None] | context.columns.felt[None]
-        inside: NDArray[np.bool_] = ((total <= self._high) & (total >= self._low)).all(2)
-        return inside & ((felt & context.required) == context.required)
+        fits = np.ones((len(rows), len(context.columns.costs)), dtype=np.bool_)
+        for row, column, low, high in zip(
+            context.rows.costs[rows].T, context.columns.costs.T, self._low, self._high, strict=True
+        ):
+            # Bounds moved to the other side: no array of sums is made.
+            fits &= column <= (high - row)[:, None]
+            fits &= column >= (low - row)[:, None]
+        missing = context.required & ~context.rows.felt[rows]
+        for bits in set(missing.tolist()) - {0}:
+            fits[missing == bits] &= (context.columns.felt & bits) == bits
+        return fits
 
     def _build(self, index: int) -> _Context:
         values = self._contexts[index]

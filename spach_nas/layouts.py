@@ -136,15 +136,7 @@ class PerBlock:
 
     def classes(self, depths: tuple[int, ...]) -> tuple[MixerCounts, ...]:
         """All distinct arrangements, by counts."""
-        found = []
-        for depth in depths:
-            for mixers in itertools.combinations_with_replacement(self.choices, depth):
-                counts = Counter(mixers)
-                number = math.factorial(depth)
-                for count in counts.values():
-                    number //= math.factorial(count)
-                found.append(MixerCounts(tuple(sorted(counts.items())), number))
-        return tuple(found)
+        return _multisets(self.choices, depths)
 
     def draw(
         self, counts: MixerCounts, depths: tuple[int, ...], rng: np.random.Generator
@@ -152,6 +144,19 @@ class PerBlock:
         """One of the arrangements with these counts, uniformly."""
         blocks = [name for name, count in counts.counts for _ in range(count)]
         return tuple(blocks[i] for i in rng.permutation(len(blocks)))
+
+
+@lru_cache(maxsize=256)
+def _multisets(choices: tuple[str, ...], depths: tuple[int, ...]) -> tuple[MixerCounts, ...]:
+    found = []
+    for depth in depths:
+        for mixers in itertools.combinations_with_replacement(choices, depth):
+            counts = Counter(mixers)
+            number = math.factorial(depth)
+            for count in counts.values():
+                number //= math.factorial(count)
+            found.append(MixerCounts(tuple(sorted(counts.items())), number))
+    return tuple(found)
 
 
 @lru_cache(maxsize=256)

@@ -83,10 +83,19 @@ class Record:
 
 
 def append_record(path: Path, record: Record) -> None:
-    """Append one line and wait until it is on the disk."""
+    """Append one line and wait until it is on the disk; a torn line before it is taken away.
+
+    Raises:
+        ValueError: A number of the record is NaN or infinite; nothing is written.
+    """
     line = json.dumps(record.to_dict(), allow_nan=False) + "\n"
-    with path.open("a", encoding="utf-8") as file:
-        file.write(line)
+    with path.open("ab+") as file:
+        size = file.tell()
+        file.seek(max(0, size - 1))
+        if file.read(1) not in (b"", b"\n"):
+            file.seek(0)
+            file.truncate(file.read().rfind(b"\n") + 1)
+        file.write(line.encode())
         file.flush()
         os.fsync(file.fileno())
 
@@ -100,7 +109,8 @@ def read_records(folder: Path) -> tuple[Record, ...]:
     path = folder / FILE_NAME
     if not path.is_file():
         raise StudyError(f"{folder}: holds no {FILE_NAME}; expected the folder of a study")
-    lines = path.read_text(encoding="utf-8").split("\n")
+    # What a disk garbled must be found as a damaged line, not as a mistake of the encoding.
+    lines = path.read_text(encoding="utf-8", errors="replace").split("\n")
     records = []
     # The text after the last newline is empty, or a line that was never finished.
     for number, line in enumerate(lines[:-1], 1):

@@ -7,9 +7,11 @@ image and patch size gives the target itself, but for the channels and classes o
 import math
 from dataclasses import dataclass, replace
 
+from pydantic import ConfigDict
+
 from spach_nas.architecture import Architecture, Stage
 from spach_nas.errors import ConfigError
-from spach_nas.units import Size
+from spach_nas.units import Real, Size, Whole
 
 _MIN_WIDTH_PER_HEAD = 4
 _MIN_STEM_WIDTH = 4
@@ -23,24 +25,31 @@ class ProxyRule:
         image_size: Height and width of the proxy's input; None keeps the target's.
         patch_size: Patch size of the proxy; None keeps the target's.
         width_scale: Factor on every width, the stem's too; rounded to the nearest multiple of the
-            heads and at least 4 for each head.
-        depth_scale: Factor on each run of equal mixers, at least one block. Below 1, many targets
-            share one proxy, and the cheapest of them always dominates.
+            heads, and at least 4 for each head unless the target has fewer.
+        depth_scale: Factor in (0, 1] on each run of equal mixers, at least one block. Below 1, many
+            targets share one proxy, and the cheapest of them always dominates.
 
     Raises:
-        ConfigError: A number out of range.
+        ConfigError: A number out of range; one line for each.
     """
 
+    __pydantic_config__ = ConfigDict(extra="forbid")
+
     image_size: Size | None = None
-    patch_size: int | None = None
-    width_scale: float = 1.0
-    depth_scale: float = 1.0
+    patch_size: Whole | None = None
+    width_scale: Real = 1.0
+    depth_scale: Real = 1.0
 
     def __post_init__(self) -> None:
-        for name in ("patch_size", "width_scale", "depth_scale"):
-            value = getattr(self, name)
-            if value is not None and value <= 0:
-                raise ConfigError(f"{name}: {value}; expected more than 0")
+        mistakes = []
+        if self.patch_size is not None and self.patch_size < 1:
+            mistakes.append(f"patch_size: {self.patch_size}; expected at least 1")
+        if not 0 < self.width_scale < math.inf:
+            mistakes.append(f"width_scale: {self.width_scale}; expected more than 0")
+        if not 0 < self.depth_scale <= 1:
+            mistakes.append(f"depth_scale: {self.depth_scale}; expected in (0, 1]")
+        if mistakes:
+            raise ConfigError("\n".join(mistakes))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -63,10 +72,11 @@ def scale(architecture: Architecture, rule: ProxyRule, data: DataShape) -> Archi
         ArchitectureError: No network has the scaled sizes, as when the stages cannot halve the
             image.
     """
-    stem_width = _nearest(architecture.stem_width * rule.width_scale, step=1)
     return replace(
         architecture,
-        stem_width=max(_MIN_STEM_WIDTH, stem_width),
+        stem_width=_scale_width(
+            architecture.stem_width, rule.width_scale, step=1, least=_MIN_STEM_WIDTH
+        ),
         patch_size=rule.patch_size or architecture.patch_size,
         image_size=rule.image_size or architecture.image_size,
         stages=tuple(_scale_stage(stage, rule) for stage in architecture.stages),
@@ -76,11 +86,18 @@ def scale(architecture: Architecture, rule: ProxyRule, data: DataShape) -> Archi
 
 
 def _scale_stage(stage: Stage, rule: ProxyRule) -> Stage:
-    width = _nearest(stage.width * rule.width_scale, step=stage.heads)
+    width = _scale_width(
+        stage.width, rule.width_scale, step=stage.heads, least=_MIN_WIDTH_PER_HEAD * stage.heads
+    )
     mixers: tuple[str, ...] = ()
     for name, count in stage.runs:
         mixers += (name,) * max(1, _nearest(count * rule.depth_scale, step=1))
-    return replace(stage, width=max(_MIN_WIDTH_PER_HEAD * stage.heads, width), mixers=mixers)
+    return replace(stage, width=width, mixers=mixers)
+
+
+def _scale_width(width: int, factor: float, *, step: int, least: int) -> int:
+    # A target that is narrower still keeps its width, so that scale 1 changes nothing.
+    return max(min(least, width), _nearest(width * factor, step=step))
 
 
 def _nearest(value: float, *, step: int) -> int:

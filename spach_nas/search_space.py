@@ -44,6 +44,7 @@ from spach_nas.stage_space import (
     stage_numbers,
     stage_width,
 )
+from spach_nas.units import Whole
 from spach_nas.validation import read_yaml, validate
 
 
@@ -72,8 +73,8 @@ class SearchSpace:
     __pydantic_config__ = ConfigDict(extra="forbid")
 
     image_size: Counts = (224,)
-    in_channels: int = 3
-    num_classes: int = 1000
+    in_channels: Whole = 3
+    num_classes: Whole = 1000
     patch_size: Counts
     stem: Annotated[tuple[StemName, ...], *listed] = ("conv1",)
     stem_width: Counts = (DEFAULT_STEM_WIDTH,)
@@ -200,8 +201,9 @@ def _mistakes(space: SearchSpace) -> Iterator[str]:
         yield "stages: (); expected at least one stage"
         return
     yield from _size_mistakes(space)
-    if space.in_channels < 1 or space.num_classes < 1:
-        yield "in_channels, num_classes: expected at least 1"
+    for name in ("in_channels", "num_classes"):
+        if getattr(space, name) < 1:
+            yield f"{name}: {getattr(space, name)}; expected at least 1"
     if isinstance(space.stages[0].width, Times):
         yield "stages[0].width: times needs a stage before; expected a number of channels"
         return
@@ -215,7 +217,10 @@ def _mistakes(space: SearchSpace) -> Iterator[str]:
             for value in stage_choices(stage)["width"]:
                 width = stage_width(stage, value, before or None)
                 following.add((first or width, width))
-                if isinstance(stage.width, Times) and width != before * float(value):
+                # 10 times 1.1 is 11.000000000000002 in binary.
+                if isinstance(stage.width, Times) and not math.isclose(
+                    width, before * float(value), rel_tol=1e-9
+                ):
                     fractions.append((value, before))
         if fractions:
             value, before = fractions[0]
@@ -225,6 +230,13 @@ def _mistakes(space: SearchSpace) -> Iterator[str]:
             )
             return
         reachable = following
+        narrowest = min(width for _, width in reachable)
+        ratio = min(stage.expansion_ratio or space.expansion_ratio or (1,))
+        if int(ratio * narrowest) < 1:
+            yield (
+                f"stages[{i}]: expansion_ratio {ratio} of width {narrowest} leaves no hidden "
+                "channel; expected at least one"
+            )
         # The widths follow from each other: the first mistake is the one to mend.
         yield from itertools.islice(_head_mistakes(i, stage.heads or space.heads, reachable), 1)
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from spach_nas.errors import ConfigError, did_you_mean, one_of
+from spach_nas.units import Real, Whole
 
 Device = Literal["auto", "cpu", "cuda", "mps"]
 Precision = Literal["auto", "fp32", "bf16"]
@@ -37,14 +38,14 @@ class DataSettings:
 
     name: str
     root: Path | None = None
-    validation: float = 0.2
-    split_seed: int = 0
+    validation: Real = 0.2
+    split_seed: Whole = 0
     download: bool = False
 
     def __post_init__(self) -> None:
-        _raise_first(
-            _outside("validation", self.validation, "between 0 and 1", 0 < self.validation < 1),
-            _outside("split_seed", self.split_seed, "0 or more", self.split_seed >= 0),
+        raise_mistakes(
+            outside("validation", self.validation, "between 0 and 1", 0 < self.validation < 1),
+            outside("split_seed", self.split_seed, "0 or more", self.split_seed >= 0),
         )
 
 
@@ -59,12 +60,12 @@ class Augmentation:
 
     __pydantic_config__ = _STRICT
 
-    crop_padding: int = 2
+    crop_padding: Whole = 2
     flip: bool = True
 
     def __post_init__(self) -> None:
-        _raise_first(
-            _outside("crop_padding", self.crop_padding, "0 or more", self.crop_padding >= 0)
+        raise_mistakes(
+            outside("crop_padding", self.crop_padding, "0 or more", self.crop_padding >= 0)
         )
 
 
@@ -92,30 +93,30 @@ class TrainingSettings:
 
     __pydantic_config__ = _STRICT
 
-    epochs: int = 2
-    data_share: float = 1.0
-    batch_size: int = 64
-    learning_rate: float = 5e-3
-    weight_decay: float = 0.05
-    warmup_share: float = 0.1
-    label_smoothing: float = 0.0
-    drop_path_rate: float = 0.0
+    epochs: Whole = 2
+    data_share: Real = 1.0
+    batch_size: Whole = 64
+    learning_rate: Real = 5e-3
+    weight_decay: Real = 0.05
+    warmup_share: Real = 0.1
+    label_smoothing: Real = 0.0
+    drop_path_rate: Real = 0.0
     augmentation: Augmentation = field(default_factory=Augmentation)
     precision: Precision = "auto"
     device: Device = "auto"
 
     def __post_init__(self) -> None:
         shares = ("warmup_share", "label_smoothing", "drop_path_rate")
-        _raise_first(
-            _outside("epochs", self.epochs, "at least 1", self.epochs >= 1),
-            _outside(
+        raise_mistakes(
+            outside("epochs", self.epochs, "at least 1", self.epochs >= 1),
+            outside(
                 "data_share", self.data_share, "more than 0 and at most 1", 0 < self.data_share <= 1
             ),
-            _outside("batch_size", self.batch_size, "at least 1", self.batch_size >= 1),
-            _outside("learning_rate", self.learning_rate, "more than 0", self.learning_rate > 0),
-            _outside("weight_decay", self.weight_decay, "0 or more", self.weight_decay >= 0),
+            outside("batch_size", self.batch_size, "at least 1", self.batch_size >= 1),
+            outside("learning_rate", self.learning_rate, "more than 0", self.learning_rate > 0),
+            outside("weight_decay", self.weight_decay, "0 or more", self.weight_decay >= 0),
             *(
-                _outside(name, getattr(self, name), "in [0, 1)", 0 <= getattr(self, name) < 1)
+                outside(name, getattr(self, name), "in [0, 1)", 0 <= getattr(self, name) < 1)
                 for name in shares
             ),
             _not_one_of("precision", self.precision, get_args(Precision)),
@@ -123,7 +124,8 @@ class TrainingSettings:
         )
 
 
-def _outside(name: str, value: float, expected: str, inside: bool) -> str:
+def outside(name: str, value: object, expected: str, inside: bool) -> str:
+    """A line for `raise_mistakes`, empty when the value is inside."""
     return "" if inside else f"{name}: {value}; expected {expected}"
 
 
@@ -134,6 +136,8 @@ def _not_one_of(name: str, value: str, legal: Iterable[str]) -> str:
     return f"{name}: {value!r}; expected {one_of(legal)}{did_you_mean(value, legal)}"
 
 
-def _raise_first(*problems: str) -> None:
-    for problem in filter(None, problems):
-        raise ConfigError(problem)
+def raise_mistakes(*mistakes: str) -> None:
+    """Raise all that are not empty, one a line."""
+    found = list(filter(None, mistakes))
+    if found:
+        raise ConfigError("\n".join(found))

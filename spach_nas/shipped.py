@@ -1,5 +1,6 @@
 """The YAML files that come with the package: search spaces and searches, known by their name."""
 
+import os
 from pathlib import Path
 
 from spach_nas.errors import SpachNasError, did_you_mean, one_of
@@ -28,8 +29,9 @@ def find_yaml(name: str, *, folder: Path, error: type[SpachNasError]) -> Path:
     Raises:
         SpachNasError: As `error`, when there is no such file.
     """
-    path = folder / Path(name).expanduser()
-    if path.is_file():
+    # os.path, since those of pathlib raise for a name that no file can have.
+    path = folder / os.path.expanduser(name)  # noqa: PTH111
+    if os.path.isfile(path):  # noqa: PTH113
         return path
     legal = shipped_names()
     if name in legal:

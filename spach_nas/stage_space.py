@@ -9,11 +9,14 @@ from pydantic import BeforeValidator, ConfigDict, Discriminator, Tag
 
 from spach_nas.architecture import Stage
 from spach_nas.choices import Counts, Flags, Ratios
-from spach_nas.errors import one_of
+from spach_nas.errors import SearchSpaceError, one_of
 from spach_nas.layouts import Layout, MixerCounts, PerBlock, Value
 from spach_nas.mixers import get_mixer
+from spach_nas.units import Whole
 
 Encoding = dict[str, Value]
+# The arrangements of a layout are tabulated, the square of the depth of them.
+_MOST_BLOCKS = 200
 # What the whole space gives for all stages, and a stage may replace.
 PER_STAGE = ("expansion_ratio", "token_ratio", "heads", "shared")
 
@@ -26,12 +29,19 @@ class HeadsRule:
         width_per_head: Channels for each head.
         of: `stage1` takes the width of the first stage for all stages, as the paper does; `stage`
             takes the stage's own.
+
+    Raises:
+        SearchSpaceError: No channel for a head.
     """
 
     __pydantic_config__ = ConfigDict(extra="forbid")
 
-    width_per_head: int
+    width_per_head: Whole
     of: Literal["stage1", "stage"] = "stage1"
+
+    def __post_init__(self) -> None:
+        if self.width_per_head < 1:
+            raise SearchSpaceError(f"width_per_head: {self.width_per_head}; expected at least 1")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -92,6 +102,9 @@ class StageSpace:
         token_ratio: Hidden over input width of a token-MLP.
         heads: Attention heads.
         shared: Whether blocks of one mixer share one mixer function.
+
+    Raises:
+        SearchSpaceError: A depth beyond all use.
     """
 
     __pydantic_config__ = ConfigDict(extra="forbid")
@@ -103,6 +116,10 @@ class StageSpace:
     token_ratio: Ratios | None = None
     heads: Heads | None = None
     shared: Flags | None = None
+
+    def __post_init__(self) -> None:
+        if max(self.depth) > _MOST_BLOCKS:
+            raise SearchSpaceError(f"depth: {max(self.depth)}; expected at most {_MOST_BLOCKS}")
 
 
 def stage_choices(stage: StageSpace) -> dict[str, tuple[Value, ...]]:
@@ -209,5 +226,6 @@ def sample_stage(stage: StageSpace, rng: np.random.Generator) -> Encoding:
 
 def pick(numbers: list[int], rng: np.random.Generator) -> int:
     """An index with a probability in proportion to its number."""
-    weights = np.array([float(number) for number in numbers])
+    total = sum(numbers)  # numbers of architectures may outgrow a float, their shares do not
+    weights = np.array([number / total for number in numbers])
     return int(rng.choice(len(weights), p=weights / weights.sum()))

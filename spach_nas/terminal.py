@@ -18,7 +18,7 @@ from spach_nas.engine.study import Study
 from spach_nas.records import Record
 from spach_nas.references import REFERENCES
 from spach_nas.report import front_table
-from spach_nas.run import Plan
+from spach_nas.plan import Plan
 from spach_nas.scaling import scale
 from spach_nas.study_folder import BEST
 from spach_nas.units import format_count, format_duration
@@ -117,7 +117,7 @@ def print_plan(plan: Plan) -> None:
 
 def _proxy_range(plan: Plan) -> str:
     proxies = [
-        cost(scale(plan.feasible.sample(seed), plan.config.proxy, plan.data)) for seed in range(200)
+        cost(scale(plan.feasible.sample(seed), plan.config.proxy, plan.preprocessing.data_shape)) for seed in range(200)
     ]
     macs, params = ([getattr(item, name) for item in proxies] for name in ("macs", "params"))
     return (
@@ -138,10 +138,10 @@ def print_result(study: Study) -> None:
     if failed:
         console.print(f"{failed} trials failed; trials.csv holds the reasons")
     folder = study.folder
+    console.print(f"\nreport   {folder / 'report.html'}", highlight=False, soft_wrap=True)
+    console.print(f"best     {folder / BEST}", highlight=False, soft_wrap=True)
     console.print("\nNext:")
     for command, what in (
-        (f"open {folder / 'report.html'}", "the front in a browser"),
-        (f"cat {folder / BEST / 'README.md'}", "the best network, exported"),
         (f"spach-nas export {folder} --pick knee --out knee", "another network of the front"),
         (f"spach-nas export {folder} --scale target --out target", "the best one at full size"),
     ):

@@ -5,11 +5,14 @@ import re
 from decimal import Decimal
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator
+from pydantic import AfterValidator, BeforeValidator
 
 _COUNTS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
 _SECONDS = {"": 1, "s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400}
+# No size or factor is larger; floats stay exact below.
+_LARGEST = 10**12
 _NUMBER = re.compile(r"\s*([0-9]*\.?[0-9]+(?:e[+-]?[0-9]+)?)\s*([a-z]*)\s*", re.IGNORECASE)
+_SIDE = re.compile(r"\s*[0-9]{1,9}\s*")
 
 
 def parse_count(value: Any) -> int:
@@ -41,11 +44,8 @@ def parse_size(value: Any) -> tuple[int, int]:
     """
     parts = value.lower().split("x") if isinstance(value, str) else value
     parts = list(parts) if isinstance(parts, list | tuple) else [parts]
-    try:
-        sides = [int(part) for part in parts]
-    except (TypeError, ValueError):
-        sides = []
-    if isinstance(value, bool | float) or len(sides) not in (1, 2) or min(sides) < 1:
+    sides = [int(part) for part in parts if _SIDE.fullmatch(str(part))]
+    if len(sides) != len(parts) or len(sides) not in (1, 2) or min(sides) < 1:
         raise ValueError(f"{value!r}; expected a size such as 32 or 32x48")
     return sides[0], sides[-1]
 
@@ -73,9 +73,27 @@ def _parse(value: Any, units: dict[str, int], expected: str) -> Decimal:
     if match is None or match[2].lower() not in units or math.isinf(float(match[1])):
         raise ValueError(f"{value!r}; expected {expected}")
     # Decimal, since 63.2 * 10**6 is no whole number in binary.
-    return Decimal(match[1]) * units[match[2].lower()]
+    number = Decimal(match[1]) * units[match[2].lower()]
+    if math.isinf(float(number)):
+        raise ValueError(f"{value!r}; expected {expected}")
+    return number
 
 
+def _no_flag(value: Any) -> Any:
+    # YAML reads `yes` and `on` as true, which pydantic would take for 1.
+    if isinstance(value, bool):
+        raise ValueError(f"{value!r}; expected a number")
+    return value
+
+
+def _sensible(value: float) -> float:
+    if not abs(value) <= _LARGEST:  # NaN, too
+        raise ValueError(f"{value!r}; expected a finite number of at most 1e12")
+    return value
+
+
+Whole = Annotated[int, AfterValidator(_sensible), BeforeValidator(_no_flag)]
+Real = Annotated[float, AfterValidator(_sensible), BeforeValidator(_no_flag)]
 Count = Annotated[int, BeforeValidator(parse_count)]
 Seconds = Annotated[float, BeforeValidator(parse_duration)]
 Size = Annotated[tuple[int, int], BeforeValidator(parse_size)]

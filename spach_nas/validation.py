@@ -1,6 +1,7 @@
 """Plain data in, typed values out: pydantic at the edge, its complaints in our words."""
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -11,23 +12,60 @@ from spach_nas.errors import SpachNasError, did_you_mean, one_of
 
 T = TypeVar("T")
 _LONGEST_VALUE = 60
+# Aliases of aliases may write billions of values in a few lines.
+_MOST_VALUES = 20_000
+_EXPECTED = {
+    "bool": "true or false",
+    "float": "a number",
+    "int": "a whole number",
+    "list": "a list",
+    "path": "a path",
+    "string": "a text",
+    "tuple": "a list",
+}
 
 
 def read_yaml(path: Path, *, error: type[SpachNasError]) -> Any:
     """The plain data in a YAML file, by `yaml.safe_load`: nothing in it is executed.
 
     Raises:
-        SpachNasError: As `error`, when the file is missing or is no YAML.
+        SpachNasError: As `error`, when the file is missing or is no YAML, or when a key stands
+            twice, of which YAML would keep the last without a word.
     """
     try:
-        return yaml.safe_load(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        mistakes = list(dict.fromkeys(_repetitions(yaml.compose(text, Loader=yaml.SafeLoader))))
+        data = None if mistakes else yaml.safe_load(text)
     except OSError as problem:
         raise error(f"{path}: {problem.strerror or problem}; expected a YAML file") from None
     except UnicodeDecodeError:
         raise error(f"{path}: is no text; expected a YAML file") from None
-    except yaml.YAMLError as problem:
+    except RecursionError:
+        raise error(f"{path}: is nested too deeply; expected a YAML file") from None
+    except (yaml.YAMLError, ValueError) as problem:  # ValueError: a date such as 2024-13-45
         text = " ".join(str(problem).split())
         raise error(f"{path}: is no YAML: {text}") from None
+    if mistakes:
+        raise error("\n".join(f"{path}: {mistake}" for mistake in mistakes))
+    return data
+
+
+def _repetitions(root: yaml.Node | None) -> Iterator[str]:
+    nodes = [(root, "")]
+    for _ in range(_MOST_VALUES):
+        if not nodes:
+            return
+        node, path = nodes.pop()
+        if isinstance(node, yaml.SequenceNode):
+            nodes += [(item, f"{path}[{i}]") for i, item in enumerate(node.value)]
+        elif isinstance(node, yaml.MappingNode):
+            pairs = [(str(key.value), value) for key, value in node.value]
+            keys = [key for key, _ in pairs]
+            for key in keys:
+                if keys.count(key) > 1:
+                    yield f"{path}.{key}".removeprefix(".") + ": stands twice; expected it once"
+            nodes += [(value, f"{path}.{key}") for key, value in pairs]
+    yield f"holds more than {_MOST_VALUES} values; expected a file that a person wrote"
 
 
 def validate(
@@ -61,17 +99,30 @@ def validate(
 
 
 def _lines(detail: Any, data: Any, schema: dict[str, Any], where: str) -> list[str]:
-    keys = _keys(detail["loc"], data, missing=detail["type"] == "missing")
-    path = _path(keys)
-    prefix = f"{where}: {path}: " if path else f"{where}: "
     kind = detail["type"]
+    keys = _keys(detail["loc"], data, missing=kind == "missing")
     if kind == "value_error":  # raised by our own types, one mistake a line
-        return [f"{prefix}{line}" for line in str(detail["ctx"]["error"]).split("\n")]
-    return [prefix + _explain(kind, detail, keys, schema)]
+        lines = str(detail["ctx"]["error"]).split("\n")
+        inner = {*_legal_keys(schema, keys), *_keys_at(data, keys)}
+    else:
+        lines, inner = [_explain(kind, detail, keys, schema)], set()
+        keys = keys[:-1] if kind == "invalid_key" else keys
+    path = _path(keys)
+    return [f"{where}: {_place(path, line, inner)}" for line in lines]
+
+
+def _place(path: str, line: str, inner: Collection[str]) -> str:
+    """`training` and `epochs: 0; expected ...` as `training.epochs: 0; expected ...`."""
+    name = re.match(r"(\w+)[:.\[]", line)
+    join = "." if name and name[1] in inner else ": "
+    return f"{path}{join}{line}" if path else line
 
 
 def _explain(kind: str, detail: Any, keys: Sequence[int | str], schema: dict[str, Any]) -> str:
     value = _short(detail["input"])
+    if kind == "invalid_key":
+        legal = _legal_keys(schema, keys[:-1])
+        return f"unknown key {value}; expected {one_of(legal) or 'a text'}"
     if kind in ("extra_forbidden", "unexpected_keyword_argument"):
         legal = _legal_keys(schema, keys[:-1])
         expected = f"; expected {one_of(legal)}" if legal else ""
@@ -85,7 +136,7 @@ def _explain(kind: str, detail: Any, keys: Sequence[int | str], schema: dict[str
         return f"{value}; expected {one_of(legal)}{hint}"
     if kind in ("dataclass_type", "model_type", "dict_type", "model_attributes_type"):
         return f"{value}; expected a mapping of keys to values"
-    message = detail["msg"].removeprefix("Input should be ").removeprefix("a valid ")
+    message = _EXPECTED.get(kind.split("_")[0]) or detail["msg"].removeprefix("Input should be ")
     return f"{value}; expected {message[:1].lower()}{message[1:]}"
 
 
@@ -105,6 +156,12 @@ def _keys(loc: Sequence[int | str], data: Any, *, missing: bool) -> list[int | s
             keys.append(key)
             data = data[key]
     return keys
+
+
+def _keys_at(data: Any, keys: Sequence[int | str]) -> list[str]:
+    for key in keys:
+        data = data[key]
+    return [str(key) for key in data] if isinstance(data, dict) else []
 
 
 def _path(keys: Sequence[int | str]) -> str:

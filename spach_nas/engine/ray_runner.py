@@ -123,12 +123,11 @@ def ray_session(resources: Resources) -> Iterator[None]:
         ray.shutdown()
 
 
-def run(
+def run_study(
     study: Study,
     evaluator: Evaluator,
     *,
     data: DataSplits,
-    resources: Resources,
     on_record: Callable[[Record], None],
 ) -> None:
     """Evaluate until the study is done. Ctrl-C lets running trials finish; twice stops at once.
@@ -136,6 +135,7 @@ def run(
     Raises:
         StudyError: No node of the cluster has the resources of one trial.
     """
+    resources = study.config.resources
     cpus, gpus = resources.cpus_per_trial, gpus_per_trial(resources)
     concurrent = _concurrent(resources, gpus)
     with tempfile.TemporaryDirectory(prefix="spach-nas-") as storage, _stop_on_interrupt(study):

@@ -11,7 +11,6 @@ A target without trained weights has no file that pretends to hold some.
 import json
 import shutil
 import tempfile
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,38 +19,13 @@ from safetensors import SafetensorError
 from safetensors.torch import load
 
 from spach_nas.architecture import Architecture
+from spach_nas.data.preprocessing import Preprocessing
 from spach_nas.errors import BundleError
 from spach_nas.networks import Spach, build, model_config
-from spach_nas.scaling import DataShape
 from spach_nas.validation import read_yaml
 
 ARCHITECTURE = "architecture.yaml"
 WEIGHTS = "model.safetensors"
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Preprocessing:
-    """How images become the input of a network.
-
-    Attributes:
-        mean: Of each channel, of pixels in [0, 1].
-        std: Of each channel, of pixels in [0, 1].
-        class_names: In the order of the outputs.
-    """
-
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-    class_names: tuple[str, ...]
-
-    @property
-    def data_shape(self) -> DataShape:
-        """Channels and classes."""
-        return DataShape(in_channels=len(self.mean), num_classes=len(self.class_names))
-
-    @staticmethod
-    def from_dict(data: dict[str, Any]) -> "Preprocessing":
-        """From what `asdict` and JSON made of it."""
-        return Preprocessing(**{name: tuple(values) for name, values in data.items()})
 
 
 def write_bundle(

@@ -1,10 +1,36 @@
-"""The README.md of a bundle: what a person who finds it has to know."""
+"""From a choice to a bundle with its README.md: what a person who finds it has to know."""
+
+from pathlib import Path
 
 from spach_nas.cost import cost
+from spach_nas.export.bundle import write_bundle
 from spach_nas.export.source import Choice
 from spach_nas.references import REFERENCES
 from spach_nas.units import format_count
 from spach_nas.version import __version__
+
+
+def export(choice: Choice, *, out: Path, test_accuracy: float | None = None) -> Path:
+    """Write the bundle of a choice.
+
+    Args:
+        choice: What is exported.
+        out: A folder that does not exist yet.
+        test_accuracy: On the test split, in [0, 1], when it was measured.
+
+    Returns:
+        The folder.
+
+    Raises:
+        BundleError: The folder exists already or cannot be written.
+    """
+    return write_bundle(
+        out,
+        architecture=choice.architecture,
+        card=card(choice, test_accuracy=test_accuracy),
+        weights=choice.weights,
+        preprocessing=choice.preprocessing,
+    )
 
 
 def card(choice: Choice, *, test_accuracy: float | None = None) -> str:

@@ -1,6 +1,5 @@
 """What to export: a trial of a study, a model of the paper, or an architecture file."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -8,8 +7,8 @@ from typing import Literal
 from spach_nas import pareto
 from spach_nas.architecture import Architecture
 from spach_nas.config import SEARCH_YAML, SearchConfig, load_config
+from spach_nas.data.preprocessing import Preprocessing, read_preprocessing
 from spach_nas.errors import BundleError, did_you_mean, one_of
-from spach_nas.export.bundle import Preprocessing
 from spach_nas.records import Record, read_records
 from spach_nas.references import REFERENCES
 from spach_nas.scaling import scale
@@ -114,7 +113,7 @@ def _from_study(folder: Path, *, pick: str, scale_to: Scale) -> Choice:
             f"--pick {pick}: the weights of trial {record.trial} were not kept, only those of the "
             f"front are; expected {one_of(kept) or 'a study with kept weights'}, or --scale target"
         )
-    preprocessing = read_preprocessing(folder)
+    preprocessing = read_preprocessing(folder / DATA_JSON)
     return Choice(
         architecture=scale(record.architecture, config.proxy, preprocessing.data_shape),
         name=name,
@@ -123,16 +122,3 @@ def _from_study(folder: Path, *, pick: str, scale_to: Scale) -> Choice:
         weights=weights.read_bytes(),
         preprocessing=preprocessing,
     )
-
-
-def read_preprocessing(folder: Path) -> Preprocessing:
-    """How the images of a study were prepared.
-
-    Raises:
-        BundleError: The file is missing or damaged.
-    """
-    path = folder / DATA_JSON
-    try:
-        return Preprocessing.from_dict(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError, AttributeError):
-        raise BundleError(f"{path}: missing or damaged; expected what the search wrote") from None

@@ -1,0 +1,5 @@
+"""`python -m spach_nas`."""
+
+from spach_nas.cli import main
+
+main()

@@ -1,0 +1,65 @@
+"""One small real search that many tests look at."""
+
+import os
+import contextlib
+import io
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from unittest import mock
+
+import pytest
+
+from search_tools import write_search
+from spach_nas.cli import main
+
+
+# Several threads for networks this small only get in each other's way: 10 times slower on a busy
+# machine. Read when torch is first imported.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Finished:
+    """A search that ran to its end as a user runs it.
+
+    Attributes:
+        yaml: The search YAML.
+        folder: The study.
+        output: What the command printed.
+    """
+
+    yaml: Path
+    folder: Path
+    output: str
+
+
+def run_command(*arguments: str | Path, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    """The installed command, as a process of its own."""
+    command = [sys.executable, "-m", "spach_nas", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, timeout=200)
+
+
+def run_main(*arguments: str) -> tuple[int, list[str]]:
+    """The command in this process, for speed; exit code and lines of standard error."""
+    errors = io.StringIO()
+    with (
+        mock.patch.object(sys, "argv", ["spach-nas", *arguments]),
+        contextlib.redirect_stderr(errors),
+        pytest.raises(SystemExit) as ended,
+    ):
+        main()
+    assert isinstance(ended.value.code, int)
+    return ended.value.code, errors.getvalue().splitlines()
+
+
+@pytest.fixture(scope="session")
+def finished_search(tmp_path_factory: pytest.TempPathFactory) -> Finished:
+    """Six trials on Ray, two at a time."""
+    home = tmp_path_factory.mktemp("search")
+    path = write_search(home, search__trials=6)
+    done = run_command("search", path, cwd=home)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == "", "nothing but the result is printed"
+    return Finished(yaml=path, folder=home / "results" / "small", output=done.stdout)

@@ -1,0 +1,165 @@
+"""The whole way, as a user goes it: search, report, export, load."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import timm
+import torch
+from safetensors.torch import load_file
+
+import spach_nas
+from conftest import Finished, run_command
+from search_tools import write_search
+from spach_nas.architecture import Architecture
+from spach_nas.config import SEARCH_YAML, load_config
+from spach_nas.data import load_test
+from spach_nas.records import Record, read_records
+from spach_nas.settings import DataSettings
+
+
+@pytest.fixture(scope="module")
+def records(finished_search: Finished) -> tuple[Record, ...]:
+    return read_records(finished_search.folder)
+
+
+def test_a_search_writes_everything_that_it_promises(finished_search: Finished) -> None:
+    names = {path.name for path in finished_search.folder.iterdir()}
+    assert names == {
+        "best",
+        "checkpoints",
+        "data.json",
+        "records.jsonl",
+        "report.html",
+        "search.yaml",
+        "study.db",
+        "trials.csv",
+    }
+    kept = (finished_search.folder / SEARCH_YAML).read_text()
+    assert kept == finished_search.yaml.read_text()
+
+
+def test_every_trial_was_trained(records: tuple[Record, ...]) -> None:
+    assert [record.trial for record in sorted(records, key=lambda r: r.trial)] == list(range(6))
+    assert {record.state for record in records} == {"complete"}
+    for record in records:
+        assert 0 < record.objectives["accuracy"] <= 1
+        assert record.objectives["accuracy"] == record.curve[-1].accuracy
+        assert record.target_cost.macs <= 1_200_000
+        assert len(record.curve) == 1
+        assert record.seconds > 0
+
+
+def test_plain_lines_tell_each_trial_and_the_next_commands(finished_search: Finished) -> None:
+    lines = finished_search.output.splitlines()
+    assert sum(line.startswith("[") for line in lines) == 6
+    assert "Pareto front" in finished_search.output
+    assert f"spach-nas export {finished_search.folder.relative_to(finished_search.yaml.parent)}" in (
+        finished_search.output
+    )
+
+
+def test_the_front_member_loads_in_three_ways_with_equal_outputs(
+    finished_search: Finished,
+) -> None:
+    best = finished_search.folder / "best"
+    assert {path.name for path in best.iterdir()} == {
+        "README.md",
+        "architecture.yaml",
+        "config.json",
+        "model.safetensors",
+    }
+    ours = spach_nas.load_model(best)
+    theirs = timm.create_model(f"local-dir:{best}", pretrained=True).eval()
+    by_hand = spach_nas.build(Architecture.from_yaml(best / "architecture.yaml")).eval()
+    by_hand.load_state_dict(load_file(best / "model.safetensors"))
+    images = torch.rand(3, 1, 32, 32, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        expected = ours(images)
+        assert expected.std() > 0, "a fresh head would give zeros"
+        assert torch.equal(theirs(images), expected)
+        assert torch.equal(by_hand(images), expected)
+
+
+def test_the_exported_network_scores_as_the_record_says(
+    finished_search: Finished, records: tuple[Record, ...]
+) -> None:
+    # Prepared by hand from what config.json says, not by the code that trained it.
+    best = max(records, key=lambda record: record.objectives["accuracy"])
+    folder = finished_search.folder / "best"
+    config = json.loads((folder / "config.json").read_text())["pretrained_cfg"]
+    test = load_test(DataSettings(name="fashion-mini"), image_size=(28, 28))
+    images = torch.from_numpy(test.images.copy()).permute(0, 3, 1, 2).float() / 255
+    images = torch.nn.functional.pad(
+        (images - config["mean"][0]) / config["std"][0],
+        (2, 2, 2, 2),
+        value=-config["mean"][0] / config["std"][0],
+    )
+    with torch.inference_mode():
+        logits = spach_nas.load_model(folder)(images)
+    accuracy = (logits.argmax(1) == torch.from_numpy(test.labels)).double().mean().item()
+    assert f"| test accuracy | {accuracy:.4f} |" in (folder / "README.md").read_text()
+    assert abs(accuracy - best.objectives["accuracy"]) < 0.1
+
+
+def test_a_study_is_never_overwritten(finished_search: Finished) -> None:
+    before = {path: path.stat().st_mtime_ns for path in finished_search.folder.rglob("*")}
+    again = run_command("search", finished_search.yaml, cwd=finished_search.yaml.parent)
+    assert again.returncode == 2
+    assert "exists already" in again.stderr
+    assert "Traceback" not in again.stderr
+    assert {p: p.stat().st_mtime_ns for p in finished_search.folder.rglob("*")} == before
+
+
+def test_the_report_is_built_again_from_the_records(finished_search: Finished) -> None:
+    page = finished_search.folder / "report.html"
+    page.unlink()
+    done = run_command("report", finished_search.folder)
+    assert (done.returncode, done.stdout.strip()) == (0, str(page))
+    assert page.stat().st_size > 1_000_000
+
+
+def test_one_interrupt_finishes_what_runs_and_writes_the_report(tmp_path: Path) -> None:
+    path = write_search(tmp_path, search__trials=500, training__data_share=0.1)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "spach_nas", "search", path, "--out", tmp_path / "study"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    lines = tmp_path / "study" / "records.jsonl"
+    deadline = time.monotonic() + 120
+    while not (lines.exists() and lines.stat().st_size) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    os.kill(process.pid, signal.SIGINT)
+    output, errors = process.communicate(timeout=60)
+    assert process.returncode == 130, errors
+    assert "stopped before the budget was spent" in output
+    assert errors == ""
+    records = read_records(tmp_path / "study")
+    assert 1 <= len(records) < 500
+    assert {record.state for record in records} == {"complete"}
+    assert (tmp_path / "study" / "report.html").is_file()
+    assert (tmp_path / "study" / "best" / "model.safetensors").is_file()
+
+
+def test_limits_that_nothing_meets_stop_before_anything_is_written(tmp_path: Path) -> None:
+    path = write_search(tmp_path, limits={"max_macs": "1k"})
+    done = run_command("search", path, cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"{path}: limits: no architecture of the space meets them")
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_dry_run_says_what_it_would_do_and_writes_nothing(tmp_path: Path) -> None:
+    path = write_search(tmp_path)
+    done = run_command("search", path, "--dry-run", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    count = load_config(path).space.size()
+    assert f"{count:,} architectures" in done.stdout
+    assert list(tmp_path.iterdir()) == [path]
