@@ -1,0 +1,170 @@
+"""A folder of images for each class.
+
+Layouts: `root/train/<class>/...` with `root/test/<class>/...`, with `root/val/<class>/...`, or with
+both; or `root/<class>/...`, which is all train split. A `val` beside a `test` scores candidates. A
+`val` alone, as ImageNet has it, is the held-out split that others report on: it serves as the test
+split, and a part of train scores candidates.
+"""
+
+import os
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from spach_nas.data.images import ImageSet, Pixels, stack, to_size
+from spach_nas.data.source import DataSource, Split
+from spach_nas.errors import DataError
+from spach_nas.scaling import DataShape
+from spach_nas.settings import DataSettings
+
+SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff"})
+_NAMES = {
+    "train": ("train", "training"),
+    "validation": ("val", "valid", "validation"),
+    "test": ("test", "testing"),
+}
+_GREY_MODES = frozenset({"1", "L", "LA", "La", "I", "F", "I;16", "I;16L", "I;16B", "I;16N"})
+
+
+def find_splits(root: Path) -> dict[Split, Path]:
+    """The folder of each split that `root` has; `train` always.
+
+    Raises:
+        DataError: The folder is missing, or holds a split other than train but no train.
+    """
+    if not root.is_dir():
+        raise DataError(f"{root}: is no folder; expected images as train/<class>/<image>")
+    found: dict[Split, Path] = {}
+    for split, names in _NAMES.items():
+        folders = [root / name for name in names if (root / name).is_dir()]
+        if len(folders) > 1:
+            raise DataError(
+                f"{root}: has {folders[0].name} and {folders[1].name}; expected one of them"
+            )
+        if folders:
+            found[split] = folders[0]  # type: ignore[index]
+    if not found:
+        return {"train": root}
+    if "train" not in found:
+        raise DataError(f"{root}: has {min(found.values()).name}/ but no train/; expected both")
+    if "test" not in found and "validation" in found:
+        found["test"] = found.pop("validation")
+    return found
+
+
+def _check(settings: DataSettings) -> None:
+    if settings.root is None:
+        raise DataError("root: is missing; expected the folder with train/<class>/<image>")
+    splits = find_splits(settings.root)
+    train = _classes(splits["train"])
+    if len(train) < 2:
+        raise DataError(f"{splits['train']}: has {len(train)} class folders; expected at least 2")
+    # By their real paths: a link must not bring test images into the training.
+    owners: dict[Path, Path] = {}
+    for folder in splits.values():
+        names = _classes(folder)
+        unequal = sorted(set(names) ^ set(train))
+        if unequal:
+            raise DataError(
+                f"{folder}: class {unequal[0]!r} is not in all splits; expected the same"
+            )
+        for name in names:
+            _check_class(folder / name, owners)
+
+
+def _check_class(folder: Path, owners: dict[Path, Path]) -> None:
+    real = folder.resolve()
+    if real in owners:
+        raise DataError(f"{folder}: is the same folder as {owners[real]}; expected disjoint splits")
+    owners[real] = folder
+    if next(_images(folder), None) is None:
+        raise DataError(f"{folder}: has no image; expected {', '.join(sorted(SUFFIXES))} files")
+
+
+def _classes(folder: Path) -> tuple[str, ...]:
+    return tuple(
+        sorted(p.name for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
+    )
+
+
+def _images(folder: Path) -> Iterator[Path]:
+    for place, folders, files in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in sorted(files):
+            if Path(name).suffix.lower() in SUFFIXES and not name.startswith("."):
+                yield Path(place, name)
+
+
+def _shape(settings: DataSettings) -> DataShape:
+    assert settings.root is not None
+    folder = find_splits(settings.root)["train"]
+    classes = _classes(folder)
+    first = next(_images(folder / classes[0]))
+    with _opened(first) as image:
+        channels = 1 if is_grey(image) else 3
+    return DataShape(in_channels=channels, num_classes=len(classes))
+
+
+def _load(settings: DataSettings, split: Split, image_size: tuple[int, int]) -> ImageSet | None:
+    assert settings.root is not None
+    folder = find_splits(settings.root).get(split)
+    if folder is None:
+        return None
+    # The first training image decides for all splits, so that they have equal channels.
+    channels = _shape(settings).in_channels
+    classes = _classes(folder)
+    files = [(path, label) for label, name in enumerate(classes) for path in _images(folder / name)]
+    return ImageSet(
+        images=stack(
+            [path for path, _ in files],
+            partial(_read, channels=channels, size=image_size),
+            shape=(len(files), *image_size, channels),
+            name=str(folder),
+        ),
+        labels=np.array([label for _, label in files], dtype=np.int64),
+        class_names=classes,
+    )
+
+
+def _read(path: Path, *, channels: int, size: tuple[int, int]) -> Pixels:
+    with _opened(path) as image:
+        try:
+            return to_size(pixels(image, channels=channels), size)
+        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as problem:
+            raise _unreadable(path, problem) from None
+
+
+def _opened(path: Path) -> Image.Image:
+    try:
+        return Image.open(path)
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as problem:
+        raise _unreadable(path, problem) from None
+
+
+def _unreadable(path: Path, problem: Exception) -> DataError:
+    return DataError(f"{path}: cannot be read as an image ({problem}); expected it whole or away")
+
+
+def is_grey(image: Image.Image) -> bool:
+    """Whether the image has no colours by its mode."""
+    return image.mode in _GREY_MODES
+
+
+def pixels(image: Image.Image, *, channels: int) -> Pixels:
+    """An image of any mode as (H, W, C) with C = `channels`, 1 or 3, upright as its camera says."""
+    image = ImageOps.exif_transpose(image)
+    if image.mode.startswith("I"):
+        # 16 bits: Pillow clips them on conversion, so the upper 8 are taken here.
+        values = np.asarray(image)
+        image = Image.fromarray((values >> 8 if values.max() > 255 else values).astype(np.uint8))
+    if image.mode == "P":
+        # A palette with transparency converts cleanly by way of RGBA only.
+        image = image.convert("RGBA")
+    converted = np.asarray(image.convert("L" if channels == 1 else "RGB"))
+    return converted.reshape(*converted.shape[:2], channels)
+
+
+FOLDER = DataSource(check=_check, shape=_shape, load=_load)

@@ -1,0 +1,175 @@
+"""Image sets in memory: uint8 at the size that is trained on.
+
+Shapes: N images, H and W height and width, C channels.
+"""
+
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from spach_nas.errors import DataError
+
+Pixels = npt.NDArray[np.uint8]
+T = TypeVar("T")
+Labels = npt.NDArray[np.int64]
+_THREADS = 8
+_MAX_MEMORY_SHARE = 0.8
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ImageSet:
+    """Images with one label each.
+
+    Attributes:
+        images: (N, H, W, C), uint8.
+        labels: (N,), indices into `class_names`.
+        class_names: One for each class.
+    """
+
+    images: Pixels
+    labels: Labels
+    class_names: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def take(self, indices: npt.NDArray[np.int64]) -> "ImageSet":
+        """A copy of the images at `indices`, in that order."""
+        return ImageSet(
+            images=self.images[indices], labels=self.labels[indices], class_names=self.class_names
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Normalisation:
+    """Mean and standard deviation of each channel, of pixels in [0, 1]."""
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DataSplits:
+    """What a search may see: the train split, in two parts that share no image.
+
+    Attributes:
+        train: What candidates are trained on.
+        validation: What scores them.
+        normalisation: Of the train part.
+    """
+
+    train: ImageSet
+    validation: ImageSet
+    normalisation: Normalisation
+
+
+def measure_normalisation(images: Pixels) -> Normalisation:
+    """Statistics of `images` (N, H, W, C), of 10,000 evenly spaced ones where there are more."""
+    sample = images[:: -(-len(images) // 10_000)]
+    levels = np.arange(256) / 255
+    means, stds = [], []
+    for channel in range(images.shape[-1]):
+        # A histogram of 256 levels gives both figures exactly, without a copy in floats.
+        share = np.bincount(sample[..., channel].ravel(), minlength=256) / sample[..., 0].size
+        mean = float(share @ levels)
+        means.append(mean)
+        # A channel without contrast would divide by zero.
+        stds.append(max(float(share @ (levels - mean) ** 2) ** 0.5, 1 / 255))
+    return Normalisation(mean=tuple(means), std=tuple(stds))
+
+
+def to_size(image: Pixels, size: tuple[int, int]) -> Pixels:
+    """`image` (h, w, C) at `size` (H, W): shrunk where it is larger, padded where it is smaller.
+
+    Nothing is enlarged. An image that exceeds the size on both sides is shrunk (bicubic,
+    antialiased) until it just covers it, and its centre is cut out; a side that falls short is
+    centred in zeros.
+    """
+    ratio = max(size[0] / image.shape[0], size[1] / image.shape[1])
+    if ratio < 1:
+        shape = (round(image.shape[1] * ratio), round(image.shape[0] * ratio))
+        grey = image.shape[2] == 1
+        resized = Image.fromarray(image[..., 0] if grey else image).resize(
+            shape, Image.Resampling.BICUBIC
+        )
+        image = np.asarray(resized).reshape(shape[1], shape[0], -1)
+    for axis in (0, 1):
+        excess = image.shape[axis] - size[axis]
+        if excess > 0:
+            image = np.take(image, np.arange(size[axis]) + excess // 2, axis=axis)
+    missing = [size[axis] - image.shape[axis] for axis in (0, 1)]
+    return np.pad(image, [(m // 2, m - m // 2) for m in missing] + [(0, 0)])
+
+
+def all_to_size(images: Pixels, size: tuple[int, int], *, name: str) -> Pixels:
+    """`to_size` of `images` (N, h, w, C) of equal size, as (N, H, W, C).
+
+    Raises:
+        DataError: There is not memory enough.
+    """
+    if images.shape[1] <= size[0] and images.shape[2] <= size[1]:
+        require_memory((len(images), *size, images.shape[3]), name=name)
+        missing = [size[axis] - images.shape[axis + 1] for axis in (0, 1)]
+        return np.pad(images, [(0, 0), *((m // 2, m - m // 2) for m in missing), (0, 0)])
+    shape = (len(images), *size, images.shape[3])
+    return stack(images, lambda image: to_size(image, size), shape=shape, name=name)
+
+
+def stack(
+    items: Iterable[T],
+    load: Callable[[T], Pixels],
+    *,
+    shape: tuple[int, int, int, int],
+    name: str,
+) -> Pixels:
+    """`load(item)` of N items, each an (H, W, C), in threads, as `shape` (N, H, W, C).
+
+    Raises:
+        DataError: There is not memory enough; or what `load` raises.
+    """
+    require_memory(shape, name=name)
+    images = np.empty(shape, dtype=np.uint8)
+    with ThreadPoolExecutor(_THREADS) as pool:
+        # Decoding and resizing release the interpreter's lock.
+        for row, image in zip(images, pool.map(load, items), strict=True):
+            row[...] = image
+    return images
+
+
+def require_memory(shape: tuple[int, ...], *, name: str) -> None:
+    """Check that uint8 of `shape` (N, H, W, C) can be held in memory.
+
+    Raises:
+        DataError: They cannot.
+    """
+    needed, available = int(np.prod(shape, dtype=np.int64)), available_memory()
+    if available is not None and needed > _MAX_MEMORY_SHARE * available:
+        sides = " x ".join(map(str, shape[1:]))
+        raise DataError(
+            f"{name}: {shape[0]:,} images of {sides} need {needed / 1e9:.1f} GB of memory and "
+            f"{available / 1e9:.1f} GB are free; expected a smaller image_size or fewer images"
+        )
+
+
+def available_memory() -> int | None:
+    """Bytes that can still be allocated, or None where the system does not say."""
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+        table = dict(line.split(":", 1) for line in lines)
+        free = int(table["MemAvailable"].split()[0]) * 1024
+    except (OSError, KeyError, ValueError):
+        return None
+    # In a container, the group's limit may be far below the machine's memory.
+    group = Path("/sys/fs/cgroup")
+    try:
+        limit = int((group / "memory.max").read_text(encoding="ascii"))
+        used = int((group / "memory.current").read_text(encoding="ascii"))
+    except (OSError, ValueError):
+        return free
+    return min(free, limit - used)

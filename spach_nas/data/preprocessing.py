@@ -1,0 +1,61 @@
+"""How images become the input of a network: what a trained network has to carry with it."""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from spach_nas.data.images import DataSplits, Normalisation
+from spach_nas.errors import StudyError
+from spach_nas.scaling import DataShape
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Preprocessing:
+    """What the images of a search went through; smaller images are padded with zeros.
+
+    Attributes:
+        mean: Of each channel, of pixels in [0, 1].
+        std: Of each channel, of pixels in [0, 1].
+        class_names: In the order of the outputs.
+    """
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    class_names: tuple[str, ...]
+
+    @property
+    def data_shape(self) -> DataShape:
+        """Channels and classes."""
+        return DataShape(in_channels=len(self.mean), num_classes=len(self.class_names))
+
+    @property
+    def normalisation(self) -> Normalisation:
+        """Mean and standard deviation."""
+        return Normalisation(mean=self.mean, std=self.std)
+
+
+def preprocessing(splits: DataSplits) -> Preprocessing:
+    """What the images of these splits go through."""
+    return Preprocessing(
+        mean=splits.normalisation.mean,
+        std=splits.normalisation.std,
+        class_names=splits.train.class_names,
+    )
+
+
+def write_preprocessing(path: Path, value: Preprocessing) -> None:
+    """Write as JSON."""
+    path.write_text(json.dumps(asdict(value), indent=2) + "\n", encoding="utf-8")
+
+
+def read_preprocessing(path: Path) -> Preprocessing:
+    """Read what `write_preprocessing` wrote.
+
+    Raises:
+        StudyError: The file is missing or damaged.
+    """
+    try:
+        plain = json.loads(path.read_text(encoding="utf-8"))
+        return Preprocessing(**{name: tuple(values) for name, values in plain.items()})
+    except (OSError, ValueError, TypeError, AttributeError):
+        raise StudyError(f"{path}: missing or damaged; expected what the search wrote") from None

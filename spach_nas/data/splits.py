@@ -1,0 +1,67 @@
+"""Which images are in which part: stratified, seeded, and nested where shares differ.
+
+Order depends on the labels and a seed alone, never on a trial, so that all candidates of a study
+are trained and scored on the same images.
+"""
+
+import numpy as np
+import numpy.typing as npt
+
+from spach_nas.data.images import Labels
+from spach_nas.errors import DataError
+
+Indices = npt.NDArray[np.int64]
+# The order in which images join a growing share; not a choice that anyone should have to make.
+_SHARE_SEED = 20108
+
+
+def split_validation(labels: Labels, share: float, *, seed: int) -> tuple[Indices, Indices]:
+    """Indices of the train part and of the validation part, each in ascending order.
+
+    Args:
+        labels: (N,).
+        share: Of each class, for validation: at least one image, and one is left to train on.
+        seed: Chooses the images.
+
+    Raises:
+        DataError: A class has a single image.
+    """
+    train, validation = [], []
+    for label, order in _shuffled_classes(labels, seed):
+        if len(order) < 2:
+            raise DataError(
+                f"class {label} has 1 image; expected at least 2, one of them for validation"
+            )
+        count = min(max(1, _nearest(share * len(order))), len(order) - 1)
+        validation.append(order[:count])
+        train.append(order[count:])
+    return np.sort(np.concatenate(train)), np.sort(np.concatenate(validation))
+
+
+def nested_share(labels: Labels, share: float) -> Indices:
+    """Indices of a share of each class, ascending; a smaller share is part of every larger one.
+
+    Args:
+        labels: (N,).
+        share: In (0, 1]; at least one image of each class is taken.
+    """
+    parts = [
+        order[: max(1, _nearest(share * len(order)))]
+        for _, order in _shuffled_classes(labels, _SHARE_SEED)
+    ]
+    return np.sort(np.concatenate(parts))
+
+
+def _shuffled_classes(labels: Labels, seed: int) -> list[tuple[int, Indices]]:
+    # A generator for each class: what other classes hold does not move the images of this one.
+    return [
+        (
+            int(label),
+            np.random.default_rng((seed, int(label))).permutation(np.flatnonzero(labels == label)),
+        )
+        for label in np.unique(labels)
+    ]
+
+
+def _nearest(value: float) -> int:
+    return int(value + 0.5)

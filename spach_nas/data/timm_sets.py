@@ -1,0 +1,129 @@
+"""Data sets that `timm.data.create_dataset` takes: torchvision, Hugging Face, webdataset, TFDS.
+
+Its plain folder route is left out: where a split's folder is missing it silently reads the whole
+root, and train and test mix. `name: folder` serves instead.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from spach_nas.data.folder import is_grey, pixels
+from spach_nas.data.images import ImageSet, require_memory, to_size
+from spach_nas.data.source import DataSource, Split
+from spach_nas.errors import DataError
+from spach_nas.scaling import DataShape
+from spach_nas.settings import DataSettings
+
+PREFIXES = ("torch/", "hfds/", "hfids/", "wds/", "tfds/")
+# Their libraries fetch whatever is not in their cache, whether asked to or not.
+_FETCHING = ("hfds/", "hfids/")
+_FOLDER_ROUTES = ("torch/folder", "torch/image_folder")
+# Each library has its own name for the split that nothing is trained on.
+_TEST_NAMES = {"torch/": ("validation",)}
+_OTHER_TEST_NAMES = ("test", "validation")
+
+
+def _check(settings: DataSettings) -> None:
+    name = settings.name.lower()
+    if name in _FOLDER_ROUTES:
+        raise DataError(f"{settings.name}: may mix train and test; expected name: folder")
+    if name in PREFIXES:
+        raise DataError(f"{settings.name}: names no data set; expected {settings.name}NAME")
+    if name.startswith(_FETCHING) and not settings.download:
+        raise DataError(
+            f"{settings.name}: may be fetched from the network; expected download: true"
+        )
+    if settings.root is None and not name.startswith(_FETCHING):
+        raise DataError(f"root: is missing; expected the folder of {settings.name}")
+    if settings.root is not None and not settings.root.is_dir() and not settings.download:
+        raise DataError(f"{settings.root}: is no folder; expected that of {settings.name}")
+
+
+def _open(settings: DataSettings, split: Split) -> Any:
+    from timm.data import create_dataset
+
+    prefix = settings.name.lower().split("/")[0] + "/"
+    names = ("train",) if split == "train" else _TEST_NAMES.get(prefix, _OTHER_TEST_NAMES)
+    problem: Exception | None = None
+    for name in names:
+        try:
+            return create_dataset(
+                settings.name,
+                root=None if settings.root is None else str(settings.root),
+                split=name,
+                download=settings.download,
+            )
+        # Whatever a foreign library raises over a missing file, package, split or connection.
+        except Exception as caught:
+            problem = problem or caught
+    raise DataError(f"{settings.name}: split {names[0]} cannot be opened: {_brief(problem)}")
+
+
+def _pairs(dataset: Any) -> Iterator[tuple[Image.Image, int]]:
+    from torch.utils.data import IterableDataset
+
+    if isinstance(dataset, IterableDataset):
+        yield from ((image, int(label)) for image, label in dataset)
+    elif hasattr(dataset, "reader"):
+        # Past timm's dataset, which replaces an image that it cannot read by the next one.
+        for index in range(len(dataset)):
+            file, label = dataset.reader[index][:2]
+            with file:
+                yield Image.open(file), int(label)
+    else:
+        for index in range(len(dataset)):
+            image, label = dataset[index]
+            yield image, int(label)
+
+
+def _shape(settings: DataSettings) -> DataShape:
+    dataset = _open(settings, "train")
+    names = _class_names(dataset)
+    try:
+        first, label = next(iter(_pairs(dataset)))
+        # Without names, as in most webdatasets, the labels have to be counted.
+        classes = len(names) or 1 + max(label, *(label for _, label in _pairs(dataset)))
+    except Exception as problem:
+        raise DataError(f"{settings.name}: cannot be read: {_brief(problem)}") from None
+    return DataShape(in_channels=1 if is_grey(first) else 3, num_classes=classes)
+
+
+def _class_names(dataset: Any) -> tuple[str, ...]:
+    names = getattr(dataset, "classes", None)
+    if names is None:
+        table = getattr(getattr(dataset, "reader", None), "class_to_idx", None) or {}
+        names = sorted(table, key=table.__getitem__)
+    return tuple(str(name) for name in names)
+
+
+def _load(settings: DataSettings, split: Split, image_size: tuple[int, int]) -> ImageSet | None:
+    if split == "validation":
+        return None
+    shape = _shape(settings)
+    dataset = _open(settings, split)
+    count = len(dataset)
+    require_memory((count, *image_size, shape.in_channels), name=settings.name)
+    images, labels = [], []
+    try:
+        for image, label in _pairs(dataset):
+            images.append(to_size(pixels(image, channels=shape.in_channels), image_size))
+            labels.append(label)
+    except Exception as problem:
+        where = f"{settings.name}: image {len(labels)} of {count}"
+        raise DataError(f"{where} cannot be read: {_brief(problem)}") from None
+    if not labels or min(labels) < 0 or max(labels) >= shape.num_classes:
+        raise DataError(f"{settings.name}: has no labels from 0 to {shape.num_classes - 1}")
+    names = _class_names(dataset) or tuple(map(str, range(shape.num_classes)))
+    return ImageSet(
+        images=np.stack(images), labels=np.array(labels, dtype=np.int64), class_names=names
+    )
+
+
+def _brief(problem: Exception | None) -> str:
+    return " ".join(str(problem).split()) or type(problem).__name__
+
+
+TIMM = DataSource(check=_check, shape=_shape, load=_load)

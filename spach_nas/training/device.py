@@ -1,0 +1,84 @@
+"""Where and in which number format a network runs."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from spach_nas.errors import ConfigError
+from spach_nas.settings import Device, Precision
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Runtime:
+    """A device with its number format.
+
+    Attributes:
+        device: Of weights and activations.
+        bf16: Whether matrix products run in bfloat16, by autocast.
+    """
+
+    device: torch.device
+    bf16: bool
+
+
+def choose_runtime(*, device: Device = "auto", precision: Precision = "auto") -> Runtime:
+    """The device and format that the settings mean on this machine.
+
+    Raises:
+        ConfigError: This machine has no such device.
+    """
+    available = {
+        "cpu": True,
+        "cuda": torch.cuda.is_available(),
+        "mps": torch.backends.mps.is_available(),
+    }
+    name = ("cuda" if available["cuda"] else "cpu") if device == "auto" else device
+    if not available[name]:
+        there = [other for other, found in available.items() if found]
+        raise ConfigError(f"device: {name}; this machine has {' and '.join(there)} for torch")
+    if precision == "auto":
+        # Of CPUs only some have bf16 units, and the others are far slower with it than without.
+        bf16 = name == "cuda" and torch.cuda.is_bf16_supported()
+    else:
+        bf16 = precision == "bf16"
+    return Runtime(device=torch.device(name), bf16=bf16)
+
+
+@contextmanager
+def autocast(runtime: Runtime) -> Iterator[None]:
+    """Run matrix products in the format of the runtime."""
+    with ExitStack() as stack:
+        if runtime.bf16:
+            stack.enter_context(torch.autocast(runtime.device.type, dtype=torch.bfloat16))
+            if runtime.device.type == "cpu":
+                # Fused attention in bf16 on few tokens is slower than its three plain steps there.
+                stack.enter_context(sdpa_kernel(SDPBackend.MATH))
+        yield
+
+
+@contextmanager
+def threads(count: int) -> Iterator[None]:
+    """Use `count` threads of the host, and as many as before afterwards."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def move(network: torch.nn.Module, runtime: Runtime) -> torch.nn.Module:
+    """`network` on the device, with convolutions channels-last: a view of (B, H, W, C) to them."""
+    return network.to(runtime.device).to(memory_format=torch.channels_last)
+
+
+def fits(tensor: Tensor, runtime: Runtime) -> bool:
+    """Whether a whole set may stay on the device, with room left to train in."""
+    if runtime.device.type != "cuda":
+        return True
+    free, _ = torch.cuda.mem_get_info(runtime.device)
+    return tensor.nbytes < 0.4 * free
