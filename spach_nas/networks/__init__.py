@@ -1,0 +1,17 @@
+"""Networks of the SPACH frame in PyTorch; importing this package registers them with timm."""
+
+from spach_nas.networks.official import load_official, official_state_dict, save_official
+from spach_nas.networks.resizing import resize
+from spach_nas.networks.spach import Spach, build
+from spach_nas.networks.timm_models import model_config, pretrained_cfg
+
+__all__ = [
+    "Spach",
+    "build",
+    "load_official",
+    "model_config",
+    "official_state_dict",
+    "pretrained_cfg",
+    "resize",
+    "save_official",
+]

@@ -1,0 +1,81 @@
+"""The mixer functions of the package: each maps (B, H, W, C) to (B, H, W, C).
+
+Letters: B batch, H and W resolution, N = H * W positions, C width, T hidden positions.
+Source: Zhao et al. 2021, arXiv:2108.13002, section 3.2. `load_mixer` finds a class by the string
+in its `MixerSpec`, so that a registered mixer needs no import here.
+"""
+
+import importlib
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from spach_nas.errors import ArchitectureError
+from spach_nas.mixers import MixerSite, MixerSpec
+
+
+class Attention(nn.Module):
+    """Global multi-head self-attention without a position term, (B, H, W, C) -> (B, H, W, C).
+
+    Position comes only from the depthwise convolution of the block.
+    """
+
+    def __init__(self, site: MixerSite) -> None:
+        super().__init__()
+        self.heads = site.heads
+        self.qkv = nn.Linear(site.width, 3 * site.width)
+        self.proj = nn.Linear(site.width, site.width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Mix all positions, (B, H, W, C) -> (B, H, W, C)."""
+        B, H, W, C = x.shape
+        # Cut along the channels, so that the backward pass joins the three gradients in place.
+        parts = self.qkv(x).view(B, H * W, 3 * C).chunk(3, dim=-1)
+        q, k, v = (part.view(B, H * W, self.heads, -1).transpose(1, 2) for part in parts)
+        mixed = F.scaled_dot_product_attention(q, k, v)
+        # The fused kernels lay their result out as (B, N, heads, C / heads): no copy here.
+        out: Tensor = self.proj(mixed.transpose(1, 2).reshape(B, H, W, C))
+        return out
+
+
+class TokenMlp(nn.Module):
+    """MLP over the positions, the same for all channels, (B, H, W, C) -> (B, H, W, C).
+
+    Its weights depend on N: the resolution is fixed.
+    """
+
+    def __init__(self, site: MixerSite) -> None:
+        super().__init__()
+        hidden = int(site.token_ratio * site.tokens)
+        self.fc1 = nn.Linear(site.tokens, hidden)
+        self.fc2 = nn.Linear(hidden, site.tokens)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Mix all positions, (B, H, W, C) -> (B, H, W, C)."""
+        B, H, W, C = x.shape
+        # Positions first, as the rows of one matrix: channels stay together, which moves whole
+        # runs of C instead of transposing single numbers, as a linear layer over N would need.
+        columns = x.permute(1, 2, 0, 3).reshape(H * W, B * C)
+        hidden = F.gelu(torch.addmm(self.fc1.bias[:, None], self.fc1.weight, columns))
+        mixed = torch.addmm(self.fc2.bias[:, None], self.fc2.weight, hidden)
+        return mixed.view(H, W, B, C).permute(2, 0, 1, 3)
+
+
+def load_mixer(spec: MixerSpec, site: MixerSite) -> nn.Module:
+    """The module of a mixer at `site`, imported when first needed.
+
+    Raises:
+        ArchitectureError: `spec.module` names nothing that can be imported.
+    """
+    package, _, name = (spec.module or "").partition(":")
+    try:
+        factory = getattr(importlib.import_module(package), name)
+    except (ImportError, AttributeError, ValueError) as problem:
+        raise ArchitectureError(
+            f"mixer {spec.name!r}: module {spec.module!r} cannot be imported ({problem}); "
+            "expected 'package.module:Class'"
+        ) from problem
+    module = factory(site)
+    assert isinstance(module, nn.Module), f"{spec.module} built a {type(module).__name__}"
+    return module
