@@ -60,9 +60,7 @@ def run_plan(
             tell(study, None)
             run_study(
                 study,
-                ProxyEvaluator(
-                    settings=config.training, threads=config.resources.cpus_per_trial
-                ),
+                ProxyEvaluator(settings=config.training, threads=config.resources.cpus_per_trial),
                 data=plan.splits,
                 on_record=lambda record: tell(study, record),
             )

@@ -3,6 +3,7 @@
 Where the output is no terminal, plain lines take the place of the live view.
 """
 
+import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
@@ -15,15 +16,16 @@ from rich.text import Text
 from spach_nas.cost import cost
 from spach_nas.doctor import Finding
 from spach_nas.engine.study import Study
+from spach_nas.plan import Plan
 from spach_nas.records import Record
 from spach_nas.references import REFERENCES
 from spach_nas.report import front_table
-from spach_nas.plan import Plan
 from spach_nas.scaling import scale
 from spach_nas.study_folder import BEST
 from spach_nas.units import format_count, format_duration
 
-console = Console()
+# A file or a pipe has no width, and 80 columns would cut the tables.
+console = Console(width=None if sys.stdout.isatty() else 120)
 
 
 class LiveView:
@@ -117,7 +119,8 @@ def print_plan(plan: Plan) -> None:
 
 def _proxy_range(plan: Plan) -> str:
     proxies = [
-        cost(scale(plan.feasible.sample(seed), plan.config.proxy, plan.preprocessing.data_shape)) for seed in range(200)
+        cost(scale(plan.feasible.sample(seed), plan.config.proxy, plan.preprocessing.data_shape))
+        for seed in range(200)
     ]
     macs, params = ([getattr(item, name) for item in proxies] for name in ("macs", "params"))
     return (

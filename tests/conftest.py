@@ -1,8 +1,8 @@
 """One small real search that many tests look at."""
 
-import os
 import contextlib
 import io
+import os
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -10,10 +10,9 @@ from pathlib import Path
 from unittest import mock
 
 import pytest
-
 from search_tools import write_search
-from spach_nas.cli import main
 
+from spach_nas.cli import main
 
 # Several threads for networks this small only get in each other's way: 10 times slower on a busy
 # machine. Read when torch is first imported.
@@ -35,7 +34,9 @@ class Finished:
     output: str
 
 
-def run_command(*arguments: str | Path, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+def run_command(
+    *arguments: str | Path, cwd: Path | None = None
+) -> subprocess.CompletedProcess[str]:
     """The installed command, as a process of its own."""
     command = [sys.executable, "-m", "spach_nas", *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, cwd=cwd, timeout=200)

@@ -50,7 +50,9 @@ DATA = DataShape(in_channels=1, num_classes=10)
 
 def write_search(folder: Path, **changes: object) -> Path:
     """A search YAML; `search__trials=3` changes one key of a section."""
-    plain = {key: dict(value) if isinstance(value, dict) else value for key, value in SEARCH.items()}
+    plain = {
+        key: dict(value) if isinstance(value, dict) else value for key, value in SEARCH.items()
+    }
     for key, value in changes.items():
         section, _, name = key.partition("__")
         if name:

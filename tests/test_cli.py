@@ -4,9 +4,9 @@ import sys
 from pathlib import Path
 
 import pytest
-
 from conftest import run_command, run_main
 from search_tools import SPACE, write_search
+
 from spach_nas.references import REFERENCES
 
 

@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 import timm
 import torch
+from conftest import Finished, run_command
 from safetensors.torch import load_file
+from search_tools import write_search
 
 import spach_nas
-from conftest import Finished, run_command
-from search_tools import write_search
 from spach_nas.architecture import Architecture
 from spach_nas.config import SEARCH_YAML, load_config
 from spach_nas.data import load_test
@@ -57,10 +57,12 @@ def test_every_trial_was_trained(records: tuple[Record, ...]) -> None:
 
 def test_plain_lines_tell_each_trial_and_the_next_commands(finished_search: Finished) -> None:
     lines = finished_search.output.splitlines()
-    assert sum(line.startswith("[") for line in lines) == 6
-    assert "Pareto front" in finished_search.output
-    assert f"spach-nas export {finished_search.folder.relative_to(finished_search.yaml.parent)}" in (
-        finished_search.output
+    assert lines[0].startswith("small: 6 evaluations into")
+    assert all(line.startswith("[") for line in lines[1:7])
+    assert lines[7].startswith("Pareto front")
+    assert (
+        f"spach-nas export {finished_search.folder.relative_to(finished_search.yaml.parent)}"
+        in (finished_search.output)
     )
 
 

@@ -7,13 +7,14 @@ import optuna
 import sqlalchemy
 from optuna.distributions import BaseDistribution
 from optuna.storages import RDBStorage
+from optuna.study import StudyDirection
 from optuna.trial import TrialState, create_trial
 
 from spach_nas.objectives import Objective
 from spach_nas.records import Record
 
 FILE_NAME = "study.db"
-OPTUNA_DIRECTIONS = {"max": "maximize", "min": "minimize"}
+OPTUNA_DIRECTIONS = {"max": StudyDirection.MAXIMIZE, "min": StudyDirection.MINIMIZE}
 
 
 class StudyMirror:

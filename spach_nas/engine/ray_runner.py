@@ -37,6 +37,8 @@ for _name, _value in _ENVIRONMENT.items():
 
 import ray  # noqa: E402  # reads the environment when it is imported
 from ray import tune  # noqa: E402
+from ray.tune.experiment import Trial  # noqa: E402
+from ray.tune.progress_reporter import TrialProgressCallback  # noqa: E402
 from ray.tune.search import Searcher  # noqa: E402
 
 
@@ -45,6 +47,8 @@ class StudySearcher(Searcher):  # type: ignore[misc]  # ray is untyped
 
     def __init__(self, study: Study, on_record: Callable[[Record], None]) -> None:
         super().__init__()
+        # Tune takes an exception in here for a failure of the trial: it is kept and raised later.
+        self.failure: Exception | None = None
         self._study = study
         self._on_record = on_record
         self._requests: dict[str, EvaluationRequest] = {}
@@ -75,11 +79,15 @@ class StudySearcher(Searcher):  # type: ignore[misc]  # ray is untyped
         request = self._requests.pop(trial_id)
         evaluation = self._evaluations.pop(trial_id, None)
         seen = len(self._study.records)
-        if evaluation is None:
-            self._study.lose(request, "the worker was lost")
-        else:
-            self._study.tell(request, evaluation)
-        self._announce(seen)
+        try:
+            if evaluation is None:
+                self._study.lose(request, "the worker was lost")
+            else:
+                self._study.tell(request, evaluation)
+            self._announce(seen)
+        except Exception as problem:
+            self.failure = self.failure or problem
+            self._study.stop()
 
     def _announce(self, seen: int) -> None:
         for record in self._study.records[seen:]:
@@ -94,6 +102,22 @@ class StudySearcher(Searcher):  # type: ignore[misc]  # ray is untyped
 
     def restore(self, checkpoint_path: str) -> None:
         """Nothing: the study's records are the only state."""
+
+
+class _Quiet(TrialProgressCallback):  # type: ignore[misc]  # ray is untyped
+    """In the place of Tune's own printing: nothing is printed, and results are forgotten.
+
+    Tune keeps the last result of every trial for ever, and the weights in it would fill the memory.
+    """
+
+    def on_trial_result(self, **_: Any) -> None:
+        pass
+
+    def on_trial_error(self, **_: Any) -> None:
+        pass
+
+    def on_trial_complete(self, trial: Trial, **_: Any) -> None:
+        trial.last_result.pop("evaluation", None)
 
 
 @contextlib.contextmanager
@@ -139,6 +163,7 @@ def run_study(
     cpus, gpus = resources.cpus_per_trial, gpus_per_trial(resources)
     concurrent = _concurrent(resources, gpus)
     with tempfile.TemporaryDirectory(prefix="spach-nas-") as storage, _stop_on_interrupt(study):
+        searcher = StudySearcher(study, on_record)
         trainable = tune.with_resources(
             tune.with_parameters(_evaluate, evaluator=evaluator, data=data),
             {"cpu": cpus, "gpu": gpus},
@@ -146,7 +171,7 @@ def run_study(
         tuner = tune.Tuner(
             trainable,
             tune_config=tune.TuneConfig(
-                search_alg=StudySearcher(study, on_record),
+                search_alg=searcher,
                 num_samples=-1,
                 max_concurrent_trials=concurrent,
                 reuse_actors=True,
@@ -154,10 +179,16 @@ def run_study(
                 trial_dirname_creator=lambda trial: trial.trial_id,
             ),
             run_config=tune.RunConfig(
-                storage_path=storage, name="trials", verbose=0, log_to_file=False
+                storage_path=storage,
+                name="trials",
+                verbose=0,
+                log_to_file=False,
+                callbacks=[_Quiet()],
             ),
         )
         tuner.fit()
+    if searcher.failure is not None:
+        raise searcher.failure
 
 
 def gpus_per_trial(resources: Resources) -> float:

@@ -6,6 +6,7 @@ new. So no proposal is wasted, none is trained twice, and no sampler learns from
 
 import warnings
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -62,7 +63,7 @@ def distributions(space: SearchSpace) -> dict[str, BaseDistribution]:
 
 def _distribution(values: Sequence[Value]) -> BaseDistribution:
     numbers = not any(isinstance(value, str | bool) for value in values)
-    steps = {b - a for a, b in zip(values, values[1:], strict=False)} if numbers else set()  # type: ignore[operator]
+    steps = {b - a for a, b in pairwise(values)} if numbers else set()  # type: ignore[operator]
     step = steps.pop() if len(steps) == 1 else 0
     if step <= 0:
         return CategoricalDistribution(list(values))

@@ -302,7 +302,7 @@ class Study:
         )
 
     def _keep_weights(self, record: Record, weights: bytes | None) -> None:
-        """Weights stay for the front, from which a network may be exported; others fill the disk."""
+        """Weights stay for the front, from which networks are exported; others fill the disk."""
         if weights is None:
             return
         members = {member.proxy_id for member in self.front()}

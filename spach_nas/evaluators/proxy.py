@@ -10,6 +10,7 @@ from torch import nn
 from spach_nas.data import DataSplits
 from spach_nas.evaluation import Evaluation, EvaluationRequest
 from spach_nas.networks import build
+from spach_nas.networks.allocator import keep_freed_memory
 from spach_nas.settings import TrainingSettings
 from spach_nas.training import Runtime, choose_runtime, global_seed, move, threads, train
 
@@ -45,6 +46,7 @@ class ProxyEvaluator:
         """
         assert request.parent is None, "a proxy is trained from the start"
         runtime = choose_runtime(device=self.settings.device, precision=self.settings.precision)
+        keep_freed_memory()
         started = time.perf_counter()
         with threads(self.threads):
             evaluation = _guarded(request, data, self.settings, runtime)
