@@ -141,7 +141,9 @@ class Architecture:
                 f"image_size: {_sides(self.image_size)} with patch_size {self.patch_size} and "
                 f"{len(self.stages)} stages; expected a multiple of {step}"
             )
-        for number, (stage, resolution) in enumerate(zip(self.stages, self.resolutions, strict=True), 1):
+        for number, (stage, resolution) in enumerate(
+            zip(self.stages, self.resolutions, strict=True), 1
+        ):
             self._check_tokens(number, stage, resolution[0] * resolution[1])
 
     @staticmethod

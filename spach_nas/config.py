@@ -23,7 +23,7 @@ from spach_nas.limits import Limits
 from spach_nas.objectives import OBJECTIVES, Direction, Objective
 from spach_nas.records import FILE_NAME
 from spach_nas.references import get_reference
-from spach_nas.scaling import ProxyRule
+from spach_nas.scaling import DataShape, ProxyRule, scale
 from spach_nas.search_space import SearchSpace
 from spach_nas.settings import DataSettings, TrainingSettings, outside, raise_mistakes
 from spach_nas.shipped import find_yaml
@@ -246,6 +246,12 @@ def _reference_mistakes(config: SearchConfig) -> list[str]:
                 f"references: {name}: is a model for {target.image_size[0]} px; expected one for "
                 f"{one_of(map(str, config.space.image_size))} px, the image size of the space"
             )
+            continue
+        shape = DataShape(in_channels=target.in_channels, num_classes=target.num_classes)
+        try:
+            scale(target, config.proxy, shape)
+        except ArchitectureError as error:
+            mistakes.append(f"references: {name}: no network has its proxy: {error}")
     return mistakes
 
 

@@ -6,6 +6,7 @@ of the largest stage fit beside a row is then one comparison of arrays. So sampl
 however tight the limits.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -25,12 +26,16 @@ from spach_nas.search_space import (
     required_effects,
     stage_sizes,
 )
-from spach_nas.stage_space import Encoding, StageSizes, effects
+from spach_nas.stage_space import PER_STAGE, Encoding, StageSizes, effects, pick
 from spach_nas.units import format_count
 
 _EFFECTS = ("token_ratio", "shared")
-# Above so many comparisons (about 10 s), architectures are drawn and rejected instead.
+# Above so many comparisons (about 10 s), or combinations to hold in memory, architectures are drawn
+# and rejected instead.
 _MOST_PAIRS = 4_000_000_000
+_MOST_CONTEXTS = 50_000
+# Parameters that a context fixes: all but depths and mixers.
+_FIXED = ("image_size", "patch_size", "stem", "stem_width", "width", *PER_STAGE)
 _MOST_DRAWS = 100_000
 _KEPT_CONTEXTS = 512
 _DONORS = 4
@@ -104,16 +109,16 @@ class FeasibleSet:
         self.limits = limits
         bounds = [bound for bound in limits.bounds if bound[1:] != (None, None)]
         self._fields = tuple(name for name, _, _ in bounds)
-        self._low = np.array([low or 0 for _, low, _ in bounds], dtype=np.int64)
-        most = np.iinfo(np.int64).max
-        self._high = np.array([most if h is None else h for _, _, h in bounds], dtype=np.int64)
-        self._contexts = list(contexts(space))
+        self._most = int(np.iinfo(np.int64).max)
+        self._low = np.array([min(low or 0, self._most) for _, low, _ in bounds], dtype=np.int64)
+        self._high = np.array(
+            [self._most if h is None else min(h, self._most) for _, _, h in bounds], dtype=np.int64
+        )
+        self._contexts = list(contexts(space)) if _few_contexts(space) else []
         self._context = lru_cache(maxsize=_KEPT_CONTEXTS)(self._build)
         self._stage_table = lru_cache(maxsize=None)(self._build_stage_table)
         self.count: int | None = None
-        first = self._context(0)
-        pairs = len(self._contexts) * len(first.rows.costs) * len(first.columns.costs)
-        if pairs <= _MOST_PAIRS:
+        if self._contexts and self._pairs() <= _MOST_PAIRS:
             self._count()
         elif self._rejected(np.random.default_rng(0)) is None:
             raise self._empty(f"none of {_MOST_DRAWS} drawn meets them")
@@ -125,12 +130,11 @@ class FeasibleSet:
             found = self._rejected(rng)
             assert found is not None, "feasible architectures were seen before"
             return found
-        pick = int(np.searchsorted(self._cumulated, rng.random() * self._cumulated[-1], "right"))
-        context = self._context(int(self._context_of[pick]))
-        row = int(self._row_of[pick])
+        line = int(np.searchsorted(self._cumulated, rng.random() * self._cumulated[-1], "right"))
+        context = self._context(int(self._context_of[line]))
+        row = int(self._row_of[line])
         fits = self._fits(context, np.array([row]))[0]
-        weights = np.where(fits, context.columns.numbers, 0).astype(float)
-        column = int(rng.choice(len(weights), p=weights / weights.sum()))
+        column = pick(np.where(fits, context.columns.numbers, 0).tolist(), rng)
         return self.space.decode(self._encode(context, row, column, rng))
 
     def near(self, encoding: Encoding, rng: np.random.Generator) -> Architecture:
@@ -148,9 +152,12 @@ class FeasibleSet:
         if self.limits.allow(cost(proposed)):
             return proposed
         found = [self._towards(encoding, rng) for _ in range(_DONORS)]
-        return self.space.decode(
-            min(found, key=lambda repaired: self._distance(encoding, repaired))
-        )
+        nearest = min(found, key=lambda repaired: self._distance(encoding, repaired))
+        return self.space.decode(nearest)
+
+    def _pairs(self) -> int:
+        first = self._context(0)
+        return len(self._contexts) * len(first.rows.costs) * len(first.columns.costs)
 
     def _towards(self, encoding: Encoding, rng: np.random.Generator) -> Encoding:
         goal = self.space.encode(self.sample(rng))
@@ -162,9 +169,15 @@ class FeasibleSet:
             steps.append(names[i])
             if self._allows(changed):
                 break
-        for name in steps:
-            kept = {**changed, name: encoding[name]}
-            changed = kept if self._allows(kept) else changed
+        # Taking one change back may make room for another: until none can be taken back.
+        taken_back = True
+        while taken_back:
+            taken_back = False
+            for name in list(steps):
+                kept = {**changed, name: encoding[name]}
+                if self._allows(kept):
+                    changed, taken_back = kept, True
+                    steps.remove(name)
         return changed
 
     def _allows(self, encoding: Encoding) -> bool:
@@ -190,12 +203,13 @@ class FeasibleSet:
             total += int(ways.sum())
             contexts_.append(np.full(len(kept), index))
             rows.append(kept)
-            weights.append(ways[kept].astype(float))
+            weights.append(ways[kept])
         if not total:
             raise self._empty("no architecture of the space meets them")
         self.count = total
         self._context_of, self._row_of = np.concatenate(contexts_), np.concatenate(rows)
-        self._cumulated = np.cumsum(np.concatenate(weights))
+        # Shares, since the numbers themselves may outgrow a float.
+        self._cumulated = np.cumsum((np.concatenate(weights) / total).astype(float))
 
     def _ways(self, context: _Context) -> Counts:
         """For each row, how many arrangements of the column stage fit beside it."""
@@ -207,8 +221,12 @@ class FeasibleSet:
         certain &= (rows.felt & context.required) == context.required
         ways[certain] = int(columns.numbers.sum())
         open_ = np.flatnonzero(possible & ~certain)
+        # Floats hold whole numbers below 2**53 exactly, and multiply matrices much faster.
+        kind = float if int(columns.numbers.sum()) < 2**53 else object
+        numbers = columns.numbers.astype(kind)
         for part in np.array_split(open_, max(1, len(open_) // 4096)):
-            ways[part] = self._fits(context, part).astype(object) @ columns.numbers
+            found = self._fits(context, part).astype(kind) @ numbers
+            ways[part] = found.astype(np.int64) if kind is float else found
         return ways
 
     def _fits(self, context: _Context, rows: NDArray[np.intp]) -> NDArray[np.bool_]:
@@ -292,6 +310,12 @@ class FeasibleSet:
 
     def _columns(self, costs: Sequence[Cost]) -> Ints:
         rows = [[getattr(item, name) for name in self._fields] for item in costs]
+        most = self._most // (len(self.space.stages) + 1)  # no sum of these overflows
+        if any(value > most for row in rows for value in row):
+            raise SearchSpaceError(
+                f"limits: a choice of the space costs more than {format_count(most)}; expected "
+                "smaller widths, depths or images"
+            )
         return np.array(rows, dtype=np.int64).reshape(len(costs), len(self._fields))
 
     def _encode(
@@ -329,6 +353,12 @@ class FeasibleSet:
         return SearchSpaceError(
             f"limits: {what} ({self.limits}); a sample of the space has {ranges}"
         )
+
+
+def _few_contexts(space: SearchSpace) -> bool:
+    choices = space.parameters.items()
+    numbers = (len(values) for name, values in choices if name.rpartition(".")[2] in _FIXED)
+    return math.prod(numbers) <= _MOST_CONTEXTS
 
 
 def _bits(names: frozenset[str]) -> int:

@@ -1,6 +1,7 @@
 """Plain data in, typed values out: pydantic at the edge, its complaints in our words."""
 
 import re
+from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -59,12 +60,13 @@ def _repetitions(root: yaml.Node | None) -> Iterator[str]:
         if isinstance(node, yaml.SequenceNode):
             nodes += [(item, f"{path}[{i}]") for i, item in enumerate(node.value)]
         elif isinstance(node, yaml.MappingNode):
-            pairs = [(str(key.value), value) for key, value in node.value]
-            keys = [key for key, _ in pairs]
-            for key in keys:
-                if keys.count(key) > 1:
-                    yield f"{path}.{key}".removeprefix(".") + ": stands twice; expected it once"
-            nodes += [(value, f"{path}.{key}") for key, value in pairs]
+            # A key that is no scalar is refused when the data is made.
+            plain = [pair for pair in node.value if isinstance(pair[0], yaml.ScalarNode)]
+            nodes += [(value, f"{path}.{key.value}".removeprefix(".")) for key, value in plain]
+            for key, number in Counter(key.value for key, _ in plain).items():
+                if number > 1:
+                    name = f"{path}.{key}".removeprefix(".")
+                    yield f"{name}: stands twice; expected it once"
     yield f"holds more than {_MOST_VALUES} values; expected a file that a person wrote"
 
 
@@ -100,13 +102,13 @@ def validate(
 
 def _lines(detail: Any, data: Any, schema: dict[str, Any], where: str) -> list[str]:
     kind = detail["type"]
-    keys = _keys(detail["loc"], data, missing=kind == "missing")
+    loc = detail["loc"][:-1] if kind == "invalid_key" else detail["loc"]
+    keys = _keys(loc, data, missing=kind == "missing")
     if kind == "value_error":  # raised by our own types, one mistake a line
         lines = str(detail["ctx"]["error"]).split("\n")
         inner = {*_legal_keys(schema, keys), *_keys_at(data, keys)}
     else:
         lines, inner = [_explain(kind, detail, keys, schema)], set()
-        keys = keys[:-1] if kind == "invalid_key" else keys
     path = _path(keys)
     return [f"{where}: {_place(path, line, inner)}" for line in lines]
 
@@ -121,8 +123,7 @@ def _place(path: str, line: str, inner: Collection[str]) -> str:
 def _explain(kind: str, detail: Any, keys: Sequence[int | str], schema: dict[str, Any]) -> str:
     value = _short(detail["input"])
     if kind == "invalid_key":
-        legal = _legal_keys(schema, keys[:-1])
-        return f"unknown key {value}; expected {one_of(legal) or 'a text'}"
+        return f"unknown key {value}; expected {one_of(_legal_keys(schema, keys)) or 'a text'}"
     if kind in ("extra_forbidden", "unexpected_keyword_argument"):
         legal = _legal_keys(schema, keys[:-1])
         expected = f"; expected {one_of(legal)}" if legal else ""

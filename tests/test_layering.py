@@ -1,0 +1,108 @@
+"""One direction, no way back: a module imports only modules of a lower rank."""
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+import spach_nas
+
+PACKAGE = Path(spach_nas.__file__).parent
+RANKS: list[set[str]] = [
+    {"errors", "units", "version", "validation"},
+    {"mixers", "choices", "objectives", "architecture", "evaluation"},
+    {
+        *("cost", "limits", "references", "scaling", "settings"),
+        *("layouts", "stage_space", "search_space", "shipped"),
+    },
+    {"feasible", "records", "pareto", "config", "study_folder", "doctor"},
+    {"networks"},
+    {"data"},
+    {"training"},
+    {"evaluators"},
+    {"engine", "report", "export"},
+    {"plan"},
+    {"run"},
+    {"terminal"},
+    {"cli"},
+    {"__init__", "__main__"},
+]
+RANK = {name: rank for rank, names in enumerate(RANKS) for name in names}
+TORCH_FREE = sorted(name for name, rank in RANK.items() if rank <= 3)
+HEAVY = ("torch", "ray", "timm", "optuna", "torchvision", "plotly", "fvcore")
+# Modules whose task it is to import late: nothing in their functions counts.
+LATE = ("__init__", "cli", "doctor")
+FILES = sorted(PACKAGE.rglob("*.py"))
+
+
+def unit(module: str) -> str:
+    """`spach_nas.report.page` belongs to `report`, `spach_nas` itself to `__init__`."""
+    return ([*module.split("."), "__init__"])[1]
+
+
+def name_of(path: Path) -> str:
+    parts = path.relative_to(PACKAGE).with_suffix("").parts
+    return ".".join(("spach_nas", *parts))
+
+
+def imports(path: Path) -> Iterator[str]:
+    """Full names of all imported modules, those inside functions and for type checkers too."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    late = path.parent == PACKAGE and path.stem in LATE
+    for node in tree.body if late else ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: a relative import"
+            assert node.module
+            if node.module == "spach_nas":
+                yield from (f"spach_nas.{alias.name}" for alias in node.names)
+            else:
+                yield node.module
+
+
+@pytest.mark.parametrize("path", FILES, ids=name_of)
+def test_a_module_imports_only_lower_ranks_or_its_own_package(path: Path) -> None:
+    own = unit(name_of(path))
+    for module in imports(path):
+        other = unit(module)
+        if not module.startswith("spach_nas") or other == own:
+            continue
+        # The four lowest ranks are kept in order by having no cycles, see below.
+        assert RANK[other] < RANK[own] or RANK[other] == RANK[own] <= 3, (
+            f"{name_of(path)} (rank {RANK[own]}) imports {module} (rank {RANK[other]})"
+        )
+
+
+def test_every_module_has_a_rank() -> None:
+    assert {unit(name_of(path)) for path in FILES} == set(RANK)
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    graph = {
+        name_of(path).removesuffix(".__init__"): {
+            module for module in imports(path) if module.startswith("spach_nas.")
+        }
+        - {name_of(path).removesuffix(".__init__")}
+        for path in FILES
+        # A package gathers what its modules offer; between packages the ranks decide.
+        if path.parent == PACKAGE or path.stem != "__init__"
+    }
+    assert list(TopologicalSorter(graph).static_order())
+
+
+@pytest.mark.parametrize("name", TORCH_FREE)
+def test_the_core_names_no_heavy_library(name: str) -> None:
+    found = {module.split(".")[0] for module in imports(PACKAGE / f"{name}.py")}
+    assert found.isdisjoint(HEAVY)
+
+
+def test_the_core_loads_without_any_heavy_library() -> None:
+    names = ", ".join(f"spach_nas.{name}" for name in TORCH_FREE)
+    code = f"import sys, spach_nas, {names}\nprint(*(set({HEAVY}) & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == ""
