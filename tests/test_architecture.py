@@ -10,12 +10,12 @@ import pytest
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from strategies import architectures
 
 from spach_nas.architecture import Architecture, Stage
 from spach_nas.errors import ArchitectureError
 from spach_nas.mixers import MixerCost, MixerSpec, get_mixer, mixer_names, register_mixer
 from spach_nas.references import REFERENCES, get_reference
+from strategies import architectures
 
 
 def make_stage(**changes) -> Stage:

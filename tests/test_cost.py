@@ -1,11 +1,11 @@
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from strategies import architectures
 
 from spach_nas.architecture import Architecture, Stage
 from spach_nas.cost import Cost, cost, stage_cost
 from spach_nas.references import REFERENCES
+from strategies import architectures
 
 # Measured on the official code at 224 px and 1000 classes: params, MACs, MACs with norms.
 MEASURED = {

@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
-from test_data_fashion import write_set
 from torch.utils.data import IterableDataset
 
 from spach_nas.data import data_shape, load_test, load_train_and_validation, validate_settings
 from spach_nas.data.idx import read_idx
 from spach_nas.errors import ConfigError, DataError
 from spach_nas.settings import DataSettings
+from test_data_fashion import write_set
 
 SIZE = (8, 8)
 

@@ -6,7 +6,6 @@ from dataclasses import replace
 import pytest
 import torch
 from safetensors.torch import load as load_safetensors
-from test_training_loop import CPU, DATA, SETTINGS, architecture
 from torch import nn
 
 from spach_nas import mixers
@@ -18,6 +17,7 @@ from spach_nas.evaluators.proxy import weights_of
 from spach_nas.mixers import MixerCost, MixerSite, MixerSpec, mixer_names, register_mixer
 from spach_nas.networks import build
 from spach_nas.training import global_seed, score_images, train
+from test_training_loop import CPU, DATA, SETTINGS, architecture
 
 EVALUATE = ProxyEvaluator(settings=SETTINGS)
 

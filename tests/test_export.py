@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 import timm
 import torch
+
 from conftest import Finished, run_main
 from search_tools import drive, make_study
-
 from spach_nas.architecture import Architecture
 from spach_nas.data.preprocessing import Preprocessing, read_preprocessing
 from spach_nas.errors import BundleError, StudyError

@@ -6,8 +6,8 @@ from functools import cache
 import numpy as np
 import pytest
 from scipy.stats import chisquare
-from small_spaces import ALL, SPACES, encodings, enumerate_space
 
+from small_spaces import ALL, SPACES, encodings, enumerate_space
 from spach_nas import feasible as module
 from spach_nas.architecture import Architecture
 from spach_nas.cost import Cost, cost

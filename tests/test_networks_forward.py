@@ -1,15 +1,15 @@
 """The network computes the equations of the paper: an independent numpy forward pass agrees."""
 
-import naive_spach
 import numpy as np
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
-from network_tools import images, randomise, randomised, zoo
-from strategies import architectures
 
+import naive_spach
+from network_tools import images, randomise, randomised, zoo
 from spach_nas.architecture import Architecture
 from spach_nas.networks import build
+from strategies import architectures
 
 ZOO = zoo()
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from network_tools import randomised
 from safetensors.torch import save_file
 
+from network_tools import randomised
 from spach_nas.errors import ArchitectureError, BundleError
 from spach_nas.networks.official import load_official, official_state_dict, save_official
 from spach_nas.references import REFERENCES

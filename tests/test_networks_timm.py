@@ -10,10 +10,10 @@ import pytest
 import safetensors.torch
 import timm
 import torch
-from network_tools import images, randomise, randomised, zoo
 from timm.optim import create_optimizer_v2, param_groups_layer_decay
 from timm.utils import ModelEmaV3
 
+from network_tools import images, randomise, randomised, zoo
 from spach_nas.architecture import Architecture
 from spach_nas.errors import ArchitectureError, SpachNasError
 from spach_nas.networks import Spach, model_config

@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from study_factory import make_record, make_study, with_cost
 
 from spach_nas.errors import StudyError
 from spach_nas.limits import Limits
 from spach_nas.objectives import OBJECTIVES
 from spach_nas.pareto import best, comparable, dominates, front, hypervolume, knee, value
 from spach_nas.records import Record
+from study_factory import make_record, make_study, with_cost
 
 ACCURACY, MACS, PARAMS, LOSS = (OBJECTIVES[name] for name in ("accuracy", "macs", "params", "loss"))
 TWO = (ACCURACY, MACS)

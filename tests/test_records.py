@@ -5,11 +5,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from study_factory import make_record, make_study
 
 from spach_nas.errors import StudyError
 from spach_nas.records import FILE_NAME, append_record, machine, now, read_records
 from spach_nas.references import get_reference
+from study_factory import make_record, make_study
 
 RECORDS = make_study(5, failed=2)
 

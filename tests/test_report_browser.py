@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from study_factory import make_record, make_study
 
 from spach_nas import mixers
 from spach_nas.limits import Limits
@@ -18,6 +17,7 @@ from spach_nas.records import Record
 from spach_nas.references import REFERENCES
 from spach_nas.report import StudyFacts, write_report
 from spach_nas.report.theme import DARK, LIGHT
+from study_factory import make_record, make_study
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, BrowserContext, Page

@@ -3,7 +3,6 @@ from typing import Any
 
 import pytest
 from plotly import graph_objects as go
-from study_factory import make_record, make_study, with_cost
 
 from spach_nas.architecture import Architecture, Stage
 from spach_nas.limits import Limits
@@ -22,6 +21,7 @@ from spach_nas.report.pareto_figure import pareto_figure
 from spach_nas.report.shares_figure import shares_data, shares_figure
 from spach_nas.report.summary import StudyFacts, conclusion, meaning, summarise
 from spach_nas.report.trials import trial_rows
+from study_factory import make_record, make_study, with_cost
 
 TWO = (OBJECTIVES["accuracy"], OBJECTIVES["macs"])
 STUDY = make_study(30)

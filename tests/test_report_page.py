@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from study_factory import make_record, make_study
 
 from spach_nas.limits import Limits
 from spach_nas.records import Record
 from spach_nas.report import StudyFacts, write_report
 from spach_nas.report import page as page_module
+from study_factory import make_record, make_study
 
 HOSTILE = "</script><img src=x onerror=alert(1)><!--"
 STUDY = make_study(12)

@@ -3,11 +3,11 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
-from study_factory import make_record, make_study
 
 from spach_nas.errors import SpachNasError
 from spach_nas.objectives import OBJECTIVES
 from spach_nas.report import static_front
+from study_factory import make_record, make_study
 
 choreographer = pytest.importorskip("choreographer", reason="needs kaleido: pip install kaleido")
 

@@ -3,12 +3,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from rich.console import Console
-from study_factory import make_record, make_study
 
 from spach_nas.objectives import OBJECTIVES
 from spach_nas.pareto import best, front, knee
 from spach_nas.records import Record
 from spach_nas.report import front_table
+from study_factory import make_record, make_study
 
 TWO = (OBJECTIVES["accuracy"], OBJECTIVES["macs"])
 

@@ -5,8 +5,8 @@ from typing import Any
 import optuna
 import pytest
 from optuna.samplers import BaseSampler
-from search_tools import SPACE
 
+from search_tools import SPACE
 from spach_nas.cost import cost
 from spach_nas.engine.samplers import FeasibleSampler, SpaceExhausted, distributions
 from spach_nas.feasible import FeasibleSet

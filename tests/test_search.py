@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 import timm
 import torch
-from conftest import Finished, run_command
 from safetensors.torch import load_file
-from search_tools import write_search
 
 import spach_nas
+from conftest import Finished, run_command
+from search_tools import write_search
 from spach_nas.architecture import Architecture
 from spach_nas.config import SEARCH_YAML, load_config
 from spach_nas.data import load_test

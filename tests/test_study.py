@@ -6,8 +6,8 @@ from pathlib import Path
 import optuna
 import pytest
 from optuna.trial import TrialState
-from search_tools import drive, evaluate, make_study
 
+from search_tools import drive, evaluate, make_study
 from spach_nas.cost import cost
 from spach_nas.engine.study import Signal
 from spach_nas.evaluation import Evaluation, EvaluationRequest
