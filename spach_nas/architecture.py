@@ -16,8 +16,9 @@ from typing import Any, Literal
 import yaml
 from pydantic import ConfigDict, TypeAdapter
 
+from spach_nas.choices import Options
 from spach_nas.errors import ArchitectureError
-from spach_nas.mixers import get_mixer
+from spach_nas.mixers import get_mixer, resolve_options
 from spach_nas.units import Real, Size, Whole
 from spach_nas.validation import read_yaml, validate
 
@@ -42,6 +43,8 @@ class Stage:
         expansion_ratio: Hidden over input width of the channel MLP.
         token_ratio: Hidden over input width of a token-MLP.
         shared: Whether all blocks of one mixer in this stage share one mixer function.
+        options: What mixers of the user's read besides, by name: those that mixers of this stage
+            declare, with defaults filled in; what they do not read is left out.
 
     Raises:
         ArchitectureError: Unknown mixer, no block, a width that the heads do not divide, or a
@@ -56,6 +59,7 @@ class Stage:
     expansion_ratio: Real
     token_ratio: Real = DEFAULT_TOKEN_RATIO
     shared: bool = False
+    options: Options = ()
 
     def __post_init__(self) -> None:
         if not self.mixers:
@@ -78,6 +82,9 @@ class Stage:
             spec.is_branch and self.mixers.count(spec.name) > 1 for spec in specs
         ):
             object.__setattr__(self, "shared", False)
+        if self.options or any(spec.options for spec in specs):
+            options = resolve_options(dict(self.options), self.mixers)
+            object.__setattr__(self, "options", options)
 
     @property
     def depth(self) -> int:
@@ -184,9 +191,13 @@ class Architecture:
                 "mixers": list(stage["mixers"]),
                 "expansion_ratio": float(stage["expansion_ratio"]),
                 "token_ratio": float(stage["token_ratio"]),
+                "options": dict(stage["options"]),
             }
             for stage in plain["stages"]
         ]
+        for stage in plain["stages"]:
+            if not stage["options"]:  # no mixer reads any: neither the file nor the id shows them
+                del stage["options"]
         return plain
 
     @staticmethod

@@ -4,6 +4,7 @@ from typing import Annotated, Any, TypeVar
 
 from pydantic import AfterValidator, BeforeValidator
 
+from spach_nas.mixers import OptionValue
 from spach_nas.units import Real, Whole
 
 _RANGE_KEYS = {"from", "to", "step"}
@@ -54,6 +55,33 @@ def _not_negative(values: tuple[int, ...]) -> tuple[int, ...]:
     return values
 
 
+def _as_options(value: Any) -> Any:
+    """Values by name, as sorted pairs: frozen, and equal whatever the order in the file."""
+    if isinstance(value, tuple):
+        return value
+    if not isinstance(value, dict) or not all(isinstance(name, str) for name in value):
+        raise ValueError(f"{value!r}; expected a mapping of options to values")
+    for name, item in value.items():
+        if not isinstance(item, str | int | float):
+            raise ValueError(f"{name}: {item!r}; expected a number, a text, true or false")
+    return tuple(sorted(value.items()))
+
+
+def _as_option_choices(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return value
+    if not isinstance(value, dict) or not all(isinstance(name, str) for name in value):
+        raise ValueError(f"{value!r}; expected a mapping of options to choices")
+    pairs = []
+    for name, choices in value.items():
+        try:
+            values = _distinct(_as_sequence(choices))
+        except ValueError as error:
+            raise ValueError(f"{name}: {error}") from None
+        pairs += [(name, tuple(_as_options({name: item})[0][1] for item in values))]
+    return tuple(sorted(pairs))
+
+
 _Listed = BeforeValidator(_as_sequence)
 _Distinct = AfterValidator(_distinct)
 # Annotations that make a tuple type accept what a choice may be written as.
@@ -63,3 +91,7 @@ Flags = Annotated[tuple[bool, ...], *listed]
 Counts = Annotated[tuple[Whole, ...], AfterValidator(_positive), *listed]
 CountsFromZero = Annotated[tuple[Whole, ...], AfterValidator(_not_negative), *listed]
 Ratios = Annotated[tuple[Real, ...], AfterValidator(_positive), *listed]
+Options = Annotated[tuple[tuple[str, OptionValue], ...], BeforeValidator(_as_options)]
+OptionChoices = Annotated[
+    tuple[tuple[str, tuple[OptionValue, ...]], ...], BeforeValidator(_as_option_choices)
+]

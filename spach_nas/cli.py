@@ -21,6 +21,25 @@ app = typer.Typer(
 )
 
 
+def _bring_in(modules: list[str]) -> list[str]:
+    if modules:
+        from spach_nas.plugins import load_plugins
+
+        load_plugins(modules)
+    return modules
+
+
+Plugins = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--plugin",
+        metavar="MODULE",
+        callback=_bring_in,
+        help="A module with mixers of your own, importable or in this folder; may stand again.",
+    ),
+]
+
+
 class ScaleName(StrEnum):
     """At which size to export."""
 
@@ -54,6 +73,7 @@ def search(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Check everything, train and write nothing.")
     ] = False,
+    plugin: Plugins = None,
 ) -> None:
     """Search: train proxies within the limits, then write the report and export the best."""
     from spach_nas.plan import plan_search
@@ -79,6 +99,7 @@ def report(
     static: Annotated[
         PictureFormat | None, typer.Option(help="Write the front as a picture, too.")
     ] = None,
+    plugin: Plugins = None,
 ) -> None:
     """Build report.html from the records of a study."""
     from spach_nas.records import read_records
@@ -113,6 +134,7 @@ def export(
         ScaleName | None,
         typer.Option(help="The trained proxy, or the target, which has no weights yet."),
     ] = None,
+    plugin: Plugins = None,
 ) -> None:
     """Write a network as a bundle that timm loads."""
     from spach_nas.export import choose
@@ -126,17 +148,24 @@ def export(
 def cost(
     source: Annotated[str, typer.Argument(help="A model of the paper, or an architecture file.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, plain counts.")] = False,
+    plugin: Plugins = None,
 ) -> None:
     """Print the exact cost of an architecture."""
     from spach_nas.architecture import Architecture
     from spach_nas.cost import cost as cost_of
+    from spach_nas.memory import saved_bytes
     from spach_nas.references import get_reference
 
     is_file = Path(source).is_file()
     architecture = (
         Architecture.from_yaml(Path(source)) if is_file else get_reference(source).architecture
     )
-    figures = {"arch_id": architecture.arch_id, **cost_of(architecture)._asdict()}
+    figures = {
+        "arch_id": architecture.arch_id,
+        **cost_of(architecture)._asdict(),
+        "saved_bytes": saved_bytes(architecture),
+        "saved_bytes_bf16": saved_bytes(architecture, precision="bf16"),
+    }
     if as_json:
         print(json.dumps(figures))
         return

@@ -204,6 +204,13 @@ class SearchConfig:
         return tuple(OBJECTIVES[name] for name in self.objectives)
 
     @property
+    def mixers(self) -> tuple[str, ...]:
+        """Names of all mixers that a candidate may have."""
+        return tuple(
+            dict.fromkeys(name for stage in self.space.stages for name in stage.mixers.names)
+        )
+
+    @property
     def fidelity(self) -> Fidelity:
         """The effort behind every score."""
         return Fidelity(

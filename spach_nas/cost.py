@@ -110,7 +110,7 @@ def stage_cost(stage: Stage, resolution: tuple[int, int]) -> Cost:
     """All blocks of a stage, without its downsampling."""
     return blocks_cost(
         Counter(stage.mixers),
-        site=MixerSite(stage.width, resolution, stage.heads, stage.token_ratio),
+        site=MixerSite(stage.width, resolution, stage.heads, stage.token_ratio, stage.options),
         expansion_ratio=stage.expansion_ratio,
         shared=stage.shared,
     )

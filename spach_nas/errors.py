@@ -16,6 +16,10 @@ class SearchSpaceError(SpachNasError):
     """A search space that is malformed or empty, or an architecture outside of it."""
 
 
+class PluginError(SpachNasError):
+    """A module of the user's that brings in no mixer, or one that clashes with others."""
+
+
 class ConfigError(SpachNasError):
     """A search YAML with mistakes; one line for each."""
 

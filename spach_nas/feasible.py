@@ -23,13 +23,20 @@ from spach_nas.mixers import MixerSite
 from spach_nas.search_space import (
     SearchSpace,
     contexts,
+    effect_names,
     required_effects,
     stage_sizes,
 )
-from spach_nas.stage_space import PER_STAGE, Encoding, StageSizes, effects, pick
+from spach_nas.stage_space import (
+    PER_STAGE,
+    Encoding,
+    StageSizes,
+    effects,
+    own_choices,
+    pick,
+)
 from spach_nas.units import format_count
 
-_EFFECTS = ("token_ratio", "shared")
 # Above so many comparisons (about 10 s), or combinations to hold in memory, architectures are drawn
 # and rejected instead.
 _MOST_PAIRS = 4_000_000_000
@@ -109,6 +116,7 @@ class FeasibleSet:
         self.limits = limits
         bounds = [bound for bound in limits.bounds if bound[1:] != (None, None)]
         self._fields = tuple(name for name, _, _ in bounds)
+        self._effects = effect_names(space)
         self._most = int(np.iinfo(np.int64).max)
         self._low = np.array([min(low or 0, self._most) for _, low, _ in bounds], dtype=np.int64)
         self._high = np.array(
@@ -280,7 +288,7 @@ class FeasibleSet:
             column=column,
             rows=rows,
             columns=stages[column][1],
-            required=_bits(required_effects(self.space, values)),
+            required=self._bits(required_effects(self.space, values)),
         )
 
     def _build_stage_table(
@@ -293,20 +301,25 @@ class FeasibleSet:
         costs = [
             blocks_cost(
                 dict(mixers.counts),
-                site=MixerSite(size.width, resolution, size.heads, size.token_ratio),
+                site=MixerSite(size.width, resolution, size.heads, size.token_ratio, size.options),
                 expansion_ratio=size.expansion_ratio,
                 shared=size.shared,
             )
             for mixers in classes
         ]
         # A stage with its own ratio or sharing does not feel the one that all stages share.
-        own = {name for name in _EFFECTS if getattr(stage, name) is not None}
+        own = {name for name, given in own_choices(stage).items() if given is not None}
         table = _Table(
             costs=self._columns(costs),
             numbers=np.array([mixers.number for mixers in classes], dtype=object),
-            felt=np.array([_bits(effects(mixers) - own) for mixers in classes], dtype=np.int64),
+            felt=np.array(
+                [self._bits(effects(mixers) - own) for mixers in classes], dtype=np.int64
+            ),
         )
         return classes, table
+
+    def _bits(self, names: frozenset[str]) -> int:
+        return sum(1 << i for i, name in enumerate(self._effects) if name in names)
 
     def _columns(self, costs: Sequence[Cost]) -> Ints:
         rows = [[getattr(item, name) for name in self._fields] for item in costs]
@@ -357,9 +370,6 @@ class FeasibleSet:
 
 def _few_contexts(space: SearchSpace) -> bool:
     choices = space.parameters.items()
-    numbers = (len(values) for name, values in choices if name.rpartition(".")[2] in _FIXED)
+    fixed = {*_FIXED, *effect_names(space)}
+    numbers = (len(values) for name, values in choices if name.rpartition(".")[2] in fixed)
     return math.prod(numbers) <= _MOST_CONTEXTS
-
-
-def _bits(names: frozenset[str]) -> int:
-    return sum(1 << i for i, name in enumerate(_EFFECTS) if name in names)

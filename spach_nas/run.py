@@ -11,11 +11,18 @@ from spach_nas.engine.study import Study
 from spach_nas.errors import DataError
 from spach_nas.evaluators import ProxyEvaluator
 from spach_nas.export import Choice, choose, export, load_weights
+from spach_nas.mixers import plugin_mixers
 from spach_nas.networks import build
 from spach_nas.plan import Plan, plan_search
 from spach_nas.records import Record, read_records
 from spach_nas.report.study import write_study_report
-from spach_nas.study_folder import BEST, DATA_JSON, create_folder, remove_if_empty
+from spach_nas.study_folder import (
+    BEST,
+    DATA_JSON,
+    create_folder,
+    plugin_texts,
+    remove_if_empty,
+)
 from spach_nas.training import choose_runtime, move, score_images
 
 Listener = Callable[[Study, Record | None], None]
@@ -47,10 +54,11 @@ def run_plan(
     """Run a search that was planned; see `search`."""
     config, tell = plan.config, listener or _ignore
     folder = Path(out) if out is not None else Path("results") / config.study
-    create_folder(folder, texts=source_files(plan.path))
+    mixers = plugin_mixers(config.mixers)
+    create_folder(folder, texts=source_files(plan.path) | plugin_texts(mixers))
     try:
         write_preprocessing(folder / DATA_JSON, plan.preprocessing)
-        with ray_session(config.resources):
+        with ray_session(config.resources, mixers):
             study = Study(
                 config,
                 folder=folder,
@@ -63,6 +71,7 @@ def run_plan(
                 ProxyEvaluator(settings=config.training, threads=config.resources.cpus_per_trial),
                 data=plan.splits,
                 on_record=lambda record: tell(study, record),
+                mixers=mixers,
             )
             study.close()
     finally:

@@ -23,10 +23,10 @@ from spach_nas.architecture import (
     Stage,
     StemName,
 )
-from spach_nas.choices import Counts, Flags, Ratios, listed
+from spach_nas.choices import Counts, Flags, OptionChoices, Ratios, listed
 from spach_nas.errors import SearchSpaceError, one_of
 from spach_nas.layouts import Value
-from spach_nas.mixers import get_mixer
+from spach_nas.mixers import get_mixer, resolve_options
 from spach_nas.stage_space import (
     PER_STAGE,
     Encoding,
@@ -37,12 +37,15 @@ from spach_nas.stage_space import (
     Times,
     describe_stage,
     has_effect,
+    legal_choices,
+    own_choices,
     pick,
     sample_stage,
     stage_choices,
     stage_heads,
     stage_numbers,
     stage_width,
+    value_of,
 )
 from spach_nas.units import Whole
 from spach_nas.validation import read_yaml, validate
@@ -63,6 +66,7 @@ class SearchSpace:
         token_ratio: Hidden over input width of a token-MLP, for all stages.
         heads: Attention heads, for all stages.
         shared: Whether blocks of one mixer in a stage share one mixer function, for all stages.
+        options: What mixers of the user's read besides, by name, for all stages.
         stages: Choices for each stage.
 
     Raises:
@@ -82,10 +86,15 @@ class SearchSpace:
     token_ratio: Ratios = (DEFAULT_TOKEN_RATIO,)
     heads: Heads = field(default_factory=lambda: HeadsRule(width_per_head=32))
     shared: Flags = (False,)
+    options: OptionChoices = ()
     stages: tuple[StageSpace, ...]
 
     def __post_init__(self) -> None:
         mistakes = list(dict.fromkeys(_mistakes(self)))
+        try:
+            object.__setattr__(self, "options", legal_choices(self.options))
+        except SearchSpaceError as error:
+            mistakes += str(error).split("\n")
         if mistakes:
             raise SearchSpaceError("\n".join(mistakes))
 
@@ -135,6 +144,7 @@ class SearchSpace:
                 expansion_ratio=sizes.expansion_ratio,
                 token_ratio=sizes.token_ratio,
                 shared=sizes.shared,
+                options=sizes.options,
             )
             for (prefix, stage), sizes in zip(_stages(self), stage_sizes(self, values), strict=True)
             for own in (_strip(values, prefix),)
@@ -217,7 +227,7 @@ def _mistakes(space: SearchSpace) -> Iterator[str]:
             for value in stage_choices(stage)["width"]:
                 width = stage_width(stage, value, before or None)
                 following.add((first or width, width))
-                # 10 times 1.1 is 11.000000000000002 in binary.
+                # 100 times 1.1 is 110.00000000000001 in binary.
                 if isinstance(stage.width, Times) and not math.isclose(
                     width, before * float(value), rel_tol=1e-9
                 ):
@@ -310,9 +320,9 @@ def _choices(space: SearchSpace) -> dict[str, tuple[Value, ...]]:
     choices: dict[str, tuple[Value, ...]] = {
         name: getattr(space, name) for name in ("image_size", "patch_size", "stem", "stem_width")
     }
-    for name in PER_STAGE:
-        values = getattr(space, name)
-        own = all(getattr(stage, name) is not None for stage in space.stages)
+    shared = {name: getattr(space, name) for name in PER_STAGE} | dict(space.options)
+    for name, values in shared.items():
+        own = all(own_choices(stage).get(name) is not None for stage in space.stages)
         if isinstance(values, tuple) and not own:
             choices[name] = values
     for prefix, stage in _stages(space):
@@ -348,6 +358,10 @@ def stage_sizes(space: SearchSpace, values: Mapping[str, Value]) -> list[StageSi
                 expansion_ratio=float(own["expansion_ratio"]),
                 token_ratio=float(own["token_ratio"]),
                 shared=bool(own["shared"]),
+                options=resolve_options(
+                    {name: own[name] for name in dict(space.options + stage.options)},
+                    stage.mixers.names,
+                ),
             )
         )
     return sizes
@@ -385,13 +399,13 @@ def _describe(space: SearchSpace, architecture: Architecture) -> Encoding | str:
 def _describe_global(space: SearchSpace, architecture: Architecture) -> Encoding:
     """The ratios, heads and sharing that stages without their own take from the space."""
     found: Encoding = {}
-    for name in PER_STAGE:
+    for name in (*PER_STAGE, *dict(space.options)):
         if name not in _choices(space):
             continue
         found[name] = _choices(space)[name][0]
         for stage_space, stage in zip(space.stages, architecture.stages, strict=True):
-            if getattr(stage_space, name) is None and has_effect(name, stage):
-                found[name] = getattr(stage, name)
+            if own_choices(stage_space).get(name) is None and has_effect(name, stage):
+                found[name] = value_of(name, stage)
                 break
     return found
 
@@ -406,7 +420,7 @@ def contexts(space: SearchSpace) -> Iterator[Encoding]:
     free = {
         f"{prefix}.{name}": stage_choices(stage)[name]
         for prefix, stage in _stages(space)
-        for name in ("width", *PER_STAGE)
+        for name in ("width", *own_choices(stage))
         if name in stage_choices(stage)
     }
     for shared in _global_values(space):
@@ -423,6 +437,13 @@ def _global_values(space: SearchSpace) -> Iterator[Encoding]:
             yield encoding
 
 
+def effect_names(space: SearchSpace) -> tuple[str, ...]:
+    """Parameters that a stage may not feel: `token_ratio`, `shared` and the options."""
+    choices = (space.options, *(stage.options for stage in space.stages))
+    options = {name for given in choices for name, _ in given}
+    return ("token_ratio", "shared", *sorted(options))
+
+
 def required_effects(space: SearchSpace, encoding: Encoding, prefix: str = "") -> frozenset[str]:
     """Parameters off their first choice, which must be felt for an architecture to be no copy.
 
@@ -434,7 +455,7 @@ def required_effects(space: SearchSpace, encoding: Encoding, prefix: str = "") -
     """
     return frozenset(
         name
-        for name in ("token_ratio", "shared")
+        for name in effect_names(space)
         if encoding.get(prefix + name, None)
         not in (None, *_choices(space).get(prefix + name, ())[:1])
     )

@@ -8,10 +8,10 @@ import numpy as np
 from pydantic import BeforeValidator, ConfigDict, Discriminator, Tag
 
 from spach_nas.architecture import Stage
-from spach_nas.choices import Counts, Flags, Ratios
-from spach_nas.errors import SearchSpaceError, one_of
+from spach_nas.choices import Counts, Flags, OptionChoices, Ratios
+from spach_nas.errors import ArchitectureError, SearchSpaceError, one_of
 from spach_nas.layouts import Layout, MixerCounts, PerBlock, Value
-from spach_nas.mixers import get_mixer
+from spach_nas.mixers import OptionValue, get_mixer, legal_option
 from spach_nas.units import Whole
 
 Encoding = dict[str, Value]
@@ -65,6 +65,7 @@ class StageSizes(NamedTuple):
     expansion_ratio: float
     token_ratio: float
     shared: bool
+    options: tuple[tuple[str, OptionValue], ...]
 
 
 def _is_mapping(value: Any) -> str:
@@ -102,9 +103,10 @@ class StageSpace:
         token_ratio: Hidden over input width of a token-MLP.
         heads: Attention heads.
         shared: Whether blocks of one mixer share one mixer function.
+        options: Choices for what mixers of the user's read besides, by name.
 
     Raises:
-        SearchSpaceError: A depth beyond all use.
+        SearchSpaceError: A depth beyond all use, or an option that no mixer reads.
     """
 
     __pydantic_config__ = ConfigDict(extra="forbid")
@@ -116,20 +118,52 @@ class StageSpace:
     token_ratio: Ratios | None = None
     heads: Heads | None = None
     shared: Flags | None = None
+    options: OptionChoices = ()
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "options", legal_choices(self.options))
         if max(self.depth) > _MOST_BLOCKS:
             raise SearchSpaceError(f"depth: {max(self.depth)}; expected at most {_MOST_BLOCKS}")
 
 
+def legal_choices(options: OptionChoices) -> OptionChoices:
+    """Choices of options as their mixers declare the values.
+
+    Raises:
+        SearchSpaceError: An unknown option, or a value that is not legal; a line for each.
+    """
+    mistakes, found = [], []
+    for name, values in options:
+        legal = []
+        for value in values:
+            try:
+                legal.append(legal_option(name, value))
+            except ArchitectureError as error:
+                mistakes.append(str(error))
+        found.append((name, tuple(legal)))
+    if mistakes:
+        raise SearchSpaceError("\n".join(dict.fromkeys(mistakes)))
+    return tuple(found)
+
+
+def own_choices(stage: StageSpace) -> dict[str, Any]:
+    """What a stage gives in place of what all stages share: choices, a rule, or None."""
+    return {name: getattr(stage, name) for name in PER_STAGE} | dict(stage.options)
+
+
+def value_of(name: str, stage: Stage) -> Value:
+    """The value of a parameter of `PER_STAGE`, or of an option, that a stage has."""
+    value: Value = getattr(stage, name) if name in PER_STAGE else dict(stage.options)[name]
+    return value
+
+
 def stage_choices(stage: StageSpace) -> dict[str, tuple[Value, ...]]:
     """Name and choices of every parameter of a stage, those without a choice too."""
-    own = {name: getattr(stage, name) for name in PER_STAGE}
     return {
         "depth": stage.depth,
         "width": _width_values(stage),
         **stage.mixers.parameters(stage.depth),
-        **{name: values for name, values in own.items() if isinstance(values, tuple)},
+        **{name: item for name, item in own_choices(stage).items() if isinstance(item, tuple)},
     }
 
 
@@ -161,10 +195,9 @@ def describe_stage(space: StageSpace, stage: Stage, before: int | None) -> Encod
             stage.width / before,
         )
     found: Encoding = {"depth": stage.depth, "width": width, **arrangement}
-    for name in PER_STAGE:
-        choices = getattr(space, name)
+    for name, choices in own_choices(space).items():
         if isinstance(choices, tuple):
-            found[name] = getattr(stage, name) if has_effect(name, stage) else choices[0]
+            found[name] = value_of(name, stage) if has_effect(name, stage) else choices[0]
     return found
 
 
@@ -176,15 +209,15 @@ def has_effect(name: str, stage: Stage) -> bool:
         return any(
             get_mixer(mixer).is_branch and stage.mixers.count(mixer) > 1 for mixer in stage.mixers
         )
-    return True
+    return name in PER_STAGE or name in dict(stage.options)
 
 
 def effects(mixers: MixerCounts) -> frozenset[str]:
-    """Which of `token_ratio` and `shared` a stage with these counts feels."""
+    """Which of `token_ratio`, `shared` and the options a stage with these counts feels."""
     found = set()
     for name, count in mixers.counts:
         spec = get_mixer(name)
-        found |= {"token_ratio"} & spec.parameters
+        found |= {"token_ratio"} & spec.parameters | spec.options.keys()
         if spec.is_branch and count > 1:
             found.add("shared")
     return frozenset(found)
@@ -197,7 +230,8 @@ def _width_values(stage: StageSpace) -> tuple[Value, ...]:
 @cache
 def stage_numbers(stage: StageSpace) -> dict[frozenset[str], int]:
     """Distinct choices for a stage, by the global parameters that they feel."""
-    own = {name: len(getattr(stage, name) or ()) for name in ("token_ratio", "shared")}
+    given = own_choices(stage)
+    own = {name: len(given[name] or ()) for name in ("token_ratio", "shared", *dict(stage.options))}
     plain = len(_width_values(stage)) * len(stage.expansion_ratio or (1,))
     if isinstance(stage.heads, tuple):
         plain *= len(stage.heads)
@@ -207,7 +241,7 @@ def stage_numbers(stage: StageSpace) -> dict[frozenset[str], int]:
         number = mixers.number * plain
         for name, values in own.items():
             number *= values if values and name in felt else 1
-        key = frozenset(name for name in felt if not own[name])
+        key = frozenset(name for name in felt if not own.get(name))
         numbers[key] = numbers.get(key, 0) + number
     return numbers
 

@@ -6,21 +6,26 @@ study.db          a mirror for optuna-dashboard
 search.yaml       the search as run
 space.yaml        its search space, where the search names a file
 data.json         how its images were prepared
+plugins.json      modules of the mixers that do not come with this package, where there are any
 checkpoints/      weights of the proxies on the front, by proxy_id
 report.html       the page of the results
 best/             the exported best network
 """
 
 import csv
+import json
 import shutil
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 
-from spach_nas.errors import StudyError
+from spach_nas.errors import PluginError, StudyError
+from spach_nas.mixers import MixerSpec, mixer_names
+from spach_nas.plugins import home
 from spach_nas.records import FILE_NAME, Record, append_record
 
 CHECKPOINTS = "checkpoints"
 DATA_JSON = "data.json"
+PLUGINS_JSON = "plugins.json"
 BEST = "best"
 _COLUMNS = (
     "trial",
@@ -66,6 +71,36 @@ def create_folder(folder: Path, *, texts: Mapping[str, str]) -> None:
     (folder / FILE_NAME).touch()
     with (folder / "trials.csv").open("w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerow(_COLUMNS)
+
+
+def plugin_texts(mixers: Iterable[MixerSpec]) -> dict[str, str]:
+    """What remembers where these mixers came from: nothing where there are none."""
+    homes = {spec.name: home(spec) for spec in mixers}
+    return {PLUGINS_JSON: json.dumps(homes, indent=2) + "\n"} if homes else {}
+
+
+def check_plugins(folder: Path) -> None:
+    """Whether all mixers of a study are known here. What its folder names is never imported.
+
+    Raises:
+        PluginError: One is not; the message says which module brings it in.
+        StudyError: The list of them is damaged.
+    """
+    path = folder / PLUGINS_JSON
+    if not path.is_file():
+        return
+    try:
+        homes = dict(json.loads(path.read_text(encoding="utf-8")))
+    except (ValueError, TypeError):
+        raise StudyError(f"{path}: is damaged; expected mixers and their modules") from None
+    lacking = [name for name in homes if name not in mixer_names()]
+    if lacking:
+        modules = sorted({str(homes[name]) for name in lacking})
+        raise PluginError(
+            f"{folder}: was searched with the mixers {', '.join(map(repr, lacking))}, which are "
+            f"not known here; expected {' '.join(f'--plugin {name}' for name in modules)}, or in "
+            f"Python import {', '.join(modules)}"
+        )
 
 
 def checkpoint_path(folder: Path, proxy_id: str) -> Path:

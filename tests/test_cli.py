@@ -4,9 +4,10 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from conftest import run_command, run_main
 from search_tools import SPACE, write_search
-
+from spach_nas.memory import saved_bytes
 from spach_nas.references import REFERENCES
 
 
@@ -15,6 +16,9 @@ def test_cost_prints_plain_counts() -> None:
     figures = json.loads(done.stdout)
     assert (figures["params"], figures["macs"]) == (63_138_728, 12_177_284_096)
     assert figures["macs_with_norms"] == 12_210_450_432
+    architecture = REFERENCES["hybrid_ms_s_plus"].architecture
+    assert figures["saved_bytes"] == saved_bytes(architecture)
+    assert figures["saved_bytes_bf16"] == saved_bytes(architecture, precision="bf16")
 
 
 def test_cost_reads_an_architecture_file(tmp_path: Path) -> None:

@@ -14,9 +14,9 @@ import spach_nas
 PACKAGE = Path(spach_nas.__file__).parent
 RANKS: list[set[str]] = [
     {"errors", "units", "version", "validation"},
-    {"mixers", "choices", "objectives", "architecture", "evaluation"},
+    {"mixers", "plugins", "choices", "objectives", "architecture", "evaluation"},
     {
-        *("cost", "limits", "references", "scaling", "settings"),
+        *("cost", "cost_batch", "limits", "memory", "references", "scaling", "settings"),
         *("layouts", "stage_space", "search_space", "shipped"),
     },
     {"feasible", "records", "pareto", "config", "study_folder", "doctor"},

@@ -1,18 +1,27 @@
 """Closed form, built network and trace agree exactly."""
 
 import math
+from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
-from network_tools import zoo
-from strategies import architectures
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
 
+from network_tools import zoo
 from spach_nas.architecture import Architecture
 from spach_nas.cost import cost
-from spach_nas.networks import build
+from spach_nas.networks import Spach, build
 from spach_nas.networks.tracing import trace_cost
 from spach_nas.references import REFERENCES
+from spach_nas.search_space import SearchSpace
+from spach_nas.shipped import shipped_folder
+from strategies import architectures
+
+SPACES = ("spach_ms", "spach_ss", "spach_tiny")
 
 
 def trace(architecture: Architecture):
@@ -60,3 +69,54 @@ def test_tracing_leaves_the_network_as_it_is(name: str) -> None:
     assert network.training
     assert all(torch.equal(before[key], value) for key, value in network.state_dict().items())
     assert sum(math.prod(p.shape) for p in network.parameters()) == cost(architecture).params
+
+
+class Products(TorchDispatchMode):
+    """A second oracle of MACs: torch's own rules."""
+
+    flops = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        result = func(*args, **(kwargs or {}))
+        rule = flop_registry.get(func._overloadpacket)
+        if rule is not None:
+            self.flops += rule(*args, **(kwargs or {}), out_val=result)
+        return result
+
+
+def drawn(name: str, count: int) -> list[Architecture]:
+    space = SearchSpace.from_yaml(shipped_folder() / f"{name}.yaml")
+    rng = np.random.default_rng(3)
+    return [space.sample(rng) for _ in range(count)]
+
+
+def cut(architecture: Architecture) -> Architecture:
+    """Depths, mixers, ratios and sharing as they are; width and image small: a run computes."""
+    side = architecture.patch_size * 2 ** len(architecture.stages)
+    stages = tuple(replace(stage, width=2 * stage.heads) for stage in architecture.stages)
+    return replace(architecture, stages=stages, image_size=(side, side))
+
+
+@pytest.mark.parametrize("name", SPACES)
+def test_closed_form_equals_the_network_of_any_architecture_of_a_shipped_space(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Spach, "init_weights", lambda self: None)  # half of the time
+    for architecture in drawn(name, 100):
+        with torch.device("meta"):
+            network = build(architecture)
+        assert sum(p.numel() for p in network.parameters()) == cost(architecture).params
+        small = cut(architecture)
+        image = torch.zeros(1, small.in_channels, *small.image_size)
+        with torch.device("meta"):
+            network = build(small)
+        network.to_empty(device="cpu")
+        with Products() as products, torch.no_grad(), sdpa_kernel(SDPBackend.MATH):
+            network(image)
+        assert products.flops == 2 * cost(small).macs
+
+
+@pytest.mark.parametrize("name", SPACES)
+def test_closed_form_equals_the_trace_in_any_shipped_space(name: str) -> None:
+    for architecture in map(cut, drawn(name, 12)):
+        assert trace(architecture) == cost(architecture)

@@ -10,7 +10,7 @@ import os
 import signal
 import tempfile
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from types import FrameType
 from typing import Any
 
@@ -19,6 +19,8 @@ from spach_nas.data import DataSplits
 from spach_nas.engine.study import Signal, Study
 from spach_nas.errors import StudyError
 from spach_nas.evaluation import Evaluation, EvaluationRequest
+from spach_nas.mixers import MixerSpec
+from spach_nas.plugins import restore, shipped_modules
 from spach_nas.records import Record
 
 Evaluator = Callable[[EvaluationRequest, DataSplits], Evaluation]
@@ -121,13 +123,20 @@ class _Quiet(TrialProgressCallback):  # type: ignore[misc]  # ray is untyped
 
 
 @contextlib.contextmanager
-def ray_session(resources: Resources) -> Iterator[None]:
+def ray_session(resources: Resources, mixers: Sequence[MixerSpec] = ()) -> Iterator[None]:
     """Start Ray on this machine or join a cluster, and leave it at the end.
 
+    Args:
+        resources: Where Ray runs.
+        mixers: Those that do not come with this package; their modules are sent to the workers,
+            unless they are installed.
+
     Raises:
+        PluginError: The module of a mixer cannot be imported by its name.
         StudyError: The cluster cannot be reached.
     """
     local = resources.address == "local"
+    modules = shipped_modules(mixers)
     try:
         ray.init(
             address=resources.address,
@@ -135,6 +144,7 @@ def ray_session(resources: Resources) -> Iterator[None]:
             log_to_driver=False,
             logging_level=logging.ERROR,
             configure_logging=True,
+            runtime_env={"py_modules": modules} if modules else None,
         )
     except (ConnectionError, ValueError, RuntimeError) as problem:
         text = " ".join(str(problem).split())
@@ -153,6 +163,7 @@ def run_study(
     *,
     data: DataSplits,
     on_record: Callable[[Record], None],
+    mixers: Sequence[MixerSpec] = (),
 ) -> None:
     """Evaluate until the study is done. Ctrl-C lets running trials finish; twice stops at once.
 
@@ -165,7 +176,7 @@ def run_study(
     with tempfile.TemporaryDirectory(prefix="spach-nas-") as storage, _stop_on_interrupt(study):
         searcher = StudySearcher(study, on_record)
         trainable = tune.with_resources(
-            tune.with_parameters(_evaluate, evaluator=evaluator, data=data),
+            tune.with_parameters(_evaluate, evaluator=evaluator, data=data, mixers=tuple(mixers)),
             {"cpu": cpus, "gpu": gpus},
         )
         tuner = tune.Tuner(
@@ -212,7 +223,13 @@ def _concurrent(resources: Resources, gpus: float) -> int:
     return min(int(slots), resources.max_concurrent or int(slots))
 
 
-def _evaluate(config: dict[str, Any], evaluator: Evaluator, data: DataSplits) -> None:
+def _evaluate(
+    config: dict[str, Any],
+    evaluator: Evaluator,
+    data: DataSplits,
+    mixers: tuple[MixerSpec, ...],
+) -> None:
+    restore(mixers)
     tune.report({"evaluation": evaluator(config["request"], data)})
 
 

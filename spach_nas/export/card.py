@@ -5,6 +5,8 @@ from pathlib import Path
 from spach_nas.cost import cost
 from spach_nas.export.bundle import write_bundle
 from spach_nas.export.source import Choice
+from spach_nas.mixers import plugin_mixers
+from spach_nas.plugins import home
 from spach_nas.references import REFERENCES
 from spach_nas.units import format_count
 from spach_nas.version import __version__
@@ -84,18 +86,26 @@ def _score_rows(choice: Choice, test_accuracy: float | None) -> list[str]:
     return rows
 
 
+def _plugin_imports(choice: Choice) -> str:
+    """Lines that bring in the mixers that do not come with this package."""
+    names = [name for stage in choice.architecture.stages for name in stage.mixers]
+    modules = dict.fromkeys(home(spec) for spec in plugin_mixers(names))
+    return "".join(f"import {module}  # brings in its mixers\n" for module in modules)
+
+
 def _use(choice: Choice) -> str:
+    imports = _plugin_imports(choice)
     if choice.weights is None:
         return (
             "There are no weights here: this network has not been trained at this size.\n\n"
-            "```python\nimport spach_nas\n\n"
+            f"```python\nimport spach_nas\n{imports}\n"
             'network = spach_nas.load_model("this folder")  # freshly initialised\n```'
         )
     assert choice.preprocessing is not None, "weights come with their preprocessing"
     mean = ", ".join(f"{value:.4f}" for value in choice.preprocessing.mean)
     std = ", ".join(f"{value:.4f}" for value in choice.preprocessing.std)
     return (
-        "```python\nimport spach_nas, timm\n\n"
+        f"```python\nimport spach_nas, timm\n{imports}\n"
         'network = spach_nas.load_model("this folder")\n'
         'same = timm.create_model("local-dir:this folder", pretrained=True)\n```\n\n'
         f"Input: pixels in [0, 1], minus {mean}, divided by {std}; images smaller than the input "

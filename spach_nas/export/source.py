@@ -12,7 +12,7 @@ from spach_nas.errors import BundleError, did_you_mean, one_of
 from spach_nas.records import Record, read_records
 from spach_nas.references import REFERENCES
 from spach_nas.scaling import scale
-from spach_nas.study_folder import DATA_JSON, checkpoint_path
+from spach_nas.study_folder import DATA_JSON, check_plugins, checkpoint_path
 
 Scale = Literal["proxy", "target"]
 
@@ -50,6 +50,7 @@ def choose(source: str | Path, *, pick: str = "best", scale_to: Scale | None = N
 
     Raises:
         BundleError: There is no such source or trial, or its weights were not kept.
+        PluginError: A mixer of the study is not known here.
     """
     path = Path(source)
     if path.is_dir():
@@ -93,6 +94,7 @@ def pick_record(records: tuple[Record, ...], pick: str, *, config: SearchConfig)
 
 
 def _from_study(folder: Path, *, pick: str, scale_to: Scale) -> Choice:
+    check_plugins(folder)
     records = read_records(folder)
     config = load_config(folder / SEARCH_YAML)
     record = pick_record(records, pick, config=config)

@@ -109,7 +109,7 @@ class SpachStage(nn.Module):
         drop_path: Sequence[float],
     ) -> None:
         super().__init__()
-        site = MixerSite(stage.width, resolution, stage.heads, stage.token_ratio)
+        site = MixerSite(stage.width, resolution, stage.heads, stage.token_ratio, stage.options)
         self.downsample = None if before is None else Downsample(before, stage.width)
         self.mixers = stage.mixers
         self.shared = nn.ModuleDict()

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from spach_nas.errors import ArchitectureError
-from spach_nas.mixers import MixerSite, MixerSpec
+from spach_nas.mixers import LARGEST_WRITTEN_OUT, MixerSite, MixerSpec
 
 
 class Attention(nn.Module):
@@ -33,7 +33,7 @@ class Attention(nn.Module):
         # Cut along the channels, so that the backward pass joins the three gradients in place.
         parts = self.qkv(x).view(B, H * W, 3 * C).chunk(3, dim=-1)
         q, k, v = (part.view(B, H * W, self.heads, -1).transpose(1, 2) for part in parts)
-        mixed = F.scaled_dot_product_attention(q, k, v)
+        mixed = attend(q, k, v)
         # The fused kernels lay their result out as (B, N, heads, C / heads): no copy here.
         out: Tensor = self.proj(mixed.transpose(1, 2).reshape(B, H, W, C))
         return out
@@ -60,6 +60,25 @@ class TokenMlp(nn.Module):
         hidden = F.gelu(torch.addmm(self.fc1.bias[:, None], self.fc1.weight, columns))
         mixed = torch.addmm(self.fc2.bias[:, None], self.fc2.weight, hidden)
         return mixed.view(H, W, B, C).permute(2, 0, 1, 3)
+
+
+def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """Attention by the fastest way of the device and the number format, (B, heads, N, D) each.
+
+    In bfloat16 on a CPU, the three steps written out: 1.7 to 9 times as fast, forward and backward,
+    as torch's fused kernel, which gains nothing from bfloat16 there, and 1.1 to 4 times as torch's
+    own three steps, which compute in float32. Measured for N from 49 to 784 and D from 8 to 256.
+    The softmax sums in float32 and rounds its result. In float32 and on other devices, the fused
+    kernel.
+    """
+    bf16_on_cpu = q.dtype == torch.bfloat16 and q.device.type == "cpu"
+    if not bf16_on_cpu or q.shape[-2] > LARGEST_WRITTEN_OUT:
+        return F.scaled_dot_product_attention(q, k, v)
+    # Autocast would have the softmax return float32: three times the memory, and slower.
+    with torch.autocast("cpu", enabled=False):
+        scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-2, -1)
+        mixed: Tensor = scores.softmax(-1) @ v
+    return mixed
 
 
 def load_mixer(spec: MixerSpec, site: MixerSite) -> nn.Module:

@@ -7,25 +7,30 @@ from spach_nas.errors import StudyError
 from spach_nas.records import read_records
 from spach_nas.report.page import write_report
 from spach_nas.report.summary import StudyFacts
+from spach_nas.study_folder import check_plugins
 
 
 def write_study_report(folder: Path) -> Path:
     """Build `report.html` from the records of a study.
 
     Raises:
+        PluginError: A mixer of the study is not known here.
         StudyError: The folder is no study.
         ConfigError: Its search YAML was damaged.
     """
-    return write_report(folder, records=read_records(folder), facts=study_facts(folder))
+    facts = study_facts(folder)
+    return write_report(folder, records=read_records(folder), facts=facts)
 
 
 def study_facts(folder: Path) -> StudyFacts:
     """What a report says about a study besides its records.
 
     Raises:
+        PluginError: A mixer of the study is not known here.
         StudyError: The folder is no study.
         ConfigError: Its search YAML was damaged.
     """
+    check_plugins(folder)
     path = folder / SEARCH_YAML
     if not path.is_file():
         raise StudyError(f"{folder}: holds no {SEARCH_YAML}; expected the folder of a study")

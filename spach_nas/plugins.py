@@ -1,0 +1,112 @@
+"""Mixers of the user's: modules that call `register_mixer` when they are imported.
+
+An installed package names such a module under the entry point group `spach_nas.mixers`, and is
+loaded when a name is not known without it. Any other module is imported by the user: in Python, or
+by `--plugin MODULE` on the command line. A file never names what is imported.
+"""
+
+import sys
+from collections.abc import Iterable
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
+
+from spach_nas.errors import PluginError, SpachNasError
+from spach_nas.mixers import MixerSpec, known_mixers, plugin_mixers, register_mixer
+
+_brought_in: set[str] = set()
+
+
+def load_plugins(modules: Iterable[str]) -> None:
+    """Import modules that register mixers; those in the current folder are found, too.
+
+    Args:
+        modules: Names such as `my_mixers` or `package.module`.
+
+    Raises:
+        PluginError: A module cannot be imported, registers nothing, or takes the name of another
+            mixer.
+    """
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.append(here)  # a command that is installed does not look here
+    for name in modules:
+        if name not in _brought_in:
+            _bring_in(name)
+            _brought_in.add(name)
+
+
+def _bring_in(name: str) -> None:
+    before = set(known_mixers())
+    _import(name)
+    new = known_mixers().keys() - before
+    # A module that was imported before has registered its mixers before.
+    if not new and not any(name in (home(spec), _class_module(spec)) for spec in _all()):
+        raise PluginError(
+            f"plugin {name}: registers no mixer; expected it to call "
+            "spach_nas.mixers.register_mixer when it is imported"
+        )
+
+
+def _import(name: str) -> ModuleType:
+    try:
+        return import_module(name)
+    except SpachNasError as problem:
+        raise PluginError(f"plugin {name}: {problem}") from None
+    except Exception as problem:
+        raise PluginError(
+            f"plugin {name}: cannot be imported: {type(problem).__name__}: {problem}; expected a "
+            "module in the current folder or one that is installed"
+        ) from problem
+
+
+def _all() -> tuple[MixerSpec, ...]:
+    return plugin_mixers(known_mixers())
+
+
+def _class_module(spec: MixerSpec) -> str:
+    return (spec.module or "").partition(":")[0]
+
+
+def home(spec: MixerSpec) -> str:
+    """The module whose import brings in a mixer: that of its cost function."""
+    return getattr(spec.cost, "func", spec.cost).__module__  # of a partial, what it calls
+
+
+def shipped_modules(specs: Iterable[MixerSpec]) -> list[ModuleType]:
+    """Top-level modules of mixers that another machine may not have installed.
+
+    Raises:
+        PluginError: A mixer's module cannot be imported by its name.
+    """
+    names = {module.partition(".")[0] for spec in specs for module in _modules(spec)}
+    found = [_import(name) for name in sorted(names - {"spach_nas"})]
+    return [module for module in found if not _is_installed(module)]
+
+
+def restore(specs: Iterable[MixerSpec]) -> None:
+    """Make known, in another process, what was known where the search began.
+
+    Raises:
+        PluginError: A mixer's module cannot be imported here.
+    """
+    for spec in specs:
+        for module in _modules(spec):
+            _import(module)
+        if spec.name not in known_mixers():
+            register_mixer(spec)
+
+
+def _modules(spec: MixerSpec) -> set[str]:
+    found = {home(spec), _class_module(spec)} - {""}
+    if "__main__" in found:
+        raise PluginError(
+            f"mixer {spec.name!r}: is defined in the script that runs; expected a module of its "
+            "own, which other processes can import"
+        )
+    return found
+
+
+def _is_installed(module: ModuleType) -> bool:
+    path = Path(module.__file__ or "")
+    return not {"site-packages", "dist-packages"}.isdisjoint(path.parts)
