@@ -10,8 +10,8 @@ from pathlib import Path
 from unittest import mock
 
 import pytest
-from search_tools import write_search
 
+from search_tools import write_search
 from spach_nas.cli import main
 
 # Several threads for networks this small only get in each other's way: 10 times slower on a busy

@@ -4,13 +4,13 @@ from fractions import Fraction
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from strategies import architectures
 
 from spach_nas.architecture import Architecture, Stage
 from spach_nas.cost import cost
 from spach_nas.errors import ArchitectureError, ConfigError
 from spach_nas.references import REFERENCES, get_reference
 from spach_nas.scaling import DataShape, ProxyRule, scale
+from strategies import architectures
 
 DATA = DataShape(in_channels=1, num_classes=10)
 

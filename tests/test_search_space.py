@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import yaml
 from scipy.stats import chisquare
-from small_spaces import PLAIN, SPACES, encodings, enumerate_space
 
+from small_spaces import PLAIN, SPACES, encodings, enumerate_space
 from spach_nas.architecture import Architecture
 from spach_nas.errors import SearchSpaceError
 from spach_nas.references import REFERENCES, get_reference

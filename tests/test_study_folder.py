@@ -3,7 +3,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from study_factory import make_record, make_study
 
 from spach_nas.errors import StudyError
 from spach_nas.records import read_records
@@ -15,6 +14,7 @@ from spach_nas.study_folder import (
     write_checkpoint,
     write_record,
 )
+from study_factory import make_record, make_study
 
 
 @pytest.fixture
