@@ -88,6 +88,8 @@ class TrainingSettings:
         drop_path_rate: Highest probability that a residual branch is skipped, in [0, 1).
         augmentation: Of the training images.
         precision: `auto` is bf16 autocast on CUDA and fp32 elsewhere.
+        compile: Whether `torch.compile` makes kernels for each candidate. That takes a minute or
+            more on a CPU, which only long trainings earn back.
         device: `auto` is CUDA where there is one and the CPU elsewhere.
 
     Raises:
@@ -106,6 +108,7 @@ class TrainingSettings:
     drop_path_rate: Real = 0.0
     augmentation: Augmentation = field(default_factory=Augmentation)
     precision: Precision = "auto"
+    compile: bool = False
     device: Device = "auto"
 
     def __post_init__(self) -> None:

@@ -1,6 +1,7 @@
 """Networks behave under everything that PyTorch may do to them."""
 
 import copy
+import itertools
 import os
 import platform
 import subprocess
@@ -9,9 +10,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from network_tools import images, randomise, randomised, zoo
 from torch import nn
 
+from network_tools import images, randomise, randomised, zoo
 from spach_nas import mixers
 from spach_nas.architecture import Architecture
 from spach_nas.cost import cost
@@ -19,6 +20,7 @@ from spach_nas.errors import ArchitectureError
 from spach_nas.mixers import MixerCost, MixerSite, MixerSpec
 from spach_nas.networks import Spach, build
 from spach_nas.networks.allocator import keep_freed_memory
+from spach_nas.networks.mixers import attend
 from spach_nas.networks.tracing import trace_cost
 
 ZOO = zoo()
@@ -50,13 +52,15 @@ def test_blocks_keep_features_contiguous(name: str) -> None:
 
 @everywhere
 def test_gradient_checkpointing_gives_the_same_gradients(name: str) -> None:
-    network = randomised(ZOO[name]).double().train()
+    network = randomised(ZOO[name], drop_path_rate=0.5).double().train()
     x = images(ZOO[name]).double()
+    torch.manual_seed(3)
     expected = gradients(network, x)
     network.set_grad_checkpointing()
     calls = []
     block = network.stages[0].blocks[0]
     block.register_forward_pre_hook(lambda *_: calls.append(1))
+    torch.manual_seed(3)
     found = gradients(network, x)
     assert len(calls) == 2
     for key, value in expected.items():
@@ -64,12 +68,18 @@ def test_gradient_checkpointing_gives_the_same_gradients(name: str) -> None:
 
 
 @spread
-def test_network_compiles_to_one_graph(name: str) -> None:
-    network = randomised(ZOO[name]).eval()
-    torch.compiler.reset()
-    compiled = torch.compile(network, backend="eager", fullgraph=True)
+@pytest.mark.parametrize("bf16", [False, True])
+def test_network_compiles_to_one_graph(name: str, bf16: bool) -> None:
+    network = randomised(ZOO[name])
     x = images(ZOO[name])
-    torch.testing.assert_close(compiled(x), network(x))
+    for mode in (network.train(), network.eval()):
+        torch.compiler.reset()
+        compiled = torch.compile(mode, backend="eager", fullgraph=True)
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=bf16):
+            expected = gradients(mode, x)
+            found = gradients(compiled, x)
+        for key, value in expected.items():
+            torch.testing.assert_close(found[f"_orig_mod.{key}"], value)
 
 
 @spread
@@ -94,6 +104,43 @@ def test_bfloat16_autocast_stays_close_and_finite(name: str) -> None:
     assert all(
         torch.isfinite(value).all() and value.dtype == torch.float32 for value in grads.values()
     )
+
+
+@pytest.mark.parametrize("tokens", [1, 16, 784, 785])
+@pytest.mark.parametrize("width", [4, 32])
+def test_every_way_to_attend_computes_attention(tokens: int, width: int) -> None:
+    generator = torch.Generator().manual_seed(tokens)
+    exact = torch.randn((3, 2, 2, tokens, width), generator=generator, dtype=torch.float64)
+    for dtype, tolerance in ((torch.float64, 1e-12), (torch.float32, 1e-5), (torch.bfloat16, 2e-2)):
+        rounded = exact.to(dtype, copy=True).requires_grad_()
+        found = attend(*rounded)
+        assert found.dtype == dtype
+        found.double().square().sum().backward()
+        reference = rounded.detach().to(torch.float64, copy=True).requires_grad_()
+        q, k, v = reference
+        expected = torch.softmax(q @ k.mT / width**0.5, -1) @ v
+        expected.square().sum().backward()
+        assert rounded.grad is not None and reference.grad is not None
+        for value, true in ((found, expected), (rounded.grad, reference.grad)):
+            assert (value.double() - true).abs().max() <= tolerance * true.abs().max()
+
+
+def test_attention_is_written_out_only_where_that_is_faster(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    fused: list[tuple[torch.dtype, int]] = []
+    kernel = nn.functional.scaled_dot_product_attention
+
+    def record(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
+        fused.append((q.dtype, q.shape[-2]))
+        return kernel(q, k, v)
+
+    monkeypatch.setattr(nn.functional, "scaled_dot_product_attention", record)
+    for dtype, tokens in itertools.product((torch.float32, torch.bfloat16), (4, 784, 1024)):
+        attend(*torch.zeros((3, 1, 1, tokens, 4), dtype=dtype))
+    attend(*torch.zeros((3, 1, 1, 7, 4), dtype=torch.bfloat16, device="meta"))
+    expected = [(torch.float32, n) for n in (4, 784, 1024)]
+    assert fused == [*expected, (torch.bfloat16, 1024), (torch.bfloat16, 7)]
 
 
 @everywhere

@@ -1,12 +1,15 @@
 """A training run: it learns, it repeats itself, it goes on, it notices when it diverges."""
 
 import copy
+from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from spach_nas.architecture import Architecture, Stage
 from spach_nas.data import DataSplits, ImageSet
@@ -262,6 +265,90 @@ def test_dropped_paths_are_others_in_every_step_epoch_and_seed() -> None:
         run(net, epochs=2, seed=seed)
     assert networks[0].draws == networks[1].draws
     assert len(set(networks[0].draws + networks[2].draws)) == 2 * 2 * 6
+
+
+class Reads(TorchDispatchMode):
+    """Counts how often the host reads a value of a tensor, whatever Python calls it."""
+
+    # `item`, `float`, `int`, `bool` and conditions all come down to the first; the others, and an
+    # index that is a mask, give tensors whose shape depends on values.
+    names = ("_local_scalar_dense", "nonzero", "unique", "masked_select", "equal")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
+        masks = [
+            index
+            for index in (args[1] if func.name().startswith("aten::index.") else [])
+            if index is not None and index.dtype == torch.bool
+        ]
+        self.count += bool(masks) or any(name in func.name() for name in self.names)
+        return func(*args, **(kwargs or {}))
+
+
+def test_reads_are_counted_whatever_they_are_called() -> None:
+    value = torch.ones(2)
+    for read in (lambda: value[0].item(), lambda: float(value[0]), lambda: bool(value[0] > 0)):
+        with Reads() as reads:
+            read()
+        assert reads.count == 1
+    with Reads() as reads:
+        _ = value[value > 0]
+    assert reads.count >= 1
+
+
+@pytest.mark.parametrize("batch_size", [48, 8])
+def test_the_host_reads_one_value_an_epoch_however_many_steps_it_has(batch_size: int) -> None:
+    # On an accelerator each read would make the host wait until all that is queued is done.
+    settings = replace(
+        SETTINGS, batch_size=batch_size, augmentation=Augmentation(crop_padding=1, flip=True)
+    )
+    net = network("attention", "mlp", drop_path_rate=0.2)
+    fidelity = Fidelity(epochs=2, image_size=(12, 12), data_share=1.0)
+    prepared = _prepare(net, DATA, settings, fidelity, 0, CPU)
+    for epoch in range(2):
+        with Reads() as reads:
+            _train_epoch(prepared, epoch)
+        assert reads.count == 1
+
+
+@pytest.fixture
+def compilations(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Graphs that were compiled, by a backend that leaves them as they are."""
+    graphs: list[str] = []
+
+    def backend(graph: torch.fx.GraphModule, _: list[torch.Tensor]) -> Callable[..., Any]:
+        graphs.append(graph.code)
+        return graph.forward
+
+    compile_in_place = nn.Module.compile
+    monkeypatch.setattr(nn.Module, "compile", lambda net: compile_in_place(net, backend=backend))
+    return graphs
+
+
+def test_a_compiled_training_is_the_same_under_the_same_names(compilations: list[str]) -> None:
+    plain, compiled = (network("attention", "mlp") for _ in range(2))
+    expected = run(plain)
+    assert not compilations
+    result = run(compiled, settings=replace(SETTINGS, compile=True))
+    assert compilations
+    assert timeless(result) == timeless(expected)
+    assert state(compiled) == state(plain)
+
+
+def test_every_candidate_of_a_process_is_compiled(compilations: list[str]) -> None:
+    # Without forgetting, dynamo leaves the ninth variant of one forward uncompiled.
+    settings = replace(SETTINGS, compile=True, batch_size=96)
+    small = splits(train=96, validation=3)
+    counts = []
+    for _ in range(10):
+        before = len(compilations)
+        run(network("conv"), settings=settings, data=small)
+        counts.append(len(compilations) - before)
+    assert counts == [counts[0]] * 10
+    assert counts[0] >= 2
 
 
 class Diverging(Recorder):

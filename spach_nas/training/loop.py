@@ -59,6 +59,8 @@ def train(
         seed: Of the order of images, augmentation and dropped paths; 0 or more.
         runtime: Where to run.
     """
+    if settings.compile:
+        _compile(network)
     run = _prepare(network, splits, settings, fidelity, seed, runtime)
     validation = load(splits.validation, splits.normalisation, runtime=runtime)
     curve: list[Epoch] = []
@@ -72,6 +74,14 @@ def train(
         seconds = time.perf_counter() - started
         curve.append(Epoch(train_loss=train_loss, seconds=seconds, **scores))
     return TrainingResult(curve=tuple(curve))
+
+
+def _compile(network: nn.Module) -> None:
+    # Forgets the networks before: several candidates of one process would run into the limit on
+    # variants of one function, and be left uncompiled from there on.
+    torch.compiler.reset()
+    # In place: the names of the weights stay, which those of `torch.compile(network)` would not.
+    network.compile()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
