@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from spach_nas.architecture import Architecture, Stage
     from spach_nas.errors import SpachNasError
     from spach_nas.export import load_model
-    from spach_nas.networks import build
+    from spach_nas.networks import build, load_official
     from spach_nas.references import REFERENCES
     from spach_nas.report import draw
     from spach_nas.run import search
@@ -29,6 +29,7 @@ _HOME = {
     "build": "spach_nas.networks",
     "draw": "spach_nas.report",
     "load_model": "spach_nas.export",
+    "load_official": "spach_nas.networks",
     "search": "spach_nas.run",
 }
 __all__ = [
@@ -41,6 +42,7 @@ __all__ = [
     "build",
     "draw",
     "load_model",
+    "load_official",
     "search",
 ]
 
