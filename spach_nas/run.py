@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
+from spach_nas import pareto
 from spach_nas.config import SEARCH_YAML, load_config, source_files
 from spach_nas.data import load_test
 from spach_nas.data.preprocessing import write_preprocessing
@@ -19,6 +20,7 @@ from spach_nas.report.study import write_study_report
 from spach_nas.study_folder import (
     BEST,
     DATA_JSON,
+    checkpoint_path,
     create_folder,
     plugin_texts,
     remove_if_empty,
@@ -83,8 +85,16 @@ def run_plan(
 def finish(folder: Path) -> None:
     """Write the report and export the best network of a study."""
     write_study_report(folder)
-    if any(record.state == "complete" for record in read_records(folder)):
-        choice = choose(folder)
+    # A trial that shares the score of another, long dominated one is left without weights.
+    best = pareto.best(
+        [
+            record
+            for record in read_records(folder)
+            if checkpoint_path(folder, record.proxy_id).is_file()
+        ]
+    )
+    if best is not None:
+        choice = choose(folder, pick=str(best.trial))
         export(choice, out=folder / BEST, test_accuracy=_test_accuracy(folder, choice))
 
 

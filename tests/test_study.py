@@ -203,6 +203,32 @@ def test_equal_proxies_in_flight_wait_for_the_one_that_is_trained(tmp_path: Path
     assert study.next() is Signal.DONE
 
 
+def test_a_shared_score_brings_its_weights_to_the_front(tmp_path: Path) -> None:
+    # Of three equal scores: the trained target is dearer than a rival that is told before it, and
+    # a target that shares its proxy is cheaper than the rival.
+    study = make_study(
+        tmp_path, proxy__depth_scale=0.17, search__trials=60, search__sampler="random"
+    )
+    asked = []
+    while isinstance(request := study.next(), EvaluationRequest):
+        asked.append(request)
+
+    def macs(request: EvaluationRequest) -> int:
+        return cost(request.architecture).macs
+
+    trained, rival = next(
+        (request, other)
+        for request, other in itertools.product(asked, asked)
+        for sharing in study._sharing.get(request.proxy.arch_id, [])
+        if macs(sharing.request) < macs(other) < macs(request)
+    )
+    for request in (rival, trained):
+        study.tell(request, replace(evaluate(request), scores={"accuracy": 0.9, "loss": 1.0}))
+    front = {record.proxy_id for record in study.front()}
+    assert front == {trained.proxy.arch_id}
+    assert {path.stem for path in (study.folder / "checkpoints").iterdir()} == front
+
+
 def test_weights_are_kept_for_the_front_alone(tmp_path: Path) -> None:
     study = make_study(tmp_path, search__trials=40)
     drive(study)

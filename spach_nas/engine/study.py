@@ -183,7 +183,7 @@ class Study:
         record = self._finish(pending, evaluation)
         self._scores[proxy_id] = replace(evaluation, weights=None)
         for sharing in self._sharing.pop(proxy_id, []):
-            self._finish(sharing, replace(evaluation, seconds=0.0, weights=None))
+            self._finish(sharing, replace(evaluation, seconds=0.0))
         return record
 
     def lose(self, request: EvaluationRequest, reason: str) -> None:

@@ -3,7 +3,6 @@
 import itertools
 import math
 from collections.abc import Sequence
-from typing import Any
 
 from plotly import graph_objects as go
 
@@ -48,14 +47,13 @@ def pareto_figure(data: ParetoData) -> go.Figure:
     return figure
 
 
-def _trace(points: Sequence[Point], **style: Any) -> go.Scatter:
+def _trace(points: Sequence[Point]) -> go.Scatter:
     return go.Scatter(
         x=[point.x for point in points],
         y=[point.y for point in points],
         text=[point.label for point in points],
         customdata=[point.trial for point in points],
         hovertemplate="%{text}<extra></extra>",
-        **style,
     )
 
 
@@ -64,21 +62,22 @@ def _others(data: ParetoData) -> go.Scatter | None:
         return None
     size = 8 if len(data.others) < _MANY else 5
     marker = {"size": size, "color": LIGHT.faded, "opacity": 0.75}
-    return _trace(data.others, mode="markers", marker=marker, name="dominated", legendrank=2)
+    return _trace(data.others).update(mode="markers", marker=marker, name="dominated", legendrank=2)
 
 
 def _beyond(data: ParetoData) -> go.Scatter | None:
     if not data.beyond:
         return None
     marker = {"size": 8, "symbol": "circle-open", "color": LIGHT.faded}
-    return _trace(data.beyond, mode="markers", marker=marker, name="over a limit", legendrank=4)
+    return _trace(data.beyond).update(
+        mode="markers", marker=marker, name="over a limit", legendrank=4
+    )
 
 
 def _front(data: ParetoData) -> go.Scatter | None:
     if not data.front:
         return None
-    return _trace(
-        data.front,
+    return _trace(data.front).update(
         mode="lines+markers",
         # A staircase: between two members, the cheaper one is the best to be had.
         line={"shape": "hv", "width": 2, "color": LIGHT.text},
@@ -114,8 +113,7 @@ def _marks(data: ParetoData) -> go.Scatter | None:
 def _references(data: ParetoData) -> go.Scatter | None:
     if not data.references:
         return None
-    return _trace(
-        data.references,
+    return _trace(data.references).update(
         mode="markers",
         marker={
             "size": 14,
