@@ -79,13 +79,14 @@ def scale(architecture: Architecture, rule: ProxyRule, data: DataShape) -> Archi
         ),
         patch_size=rule.patch_size or architecture.patch_size,
         image_size=rule.image_size or architecture.image_size,
-        stages=tuple(_scale_stage(stage, rule) for stage in architecture.stages),
+        stages=tuple(scale_stage(stage, rule) for stage in architecture.stages),
         in_channels=data.in_channels,
         num_classes=data.num_classes,
     )
 
 
-def _scale_stage(stage: Stage, rule: ProxyRule) -> Stage:
+def scale_stage(stage: Stage, rule: ProxyRule) -> Stage:
+    """A stage of the proxy; it depends on nothing but the target's stage."""
     width = _scale_width(
         stage.width, rule.width_scale, step=stage.heads, least=_MIN_WIDTH_PER_HEAD * stage.heads
     )

@@ -1,48 +1,19 @@
 import itertools
 import math
 from collections import Counter
-from functools import cache
 
 import numpy as np
 import pytest
 from scipy.stats import chisquare
 
+from feasible_tools import BAND, DISTINCT, MULTI_STAGE, costs, inside, quantile
 from small_spaces import ALL, SPACES, encodings, enumerate_space
-from spach_nas import feasible as module
-from spach_nas.architecture import Architecture
-from spach_nas.cost import Cost, cost
+from spach_nas.cost import cost
 from spach_nas.errors import SearchSpaceError
-from spach_nas.feasible import FeasibleSet
+from spach_nas.feasible import FeasibleSet, repair, tables
+from spach_nas.feasible import feasible_set as module
 from spach_nas.limits import Limits
 from spach_nas.search_space import SearchSpace
-from spach_nas.shipped import shipped_folder
-
-# Every choice is felt by every architecture: each has one encoding.
-DISTINCT = SearchSpace.from_dict(
-    {
-        "patch_size": 2,
-        "image_size": 16,
-        "stem": ["conv1", "conv4"],
-        "stem_width": 4,
-        "expansion_ratio": [1, 2, 4],
-        "heads": [1, 2],
-        "stages": [
-            {"depth": [1, 2, 3], "width": [4, 8, 16], "mixers": "conv"},
-            {"depth": 2, "width": {"times": [1, 2]}, "mixers": ["conv", "attention"]},
-        ],
-    }
-)
-MULTI_STAGE = SearchSpace.from_yaml(shipped_folder() / "spach_ms.yaml")
-
-
-@cache
-def costs(space: SearchSpace) -> dict[Architecture, Cost]:
-    return {architecture: cost(architecture) for architecture in enumerate_space(space)}
-
-
-def quantile(space: SearchSpace, field: str, share: float) -> int:
-    values = sorted(getattr(found, field) for found in costs(space).values())
-    return values[round(share * (len(values) - 1))]
 
 
 def some_limits(space: SearchSpace) -> list[Limits]:
@@ -70,20 +41,6 @@ def some_limits(space: SearchSpace) -> list[Limits]:
             max_activations=one.activations,
         ),
     ]
-
-
-def inside(space: SearchSpace, limits: Limits) -> set[Architecture]:
-    """By brute force, and by a comparison of its own."""
-    found = set()
-    for architecture, figures in costs(space).items():
-        bounds = [
-            (low is None or getattr(figures, name) >= low)
-            and (high is None or getattr(figures, name) <= high)
-            for name, low, high in limits.bounds
-        ]
-        if all(bounds):
-            found.add(architecture)
-    return found
 
 
 @pytest.mark.parametrize("name", SPACES)
@@ -134,8 +91,12 @@ def blocks(one: int, two: int, depth: int) -> dict[str, str]:
     }
 
 
-@pytest.mark.parametrize("name", ["all stages with their own", "global ratio and sharing"])
-def test_sampling_is_uniform_over_the_feasible(name: str) -> None:
+UNIFORM = ["all stages with their own", "global ratio and sharing", "widths of their own"]
+
+
+@pytest.mark.parametrize("many", [False, True], ids=["one by one", "many at once"])
+@pytest.mark.parametrize("name", UNIFORM)
+def test_sampling_is_uniform_over_the_feasible(name: str, many: bool) -> None:
     space = SPACES[name]
     limits = Limits(
         min_macs=quantile(space, "macs", 0.1),
@@ -143,12 +104,35 @@ def test_sampling_is_uniform_over_the_feasible(name: str) -> None:
         max_params=quantile(space, "params", 0.9),
     )
     expected = inside(space, limits)
-    assert 5 < len(expected) < 300
+    assert 5 < len(expected) < 600
     feasible, rng = FeasibleSet(space, limits), np.random.default_rng(12)
-    drawn = Counter(feasible.sample(rng) for _ in range(10 * len(expected)))
+    number = 10 * len(expected)
+    one_by_one = (feasible.sample(rng) for _ in range(number))
+    drawn = Counter(feasible.samples(number, rng) if many else one_by_one)
+    assert drawn.total() == number
     assert set(drawn) <= expected
     counts = list(drawn.values()) + [0] * (len(expected) - len(drawn))
     assert chisquare(counts).pvalue > 1e-4
+
+
+def test_samples_do_not_depend_on_those_before() -> None:
+    space = SPACES["all stages with their own"]
+    limits = Limits(max_macs=quantile(space, "macs", 0.3))
+    feasible = FeasibleSet(space, limits)
+    expected = sorted(inside(space, limits), key=repr)
+    assert 5 < len(expected) < 30
+    drawn = feasible.samples(40 * len(expected) ** 2, 3)
+    pairs = Counter(zip(drawn[::2], drawn[1::2], strict=True))
+    counts = [pairs[pair] for pair in itertools.product(expected, repeat=2)]
+    assert sum(counts) == len(drawn) // 2
+    assert chisquare(counts).pvalue > 1e-4
+
+
+def test_samples_of_one_seed_are_the_same_and_none_are_none() -> None:
+    feasible = FeasibleSet(MULTI_STAGE, BAND)
+    assert feasible.samples(50, 4) == feasible.samples(50, 4) != feasible.samples(50, 5)
+    assert feasible.samples(0, 4) == []
+    assert all(BAND.allow(cost(found)) for found in feasible.samples(2000, 4))
 
 
 @pytest.mark.parametrize("name", SPACES)
@@ -163,8 +147,7 @@ def test_every_sample_is_inside(name: str) -> None:
 
 
 def test_a_narrow_band_of_the_shipped_space_is_sampled_without_rejection() -> None:
-    # One in a hundred of the space lies here.
-    limits = Limits(min_macs=11_700_000_000, max_macs=12_300_000_000, max_params=63_200_000)
+    limits = BAND
     feasible = FeasibleSet(MULTI_STAGE, limits)
     assert feasible.count is not None
     share = feasible.count / MULTI_STAGE.size()
@@ -229,44 +212,30 @@ def test_the_nearest_of_several_repairs_is_kept(monkeypatch: pytest.MonkeyPatch)
     )
     feasible = FeasibleSet(DISTINCT, limits)
     of_several = mean_changes(feasible)
-    monkeypatch.setattr(module, "_DONORS", 1)
+    monkeypatch.setattr(repair, "_DONORS", 1)
     assert of_several < 0.8 * mean_changes(feasible)
 
 
-def test_limits_that_nothing_meets_are_told_with_what_the_space_has() -> None:
-    with pytest.raises(SearchSpaceError) as raised:
-        FeasibleSet(DISTINCT, Limits(max_macs=10, min_params=3))
-    text = str(raised.value)
-    assert text.startswith(
-        "limits: no architecture of the space meets them (macs <= 10, params >= 3); "
-        "a sample of the space has macs "
-    )
-    assert "\n" not in text
-
-
-def test_a_gap_between_two_architectures_is_empty() -> None:
-    found = sorted({figures.macs for figures in costs(DISTINCT).values()})
-    gap = next((a, b) for a, b in itertools.pairwise(found) if b - a > 2)
-    with pytest.raises(SearchSpaceError, match="no architecture of the space meets them"):
-        FeasibleSet(DISTINCT, Limits(min_macs=gap[0] + 1, max_macs=gap[1] - 1))
-
-
-@pytest.mark.parametrize("constant", ["_MOST_PAIRS", "_MOST_CONTEXTS"])
+@pytest.mark.parametrize("constant", ["_MOST_PAIRS", "_MOST_ROWS", "_MOST_CONTEXTS"])
 def test_a_space_too_large_to_count_is_sampled_by_rejection(
     monkeypatch: pytest.MonkeyPatch, constant: str
 ) -> None:
-    monkeypatch.setattr(module, constant, 0)
+    monkeypatch.setattr(tables, constant, 0)
     space = SPACES["all stages with their own"]
     limits = Limits(max_macs=quantile(space, "macs", 0.5))
     feasible, rng = FeasibleSet(space, limits), np.random.default_rng(7)
     assert feasible.count is None
     expected = inside(space, limits)
-    drawn = Counter(feasible.sample(rng) for _ in range(50 * len(expected)))
+    drawn = Counter(feasible.samples(50 * len(expected), rng))
     assert set(drawn) == expected
     assert chisquare(list(drawn.values())).pvalue > 1e-4
     monkeypatch.setattr(module, "_MOST_DRAWS", 100)
-    with pytest.raises(SearchSpaceError, match="limits: none of 100 drawn meets them"):
+    with pytest.raises(SearchSpaceError) as raised:
         FeasibleSet(space, Limits(max_macs=1))
+    assert str(raised.value).startswith(
+        "limits: none of 100 drawn meets them (macs <= 1); of those drawn, "
+        "max_macs 1 excludes everything: architectures have "
+    )
 
 
 def test_very_many_widths_do_not_fill_the_memory() -> None:
@@ -279,6 +248,27 @@ def test_very_many_widths_do_not_fill_the_memory() -> None:
     feasible = FeasibleSet(space, Limits(max_params=8_000_000))
     assert feasible.count is None
     assert cost(feasible.sample(0)).params <= 8_000_000
+
+
+def test_very_many_rows_do_not_fill_the_memory() -> None:
+    stage = {"depth": {"from": 1, "to": 12}, "width": 8, "mixers": ALL}
+    space = SearchSpace.from_dict(
+        {"patch_size": 4, "expansion_ratio": 2, "heads": 1, "stages": [stage] * 4}
+    )
+    limits = Limits(max_params=2_000_000)
+    feasible = FeasibleSet(space, limits)
+    assert feasible.count is None
+    assert limits.allow(cost(feasible.sample(0)))
+
+
+def test_a_choice_of_a_stage_that_nothing_feels_counts_once() -> None:
+    stage = {"depth": [1, 2], "width": 8, "mixers": "conv", "token_ratio": [0.5, 1]}
+    space = SearchSpace.from_dict(
+        {"patch_size": 4, "expansion_ratio": 2, "heads": 1, "stages": [stage]}
+    )
+    feasible = FeasibleSet(space, Limits(min_macs=1))
+    assert feasible.count == len(enumerate_space(space)) == 2
+    assert set(feasible.samples(50, 1)) == set(enumerate_space(space))
 
 
 def test_costs_that_no_machine_word_holds_are_refused() -> None:

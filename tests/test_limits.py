@@ -5,12 +5,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
-from spach_nas.cost import Cost
+from spach_nas.cost import Cost, cost
 from spach_nas.errors import ConfigError
-from spach_nas.limits import Limits
+from spach_nas.limits import Limits, Measure, ProxyLimits, bounds_set
+from spach_nas.references import get_reference
+from spach_nas.scaling import DataShape, ProxyRule, scale
 from spach_nas.validation import validate
 
 COST = Cost(params=300, macs=5000, macs_with_norms=6000, activations=70)
+DATA = DataShape(in_channels=1, num_classes=10)
 NAMES = ("macs", "params", "activations")
 
 
@@ -90,3 +93,33 @@ def test_numbers_are_read_with_their_units() -> None:
     assert validate(TypeAdapter(Limits), data, where="limits", error=ConfigError) == Limits(
         max_macs=12_300_000_000, min_params=5
     )
+
+
+def test_every_limit_that_is_set_is_a_bound_with_a_name() -> None:
+    proxy = ProxyLimits(limits=Limits(min_params=0), rule=ProxyRule(), data=DATA)
+    bounds = bounds_set(Limits(max_macs=7, min_macs=5, max_activations=9), proxy)
+    assert {bound.name: bound.value for bound in bounds} == {
+        "min_macs": 5,
+        "max_macs": 7,
+        "max_activations": 9,
+        "proxy_limits.min_params": 0,
+    }
+    assert bounds[-1].measure == Measure("proxy_limits", "params")
+    least, most = bounds[:2]
+    assert [least.holds(value) for value in (4, 5, 6)] == [False, True, True]
+    assert [most.holds(value) for value in (6, 7, 8)] == [True, True, False]
+    assert bounds_set(Limits()) == ()
+
+
+def test_limits_of_the_proxy_are_about_the_network_that_is_trained() -> None:
+    target = get_reference("hybrid_ms_xs").architecture
+    rule = ProxyRule(image_size=(32, 32), patch_size=2, width_scale=0.25)
+    macs = cost(scale(target, rule, DATA)).macs
+    assert macs < cost(target).macs // 10
+    for value, allowed in ((macs - 1, False), (macs, True), (macs + 1, True)):
+        assert (
+            ProxyLimits(limits=Limits(max_macs=value), rule=rule, data=DATA).allow(target)
+            is allowed
+        )
+    # Without bounds it does not matter that no network has the proxy.
+    assert ProxyLimits(rule=ProxyRule(image_size=(31, 31)), data=DATA).allow(target)

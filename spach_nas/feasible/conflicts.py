@@ -1,0 +1,147 @@
+"""Why nothing meets the limits: the one, or the pair of them, that cannot be."""
+
+import itertools
+from collections.abc import Callable, Iterable, Sequence
+
+import numpy as np
+
+from spach_nas.feasible.tables import ClassTables, Ints
+from spach_nas.limits import Bound, Measure
+from spach_nas.units import format_count
+
+# Costs of rows (R, F) and of the classes beside them (K, F): every sum is an architecture.
+Parts = Iterable[tuple[Ints, Ints]]
+
+
+def conflicts(
+    bounds: Sequence[Bound], measures: Sequence[Measure], parts: Callable[[], Parts]
+) -> list[str]:
+    """A phrase for each limit that excludes everything, else for each pair that does.
+
+    Args:
+        bounds: The limits that are set.
+        measures: What the columns of the costs are.
+        parts: All architectures, or a sample of them, as sums.
+    """
+    costs = _Costs(measures, parts)
+    alone = [phrase for bound in bounds if (phrase := costs.alone(bound))]
+    return alone or [
+        phrase
+        for one, other in itertools.combinations(bounds, 2)
+        if (phrase := costs.pair(one, other))
+    ]
+
+
+def every_architecture(tables: ClassTables) -> Parts:
+    """All architectures of countable tables; copies are no harm here."""
+    for index in range(len(tables)):
+        context = tables.context(index)
+        if len(context.rows.costs) and len(context.columns.costs):
+            yield context.rows.costs, context.columns.costs
+
+
+def smallest_conflict(bounds: Sequence[Bound], tables: ClassTables) -> str:
+    """Limits that exclude everything together while any of them may be left out."""
+    kept = list(bounds)
+    for bound in bounds:
+        fewer = [other for other in kept if other != bound]
+        if not tables.count(fewer):
+            kept = fewer
+    without = ", ".join(
+        f"{tables.count(other for other in kept if other != bound):,} without {bound.name}"
+        for bound in kept
+    )
+    return f"{_listed(kept)} exclude each other only together: there are {without}"
+
+
+class _Costs:
+    """Extremes of the costs that all, or some, architectures have."""
+
+    def __init__(self, measures: Sequence[Measure], parts: Callable[[], Parts]) -> None:
+        self._column = {measure: i for i, measure in enumerate(measures)}
+        self._parts = parts
+
+    def alone(self, bound: Bound) -> str | None:
+        """Why a limit excludes everything by itself."""
+        low = self._extreme(bound.measure, -1, None)
+        high = self._extreme(bound.measure, 1, None)
+        assert low is not None and high is not None, "no space is empty"
+        if bound.holds(high if bound.side == "min" else low):
+            return None
+        what = f"{format_count(low)} to {format_count(high)} {_noun(bound.measure)}"
+        return f"{_value(bound)} excludes everything: architectures have {what}"
+
+    def pair(self, one: Bound, other: Bound) -> str | None:
+        """Why two limits exclude each other."""
+        # The nearest to the other limit that the one leaves, and the other way round.
+        best = self._extreme(other.measure, _wanted(other), one)
+        if best is None or other.holds(best):
+            return None
+        back = self._extreme(one.measure, _wanted(one), other)
+        assert back is not None, "no limit excludes everything by itself"
+        both = f"{_value(one)} and {_value(other)} exclude each other"
+        if one.measure == other.measure:
+            low, high = sorted((best, back))
+            return f"{both}: the nearest have {low:,} and {high:,} {_noun(one.measure)}"
+        return (
+            f"{both}: {_phrase(one)} come with {_phrase(other._replace(value=best), turned=True)}, "
+            f"{_phrase(other)} with {_phrase(one._replace(value=back), turned=True)}"
+        )
+
+    def _extreme(self, measure: Measure, sign: int, given: Bound | None) -> int | None:
+        """The most (sign 1) or the least (sign -1) of a measure, of all that meet a limit."""
+        column = self._column[measure]
+        found: int | None = None
+        for rows, columns in self._parts():
+            best = _most(
+                sign * rows[:, column],
+                sign * columns[:, column],
+                *self._slack(rows, columns, given),
+            )
+            if best is not None and (found is None or best > found):
+                found = best
+        return None if found is None else sign * found
+
+    def _slack(self, rows: Ints, columns: Ints, given: Bound | None) -> tuple[Ints, Ints]:
+        """Row and column parts of a figure that is 0 or more where a limit is met."""
+        if given is None:
+            return np.zeros(len(rows), np.int64), np.zeros(len(columns), np.int64)
+        i, sign = self._column[given.measure], 1 if given.side == "min" else -1
+        value = min(given.value, int(np.iinfo(np.int64).max))
+        return sign * (rows[:, i] - value), sign * columns[:, i]
+
+
+def _most(rows: Ints, columns: Ints, row_slack: Ints, column_slack: Ints) -> int | None:
+    """The largest row + column of those whose slacks sum to 0 or more."""
+    order = np.argsort(column_slack)
+    # Beside a row stand all classes from some place in this order on: of them, the largest.
+    largest = np.maximum.accumulate(columns[order][::-1])[::-1]
+    places = np.searchsorted(column_slack[order], -row_slack)
+    some = places < len(order)
+    if not some.any():
+        return None
+    return int((rows[some] + largest[places[some]]).max())
+
+
+def _wanted(bound: Bound) -> int:
+    return 1 if bound.side == "min" else -1
+
+
+def _noun(measure: Measure) -> str:
+    noun = "MACs" if measure.field == "macs" else measure.field
+    return noun if measure.of == "limits" else f"{noun} of the proxy"
+
+
+def _phrase(bound: Bound, *, turned: bool = False) -> str:
+    """`at least 12G MACs`; turned, `at most 12G MACs`."""
+    least = (bound.side == "min") != turned
+    return f"at {'least' if least else 'most'} {format_count(bound.value)} {_noun(bound.measure)}"
+
+
+def _value(bound: Bound) -> str:
+    return f"{bound.name} {format_count(bound.value)}"
+
+
+def _listed(bounds: Sequence[Bound]) -> str:
+    names = [_value(bound) for bound in bounds]
+    return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))

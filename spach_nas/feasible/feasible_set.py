@@ -1,0 +1,165 @@
+"""The architectures inside the limits: counted and sampled exactly, and the way back into them."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from spach_nas.architecture import Architecture
+from spach_nas.cost import cost
+from spach_nas.errors import SearchSpaceError
+from spach_nas.feasible.conflicts import conflicts, every_architecture, smallest_conflict
+from spach_nas.feasible.measures import depends_on_runs
+from spach_nas.feasible.repair import Repair
+from spach_nas.feasible.tables import ClassTables
+from spach_nas.feasible.uniform import UniformDraws
+from spach_nas.limits import Bound, Limits, ProxyLimits, bounds_set
+from spach_nas.search_space import SearchSpace
+from spach_nas.stage_space import Encoding
+
+_MOST_DRAWS = 100_000
+
+
+class FeasibleSet:
+    """The distinct architectures of a space inside the limits.
+
+    Proxies are bounded as exactly as targets, but for one case: where `depth_scale` is below 1 and
+    blocks choose their mixers freely, a proxy's cost depends on the order of the mixers. There the
+    targets inside `limits` are drawn exactly, and rejected by `proxy`.
+
+    Attributes:
+        space: The space.
+        limits: Bounds on the cost of the target.
+        proxy: Bounds on the cost of its proxy, if any.
+        count: How many there are; None where they are drawn and rejected, in the case above or
+            because the space has too many combinations to compare them all.
+
+    Raises:
+        SearchSpaceError: There are none; the message says which limits exclude each other.
+    """
+
+    def __init__(
+        self, space: SearchSpace, limits: Limits, *, proxy: ProxyLimits | None = None
+    ) -> None:
+        self.space = space
+        self.limits = limits
+        self.proxy = proxy
+        self._bounds = bounds_set(limits, proxy)
+        self._tables = ClassTables(space, self._bounds, proxy=proxy)
+        self._repair = Repair(space=space, allows=self._allows, sample=self.sample)
+        self.count: int | None = None
+        self._draws: UniformDraws | None = None
+        by_classes = [bound for bound in self._bounds if _by_class(bound, space, proxy)]
+        if self._tables.countable:
+            self._draws = UniformDraws(self._tables, by_classes)
+            if not self._draws.count:
+                raise self._contradiction(by_classes)
+        if self._draws and by_classes == list(self._bounds):
+            self.count = self._draws.count
+        else:
+            self.sample(0)
+
+    def sample(self, seed: int | np.random.Generator) -> Architecture:
+        """One architecture, uniformly over all feasible ones."""
+        return self.samples(1, seed)[0]
+
+    def samples(self, number: int, seed: int | np.random.Generator) -> list[Architecture]:
+        """Architectures, each uniformly over all feasible ones and independent of the others.
+
+        Many at once are drawn faster than one by one, and differ from those.
+
+        Args:
+            number: How many; some may be equal.
+            seed: A seed, or the source of randomness.
+
+        Raises:
+            SearchSpaceError: Architectures are drawn and rejected, and no one drawn is feasible.
+        """
+        rng = np.random.default_rng(seed)
+        if self.count is not None and self._draws is not None:
+            return self._draws.draw(number, rng)
+        return [self._one_by_rejection(rng) for _ in range(number)]
+
+    def allows(self, architecture: Architecture) -> bool:
+        """Whether an architecture and its proxy are inside the limits."""
+        return self.limits.allow(cost(architecture)) and (
+            self.proxy is None or self.proxy.allow(architecture)
+        )
+
+    def near(self, encoding: Encoding, rng: np.random.Generator) -> Architecture:
+        """A feasible architecture near a proposal; the proposal itself when it is feasible.
+
+        Args:
+            encoding: A value for each parameter of the space.
+            rng: Source of the order of changes and of the feasible architectures they lead to.
+        """
+        proposed = self.space.decode(encoding)
+        if self._allows(encoding):
+            return proposed
+        return self.space.decode(self._repair.nearest(encoding, rng))
+
+    def _allows(self, encoding: Encoding) -> bool:
+        return self._inside(self._tables.measures.of(encoding))
+
+    def _inside(self, costs: Sequence[int]) -> bool:
+        found = dict(zip(self._tables.measures.names, costs, strict=True))
+        return all(bound.holds(found[bound.measure]) for bound in self._bounds)
+
+    def _one_by_rejection(self, rng: np.random.Generator) -> Architecture:
+        seen = []
+        for _ in range(_MOST_DRAWS):
+            found = self._draws.draw(1, rng)[0] if self._draws else self.space.sample(rng)
+            seen.append(self._tables.measures.of_architecture(found))
+            if self._inside(seen[-1]):
+                return found
+        sample = np.array(seen, dtype=object)
+        phrases = conflicts(
+            self._bounds,
+            self._tables.measures.names,
+            lambda: [(sample, np.zeros((1, sample.shape[1]), dtype=object))],
+        )
+        what = f"none of {_MOST_DRAWS:,} drawn meets them"
+        raise self._empty(what, [f"of those drawn, {phrases[0]}", *phrases[1:]] if phrases else [])
+
+    def _contradiction(self, bounds: Sequence[Bound]) -> SearchSpaceError:
+        phrases = conflicts(
+            bounds, self._tables.measures.names, lambda: every_architecture(self._tables)
+        )
+        return self._empty(
+            "no architecture of the space meets them",
+            phrases or [smallest_conflict(bounds, self._tables)],
+        )
+
+    def _empty(self, what: str, phrases: Sequence[str]) -> SearchSpaceError:
+        given = [str(self.limits)] if self.limits != Limits() else []
+        if self.proxy and self.proxy.limits != Limits():
+            given.append(f"of the proxy {self.proxy.limits}")
+        return SearchSpaceError("; ".join((f"limits: {what} ({', '.join(given)})", *phrases)))
+
+
+def counts_without(
+    space: SearchSpace, limits: Limits, *, proxy: ProxyLimits | None = None
+) -> dict[str, int | None]:
+    """For each limit that is set, how many architectures meet all the others.
+
+    Args:
+        space: The space.
+        limits: Bounds on the cost of the target.
+        proxy: Bounds on the cost of its proxy.
+
+    Returns:
+        Counts by the name of the limit, such as `max_macs` or `proxy_limits.max_macs`: the limit
+        without which most would be left binds most. None where there are too many to count.
+    """
+    bounds = bounds_set(limits, proxy)
+    tables = ClassTables(space, bounds, proxy=proxy)
+    found: dict[str, int | None] = {}
+    for bound in bounds:
+        others = [other for other in bounds if other != bound]
+        exact = tables.countable and all(_by_class(other, space, proxy) for other in others)
+        found[bound.name] = tables.count(others) if exact else None
+    return found
+
+
+def _by_class(bound: Bound, space: SearchSpace, proxy: ProxyLimits | None) -> bool:
+    """Whether all arrangements of one class have the cost that is bounded."""
+    return bound.measure.of == "limits" or proxy is None or not depends_on_runs(space, proxy)

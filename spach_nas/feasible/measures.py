@@ -1,0 +1,169 @@
+"""What limits bound, the cost of target and proxy, summed from pieces that are each found once.
+
+The pieces of a network are its frame (stem, downsampling and head) and the blocks of each stage.
+Neither depends on the mixers of another stage, so a space has few of them.
+"""
+
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import NamedTuple
+
+from spach_nas.architecture import Architecture, Stage
+from spach_nas.cost import Cost, cost, stage_cost
+from spach_nas.errors import ArchitectureError, SearchSpaceError
+from spach_nas.layouts import Mixers, PerBlock
+from spach_nas.limits import Bound, Measure, ProxyLimits
+from spach_nas.scaling import scale, scale_stage
+from spach_nas.search_space import SearchSpace
+from spach_nas.space_choices import stage_sizes
+from spach_nas.space_counting import contexts
+from spach_nas.stage_space import Encoding, StageSizes
+
+_KEPT_FRAMES = 4096
+_KEPT_BLOCKS = 65536
+
+Resolution = tuple[int, int]
+
+
+class Frame(NamedTuple):
+    """A network but for depths and mixers.
+
+    Attributes:
+        skeleton: Some architecture with this frame.
+        sizes: What each stage is but for its mixers.
+        resolutions: For each stage, that of the target and that of the proxy.
+        costs: Of all but the blocks, for each measure.
+    """
+
+    skeleton: Architecture
+    sizes: tuple[StageSizes, ...]
+    resolutions: tuple[tuple[Resolution, Resolution], ...]
+    costs: tuple[int, ...]
+
+
+class Measures:
+    """The costs of a space's architectures that some bounds are about.
+
+    Attributes:
+        space: The space.
+        names: What is measured.
+        fixed: Parameters of the space but for depths and mixers, those without a choice too.
+    """
+
+    def __init__(
+        self, space: SearchSpace, bounds: Sequence[Bound], *, proxy: ProxyLimits | None
+    ) -> None:
+        self.space = space
+        self.names: tuple[Measure, ...] = tuple(dict.fromkeys(bound.measure for bound in bounds))
+        self._proxy = proxy if any(name.of == "proxy_limits" for name in self.names) else None
+        self._first = next(contexts(space))
+        self.fixed = tuple(self._first)
+        self._any_blocks = {name: values[0] for name, values in space.parameters.items()}
+        self._frame = lru_cache(maxsize=_KEPT_FRAMES)(self._find_frame)
+        self.blocks = lru_cache(maxsize=_KEPT_BLOCKS)(self._find_blocks)
+        self._arranging = [
+            {
+                name: (f"stage{i}.{name}", choices[0])
+                for name, choices in stage.mixers.parameters(stage.depth).items()
+            }
+            for i, stage in enumerate(space.stages, 1)
+        ]
+
+    def frame(self, encoding: Encoding) -> Frame:
+        """What an encoding says besides depths and mixers."""
+        return self._frame(tuple(encoding.get(name, self._first[name]) for name in self.fixed))
+
+    def of(self, encoding: Encoding) -> tuple[int, ...]:
+        """The costs of the architecture of a legal encoding, for each measure."""
+        frame = self.frame(encoding)
+        pieces = [frame.costs]
+        for i, stage in enumerate(self.space.stages):
+            own = {
+                name: encoding.get(key, first) for name, (key, first) in self._arranging[i].items()
+            }
+            depth = int(encoding.get(f"stage{i + 1}.depth", stage.depth[0]))
+            mixers = stage.mixers.arrange(own, depth)
+            pieces.append(self.blocks(frame.sizes[i], frame.resolutions[i], mixers))
+        return tuple(map(sum, zip(*pieces, strict=True)))
+
+    def of_architecture(self, architecture: Architecture) -> tuple[int, ...]:
+        """The costs of any architecture, for each measure.
+
+        Raises:
+            ArchitectureError: No network has the scaled sizes.
+        """
+        scaled = None
+        if self._proxy is not None:
+            scaled = cost(scale(architecture, self._proxy.rule, self._proxy.data))
+        return self._pick(cost(architecture), scaled)
+
+    def _find_frame(self, fixed: tuple[str | int | float | bool, ...]) -> Frame:
+        values = dict(zip(self.fixed, fixed, strict=True))
+        skeleton = self.space.decode({**self._any_blocks, **values})
+        proxy = self._scaled(skeleton)
+        resolutions = tuple(zip(skeleton.resolutions, proxy.resolutions, strict=True))
+        return Frame(
+            skeleton,
+            tuple(stage_sizes(self.space, values)),
+            resolutions,
+            self._pick(_frame_cost(skeleton), _frame_cost(proxy) if self._proxy else None),
+        )
+
+    def _scaled(self, skeleton: Architecture) -> Architecture:
+        if self._proxy is None:
+            return skeleton
+        try:
+            return scale(skeleton, self._proxy.rule, self._proxy.data)
+        except ArchitectureError as error:
+            raise SearchSpaceError(f"proxy: no network has that of {skeleton}: {error}") from None
+
+    def _find_blocks(
+        self, sizes: StageSizes, resolutions: tuple[Resolution, Resolution], mixers: Mixers
+    ) -> tuple[int, ...]:
+        if not self.names:
+            return ()
+        stage = build_stage(sizes, mixers)
+        scaled = None
+        if self._proxy is not None:
+            scaled = stage_cost(scale_stage(stage, self._proxy.rule), resolutions[1])
+        return self._pick(stage_cost(stage, resolutions[0]), scaled)
+
+    def _pick(self, target: Cost, proxy: Cost | None) -> tuple[int, ...]:
+        return tuple(
+            getattr(target if measure.of == "limits" else proxy, measure.field)
+            for measure in self.names
+        )
+
+
+def build_stage(sizes: StageSizes, mixers: Mixers) -> Stage:
+    """The stage of these sizes and mixers."""
+    return Stage(
+        mixers=mixers,
+        width=sizes.width,
+        heads=sizes.heads,
+        expansion_ratio=sizes.expansion_ratio,
+        token_ratio=sizes.token_ratio,
+        shared=sizes.shared,
+        options=sizes.options,
+    )
+
+
+def depends_on_runs(space: SearchSpace, proxy: ProxyLimits) -> bool:
+    """Whether proxies of equal counts of mixers may differ in cost.
+
+    Scaled depths round each run of equal mixers. In a layout all blocks of one mixer are one run;
+    free blocks fall into runs of any lengths.
+    """
+    free = any(
+        isinstance(stage.mixers, PerBlock) and len(stage.mixers.choices) > 1
+        for stage in space.stages
+    )
+    return free and proxy.rule.depth_scale < 1
+
+
+def _frame_cost(architecture: Architecture) -> Cost:
+    total = cost(architecture)
+    for stage, resolution in zip(architecture.stages, architecture.resolutions, strict=True):
+        blocks = stage_cost(stage, resolution)
+        total = Cost(*(whole - part for whole, part in zip(total, blocks, strict=True)))
+    return total

@@ -1,0 +1,72 @@
+"""The way back: from a proposal outside the limits to an architecture inside, by few changes."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from spach_nas.architecture import Architecture
+from spach_nas.layouts import Value
+from spach_nas.search_space import SearchSpace
+from spach_nas.stage_space import Encoding
+
+_DONORS = 4
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Repair:
+    """How proposals of a space are made feasible.
+
+    Attributes:
+        space: The space.
+        allows: Whether an encoding is feasible.
+        sample: A feasible architecture.
+    """
+
+    space: SearchSpace
+    allows: Callable[[Encoding], bool]
+    sample: Callable[[np.random.Generator], Architecture]
+
+    def nearest(self, encoding: Encoding, rng: np.random.Generator) -> Encoding:
+        """A feasible encoding near one that is not.
+
+        From the proposal, one parameter after another is set to that of a feasible architecture
+        until the limits are met, then every change that was not needed is taken back. The nearest
+        of several such is kept.
+        """
+        found = [self._towards(encoding, rng) for _ in range(_DONORS)]
+        return min(found, key=lambda repaired: self._distance(encoding, repaired))
+
+    def _towards(self, encoding: Encoding, rng: np.random.Generator) -> Encoding:
+        goal = self.space.encode(self.sample(rng))
+        names = [name for name in self.space.parameters if goal[name] != encoding[name]]
+        changed = dict(encoding)
+        steps = []
+        for i in rng.permutation(len(names)):
+            changed[names[i]] = goal[names[i]]
+            steps.append(names[i])
+            if self.allows(changed):
+                break
+        # Taking one change back may make room for another: until none can be taken back.
+        taken_back = True
+        while taken_back:
+            taken_back = False
+            for name in list(steps):
+                kept = {**changed, name: encoding[name]}
+                if self.allows(kept):
+                    changed, taken_back = kept, True
+                    steps.remove(name)
+        return changed
+
+    def _distance(self, one: Encoding, other: Encoding) -> float:
+        """Sum over the parameters: ordered choices by steps over all steps, others 0 or 1."""
+        return sum(
+            _steps(choices, one[name], other[name])
+            for name, choices in self.space.parameters.items()
+        )
+
+
+def _steps(choices: Sequence[Value], one: Value, other: Value) -> float:
+    if isinstance(choices[0], str | bool):
+        return float(one != other)
+    return abs(choices.index(one) - choices.index(other)) / (len(choices) - 1)

@@ -1,0 +1,257 @@
+"""A space as tables of costs, in which architectures inside bounds are counted exactly.
+
+Cost depends only on how many blocks of a stage use each mixer. For each combination of the other
+choices (stem, widths, ratios ...) all stages but the largest are combined into rows; which classes
+of the largest stage fit beside a row is then one comparison of arrays.
+
+Letters: R rows, K classes of one stage, F measures.
+"""
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spach_nas.errors import SearchSpaceError
+from spach_nas.feasible.measures import Frame, Measures, Resolution
+from spach_nas.layouts import MixerCounts
+from spach_nas.limits import Bound, ProxyLimits
+from spach_nas.search_space import SearchSpace
+from spach_nas.space_counting import contexts, effect_names, required_effects
+from spach_nas.stage_space import Encoding, StageSizes, effects, own_choices
+from spach_nas.units import format_count
+
+# Above so many comparisons (about 10 s), or rows or combinations to hold in memory, architectures
+# are not counted.
+_MOST_PAIRS = 4_000_000_000
+_MOST_ROWS = 4_000_000
+_MOST_CONTEXTS = 50_000
+_KEPT_CONTEXTS = 512
+_MOST = int(np.iinfo(np.int64).max)
+
+Ints = NDArray[np.int64]
+Counts = NDArray[np.object_]  # Python integers: numbers of architectures outgrow 64 bits
+Indices = NDArray[np.intp]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Table:
+    """Classes of arrangements with their cost; for one stage, or for several combined.
+
+    Attributes:
+        costs: (K, F), one column for each measure.
+        numbers: (K,), how many arrangements each class has.
+        felt: (K,), bits of the global parameters that the class feels.
+    """
+
+    costs: Ints
+    numbers: Counts
+    felt: Ints
+
+    def beside(self, other: "Table") -> "Table":
+        """Every class of this combined with every class of the other, this one first."""
+        lines = len(self.costs) * len(other.costs)
+        costs = self.costs[:, None] + other.costs[None]
+        return Table(
+            costs=costs.reshape(lines, self.costs.shape[1]),
+            numbers=np.multiply.outer(self.numbers, other.numbers).ravel(),
+            felt=np.bitwise_or.outer(self.felt, other.felt).ravel(),
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Context:
+    """All choices but depths and mixers fixed: rows of all stages but one, beside that stage.
+
+    Attributes:
+        frame: What is fixed.
+        classes: For each stage, what the lines of its table stand for.
+        column: Index of the stage with most classes.
+        rows: The other stages and the rest of the network, combined.
+        columns: The stage with most classes.
+        required: Bits that must be felt, or the architecture is a copy of another context's.
+    """
+
+    frame: Frame
+    classes: tuple[tuple[MixerCounts, ...], ...]
+    column: int
+    rows: Table
+    columns: Table
+    required: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Box:
+    """The least and the most of each measure, both (F,) and inclusive."""
+
+    low: Ints
+    high: Ints
+
+    def ways(self, context: Context) -> Counts:
+        """For each row, how many arrangements of the column stage fit beside it, (R,)."""
+        rows, columns = context.rows, context.columns
+        ways = np.zeros(len(rows.costs), dtype=object)
+        if not ways.size or not len(columns.costs):
+            return ways
+        nearest, farthest = rows.costs + columns.costs.min(0), rows.costs + columns.costs.max(0)
+        possible = ((nearest <= self.high) & (farthest >= self.low)).all(1)
+        certain = ((farthest <= self.high) & (nearest >= self.low)).all(1)
+        certain &= (rows.felt & context.required) == context.required
+        ways[certain] = int(columns.numbers.sum())
+        open_ = np.flatnonzero(possible & ~certain)
+        # Floats hold whole numbers below 2**53 exactly, and multiply matrices much faster.
+        kind = float if int(columns.numbers.sum()) < 2**53 else object
+        numbers = columns.numbers.astype(kind)
+        for part in np.array_split(open_, max(1, len(open_) // 4096)):
+            found = self.fits(context, part).astype(kind) @ numbers
+            ways[part] = found.astype(np.int64) if kind is float else found
+        return ways
+
+    def fits(self, context: Context, rows: Indices) -> NDArray[np.bool_]:
+        """Which classes of the column stage fit beside which rows, (len(rows), K)."""
+        fits = np.ones((len(rows), len(context.columns.costs)), dtype=np.bool_)
+        for row, column, low, high in zip(
+            context.rows.costs[rows].T, context.columns.costs.T, self.low, self.high, strict=True
+        ):
+            # Bounds moved to the other side: no array of sums is made.
+            if high < _MOST:
+                fits &= column <= (high - row)[:, None]
+            if low > 0:
+                fits &= column >= (low - row)[:, None]
+        missing = context.required & ~context.rows.felt[rows]
+        for bits in set(missing.tolist()) - {0}:
+            fits[missing == bits] &= (context.columns.felt & bits) == bits
+        return fits
+
+
+class ClassTables:
+    """The tables of all contexts of a space, built when asked for.
+
+    Attributes:
+        space: The space.
+        measures: What the columns of the tables hold.
+        countable: Whether there are few enough to compare them all.
+    """
+
+    def __init__(
+        self, space: SearchSpace, bounds: Sequence[Bound], *, proxy: ProxyLimits | None = None
+    ) -> None:
+        """Tables for some bounds.
+
+        Raises:
+            SearchSpaceError: A cost that a machine word does not hold, or a proxy that no network
+                has.
+        """
+        self.space = space
+        self.measures = Measures(space, bounds, proxy=proxy)
+        self._effects = effect_names(space)
+        self.context = lru_cache(maxsize=_KEPT_CONTEXTS)(self._build)
+        self._stage_table = lru_cache(maxsize=None)(self._build_stage_table)
+        fixed = (space.parameters.get(name, ()) for name in self.measures.fixed)
+        few = math.prod(len(choices) or 1 for choices in fixed) <= _MOST_CONTEXTS
+        self._contexts: list[Encoding] = list(contexts(space)) if few else []
+        self.countable = few and self._few_pairs()
+
+    def __len__(self) -> int:
+        return len(self._contexts)
+
+    def box(self, bounds: Iterable[Bound]) -> Box:
+        """Bounds, all of measures that the tables have, as arrays."""
+        low = dict.fromkeys(self.measures.names, 0)
+        high = dict.fromkeys(self.measures.names, _MOST)
+        for bound in bounds:
+            (low if bound.side == "min" else high)[bound.measure] = min(bound.value, _MOST)
+        return Box(
+            low=np.array([*low.values()], dtype=np.int64),
+            high=np.array([*high.values()], dtype=np.int64),
+        )
+
+    def count(self, bounds: Iterable[Bound]) -> int:
+        """How many architectures meet all these bounds."""
+        box = self.box(bounds)
+        total = 0
+        for index in range(len(self)):
+            context = self.context(index)
+            total += int((box.ways(context) * context.rows.numbers).sum())
+        return total
+
+    def _few_pairs(self) -> bool:
+        numbers = [len(table.costs) for _, table in self._stage_tables(self._contexts[0])]
+        pairs = math.prod(numbers)
+        rows = pairs // max(1, *numbers)
+        return rows <= _MOST_ROWS and len(self._contexts) * pairs <= _MOST_PAIRS
+
+    def _build(self, index: int) -> Context:
+        values = self._contexts[index]
+        frame = self.measures.frame(values)
+        stages = self._stage_tables(values)
+        column = max(range(len(stages)), key=lambda i: len(stages[i][0]))
+        rows = Table(
+            costs=self._costs([frame.costs]),
+            numbers=np.array([1], dtype=object),
+            felt=np.zeros(1, dtype=np.int64),
+        )
+        for i, (_, table) in enumerate(stages):
+            rows = rows if i == column else rows.beside(table)
+        return Context(
+            frame=frame,
+            classes=tuple(classes for classes, _ in stages),
+            column=column,
+            rows=rows,
+            columns=stages[column][1],
+            required=self._bits(required_effects(self.space, values)),
+        )
+
+    def _stage_tables(self, values: Encoding) -> list[tuple[tuple[MixerCounts, ...], Table]]:
+        frame = self.measures.frame(values)
+        return [
+            self._stage_table(
+                i, sizes, resolutions, required_effects(self.space, values, f"stage{i + 1}.")
+            )
+            for i, (sizes, resolutions) in enumerate(
+                zip(frame.sizes, frame.resolutions, strict=True)
+            )
+        ]
+
+    def _build_stage_table(
+        self,
+        i: int,
+        sizes: StageSizes,
+        resolutions: tuple[Resolution, Resolution],
+        required: frozenset[str],
+    ) -> tuple[tuple[MixerCounts, ...], Table]:
+        stage = self.space.stages[i]
+        classes = tuple(
+            mixers for mixers in stage.mixers.classes(stage.depth) if required <= effects(mixers)
+        )
+        costs = [
+            self.measures.blocks(
+                sizes, resolutions, tuple(name for name, n in item.counts for _ in range(n))
+            )
+            for item in classes
+        ]
+        # A stage with its own ratio or sharing does not feel the one that all stages share.
+        own = {name for name, given in own_choices(stage).items() if given is not None}
+        table = Table(
+            costs=self._costs(costs),
+            numbers=np.array([mixers.number for mixers in classes], dtype=object),
+            felt=np.array(
+                [self._bits(effects(mixers) - own) for mixers in classes], dtype=np.int64
+            ),
+        )
+        return classes, table
+
+    def _bits(self, names: frozenset[str]) -> int:
+        return sum(1 << i for i, name in enumerate(self._effects) if name in names)
+
+    def _costs(self, costs: Sequence[tuple[int, ...]]) -> Ints:
+        most = _MOST // (len(self.space.stages) + 1)  # no sum of these overflows
+        if any(value > most for row in costs for value in row):
+            raise SearchSpaceError(
+                f"limits: a choice of the space costs more than {format_count(most)}; expected "
+                "smaller widths, depths or images"
+            )
+        return np.array(costs, dtype=np.int64).reshape(len(costs), len(self.measures.names))
