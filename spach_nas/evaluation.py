@@ -1,8 +1,9 @@
 """What a search asks of an evaluator, and what it gets back.
 
-An evaluator is a function `(EvaluationRequest, data) -> Evaluation`. It does not raise for what a
-candidate does wrong (NaN, out of memory, an exception in a user's mixer), so that an error on Ray
-always means infrastructure.
+An evaluator is a function `(EvaluationRequest, data, checkpoint) -> Evaluation`, where `checkpoint`
+are the bytes of the request's parent: a worker on another machine cannot read the study's folder.
+It does not raise for what a candidate does wrong (NaN, out of memory, an exception in a user's
+mixer), so that an error on Ray always means infrastructure.
 """
 
 from collections.abc import Mapping
@@ -20,9 +21,10 @@ class Fidelity:
     """Effort spent on a score.
 
     Attributes:
-        epochs: Passes over the share of the training data.
+        epochs: Passes over the training data so far, those of the rungs before in the same course
+            included.
         image_size: Height and width of the proxy's input.
-        data_share: Share of the training part that is used, in (0, 1].
+        data_share: Share of the training part that is used, in (0, 1], since the rung before.
         rung: Level; 0 is the cheapest.
     """
 
@@ -42,7 +44,12 @@ class EvaluationRequest:
         proxy: What is trained.
         fidelity: How long.
         seed: Of initial weights, order of images and augmentation.
-        parent: Checkpoint to go on from; None starts afresh.
+        course: All rungs of the one training that `fidelity` is a part of, cheapest first: the
+            learning rate spans them all. Empty: `fidelity` is all of it.
+        parent: Checkpoint of the rung before in the course, in the study's folder; None trains the
+            course from its beginning, which gives the same.
+        micro_batch: Most images at once in memory; a larger batch is trained in parts whose
+            gradients are summed. None: a batch at once.
     """
 
     trial: int
@@ -50,7 +57,9 @@ class EvaluationRequest:
     proxy: Architecture
     fidelity: Fidelity
     seed: int
+    course: tuple[Fidelity, ...] = ()
     parent: Path | None = None
+    micro_batch: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -77,12 +86,13 @@ class Evaluation:
     Attributes:
         state: `failed` when the candidate could not be trained to the end.
         scores: Figures by objective name; empty when failed.
-        curve: One entry an epoch.
+        curve: One entry for each epoch of this run, without those of its parent.
         seconds: Duration of building, training and validating.
         reason: Why it failed.
-        weights: The trained proxy as safetensors bytes; None when failed.
-        device: Where it was trained, such as `cpu` or `cuda`.
-        threads: Threads of the host that it used.
+        weights: The trained proxy as safetensors bytes; None when failed. Where the course goes on,
+            the state of the optimizer is in it, too, under names that begin with `optimizer.`.
+        remark: What was unusual about a run that is complete, such as smaller batches.
+        machine: Where it ran, such as `Linux x86_64, 2 cores, cpu, 1 thread`.
     """
 
     state: State
@@ -91,5 +101,5 @@ class Evaluation:
     seconds: float = 0.0
     reason: str | None = None
     weights: bytes | None = None
-    device: str = "cpu"
-    threads: int = 1
+    remark: str | None = None
+    machine: str = ""

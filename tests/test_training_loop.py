@@ -1,6 +1,5 @@
 """A training run: it learns, it repeats itself, it goes on, it notices when it diverges."""
 
-import copy
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -18,15 +17,20 @@ from spach_nas.evaluation import Fidelity
 from spach_nas.mixers import mixer_names
 from spach_nas.networks import build
 from spach_nas.settings import Augmentation, TrainingSettings
-from spach_nas.training import TrainingResult, choose_runtime, global_seed, loop, move, train
-from spach_nas.training.loop import (
-    _prepare,
-    _train_epoch,
-    derive_seed,
-    make_optimizer,
-    steps_per_epoch,
+from spach_nas.training import (
+    TrainingResult,
+    TrainingState,
+    choose_runtime,
+    global_seed,
+    loop,
+    move,
+    train,
 )
+from spach_nas.training.course import steps_per_epoch
+from spach_nas.training.loop import _prepare, _Run, _train_epoch
+from spach_nas.training.optimizer import make_optimizer
 from spach_nas.training.schedule import Schedule
+from spach_nas.training.seeds import derive_seed
 
 CPU = choose_runtime(device="cpu")
 SETTINGS = TrainingSettings(
@@ -89,6 +93,25 @@ def run(
     return train(net, data, settings=settings, fidelity=fidelity, seed=seed, runtime=CPU)
 
 
+def prepare(
+    net: nn.Module,
+    *,
+    settings: TrainingSettings,
+    fidelity: Fidelity,
+    micro_batch: int | None = None,
+) -> _Run:
+    return _prepare(
+        net,
+        DATA,
+        settings=settings,
+        course=(fidelity,),
+        seed=0,
+        runtime=CPU,
+        start=TrainingState(),
+        micro_batch=micro_batch,
+    )
+
+
 def state(net: nn.Module) -> dict[str, bytes]:
     return {name: tensor.numpy().tobytes() for name, tensor in net.state_dict().items()}
 
@@ -130,23 +153,6 @@ def test_the_callers_random_state_is_left_alone() -> None:
     before = torch.random.get_rng_state()
     run(net)
     assert torch.equal(before, torch.random.get_rng_state())
-
-
-def test_a_run_that_goes_on_from_the_end_of_an_epoch_equals_the_uninterrupted_one() -> None:
-    fidelity = Fidelity(epochs=3, image_size=(12, 12), data_share=0.7)
-    whole = network("attention", "mlp", drop_path_rate=0.3)
-    first = copy.deepcopy(whole)
-    train(whole, DATA, settings=SETTINGS, fidelity=fidelity, seed=5, runtime=CPU)
-
-    begun = _prepare(first, DATA, SETTINGS, fidelity, 5, CPU)
-    _train_epoch(begun, 0)
-    second = network("attention", "mlp", drop_path_rate=0.3)
-    second.load_state_dict(first.state_dict())
-    resumed = _prepare(second, DATA, SETTINGS, fidelity, 5, CPU)
-    resumed.optimizer.load_state_dict(copy.deepcopy(begun.optimizer.state_dict()))
-    for epoch in (1, 2):
-        _train_epoch(resumed, epoch)
-    assert state(second) == state(whole)
 
 
 class Recorder(nn.Module):
@@ -307,7 +313,7 @@ def test_the_host_reads_one_value_an_epoch_however_many_steps_it_has(batch_size:
     )
     net = network("attention", "mlp", drop_path_rate=0.2)
     fidelity = Fidelity(epochs=2, image_size=(12, 12), data_share=1.0)
-    prepared = _prepare(net, DATA, settings, fidelity, 0, CPU)
+    prepared = prepare(net, settings=settings, fidelity=fidelity)
     for epoch in range(2):
         with Reads() as reads:
             _train_epoch(prepared, epoch)

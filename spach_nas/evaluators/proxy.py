@@ -4,24 +4,40 @@ import time
 from dataclasses import dataclass, replace
 
 import torch
-from safetensors.torch import save
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from spach_nas.data import DataSplits
 from spach_nas.evaluation import Evaluation, EvaluationRequest
+from spach_nas.evaluators.memory import free_memory, is_out_of_memory
 from spach_nas.networks import build
 from spach_nas.networks.allocator import keep_freed_memory
+from spach_nas.records import machine
 from spach_nas.settings import TrainingSettings
-from spach_nas.training import Runtime, choose_runtime, global_seed, move, threads, train
+from spach_nas.training import (
+    CheckpointError,
+    Origin,
+    Runtime,
+    TrainingState,
+    choose_runtime,
+    global_seed,
+    move,
+    pack,
+    threads,
+    train,
+    unpack,
+)
 
 # A process that has seen one cannot use its device again. Older releases of torch do not tell it
 # from other errors.
 _LOST_DEVICE: type[Exception] | tuple[()] = getattr(torch, "AcceleratorError", ())
+# After memory ran out, a batch is trained in so many parts.
+_PARTS = 4
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ProxyEvaluator:
-    """Scores a request by training its proxy: `evaluator(request, splits)`.
+    """Scores a request by training its proxy: `evaluator(request, splits, checkpoint=bytes)`.
 
     Attributes:
         settings: The protocol, the same for all candidates.
@@ -31,80 +47,136 @@ class ProxyEvaluator:
     settings: TrainingSettings
     threads: int = 1
 
-    def __call__(self, request: EvaluationRequest, data: DataSplits) -> Evaluation:
+    def __call__(
+        self, request: EvaluationRequest, data: DataSplits, checkpoint: bytes | None = None
+    ) -> Evaluation:
         """Accuracy and loss on the validation part after the last epoch.
 
-        What a candidate does wrong comes back as a failed evaluation.
+        What a candidate does wrong comes back as a failed evaluation. Where memory runs out, the
+        training is repeated once in smaller parts of the same batches.
 
         Args:
             request: What to train, how long, by which seed.
             data: Images at the size of the fidelity.
+            checkpoint: Of the request's parent; the training goes on from it, as if it had never
+                stopped. From one that is damaged or of another training nothing is taken: the
+                course is trained from its beginning, which gives the same, and the remark says so.
 
         Raises:
             ConfigError: This machine has no such device.
             torch.AcceleratorError: The device is lost for this process, which has to be restarted.
         """
-        assert request.parent is None, "a proxy is trained from the start"
         runtime = choose_runtime(device=self.settings.device, precision=self.settings.precision)
         keep_freed_memory()
         started = time.perf_counter()
+        job = _Job(
+            request=request,
+            data=data,
+            checkpoint=checkpoint,
+            settings=self.settings,
+            runtime=runtime,
+        )
         with threads(self.threads):
-            evaluation = _guarded(request, data, self.settings, runtime)
+            evaluation = _evaluate(job)
         return replace(
             evaluation,
             seconds=time.perf_counter() - started,
-            device=runtime.device.type,
-            threads=self.threads,
+            machine=f"{machine()}, {runtime.device.type}, {self.threads} threads",
         )
 
 
-def _guarded(
-    request: EvaluationRequest, data: DataSplits, settings: TrainingSettings, runtime: Runtime
-) -> Evaluation:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Job:
+    # All that an attempt needs.
+    request: EvaluationRequest
+    data: DataSplits
+    checkpoint: bytes | None
+    settings: TrainingSettings
+    runtime: Runtime
+
+    @property
+    def origin(self) -> Origin:
+        return Origin(
+            architecture=self.request.proxy.arch_id,
+            seed=self.request.seed,
+            course=self.request.course or (self.request.fidelity,),
+            settings=self.settings,
+            images=len(self.data.train),
+        )
+
+
+def _evaluate(job: _Job) -> Evaluation:
+    """Train as asked; once more in smaller parts where memory runs out."""
+    whole = min(job.settings.batch_size, len(job.data.train))
+    asked = job.request.micro_batch
+    first = whole if asked is None else min(whole, asked)
+    evaluation = _attempt(job, asked)
+    if evaluation is not None:
+        return evaluation
+    tried, smaller = f"batches of {first}", max(1, first // _PARTS)
+    if smaller < first:
+        evaluation = _attempt(job, smaller, remark="after it ran out of memory")
+        if evaluation is not None:
+            return evaluation
+        tried = f"{tried}, and of {smaller}"
+    reason = f"out of memory on {job.runtime.device.type} with {tried}"
+    return Evaluation(state="failed", reason=reason)
+
+
+def _attempt(job: _Job, micro_batch: int | None, *, remark: str = "") -> Evaluation | None:
+    """A failed evaluation for what a candidate does wrong; None when memory ran out."""
     try:
-        return _evaluate(request, data, settings, runtime)
-    except (torch.OutOfMemoryError, MemoryError):
-        reason = f"out of memory on {runtime.device.type}"
+        return _train(job, micro_batch, remark=remark)
     except _LOST_DEVICE:
         raise
     # A mixer of a user's may raise anything.
     except Exception as problem:
+        out_of_memory = is_out_of_memory(problem)
         text = " ".join(str(problem).split())
         reason = f"{type(problem).__name__}: {text}" if text else type(problem).__name__
-    if runtime.device.type == "cuda":
-        torch.cuda.empty_cache()
-    return Evaluation(state="failed", reason=reason)
+    # Only here: before, the problem held the frames that hold the tensors.
+    free_memory(job.runtime.device)
+    return None if out_of_memory else Evaluation(state="failed", reason=reason)
 
 
-def _evaluate(
-    request: EvaluationRequest, data: DataSplits, settings: TrainingSettings, runtime: Runtime
-) -> Evaluation:
-    with global_seed(request.seed, runtime):
-        network = move(build(request.proxy, drop_path_rate=settings.drop_path_rate), runtime)
+def _train(job: _Job, micro_batch: int | None, *, remark: str) -> Evaluation:
+    request, settings, origin = job.request, job.settings, job.origin
+    with global_seed(request.seed, job.runtime):
+        network = move(build(request.proxy, drop_path_rate=settings.drop_path_rate), job.runtime)
+    start, refused = _start(job, network)
     run = train(
         network,
-        data,
+        job.data,
         settings=settings,
         fidelity=request.fidelity,
         seed=request.seed,
-        runtime=runtime,
+        runtime=job.runtime,
+        course=origin.course,
+        start=start,
+        micro_batch=micro_batch,
     )
     if run.diverged:
         return Evaluation(state="failed", curve=run.curve, reason=run.diverged)
-    last = run.curve[-1]
+    smaller = ""
+    if micro_batch is not None and micro_batch < settings.batch_size:
+        smaller = f"trained in batches of {micro_batch} at most {remark}".rstrip()
+        if any(isinstance(module, _BatchNorm) for module in network.modules()):
+            smaller += ", from which BatchNorm took its statistics"
     return Evaluation(
         state="complete",
-        scores={"accuracy": last.accuracy, "loss": last.loss},
+        scores=run.scores,
         curve=run.curve,
-        weights=weights_of(network),
+        weights=pack(network, state=run.state, origin=origin),
+        remark="; ".join(filter(None, [refused, smaller])) or None,
     )
 
 
-def weights_of(network: nn.Module) -> bytes:
-    """The state of a network as safetensors: contiguous, on the CPU, without shared memory."""
-    return save(
-        {
-            name: tensor.detach().to("cpu", copy=True).contiguous()
-            for name, tensor in network.state_dict().items()
-        }
-    )
+def _start(job: _Job, network: nn.Module) -> tuple[TrainingState | None, str]:
+    """Where the training begins, and why not at the checkpoint."""
+    if job.checkpoint is None:
+        return None, ""
+    epochs = job.request.fidelity.epochs
+    try:
+        return unpack(job.checkpoint, network=network, origin=job.origin, epochs=epochs), ""
+    except CheckpointError as problem:
+        return None, f"trained from the start: its checkpoint {problem}"

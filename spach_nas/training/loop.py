@@ -7,24 +7,36 @@ an epoch goes exactly as the uninterrupted one.
 
 import math
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
-import numpy as np
 import torch
 import torch.nn.functional as F
-from timm.optim import param_groups_weight_decay
 from torch import Tensor, nn
 
 from spach_nas.data import DataSplits
-from spach_nas.data.splits import nested_share
 from spach_nas.evaluation import Epoch, Fidelity
 from spach_nas.settings import TrainingSettings
 from spach_nas.training.batches import LoadedSet, batch, draw_moves, load
+from spach_nas.training.course import Leg, leg_of, make_legs, total_steps
 from spach_nas.training.device import Runtime, autocast
-from spach_nas.training.predict import predict, score
+from spach_nas.training.optimizer import make_optimizer, optimizer_state, restore_optimizer
+from spach_nas.training.predict import BATCH, predict, score
 from spach_nas.training.schedule import Schedule, learning_rate, make_schedule
+from spach_nas.training.seeds import derive_seed, global_seed
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrainingState:
+    """Where a training stands, beside the weights of its network.
+
+    Attributes:
+        epochs: Epochs done.
+        optimizer: Its state by names, as `optimizer_state` gives it.
+    """
+
+    epochs: int = 0
+    optimizer: Mapping[str, Tensor] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -32,11 +44,16 @@ class TrainingResult:
     """What came of a training.
 
     Attributes:
-        curve: One entry a finished epoch.
+        curve: One entry a finished epoch of this run.
+        scores: `accuracy` and `loss` on the validation part after the last epoch; empty for a
+            training that diverged.
+        state: From which it can go on.
         diverged: Why it ended early; None for a training that reached its last epoch.
     """
 
     curve: tuple[Epoch, ...]
+    scores: Mapping[str, float] = field(default_factory=dict)
+    state: TrainingState = field(default_factory=TrainingState)
     diverged: str | None = None
 
 
@@ -48,32 +65,62 @@ def train(
     fidelity: Fidelity,
     seed: int,
     runtime: Runtime,
+    course: Sequence[Fidelity] = (),
+    start: TrainingState | None = None,
+    micro_batch: int | None = None,
 ) -> TrainingResult:
-    """Train `network` in place and score it after every epoch.
+    """Train `network` in place up to a fidelity and score it after every epoch.
 
     Args:
         network: (B, C, H, W) -> (B, K), on the device of the runtime.
         splits: What to train on and what to score on.
-        settings: The protocol; its `epochs` and `data_share` give way to those of the fidelity.
-        fidelity: How long and on how much of the train part.
+        settings: The protocol; its `epochs` and `data_share` give way to those of the course.
+        fidelity: The rung at which to end.
         seed: Of the order of images, augmentation and dropped paths; 0 or more.
         runtime: Where to run.
+        course: All rungs of the training, cheapest first; the learning rate spans them all.
+            Empty: the fidelity is all of it.
+        start: Where the weights of the network come from; None: from the beginning. Without an
+            epoch to go it is scored.
+        micro_batch: Most images at once in memory. A larger batch is trained in parts whose
+            gradients add up to those of the batch, up to rounding. That is no more so where the
+            images of a batch meet or draw together: a BatchNorm takes its statistics from each
+            part, and dropped paths are other ones.
     """
     if settings.compile:
         _compile(network)
-    run = _prepare(network, splits, settings, fidelity, seed, runtime)
+    start = start or TrainingState()
+    course = course or (fidelity,)
+    assert fidelity.epochs <= course[-1].epochs, "a fidelity is a rung of its course"
+    run = _prepare(
+        network,
+        splits,
+        settings=settings,
+        course=course,
+        seed=seed,
+        runtime=runtime,
+        start=start,
+        micro_batch=micro_batch,
+    )
     validation = load(splits.validation, splits.normalisation, runtime=runtime)
     curve: list[Epoch] = []
-    for epoch in range(fidelity.epochs):
+    scores: dict[str, float] = {}
+    for epoch in range(start.epochs, fidelity.epochs):
         started = time.perf_counter()
         train_loss = _train_epoch(run, epoch)
-        scores = score(predict(network, validation, runtime=runtime), validation.labels)
+        scores = _scores(run, validation)
         if not (math.isfinite(train_loss) and math.isfinite(scores["loss"])):
             reason = f"the loss is not finite after epoch {epoch + 1}"
             return TrainingResult(curve=tuple(curve), diverged=reason)
         seconds = time.perf_counter() - started
         curve.append(Epoch(train_loss=train_loss, seconds=seconds, **scores))
-    return TrainingResult(curve=tuple(curve))
+    return TrainingResult(
+        curve=tuple(curve),
+        scores=scores or _scores(run, validation),
+        state=TrainingState(
+            epochs=fidelity.epochs, optimizer=optimizer_state(run.optimizer, network)
+        ),
+    )
 
 
 def _compile(network: nn.Module) -> None:
@@ -86,111 +133,102 @@ def _compile(network: nn.Module) -> None:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Run:
-    # What stays the same over the epochs; `chosen` are the indices of the share that is used.
+    # What stays the same over the epochs.
     network: nn.Module
     optimizer: torch.optim.Optimizer
     schedule: Schedule
     data: LoadedSet
-    chosen: Tensor
+    legs: tuple[Leg, ...]
     settings: TrainingSettings
     seed: int
     runtime: Runtime
+    micro_batch: int | None
 
 
 def _prepare(
     network: nn.Module,
     splits: DataSplits,
+    *,
     settings: TrainingSettings,
-    fidelity: Fidelity,
+    course: Sequence[Fidelity],
     seed: int,
     runtime: Runtime,
+    start: TrainingState,
+    micro_batch: int | None,
 ) -> _Run:
-    chosen = torch.from_numpy(nested_share(splits.train.labels, fidelity.data_share))
+    legs = make_legs(course, splits.train.labels, batch_size=settings.batch_size)
     schedule = make_schedule(
         peak=settings.learning_rate,
-        steps=fidelity.epochs * steps_per_epoch(len(chosen), settings.batch_size),
+        steps=total_steps(legs),
         warmup_share=settings.warmup_share,
     )
+    optimizer = make_optimizer(network, settings)
+    restore_optimizer(optimizer, network, state=start.optimizer)
     return _Run(
         network=network,
-        optimizer=make_optimizer(network, settings),
+        optimizer=optimizer,
         schedule=schedule,
         data=load(splits.train, splits.normalisation, runtime=runtime),
-        chosen=chosen,
+        legs=legs,
         settings=settings,
         seed=seed,
         runtime=runtime,
+        micro_batch=micro_batch,
     )
 
 
+def _scores(run: _Run, validation: LoadedSet) -> dict[str, float]:
+    size = BATCH if run.micro_batch is None else min(BATCH, run.micro_batch)
+    logits = predict(run.network, validation, runtime=run.runtime, batch_size=size)
+    return score(logits, validation.labels)
+
+
 def _train_epoch(run: _Run, epoch: int) -> float:
-    """One pass over the chosen images; returns the mean loss."""
-    size = run.settings.batch_size
-    steps = steps_per_epoch(len(run.chosen), size)
+    """One pass over the images of the epoch; returns the mean loss."""
+    size, leg = run.settings.batch_size, leg_of(run.legs, epoch)
+    first_step = leg.first_step + (epoch - leg.first) * leg.steps
     generator = torch.Generator().manual_seed(derive_seed(run.seed, epoch, "images"))
-    order = run.chosen[torch.randperm(len(run.chosen), generator=generator)]
+    order = leg.chosen[torch.randperm(len(leg.chosen), generator=generator)]
     order = order.to(run.data.images.device)
     moves = draw_moves(len(order), run.settings.augmentation, generator=generator)
     moves = moves.on(run.runtime.device)
     total = torch.zeros((), device=run.runtime.device)
     run.network.train()
     with global_seed(derive_seed(run.seed, epoch, "paths"), run.runtime):
-        for step in range(steps):
+        for step in range(leg.steps):
             part = slice(step * size, (step + 1) * size)
             images, labels = batch(run.data, order[part], moves.of(part))
             # Kept on the device: reading it here would make the host wait in every step.
-            total += _step(
-                run, images, labels, rate=learning_rate(run.schedule, epoch * steps + step)
-            )
-    return float(total / steps)
+            total += _step(run, images, labels, rate=learning_rate(run.schedule, first_step + step))
+    return float(total / leg.steps)
 
 
 def _step(run: _Run, images: Tensor, labels: Tensor, *, rate: float) -> Tensor:
+    run.optimizer.zero_grad(set_to_none=True)
+    loss = _add_gradients(run, images, labels)
+    for group in run.optimizer.param_groups:
+        group["lr"] = rate
+    run.optimizer.step()
+    return loss
+
+
+def _add_gradients(run: _Run, images: Tensor, labels: Tensor) -> Tensor:
+    """Add the gradients of the mean loss of a batch, and return that loss."""
+    count, size = len(labels), run.micro_batch
+    if size is not None and size < count:
+        parts = [slice(first, first + size) for first in range(0, count, size)]
+        shares = [_backward(run, images[part], labels[part], count=count) for part in parts]
+        return torch.stack(shares).sum()
+    return _backward(run, images, labels, count=count)
+
+
+def _backward(run: _Run, images: Tensor, labels: Tensor, *, count: int) -> Tensor:
+    # The share of these images in the mean loss of `count` images.
     with autocast(run.runtime):
         logits = run.network(images)
     smoothing = run.settings.label_smoothing
     loss = F.cross_entropy(logits.float(), labels, label_smoothing=smoothing)
-    run.optimizer.zero_grad(set_to_none=True)
+    if len(labels) < count:
+        loss = loss * (len(labels) / count)
     loss.backward()  # type: ignore[no-untyped-call]
-    for group in run.optimizer.param_groups:
-        group["lr"] = rate
-    run.optimizer.step()
     return loss.detach()
-
-
-def steps_per_epoch(images: int, batch_size: int) -> int:
-    """Full batches in `images`; a single smaller one where there is no full one.
-
-    The rest is left out of an epoch, and is another rest in every one.
-    """
-    return max(1, images // batch_size)
-
-
-def make_optimizer(network: nn.Module, settings: TrainingSettings) -> torch.optim.Optimizer:
-    """AdamW; norms, biases and what `network.no_weight_decay()` names are not decayed."""
-    exempt: set[str] = getattr(network, "no_weight_decay", set)()
-    groups = param_groups_weight_decay(
-        network, settings.weight_decay, no_weight_decay_list=tuple(exempt)
-    )
-    device = next(network.parameters()).device.type
-    return torch.optim.AdamW(
-        groups, lr=settings.learning_rate, fused=device in ("cpu", "cuda", "mps")
-    )
-
-
-def derive_seed(seed: int, epoch: int, purpose: str) -> int:
-    """A seed of its own for each purpose and epoch of a run."""
-    entropy = (seed, epoch, *purpose.encode())
-    return int(np.random.SeedSequence(entropy).generate_state(1, np.uint64)[0] >> 1)
-
-
-@contextmanager
-def global_seed(seed: int, runtime: Runtime) -> Iterator[None]:
-    """Seed torch's global generators, which dropped paths and initial weights draw from.
-
-    Their state is the caller's again afterwards.
-    """
-    cuda = [runtime.device] if runtime.device.type == "cuda" else []
-    with torch.random.fork_rng(devices=cuda):
-        torch.manual_seed(seed)
-        yield

@@ -8,16 +8,26 @@ from spach_nas.data import ImageSet, Normalisation
 from spach_nas.training.batches import LoadedSet, batch, load
 from spach_nas.training.device import Runtime, autocast
 
-_BATCH = 256
+# Images at once, where memory allows.
+BATCH = 256
 
 
-def predict(network: nn.Module, data: LoadedSet, *, runtime: Runtime) -> Tensor:
-    """Logits of every image, (N, K) in float32 on the device; leaves the network in eval mode."""
+def predict(
+    network: nn.Module, data: LoadedSet, *, runtime: Runtime, batch_size: int = BATCH
+) -> Tensor:
+    """Logits of every image, (N, K) in float32 on the device; leaves the network in eval mode.
+
+    Args:
+        network: On the device of the runtime.
+        data: The images.
+        runtime: Where to run.
+        batch_size: Most images at once.
+    """
     network.eval()
     logits = []
     with torch.inference_mode(), autocast(runtime):
-        for start in range(0, len(data.labels), _BATCH):
-            stop = min(start + _BATCH, len(data.labels))
+        for start in range(0, len(data.labels), batch_size):
+            stop = min(start + batch_size, len(data.labels))
             images, _ = batch(data, torch.arange(start, stop))
             logits.append(network(images).float())
     return torch.cat(logits)

@@ -16,7 +16,7 @@ from spach_nas.scaling import DataShape, ProxyRule, scale
 from spach_nas.settings import TrainingSettings
 from spach_nas.training import choose_runtime, move
 from spach_nas.training.device import autocast
-from spach_nas.training.loop import make_optimizer
+from spach_nas.training.optimizer import make_optimizer
 
 FULL_SIZE = ("hybrid_ms_xs", "conv_ms_xs", "mlp_ms_xs")
 # Width of the first stage of the paper's model, which the proxies scale.
