@@ -17,7 +17,7 @@ class SearchSpaceError(SpachNasError):
 
 
 class PluginError(SpachNasError):
-    """A module of the user's that brings in no mixer, or one that clashes with others."""
+    """A module of the user's that brings in nothing, or something that clashes with others."""
 
 
 class ConfigError(SpachNasError):

@@ -1,8 +1,9 @@
-"""Mixers of the user's: modules that call `register_mixer` when they are imported.
+"""Mixers and samplers of the user's: modules that register them when they are imported.
 
-An installed package names such a module under the entry point group `spach_nas.mixers`, and is
-loaded when a name is not known without it. Any other module is imported by the user: in Python, or
-by `--plugin MODULE` on the command line. A file never names what is imported.
+They call `register_mixer` or `register_sampler`. An installed package names such a module under the
+entry point group `spach_nas.mixers` or `spach_nas.samplers`, and is loaded when a name is not known
+without it. Any other module is imported by the user: in Python, or by `--plugin MODULE` on the
+command line. A file never names what is imported.
 """
 
 import sys
@@ -13,19 +14,20 @@ from types import ModuleType
 
 from spach_nas.errors import PluginError, SpachNasError
 from spach_nas.mixers import MixerSpec, known_mixers, plugin_mixers, register_mixer
+from spach_nas.sampler_registry import known_samplers
 
 _brought_in: set[str] = set()
 
 
 def load_plugins(modules: Iterable[str]) -> None:
-    """Import modules that register mixers; those in the current folder are found, too.
+    """Import modules that register mixers or samplers; also finds those in the current folder.
 
     Args:
         modules: Names such as `my_mixers` or `package.module`.
 
     Raises:
         PluginError: A module cannot be imported, registers nothing, or takes the name of another
-            mixer.
+            mixer or sampler.
     """
     here = str(Path.cwd())
     if here not in sys.path:
@@ -37,14 +39,15 @@ def load_plugins(modules: Iterable[str]) -> None:
 
 
 def _bring_in(name: str) -> None:
-    before = set(known_mixers())
+    before = {*known_mixers(), *known_samplers()}
     _import(name)
-    new = known_mixers().keys() - before
-    # A module that was imported before has registered its mixers before.
-    if not new and not any(name in (home(spec), _class_module(spec)) for spec in _all()):
+    new = {*known_mixers(), *known_samplers()} - before
+    # A module that was imported before has registered what it brings in before.
+    if not new and name not in _homes():
         raise PluginError(
-            f"plugin {name}: registers no mixer; expected it to call "
-            "spach_nas.mixers.register_mixer when it is imported"
+            f"plugin {name}: registers neither a mixer nor a sampler; expected it to call "
+            "spach_nas.mixers.register_mixer or spach_nas.sampler_registry.register_sampler when "
+            "it is imported"
         )
 
 
@@ -60,8 +63,11 @@ def _import(name: str) -> ModuleType:
         ) from problem
 
 
-def _all() -> tuple[MixerSpec, ...]:
-    return plugin_mixers(known_mixers())
+def _homes() -> set[str]:
+    """Modules that mixers and samplers which are known say they come from."""
+    mixers = plugin_mixers(known_mixers())
+    samplers = {spec.factory.partition(":")[0] for spec in known_samplers().values()}
+    return samplers.union(*({home(spec), _class_module(spec)} for spec in mixers))
 
 
 def _class_module(spec: MixerSpec) -> str:

@@ -241,7 +241,7 @@ def test_the_space_of_the_document_counts_the_option_where_it_is_felt(example: P
     [
         (None, "cannot be imported: ModuleNotFoundError"),
         ("1 / 0", "cannot be imported: ZeroDivisionError: division by zero; expected a module in"),
-        ("pass", "registers no mixer; expected it to call spach_nas.mixers.register_mixer"),
+        ("pass", "registers neither a mixer nor a sampler; expected it to call spach_nas.mixers."),
         ("mixer('conv', {})", "mixer 'conv' is registered already; choose another name"),
         ("mixer('new', {'width': (1, 2)})", "mixer 'new': options: 'width'; expected a name"),
         ("mixer('new', {'block2': (1, 2)})", "mixer 'new': options: 'block2'; expected a name"),

@@ -1,0 +1,105 @@
+"""The registry of samplers: by which names a search YAML asks for them.
+
+What makes a sampler is imported when a search begins, so that a YAML is checked without Optuna.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import entry_points
+from types import MappingProxyType
+
+from spach_nas.errors import PluginError, SpachNasError
+
+# Installed packages bring in samplers by this group of entry points, each naming a module.
+ENTRY_POINTS = "spach_nas.samplers"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SamplerSpec:
+    """A way to propose architectures.
+
+    Attributes:
+        name: As in the YAML.
+        factory: `package.module:function`; called with a `SamplerRequest`, it returns a sampler of
+            Optuna. It is called anew for each proposal, so that a proposal follows from the seed
+            and the finished trials alone.
+        ahead: Whether proposals take so long that the next one is made while workers train.
+        remembers: Whether the sampler keeps notes in Optuna's study besides the trials, as
+            generations are. A resumed search then asks it again for every trial it had proposed.
+    """
+
+    name: str
+    factory: str
+    ahead: bool = False
+    remembers: bool = True
+
+
+_BUILT_IN = "spach_nas.engine.sampler_factories"
+_ALL: dict[str, SamplerSpec] = {
+    spec.name: spec
+    for spec in (
+        SamplerSpec(name="random", factory=f"{_BUILT_IN}:random", remembers=False),
+        SamplerSpec(name="nsga2", factory=f"{_BUILT_IN}:nsga2"),
+        SamplerSpec(name="tpe", factory=f"{_BUILT_IN}:tpe", remembers=False),
+        SamplerSpec(name="gp", factory=f"{_BUILT_IN}:gp", remembers=False, ahead=True),
+        SamplerSpec(name="evolution", factory=f"{_BUILT_IN}:evolution", remembers=False),
+        SamplerSpec(name="local", factory=f"{_BUILT_IN}:local", remembers=False),
+    )
+}
+
+
+def register_sampler(spec: SamplerSpec) -> None:
+    """Make a sampler known by its name.
+
+    Raises:
+        PluginError: Another sampler has the name.
+    """
+    if _ALL.setdefault(spec.name, spec) != spec:
+        raise PluginError(f"sampler {spec.name!r}: is known already; expected another name")
+
+
+def sampler_names() -> tuple[str, ...]:
+    """All names but those of Optuna's classes."""
+    return tuple(_ALL)
+
+
+def known_samplers() -> Mapping[str, SamplerSpec]:
+    """All that is registered so far, by name; installed plugins only once one was asked for."""
+    return MappingProxyType(_ALL)
+
+
+def has_sampler(name: str) -> bool:
+    """Whether the name is known, or looks like a class of `optuna.samplers`.
+
+    Raises:
+        PluginError: An installed plugin cannot be imported.
+    """
+    if name not in _ALL:
+        _load_entry_points()
+    return name in _ALL or _is_class(name)
+
+
+def get_sampler(name: str) -> SamplerSpec:
+    """The sampler of a name that `has_sampler` knows; a class of Optuna's becomes one."""
+    assert name in _ALL or _is_class(name), name
+    return _ALL.get(name) or SamplerSpec(name=name, factory=f"{_BUILT_IN}:of_optuna")
+
+
+@cache
+def _load_entry_points() -> None:
+    """Import the modules that installed packages name, once, when a name is not known without."""
+    for entry_point in entry_points(group=ENTRY_POINTS):
+        try:
+            entry_point.load()
+        except SpachNasError as problem:
+            raise PluginError(f"plugin {entry_point.value} (installed): {problem}") from None
+        except Exception as problem:
+            raise PluginError(
+                f"plugin {entry_point.value} (installed): cannot be imported: "
+                f"{type(problem).__name__}: {problem}"
+            ) from problem
+
+
+def _is_class(name: str) -> bool:
+    return name.isidentifier() and name.endswith("Sampler") and not name.startswith("_")
