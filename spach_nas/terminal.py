@@ -3,29 +3,29 @@
 Where the output is no terminal, plain lines take the place of the live view.
 """
 
-import sys
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
-from rich.console import Console, Group
+from rich.console import Console
 from rich.live import Live
-from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
 from spach_nas.cost import cost
 from spach_nas.doctor import Finding
 from spach_nas.engine.study import Study
+from spach_nas.live.progress import Tally, outline
+from spach_nas.live.view import ProgressView, make_console
 from spach_nas.plan import Plan
 from spach_nas.records import Record
 from spach_nas.references import REFERENCES
 from spach_nas.report import front_table
 from spach_nas.scaling import scale
 from spach_nas.study_folder import BEST
-from spach_nas.units import format_count, format_duration
+from spach_nas.units import format_count
 
-# A file or a pipe has no width, and 80 columns would cut the tables.
-console = Console(width=None if sys.stdout.isatty() else 120)
+console = make_console()
 
 
 class LiveView:
@@ -35,6 +35,9 @@ class LiveView:
         self._console = console
         self._live: Live | None = None
         self._study: Study | None = None
+        self._tally: Tally | None = None
+        self._view = ProgressView()
+        self._seen = 0
 
     @contextmanager
     def shown(self) -> Iterator["LiveView"]:
@@ -53,38 +56,31 @@ class LiveView:
         if self._live is None:
             self._console.print(_line(study, record), soft_wrap=True, highlight=False)
 
-    def _render(self) -> Group | Text:
+    def _render(self) -> ProgressView:
+        # In a thread of its own, twice a second: records are taken in here, so that the search
+        # itself never waits for its view.
         study = self._study
         if study is None:
-            return Text("checking the search and starting Ray ...", style="dim")
-        done = len(study.records)
-        head = Table.grid(padding=(0, 2))
-        head.add_row(
-            Text(study.config.study, style="bold"),
-            ProgressBar(total=study.total, completed=done, width=30),
-            Text(_progress(study)),
+            return self._view
+        if self._tally is None:
+            self._tally = Tally(outline(study.config, study.folder))
+        new = study.records[self._seen :]
+        for record in new:
+            self._tally.add(record)
+        self._seen += len(new)
+        self._view.progress = self._tally.progress(
+            running=Counter(request.fidelity.rung for request in study.running),
+            elapsed=study.elapsed,
+            phase="stopping" if study.stopped else "running",
         )
-        if not study.front():
-            return Group(head)
-        return Group(head, front_table(study.records, study.objectives))
-
-
-def _progress(study: Study) -> str:
-    done = len(study.records)
-    failed = sum(record.state == "failed" for record in study.records)
-    words = [f"{done}/{study.total} done"]
-    words += [f"{failed} failed"] if failed else []
-    words += [f"{study.running} running", f"{format_duration(study.elapsed)} elapsed"]
-    left = study.time_left
-    words += [f"about {format_duration(left)} left"] if left is not None else []
-    return ", ".join(words)
+        return self._view
 
 
 def _line(study: Study, record: Record | None) -> Text:
     if record is None:
-        return Text(f"{study.config.study}: {study.total} evaluations into {study.folder}")
-    done = f"[{len(study.records):>{len(str(study.total))}}/{study.total}]"
-    name = record.reference or f"trial {record.trial}"
+        return Text(f"{study.config.study}: {study.total} trials into {study.folder}")
+    rung = f", rung {record.fidelity.rung}" if study.config.rungs.levels else ""
+    name = f"{record.reference or f'trial {record.trial}'}{rung}"
     scores = ", ".join(
         f"{item.name} {record.objectives[item.name]:.4f}"
         for item in study.objectives
@@ -92,7 +88,8 @@ def _line(study: Study, record: Record | None) -> Text:
     )
     outcome = scores or f"failed: {record.reason}"
     return Text(
-        f"{done} {name}: {outcome}, {format_count(record.target_cost.macs)} MACs, "
+        f"[{study.done:>{len(str(study.total))}}/{study.total}] {name}: {outcome}, "
+        f"{format_count(record.target_cost.macs)} MACs, "
         f"{format_count(record.target_cost.params)} params, {record.seconds:.1f} s, "
         f"{record.architecture}"
     )
@@ -103,13 +100,13 @@ def print_plan(plan: Plan) -> None:
     config, space = plan.config, plan.config.space
     size, count = space.size(), plan.feasible.count
     share = "" if count is None else f", {count:,} of them ({count / size:.1%}) inside the limits"
-    train, validation = len(plan.splits.train), len(plan.splits.validation)
+    train, validation = len(plan.images.train), len(plan.images.validation)
     console.print(f"[bold]{config.study}[/]: nothing is wrong with {plan.path}")
     for name, text in {
         "space": f"{size:,} architectures{share}",
         "limits": str(config.limits),
         "data": f"{config.data.name}: {train:,} images to train on, {validation:,} to validate",
-        "sampler": f"{config.search.sampler}, the first {config.search.startup} uniform",
+        "sampler": f"{config.search.sampler}, the first {config.search.startup_trials} uniform",
         "budget": f"{config.search.trials} trials and {len(config.references)} paper models of "
         f"{config.training.epochs} epochs",
         "proxies": _proxy_range(plan),

@@ -5,16 +5,13 @@ import pytest
 from plotly import graph_objects as go
 
 from spach_nas.architecture import Architecture, Stage
+from spach_nas.hypervolume import hypervolume_data
 from spach_nas.limits import Limits
 from spach_nas.objectives import OBJECTIVES
 from spach_nas.pareto import front, hypervolume
 from spach_nas.records import Record
 from spach_nas.report.curves_figure import curves_data, curves_figure
-from spach_nas.report.hypervolume_figure import (
-    hypervolume_data,
-    hypervolume_figure,
-    reference_words,
-)
+from spach_nas.report.hypervolume_figure import hypervolume_figure, reference_words
 from spach_nas.report.labels import Box, place_labels
 from spach_nas.report.pareto_data import AXES, pareto_data
 from spach_nas.report.pareto_figure import pareto_figure

@@ -17,17 +17,14 @@ from plotly import graph_objects as go
 from plotly.offline import get_plotlyjs
 
 from spach_nas.architecture import Architecture
+from spach_nas.hypervolume import hypervolume_data
 from spach_nas.objectives import OBJECTIVES
 from spach_nas.pareto import front, value
 from spach_nas.records import Record
 from spach_nas.references import REFERENCES
 from spach_nas.report.curves_figure import curves_data, curves_figure
 from spach_nas.report.drawing import draw, drawn_width
-from spach_nas.report.hypervolume_figure import (
-    hypervolume_data,
-    hypervolume_figure,
-    reference_words,
-)
+from spach_nas.report.hypervolume_figure import hypervolume_figure, reference_words
 from spach_nas.report.pareto_data import AXES, pareto_data, score_of
 from spach_nas.report.pareto_figure import pareto_figure
 from spach_nas.report.shares_figure import shares_data, shares_figure

@@ -1,0 +1,98 @@
+"""A front as a table for a terminal."""
+
+from collections.abc import Collection, Mapping, Sequence
+
+from rich import box
+from rich.table import Table
+from rich.text import Text
+
+from spach_nas.objectives import OBJECTIVES
+from spach_nas.pareto import value
+from spach_nas.records import Record
+
+_UNITS = {"G": 1e9, "M": 1e6, "k": 1e3}
+
+
+def members_table(
+    members: Sequence[Record],
+    *,
+    marks: Mapping[int, tuple[str, ...]],
+    title: str | None = None,
+    rows: int | None = None,
+) -> Table:
+    """Members of a front, in their order.
+
+    Args:
+        members: Records.
+        marks: Words by trial.
+        title: Above the table; None: nothing.
+        rows: Most of them, one line each; None shows all, each on as many lines as it takes.
+    """
+    live = rows is not None
+    table = Table(
+        title=title,
+        title_justify="left",
+        box=None if live else box.HEAVY_HEAD,
+        pad_edge=not live,
+        padding=(0, 2, 0, 0) if live else (0, 1),
+    )
+    table.add_column("trial", justify="right", no_wrap=True, min_width=5)
+    table.add_column(
+        "architecture",
+        overflow="fold",
+        ratio=1,
+        min_width=8 if live else 24,
+    )
+    macs = _unit([record.target_cost.macs for record in members], largest="G")
+    params = _unit([record.target_cost.params for record in members], largest="M")
+    for heading in ("accuracy", f"MACs ({macs})", f"params ({params})"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("", no_wrap=True)
+    fits = rows is None or len(members) <= rows
+    shown = members if fits else _spread(members, rows=max(1, (rows or 0) - 1), kept=marks)
+    for record in shown:
+        cells = _cells(record, marks, macs=macs, params=params, cut=live)
+        table.add_row(*cells, style="bold" if record.trial in marks else "")
+    if len(shown) < len(members):
+        table.add_row("", Text(f"... and {len(members) - len(shown)} more", style="dim"))
+    return table
+
+
+def front_title(members: int, trials: int) -> str:
+    """The heading of a front."""
+    return f"Pareto front, {members} of {trials} {'trial' if trials == 1 else 'trials'}"
+
+
+def _unit(counts: Sequence[int], *, largest: str) -> str:
+    """The largest unit in which even the smallest count is told from nothing."""
+    units = list(_UNITS)[list(_UNITS).index(largest) :]
+    fitting = (unit for unit in units if min(counts, default=0) >= 0.1 * _UNITS[unit])
+    return next(fitting, units[-1] if any(counts) else largest)
+
+
+def _cells(
+    record: Record, marks: Mapping[int, tuple[str, ...]], *, macs: str, params: str, cut: bool
+) -> list[str | Text]:
+    accuracy = value(record, OBJECTIVES["accuracy"])
+    words = [*marks.get(record.trial, ()), *filter(None, [record.reference])]
+    # The text is kept on its line, not its column: rich shrinks columns that may wrap first.
+    drawing = Text(str(record.architecture), no_wrap=cut, overflow="ellipsis" if cut else "fold")
+    # `Text`, not a string: rich reads brackets in strings as mark-up.
+    return [
+        str(record.trial),
+        drawing,
+        "" if accuracy is None else f"{accuracy:.2%}",
+        f"{record.target_cost.macs / _UNITS[macs]:.2f}",
+        f"{record.target_cost.params / _UNITS[params]:.1f}",
+        Text(", ".join(words)),
+    ]
+
+
+def _spread(members: Sequence[Record], *, rows: int, kept: Collection[int]) -> list[Record]:
+    """So many of the members, evenly over the front, with both ends and those to be kept."""
+    count = len(members)
+    chosen = [i for i, record in enumerate(members) if record.trial in kept]
+    even = [round(i * (count - 1) / max(1, rows - 1)) for i in range(rows)]
+    # Ends before the middle, so that they are there however few the rows are.
+    wanted = dict.fromkeys([*chosen, count - 1, 0, *even, *range(count)])
+    return [members[i] for i in sorted(list(wanted)[:rows])]

@@ -1,0 +1,194 @@
+"""Following a search from outside, from the files in its folder alone.
+
+Only what was appended since the last look is read, so that following a long search costs nothing.
+Nothing is written, and nothing of the folder is executed.
+"""
+
+import time
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+from rich.console import Console
+from rich.live import Live
+
+from spach_nas.config import SEARCH_YAML, load_config
+from spach_nas.errors import StudyError
+from spach_nas.journal import LOG_JSONL, Line, parse_journal
+from spach_nas.live.progress import Phase, Progress, Tally, outline
+from spach_nas.live.view import ProgressView
+from spach_nas.records import FILE_NAME, parse_record
+from spach_nas.study_folder import LOCK, check_plugins
+
+_SECONDS = 1.0  # between two looks
+
+
+def watch(folder: Path, *, console: Console, once: bool = False) -> Progress:
+    """Show how far a search is until it ends; only once where the output is no terminal.
+
+    Args:
+        folder: Of the study.
+        console: Where to show it.
+        once: Show it once, whole.
+
+    Returns:
+        What was shown last.
+
+    Raises:
+        PluginError: A mixer of the study is not known here.
+        StudyError: The folder is no study, or a record is damaged.
+        ConfigError: Its search YAML is damaged.
+    """
+    watcher = Watcher(folder)
+    progress = watcher.progress()
+    if once or not console.is_terminal:
+        console.print(ProgressView(progress, whole=True))
+        return progress
+    view = ProgressView(progress)
+    with Live(view, console=console, auto_refresh=False) as live:
+        while not progress.over:
+            time.sleep(_SECONDS)
+            view.progress = progress = watcher.progress()
+            live.refresh()
+    return progress
+
+
+class Watcher:
+    """Follows one study.
+
+    Raises:
+        PluginError: A mixer of the study is not known here.
+        StudyError: The folder is no study.
+        ConfigError: Its search YAML is damaged.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        for name in (SEARCH_YAML, FILE_NAME):
+            if not (folder / name).is_file():
+                raise StudyError(f"{folder}: holds no {name}; expected the folder of a study")
+        check_plugins(folder)
+        self._folder = folder
+        self._tally = Tally(outline(load_config(folder / SEARCH_YAML), folder))
+        self._records, self._log = _Tail(folder / FILE_NAME), _Tail(folder / LOG_JSONL)
+        self._lines = 0
+        self._running: set[tuple[object, object]] = set()
+        self._elapsed = 0.0
+        self._phase: Phase = "running"
+        self._last_sign: datetime | None = None
+
+    def progress(self) -> Progress:
+        """How far the search is now.
+
+        Raises:
+            StudyError: A record is damaged.
+        """
+        # Whether somebody is at work is asked first: what is written before they leave is seen.
+        alive = is_driven(self._folder)
+        for line in parse_journal(self._log.new()):
+            self._take(line)
+        for text in self._records.new().decode(errors="replace").split("\n")[:-1]:
+            self._lines += 1
+            where = f"{self._folder / FILE_NAME}:{self._lines}"
+            self._tally.add(parse_record(text, where=where))
+        return self._tally.progress(
+            running=_by_rung(self._running),
+            elapsed=self._elapsed_now(alive=alive),
+            phase=self._phase_now(alive=alive),
+            last_sign=self._last_sign,
+        )
+
+    def _take(self, line: Line) -> None:
+        """Learn from a line of the journal; what it lacks is passed over."""
+        event = line["event"]
+        step = (line.get("trial"), line.get("rung"))
+        if event in ("begun", "resumed"):
+            self._running, self._phase = set(), "running"
+        elif event == "asked":
+            self._running.add(step)
+        elif event in ("finished", "lost"):
+            self._running.discard(step)
+        elif event == "stopped":
+            self._phase = "stopping"
+        elif event == "ended":
+            self._phase = "stopped" if self._phase == "stopping" else "ended"
+        self._last_sign = _time(line.get("time")) or self._last_sign
+        elapsed = line.get("elapsed")
+        if isinstance(elapsed, int | float):
+            self._elapsed = float(elapsed)
+
+    def _phase_now(self, *, alive: bool) -> Phase:
+        if self._last_sign is None:
+            if alive:
+                return "running"
+            # A study without a journal was not killed: it is older than journals.
+            return "ended" if self._tally.last_end else "silent"
+        return self._phase if alive or self._phase in ("ended", "stopped") else "silent"
+
+    def _elapsed_now(self, *, alive: bool) -> float:
+        if not alive or self._last_sign is None or self._phase in ("ended", "stopped"):
+            return max(self._elapsed, self._tally.last_end)
+        since = (datetime.now(UTC) - self._last_sign).total_seconds()
+        return self._elapsed + max(0.0, since)
+
+
+def read_progress(folder: Path) -> Progress:
+    """How far the search in a folder is.
+
+    Raises:
+        PluginError: A mixer of the study is not known here.
+        StudyError: The folder is no study, or a record is damaged.
+        ConfigError: Its search YAML is damaged.
+    """
+    return Watcher(folder).progress()
+
+
+def is_driven(folder: Path) -> bool:
+    """Whether a living process holds the lock of a study."""
+    path = folder / LOCK
+    if not path.is_file():
+        return False
+    try:
+        # Taken and given back at once: there is no other way to ask on every system.
+        with FileLock(path, timeout=0):
+            return False
+    except Timeout:
+        return True
+    except OSError:  # a folder of somebody else
+        return False
+
+
+class _Tail:
+    """What was appended to a file since the last look, whole lines only."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._offset = 0
+
+    def new(self) -> bytes:
+        """The new lines, each with its newline."""
+        try:
+            with self._path.open("rb") as file:
+                file.seek(self._offset)
+                text = file.read()
+        except FileNotFoundError:
+            return b""
+        whole = text[: text.rfind(b"\n") + 1]
+        self._offset += len(whole)
+        return whole
+
+
+def _by_rung(steps: Iterable[tuple[object, object]]) -> dict[int, int]:
+    counts: dict[int, int] = {}
+    for _, rung in steps:
+        if isinstance(rung, int):
+            counts[rung] = counts.get(rung, 0) + 1
+    return counts
+
+
+def _time(text: object) -> datetime | None:
+    try:
+        time = datetime.fromisoformat(str(text))
+    except ValueError:
+        return None
+    return time if time.tzinfo is not None else None
