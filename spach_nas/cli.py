@@ -1,5 +1,6 @@
 """The command `spach-nas`: one thin function for each command."""
 
+import contextlib
 import json
 import sys
 from enum import StrEnum
@@ -70,6 +71,13 @@ def search(
     out: Annotated[
         Path | None, typer.Option(help="Folder of the study; default: results/STUDY.")
     ] = None,
+    resume: Annotated[
+        bool,
+        typer.Option(
+            "--resume",
+            help="Go on with a study that was stopped or killed; begin it where there is none.",
+        ),
+    ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Check everything, train and write nothing.")
     ] = False,
@@ -84,13 +92,29 @@ def search(
         if not dry_run:
             from spach_nas.run import run_plan
 
-            study = run_plan(plan, out=out, listener=view)
+            study = run_plan(plan, out=out, resume=resume, listener=view)
     if dry_run:
         print_plan(plan)
         return
     print_result(study)
     if study.stopped:
         raise typer.Exit(130)
+
+
+@app.command()
+def watch(
+    folder: Annotated[Path, typer.Argument(help="Folder of a study.")],
+    once: Annotated[bool, typer.Option("--once", help="Show it once, whole.")] = False,
+    plugin: Plugins = None,
+) -> None:
+    """Watch a search from another terminal until it ends."""
+    with contextlib.suppress(KeyboardInterrupt):  # leaving is no fault
+        from spach_nas.live.view import make_console
+        from spach_nas.live.watching import watch as watch_folder
+
+        progress = watch_folder(folder, console=make_console(), once=once)
+        if progress.phase == "silent" and not once:
+            raise typer.Exit(1)
 
 
 @app.command()
@@ -172,6 +196,38 @@ def cost(
     print(architecture)
     for name, value in figures.items():
         print(f"{name:<16} {value:>16,}" if isinstance(value, int) else f"{name:<16} {value:>16}")
+
+
+@app.command()
+def space(
+    file: Annotated[
+        str, typer.Argument(help="A search YAML, a search space, or a shipped one: quickstart.")
+    ],
+    timing: Annotated[
+        bool, typer.Option(help="Time a few training steps to estimate the whole search.")
+    ] = True,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, plain counts.")] = False,
+    plugin: Plugins = None,
+) -> None:
+    """Say what a search space offers within its limits, and what the search would take."""
+    from spach_nas.preview.report import describe_space
+    from spach_nas.preview.source import read_space_source
+    from spach_nas.preview.space_view import print_estimate, print_space, space_json, waiting
+
+    with waiting("counting and sampling"):
+        source = read_space_source(file, images=timing)
+        report, estimate = describe_space(source.feasible), None
+    if not as_json:
+        print_space(source.name, report)
+    if source.plan is not None:
+        from spach_nas.preview.timing import time_search
+
+        with waiting("timing a few training steps"):
+            estimate = time_search(source.plan)
+        if not as_json:
+            print_estimate(estimate)
+    if as_json:
+        print(space_json(source.name, report, estimate))
 
 
 @app.command()

@@ -1,0 +1,1 @@
+"""What a search would do, before anything is trained: `spach-nas space`."""

@@ -1,0 +1,60 @@
+"""What the command `space` looks at: a search, or a search space alone."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from spach_nas.config import load_config
+from spach_nas.data import data_shape
+from spach_nas.errors import ConfigError, DataError, SearchSpaceError
+from spach_nas.feasible import FeasibleSet
+from spach_nas.limits import Limits, ProxyLimits
+from spach_nas.plan import Plan, plan_search
+from spach_nas.search_space import SearchSpace
+from spach_nas.shipped import find_yaml
+from spach_nas.validation import read_yaml
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SpaceSource:
+    """A space within limits, and the search that it belongs to.
+
+    Attributes:
+        path: Of the YAML.
+        name: Of the study, or of the space.
+        feasible: The architectures inside the limits.
+        plan: The search with its images; None where they were not asked for, or there is none.
+    """
+
+    path: Path
+    name: str
+    feasible: FeasibleSet
+    plan: Plan | None = None
+
+
+def read_space_source(source: str | Path, *, images: bool) -> SpaceSource:
+    """Read a search YAML, or a bare search space, which has no limits and no proxies.
+
+    Args:
+        source: A file, or the name of a shipped one.
+        images: Whether to load the images of a search.
+
+    Raises:
+        SpachNasError: A mistake in the file, limits that nothing meets, or missing data.
+    """
+    path = find_yaml(str(source), folder=Path.cwd(), error=ConfigError)
+    plain = read_yaml(path, error=ConfigError)
+    if isinstance(plain, dict) and "stages" in plain and "space" not in plain:
+        space = SearchSpace.from_dict(plain, where=str(path))
+        return SpaceSource(path=path, name=path.stem, feasible=FeasibleSet(space, Limits()))
+    if images:
+        plan = plan_search(source)
+        return SpaceSource(path=path, name=plan.config.study, feasible=plan.feasible, plan=plan)
+    config = load_config(path)
+    try:
+        proxy = ProxyLimits(
+            limits=config.proxy_limits, rule=config.proxy, data=data_shape(config.data)
+        )
+        feasible = FeasibleSet(config.space, config.limits, proxy=proxy)
+    except (DataError, SearchSpaceError) as problem:
+        raise type(problem)(f"{path}: {problem}") from None
+    return SpaceSource(path=path, name=config.study, feasible=feasible)
