@@ -1,6 +1,5 @@
 """The search YAML: one file that says everything about a search."""
 
-import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -24,13 +23,13 @@ from spach_nas.objectives import OBJECTIVES, Direction, Objective
 from spach_nas.records import FILE_NAME
 from spach_nas.references import get_reference
 from spach_nas.scaling import DataShape, ProxyRule, scale
+from spach_nas.search_settings import Resources, Rungs, SearchSettings
 from spach_nas.search_space import SearchSpace
-from spach_nas.settings import DataSettings, TrainingSettings, outside, raise_mistakes
+from spach_nas.settings import DataSettings, TrainingSettings
 from spach_nas.shipped import find_yaml
-from spach_nas.units import Real, Seconds, Whole
 from spach_nas.validation import read_yaml, validate
 
-SamplerName = Literal["random", "nsga2", "tpe"]
+CallbackName = Literal["tensorboard", "mlflow", "wandb"]
 SEARCH_YAML = "search.yaml"
 SPACE_YAML = "space.yaml"
 _STUDY_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
@@ -87,78 +86,6 @@ def _check_references(value: tuple[str, ...]) -> tuple[str, ...]:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class SearchSettings:
-    """How the space is searched, and for how long.
-
-    Attributes:
-        sampler: `random`, `nsga2` or `tpe`.
-        trials: How many architectures to train, besides the references.
-        max_duration: Seconds after which nothing new starts; what runs is finished.
-        seed: Of proposals and training.
-        startup_trials: Proposals that are uniform over the feasible architectures before the
-            sampler takes over; None: a third of the trials, at most 50.
-
-    Raises:
-        ConfigError: A number out of range.
-    """
-
-    __pydantic_config__ = ConfigDict(extra="forbid")
-
-    sampler: SamplerName = "nsga2"
-    trials: Whole
-    max_duration: Seconds | None = None
-    seed: Whole = 0
-    startup_trials: Whole | None = None
-
-    def __post_init__(self) -> None:
-        duration, startup = self.max_duration, self.startup_trials
-        raise_mistakes(
-            outside("trials", self.trials, "at least 1", self.trials >= 1),
-            outside(
-                "max_duration", duration, "more than 0", duration is None or 0 < duration < math.inf
-            ),
-            outside("seed", self.seed, "0 or more", self.seed >= 0),
-            outside("startup_trials", startup, "at least 1", startup is None or startup >= 1),
-        )
-
-    @property
-    def startup(self) -> int:
-        """Number of uniform proposals."""
-        return self.startup_trials or min(50, max(4, self.trials // 3))
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Resources:
-    """What a trial takes, and where.
-
-    Attributes:
-        cpus_per_trial: Cores, and threads of its training.
-        gpus_per_trial: GPUs, also a fraction; `auto` is 1 where the cluster has one, else 0.
-        max_concurrent: Most trials at once; None: as many as the resources allow.
-        address: `local`, or a running Ray cluster: `auto` or `host:port`.
-
-    Raises:
-        ConfigError: A number out of range.
-    """
-
-    __pydantic_config__ = ConfigDict(extra="forbid")
-
-    cpus_per_trial: Whole = 1
-    gpus_per_trial: Real | Literal["auto"] = "auto"
-    max_concurrent: Whole | None = None
-    address: str = "local"
-
-    def __post_init__(self) -> None:
-        gpus, most = self.gpus_per_trial, self.max_concurrent
-        raise_mistakes(
-            outside("cpus_per_trial", self.cpus_per_trial, "at least 1", self.cpus_per_trial >= 1),
-            outside("gpus_per_trial", gpus, "auto, or 0 or more", gpus == "auto" or gpus >= 0),
-            outside("max_concurrent", most, "at least 1", most is None or most >= 1),
-            outside("address", repr(self.address), "local, auto or host:port", bool(self.address)),
-        )
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
 class SearchConfig:
     """Everything about a search.
 
@@ -166,13 +93,16 @@ class SearchConfig:
         study: Name of the study and of its folder.
         space: What is searched.
         limits: Bounds on the cost of the target.
+        proxy_limits: Bounds on the cost of the network that is trained.
         objectives: Direction by name.
         data: What candidates are trained and validated on.
         proxy: How a target becomes the network that is trained.
         training: The protocol of training.
+        rungs: Lower fidelities, and who goes on to the next.
         search: Sampler and budget.
         references: The paper's models to evaluate by the same protocol.
         resources: What a trial takes.
+        callbacks: Loggers of Ray that get every record: tensorboard, mlflow, wandb.
 
     Raises:
         ConfigError: Parts that do not fit each other; one line for each mistake.
@@ -183,18 +113,21 @@ class SearchConfig:
     study: Annotated[str, AfterValidator(_check_study_name)]
     space: Annotated[SearchSpace, BeforeValidator(_read_space)]
     limits: Limits = field(default_factory=Limits)
+    proxy_limits: Limits = field(default_factory=Limits)
     objectives: Annotated[Mapping[str, Direction], AfterValidator(_check_objectives)] = field(
         default_factory=lambda: {"accuracy": "max", "macs": "min"}
     )
     data: DataSettings
     proxy: ProxyRule = field(default_factory=ProxyRule)
     training: TrainingSettings = field(default_factory=TrainingSettings)
+    rungs: Rungs = field(default_factory=Rungs)
     search: SearchSettings
     references: Annotated[tuple[str, ...], AfterValidator(_check_references)] = ()
     resources: Resources = field(default_factory=Resources)
+    callbacks: tuple[CallbackName, ...] = ()
 
     def __post_init__(self) -> None:
-        mistakes = [*_proxy_mistakes(self), *_reference_mistakes(self)]
+        mistakes = [*_proxy_mistakes(self), *_rung_mistakes(self), *_reference_mistakes(self)]
         if mistakes:
             raise ConfigError("\n".join(mistakes))
 
@@ -211,13 +144,51 @@ class SearchConfig:
         )
 
     @property
-    def fidelity(self) -> Fidelity:
-        """The effort behind every score."""
-        return Fidelity(
-            epochs=self.training.epochs,
-            image_size=self.proxy.image_size or (self.space.image_size[0],) * 2,
-            data_share=self.training.data_share,
+    def fidelities(self) -> tuple[Fidelity, ...]:
+        """The rungs, cheapest first; the last one is the full fidelity."""
+        size, share = self.image_size, self.training.data_share
+        below = [
+            Fidelity(
+                epochs=level.epochs,
+                image_size=level.image_size or size,
+                data_share=level.data_share or share,
+                rung=rung,
+            )
+            for rung, level in enumerate(self.rungs.levels)
+        ]
+        top = Fidelity(
+            epochs=self.training.epochs, image_size=size, data_share=share, rung=len(below)
         )
+        return (*below, top)
+
+    @property
+    def fidelity(self) -> Fidelity:
+        """The effort behind every final score."""
+        return self.fidelities[-1]
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """Height and width of the proxy's input at the full fidelity."""
+        return self.proxy.image_size or (self.space.image_size[0],) * 2
+
+    def course(self, rung: int) -> tuple[Fidelity, ...]:
+        """The rungs that train one network on and on, among them this one.
+
+        A rung of another image size trains another network and begins afresh.
+        """
+        fidelities = self.fidelities
+        first = last = rung
+        while first and fidelities[first - 1].image_size == fidelities[rung].image_size:
+            first -= 1
+        while last + 1 < len(fidelities) and (
+            fidelities[last + 1].image_size == fidelities[rung].image_size
+        ):
+            last += 1
+        return fidelities[first : last + 1]
+
+    def proxy_at(self, rung: int) -> ProxyRule:
+        """How a target becomes the network that is trained at a rung."""
+        return replace(self.proxy, image_size=self.fidelities[rung].image_size)
 
 
 def _proxy_mistakes(config: SearchConfig) -> list[str]:
@@ -225,7 +196,7 @@ def _proxy_mistakes(config: SearchConfig) -> list[str]:
     rule = config.proxy
     if rule.image_size is None and len(config.space.image_size) > 1:
         return ["proxy.image_size: is missing; expected one, since the space has several"]
-    sizes = rule.image_size or config.space.image_size
+    sizes = [side for rung in config.fidelities for side in rung.image_size]
     patches = (rule.patch_size,) if rule.patch_size else config.space.patch_size
     mistakes: list[str] = []
     for side in dict.fromkeys(sizes):
@@ -235,6 +206,26 @@ def _proxy_mistakes(config: SearchConfig) -> list[str]:
             for line in str(error).split("\n"):
                 own = line.startswith(("image_size", "patch_size"))
                 mistakes.append(f"proxy.{line}" if own else f"proxy: {line}")
+    return mistakes
+
+
+def _rung_mistakes(config: SearchConfig) -> list[str]:
+    mistakes = []
+    for rung, fidelity in enumerate(config.fidelities[:-1]):
+        following = config.fidelities[rung + 1]
+        same = following.image_size == fidelity.image_size
+        if same and fidelity.epochs >= following.epochs:
+            where = "training.epochs" if following is config.fidelities[-1] else "the next level"
+            mistakes.append(
+                f"rungs.levels[{rung}].epochs: {fidelity.epochs}; expected less than the "
+                f"{following.epochs} of {where}"
+            )
+    scores = [item.name for item in config.objective_list if item.source == "score"]
+    if config.rungs.rank not in ("front", *scores):
+        mistakes.append(
+            f"rungs.rank: {config.rungs.rank!r}; expected {one_of(('front', *scores))}"
+            f"{did_you_mean(config.rungs.rank, ('front', *scores))}"
+        )
     return mistakes
 
 
@@ -256,7 +247,8 @@ def _reference_mistakes(config: SearchConfig) -> list[str]:
             continue
         shape = DataShape(in_channels=target.in_channels, num_classes=target.num_classes)
         try:
-            scale(target, config.proxy, shape)
+            for rung in range(len(config.fidelities)):
+                scale(target, config.proxy_at(rung), shape)
         except ArchitectureError as error:
             mistakes.append(f"references: {name}: no network has its proxy: {error}")
     return mistakes

@@ -74,6 +74,52 @@ def front(
     return tuple(sorted(members, key=lambda record: (record.target_cost.macs, record.trial)))
 
 
+class GrowingFront:
+    """The front of records that come one by one, equal to `front` of all of them.
+
+    Attributes:
+        objectives: At least one.
+        rung: The highest so far; lower ones are no longer compared.
+    """
+
+    def __init__(self, objectives: Sequence[Objective]) -> None:
+        self.objectives = tuple(objectives)
+        self.rung = 0
+        self._members: list[tuple[tuple[float, ...], Record]] = []
+
+    @property
+    def members(self) -> tuple[Record, ...]:
+        """Records that no other dominates, cheapest target first."""
+        records = [record for _, record in self._members]
+        return tuple(sorted(records, key=lambda record: (record.target_cost.macs, record.trial)))
+
+    def add(self, record: Record) -> bool:
+        """Take a record; whether it is on the front now."""
+        gains = tuple(
+            figure if item.direction == "max" else -figure
+            for item in self.objectives
+            if (figure := value(record, item)) is not None
+        )
+        rung = record.fidelity.rung
+        if record.state != "complete" or rung < self.rung or len(gains) < len(self.objectives):
+            return False
+        if rung > self.rung:
+            self.rung, self._members = rung, []
+        order = (record.trial, record.seed)
+        for other, member in self._members:
+            if other == gains and (member.trial, member.seed) < order:
+                return False
+            if other != gains and all(a >= b for a, b in zip(other, gains, strict=True)):
+                return False
+        self._members = [
+            (other, member)
+            for other, member in self._members
+            if not all(a >= b for a, b in zip(gains, other, strict=True))
+        ]
+        self._members.append((gains, record))
+        return True
+
+
 def best(records: Sequence[Record], *, limits: Limits | None = None) -> Record | None:
     """The record of highest accuracy, ties to fewer target MACs; None when none is complete."""
     scored = [

@@ -30,10 +30,12 @@ class Record:
     """One architecture evaluated at one fidelity and seed.
 
     Attributes:
-        trial: Number of the trial; a trial has one record for each rung.
+        trial: Number of the trial; a trial has one record for each rung that it reached.
         arch_id: Of the target.
         proxy_id: `arch_id` of the proxy.
         reference: Name of the paper's model, when it is one.
+        origin: `STUDY/TRIAL` that it was taken over from, by a warm start.
+        known: Records that existed when the trial was proposed: what its sampler could know.
         encoding: Parameters of the sampler; None for a reference outside the space.
         architecture: The target.
         target_cost: Cost of the target, which the limits bound.
@@ -42,11 +44,12 @@ class Record:
         fidelity: Effort behind the score.
         seed: Of the training run.
         objectives: Values by name; empty when failed.
-        curve: Figures after each epoch.
-        seconds: Duration of the evaluation.
+        curve: Figures after each epoch, those of the rungs before in its course included.
+        seconds: Duration of this evaluation, without the rungs before; 0 for a shared score.
         started: Seconds from the start of the search to the start of this evaluation.
         state: `complete` or `failed`.
         reason: Why it failed.
+        remark: What was unusual about it.
         version: Of spach-nas.
         machine: Where it ran.
         finished_at: UTC time, ISO 8601.
@@ -56,6 +59,8 @@ class Record:
     arch_id: str
     proxy_id: str
     reference: str | None = None
+    origin: str | None = None
+    known: int = 0
     encoding: Mapping[str, str | int | float | bool] | None
     architecture: Architecture
     target_cost: Cost
@@ -69,6 +74,7 @@ class Record:
     started: float
     state: State
     reason: str | None = None
+    remark: str | None = None
     version: str
     machine: str
     finished_at: str
@@ -114,13 +120,21 @@ def read_records(folder: Path) -> tuple[Record, ...]:
     records = []
     # The text after the last newline is empty, or a line that was never finished.
     for number, line in enumerate(lines[:-1], 1):
-        where = f"{path}:{number}"
-        try:
-            plain = json.loads(line)
-        except ValueError:
-            raise StudyError(f"{where}: damaged line; expected a JSON object") from None
-        records.append(validate(_adapter(), plain, where=where, error=StudyError))
+        records.append(parse_record(line, where=f"{path}:{number}"))
     return tuple(records)
+
+
+def parse_record(line: str, *, where: str) -> Record:
+    """The record that a line holds.
+
+    Raises:
+        StudyError: The line is damaged.
+    """
+    try:
+        plain = json.loads(line)
+    except ValueError:
+        raise StudyError(f"{where}: damaged line; expected a JSON object") from None
+    return validate(_adapter(), plain, where=where, error=StudyError)
 
 
 def now() -> str:

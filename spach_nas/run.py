@@ -1,18 +1,22 @@
 """A whole search: from the YAML to a folder with records, report and the best network."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, closing
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from spach_nas import pareto
 from spach_nas.config import SEARCH_YAML, load_config, source_files
 from spach_nas.data import load_test
-from spach_nas.data.preprocessing import write_preprocessing
+from spach_nas.data.preprocessing import to_json
+from spach_nas.engine.logger_choice import make_loggers
 from spach_nas.engine.ray_runner import ray_session, run_study
+from spach_nas.engine.resume import check_resumable, warm_records
 from spach_nas.engine.study import Study
 from spach_nas.errors import DataError
 from spach_nas.evaluators import ProxyEvaluator
 from spach_nas.export import Choice, choose, export, load_weights
-from spach_nas.mixers import plugin_mixers
+from spach_nas.mixers import MixerSpec, plugin_mixers
 from spach_nas.networks import build
 from spach_nas.plan import Plan, plan_search
 from spach_nas.records import Record, read_records
@@ -21,9 +25,12 @@ from spach_nas.study_folder import (
     BEST,
     DATA_JSON,
     checkpoint_path,
+    copy_checkpoints,
     create_folder,
+    locked,
     plugin_texts,
     remove_if_empty,
+    replace_text,
 )
 from spach_nas.training import choose_runtime, move, score_images
 
@@ -31,13 +38,19 @@ Listener = Callable[[Study, Record | None], None]
 
 
 def search(
-    source: str | Path, *, out: str | Path | None = None, listener: Listener | None = None
+    source: str | Path,
+    *,
+    out: str | Path | None = None,
+    resume: bool = False,
+    listener: Listener | None = None,
 ) -> Study:
     """Run a search to the end of its budget.
 
     Args:
         source: A search YAML, or the name of a shipped one.
-        out: Folder of the study, which must not exist; None: `results/STUDY` here.
+        out: Folder of the study; None: `results/STUDY` here. Without `resume` it must not exist.
+        resume: Go on with the study in that folder, wherever it was stopped or killed; where there
+            is none yet, begin it. `trials` and `max_duration` may have grown.
         listener: Called with the study when it begins, and with every new record.
 
     Returns:
@@ -45,41 +58,81 @@ def search(
 
     Raises:
         SpachNasError: A mistake in the YAML, limits that nothing meets, missing data, a folder
-            that exists, or a Ray cluster that cannot be reached.
+            that exists or holds another study, or a Ray cluster that cannot be reached.
     """
-    return run_plan(plan_search(source), out=out, listener=listener)
+    return run_plan(plan_search(source), out=out, resume=resume, listener=listener)
 
 
 def run_plan(
-    plan: Plan, *, out: str | Path | None = None, listener: Listener | None = None
+    plan: Plan,
+    *,
+    out: str | Path | None = None,
+    resume: bool = False,
+    listener: Listener | None = None,
 ) -> Study:
     """Run a search that was planned; see `search`."""
     config, tell = plan.config, listener or _ignore
     folder = Path(out) if out is not None else Path("results") / config.study
     mixers = plugin_mixers(config.mixers)
-    create_folder(folder, texts=source_files(plan.path) | plugin_texts(mixers))
-    try:
-        write_preprocessing(folder / DATA_JSON, plan.preprocessing)
-        with ray_session(config.resources, mixers):
-            study = Study(
-                config,
-                folder=folder,
-                data=plan.preprocessing.data_shape,
-                feasible=plan.feasible,
-            )
-            tell(study, None)
-            run_study(
-                study,
-                ProxyEvaluator(settings=config.training, threads=config.resources.cpus_per_trial),
-                data=plan.splits,
-                on_record=lambda record: tell(study, record),
-                mixers=mixers,
-            )
-            study.close()
-    finally:
-        remove_if_empty(folder)
-    finish(folder)
+    prepare_folder(plan, folder, mixers=mixers, resume=resume)
+    with ExitStack() as stack:
+        stack.callback(remove_if_empty, folder)
+        stack.enter_context(locked(folder))
+        loggers = make_loggers(config, folder)
+        known = read_records(folder)
+        study = Study(
+            config,
+            folder=folder,
+            data=plan.preprocessing.data_shape,
+            feasible=plan.feasible,
+            records=known,
+        )
+        stack.callback(study.close)
+        study.begin()
+
+        def on_record(record: Record) -> None:
+            loggers.record(record)
+            tell(study, record)
+
+        tell(study, None)
+        if not study.spent:  # a killed search may have ended but for its report
+            # Loggers are done before Ray is: one of them has workers of its own there.
+            with ray_session(config.resources, mixers), closing(loggers):
+                run_study(
+                    study,
+                    ProxyEvaluator(settings=config.training, threads=config.resources.threads),
+                    data=plan.splits,
+                    on_record=on_record,
+                    mixers=mixers,
+                )
+        finish(folder)
+        study.end()
     return study
+
+
+def prepare_folder(
+    plan: Plan, folder: Path, *, mixers: Sequence[MixerSpec] = (), resume: bool = False
+) -> None:
+    """Make the folder of a search, or see that it can go on in the one that is there.
+
+    Raises:
+        StudyError: The folder exists, or holds something that the search cannot go on with.
+    """
+    config, texts = plan.config, source_files(plan.path)
+    if resume and folder.exists():
+        check_resumable(folder, config, plan.preprocessing)
+        read_records(folder)  # damaged ones are told before anything is changed
+        with locked(folder):
+            replace_text(folder / SEARCH_YAML, texts[SEARCH_YAML])
+        return
+    warm: tuple[Record, ...] = ()
+    source = config.search.warm_start
+    if source is not None:
+        warm = warm_records(source, config, plan.feasible, images=plan.preprocessing)
+    texts |= plugin_texts(mixers) | {DATA_JSON: to_json(plan.preprocessing)}
+    create_folder(folder, texts=texts, records=warm)
+    if source is not None:
+        copy_checkpoints(source, folder, warm)
 
 
 def finish(folder: Path) -> None:
@@ -87,15 +140,16 @@ def finish(folder: Path) -> None:
     write_study_report(folder)
     # A trial that shares the score of another, long dominated one is left without weights.
     best = pareto.best(
-        [
-            record
-            for record in read_records(folder)
-            if checkpoint_path(folder, record.proxy_id).is_file()
-        ]
+        [record for record in read_records(folder) if checkpoint_path(folder, record).is_file()]
     )
     if best is not None:
         choice = choose(folder, pick=str(best.trial))
-        export(choice, out=folder / BEST, test_accuracy=_test_accuracy(folder, choice))
+        accuracy = _test_accuracy(folder, choice)
+        with TemporaryDirectory(dir=folder, prefix=".best-") as temporary:
+            new = export(choice, out=Path(temporary) / BEST, test_accuracy=accuracy)
+            if (folder / BEST).exists():
+                (folder / BEST).rename(Path(temporary) / "old")
+            new.rename(folder / BEST)
 
 
 def _test_accuracy(folder: Path, choice: Choice) -> float | None:

@@ -7,16 +7,21 @@ search.yaml       the search as run
 space.yaml        its search space, where the search names a file
 data.json         how its images were prepared
 plugins.json      modules of the mixers that do not come with this package, where there are any
-checkpoints/      weights of the proxies on the front, by proxy_id
+checkpoints/      weights of the proxies on the front and of those that may go on, PROXY_ID-RUNG
+log.jsonl         what happened when
 report.html       the page of the results
 best/             the exported best network
 """
 
 import csv
 import json
+import os
 import shutil
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+
+from filelock import FileLock, Timeout
 
 from spach_nas.errors import PluginError, StudyError
 from spach_nas.mixers import MixerSpec, mixer_names
@@ -27,6 +32,10 @@ CHECKPOINTS = "checkpoints"
 DATA_JSON = "data.json"
 PLUGINS_JSON = "plugins.json"
 BEST = "best"
+_LOCK_SECONDS = 1.0
+LOCK = ".lock"  # held by the search that writes
+# `proxy_id` and rung.
+CheckpointKey = tuple[str, int]
 _COLUMNS = (
     "trial",
     "arch_id",
@@ -50,27 +59,63 @@ _COLUMNS = (
 )
 
 
-def create_folder(folder: Path, *, texts: Mapping[str, str]) -> None:
-    """Make the folder of a new study, with these text files.
+def create_folder(
+    folder: Path, *, texts: Mapping[str, str], records: Sequence[Record] = ()
+) -> None:
+    """Make the folder of a new study, with these text files and records to begin with.
 
     Raises:
         StudyError: It exists already, or cannot be made.
     """
-    try:
-        folder.mkdir(parents=True)
-    except FileExistsError:
+    if folder.exists():
         raise StudyError(
-            f"{folder}: exists already and is never overwritten; expected a new folder: give "
-            "another with --out, another name under `study:`, or move this one away"
-        ) from None
+            f"{folder}: exists already and is never overwritten; expected --resume to go on with "
+            "it, or a new folder: give another with --out, another name under `study:`, or move "
+            "this one away"
+        )
+    # Moved into place at the end: there is never half a study.
+    new = folder.with_name(f".{folder.name}.{os.getpid()}")
+    try:
+        new.mkdir(parents=True)
+        (new / CHECKPOINTS).mkdir()
+        for name, text in texts.items():
+            (new / name).write_text(text, encoding="utf-8")
+        for record in records:
+            write_record(new, record)
+        (new / FILE_NAME).touch()
+        write_table(new, records)
+        new.rename(folder)
     except OSError as problem:
+        shutil.rmtree(new, ignore_errors=True)
         raise StudyError(f"{folder}: {problem.strerror}; expected a writable place") from None
-    (folder / CHECKPOINTS).mkdir()
-    for name, text in texts.items():
-        (folder / name).write_text(text, encoding="utf-8")
-    (folder / FILE_NAME).touch()
-    with (folder / "trials.csv").open("w", newline="", encoding="utf-8") as file:
-        csv.writer(file).writerow(_COLUMNS)
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Hold the folder against other searches, as long as this process lives.
+
+    Raises:
+        StudyError: Another search writes there.
+    """
+    lock = FileLock(folder / LOCK)
+    try:
+        # Whoever watches tries the lock for a moment, too.
+        lock.acquire(timeout=_LOCK_SECONDS)
+    except Timeout:
+        raise StudyError(
+            f"{folder}: another search is writing there; expected it to be over, or another folder"
+        ) from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def replace_text(path: Path, text: str) -> None:
+    """Write whole or not at all."""
+    temporary = path.with_name(f"{path.name}.tmp")
+    temporary.write_text(text, encoding="utf-8")
+    temporary.replace(path)
 
 
 def plugin_texts(mixers: Iterable[MixerSpec]) -> dict[str, str]:
@@ -103,31 +148,68 @@ def check_plugins(folder: Path) -> None:
         )
 
 
-def checkpoint_path(folder: Path, proxy_id: str) -> Path:
-    """Where the weights of a proxy on the front lie."""
-    return folder / CHECKPOINTS / f"{proxy_id}.safetensors"
+def checkpoint_path(folder: Path, record: Record) -> Path:
+    """Where the weights of a record lie, when they were kept."""
+    return checkpoint_file(folder, (record.proxy_id, record.fidelity.rung))
+
+
+def checkpoint_file(folder: Path, key: CheckpointKey) -> Path:
+    """Where the weights of a proxy after a rung lie."""
+    proxy_id, rung = key
+    return folder / CHECKPOINTS / f"{proxy_id}-{rung}.safetensors"
 
 
 def write_record(folder: Path, record: Record) -> None:
-    """Append to the records, then to the table that mirrors them."""
+    """Append to the records."""
     append_record(folder / FILE_NAME, record)
+
+
+def write_table(folder: Path, records: Iterable[Record]) -> None:
+    """Write `trials.csv` anew."""
+    temporary = folder / "trials.csv.tmp"
+    with temporary.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(_COLUMNS)
+        writer.writerows(_row(record) for record in records)
+    temporary.replace(folder / "trials.csv")
+
+
+def append_to_table(folder: Path, record: Record) -> None:
+    """Append to `trials.csv`."""
     with (folder / "trials.csv").open("a", newline="", encoding="utf-8") as file:
         csv.writer(file).writerow(_row(record))
 
 
-def write_checkpoint(folder: Path, proxy_id: str, weights: bytes) -> None:
+def write_checkpoint(folder: Path, key: CheckpointKey, weights: bytes) -> None:
     """Write whole or not at all."""
-    path = checkpoint_path(folder, proxy_id)
+    path = checkpoint_file(folder, key)
     temporary = path.with_suffix(".tmp")
     temporary.write_bytes(weights)
     temporary.replace(path)
 
 
-def prune_checkpoints(folder: Path, keep: Collection[str]) -> None:
-    """Remove the weights of all proxies but these."""
-    for path in (folder / CHECKPOINTS).glob("*.safetensors"):
-        if path.stem not in keep:
-            path.unlink()
+def copy_checkpoints(source: Path, folder: Path, records: Iterable[Record]) -> None:
+    """Take over the weights of records from another study, where they were kept."""
+    for record in records:
+        path = checkpoint_path(source, record)
+        if path.is_file():
+            write_checkpoint(folder, (record.proxy_id, record.fidelity.rung), path.read_bytes())
+
+
+def kept_checkpoints(folder: Path) -> set[CheckpointKey]:
+    """Which weights are there."""
+    names = [path.stem for path in (folder / CHECKPOINTS).glob("*.safetensors")]
+    return {
+        (proxy_id, int(rung))
+        for proxy_id, _, rung in (name.rpartition("-") for name in names)
+        if rung.isdecimal()
+    }
+
+
+def remove_checkpoints(folder: Path, keys: Iterable[CheckpointKey]) -> None:
+    """Remove weights that nothing needs any more."""
+    for key in keys:
+        checkpoint_file(folder, key).unlink(missing_ok=True)
 
 
 def remove_if_empty(folder: Path) -> None:

@@ -69,7 +69,10 @@ def test_a_file_that_is_no_search_is_told(tmp_path: Path, text: str, message: st
 
 BAD: list[tuple[dict[str, object], str]] = [
     ({"serach": {"trials": 3}}, "serach: unknown key; expected"),
-    ({"search__trails": 3}, "search.trails: unknown key; expected max_duration, sampler, seed"),
+    (
+        {"search__trails": 3},
+        "search.trails: unknown key; expected max_duration, sampler, sampler_options",
+    ),
     ({"limits__max_macs": "12 parsecs"}, "limits.max_macs: '12 parsecs'; expected a count such as"),
     ({"search__max_duration": "5 eons"}, "search.max_duration: '5 eons'; expected a duration"),
     ({"training__epochs": "many"}, "training.epochs: 'many'; expected a whole number"),

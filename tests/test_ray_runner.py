@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 
 from search_tools import evaluate, make_study
-from spach_nas.config import Resources
 from spach_nas.engine.ray_runner import StudySearcher, ray_session
 from spach_nas.errors import StudyError
 from spach_nas.evaluation import EvaluationRequest
 from spach_nas.records import Record
+from spach_nas.search_settings import Resources
 
 
 def request_of(suggested: object) -> EvaluationRequest:

@@ -31,9 +31,11 @@ def records(finished_search: Finished) -> tuple[Record, ...]:
 def test_a_search_writes_everything_that_it_promises(finished_search: Finished) -> None:
     names = {path.name for path in finished_search.folder.iterdir()}
     assert names == {
+        ".lock",
         "best",
         "checkpoints",
         "data.json",
+        "log.jsonl",
         "records.jsonl",
         "report.html",
         "search.yaml",
@@ -57,7 +59,7 @@ def test_every_trial_was_trained(records: tuple[Record, ...]) -> None:
 
 def test_plain_lines_tell_each_trial_and_the_next_commands(finished_search: Finished) -> None:
     lines = finished_search.output.splitlines()
-    assert lines[0].startswith("small: 6 evaluations into")
+    assert lines[0].startswith("small: 6 trials into")
     assert all(line.startswith("[") for line in lines[1:7])
     assert lines[7].startswith("Pareto front")
     assert (

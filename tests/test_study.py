@@ -10,11 +10,13 @@ from optuna.trial import TrialState
 from search_tools import drive, evaluate, make_study
 from spach_nas.cost import cost
 from spach_nas.engine.study import Signal
+from spach_nas.errors import StudyError
 from spach_nas.evaluation import Evaluation, EvaluationRequest
 from spach_nas.records import read_records
 from spach_nas.references import get_reference
+from spach_nas.study_folder import checkpoint_file, kept_checkpoints
 
-SAMPLERS = ("random", "nsga2", "tpe")
+SAMPLERS = ("random", "nsga2", "tpe", "evolution", "local")
 # Models of the paper are for 224 px and cost more than the small space.
 WITH_REFERENCES = {
     "space": "spach_ms",
@@ -45,7 +47,7 @@ def test_one_worker_proposes_the_same_again(tmp_path: Path, sampler: str) -> Non
     assert runs[0] == runs[1] != runs[2]
 
 
-@pytest.mark.parametrize("sampler", ["nsga2", "tpe"])
+@pytest.mark.parametrize("sampler", SAMPLERS[1:])
 def test_a_sampler_learns_what_scores_well(tmp_path: Path, sampler: str) -> None:
     # Accuracy alone: the proposals after the start-up beat uniform ones.
     study = make_study(
@@ -87,7 +89,7 @@ def test_the_table_mirrors_the_records(tmp_path: Path) -> None:
 
 
 def test_optuna_opens_the_mirror(tmp_path: Path) -> None:
-    study = make_study(tmp_path)
+    study = make_study(tmp_path, mirrored=True)
     drive(study, lambda r: evaluate(r) if r.trial != 5 else Evaluation(state="failed", reason="x"))
     study.close()
     storage = optuna.storages.RDBStorage(f"sqlite:///{study.folder / 'study.db'}")
@@ -128,7 +130,7 @@ def test_a_reference_is_not_proposed_again(tmp_path: Path) -> None:
 
 
 def test_failed_trials_are_recorded_and_not_tried_again(tmp_path: Path) -> None:
-    study = make_study(tmp_path)
+    study = make_study(tmp_path, search__stop_after_failures=100)
     drive(study, lambda request: Evaluation(state="failed", reason="loss is nan", seconds=2.0))
     assert {record.state for record in study.records} == {"failed"}
     assert {record.reason for record in study.records} == {"loss is nan"}
@@ -136,6 +138,26 @@ def test_failed_trials_are_recorded_and_not_tried_again(tmp_path: Path) -> None:
     assert len({record.arch_id for record in study.records}) == 12
     assert study.front() == ()
     assert study.best() is None
+
+
+@pytest.mark.parametrize(("failing", "stops"), [(range(3), True), (range(1, 9), False)])
+def test_a_search_whose_first_trials_all_fail_stops(
+    tmp_path: Path, failing: range, stops: bool
+) -> None:
+    def some(request: EvaluationRequest) -> Evaluation:
+        if request.trial in failing:
+            return Evaluation(state="failed", reason="NameError: no such thing")
+        return evaluate(request)
+
+    study = make_study(tmp_path, search__stop_after_failures=3)
+    if stops:
+        with pytest.raises(StudyError, match="first 3 trials all failed, the last one: NameError"):
+            drive(study, some)
+        assert len(study.records) == 3
+        assert study.next() is Signal.DONE
+    else:
+        drive(study, some)
+        assert len(study.records) == 12
 
 
 def test_the_duration_stops_proposals_and_keeps_what_runs(tmp_path: Path) -> None:
@@ -147,7 +169,7 @@ def test_the_duration_stops_proposals_and_keeps_what_runs(tmp_path: Path) -> Non
         pass
     record = study.tell(running, evaluate(running))
     assert record.state == "complete"
-    assert 1 < study.running < 11
+    assert 1 < len(study.running) < 11
 
 
 def test_a_study_waits_for_what_may_be_lost(tmp_path: Path) -> None:
@@ -157,6 +179,9 @@ def test_a_study_waits_for_what_may_be_lost(tmp_path: Path) -> None:
     assert study.next() is Signal.WAIT
     study.lose(request, "the worker was lost")
     assert study.next() == request
+    study.lose(request, "the worker was lost")
+    smaller = study.next()
+    assert smaller == replace(request, micro_batch=8), "the host may have run out of memory"
     study.tell(request, evaluate(request))
     assert study.next() is Signal.DONE
 
@@ -219,25 +244,24 @@ def test_a_shared_score_brings_its_weights_to_the_front(tmp_path: Path) -> None:
     trained, rival = next(
         (request, other)
         for request, other in itertools.product(asked, asked)
-        for sharing in study._sharing.get(request.proxy.arch_id, [])
+        for sharing in study._sharing.get((request.proxy.arch_id, 0), [])
         if macs(sharing.request) < macs(other) < macs(request)
     )
     for request in (rival, trained):
         study.tell(request, replace(evaluate(request), scores={"accuracy": 0.9, "loss": 1.0}))
     front = {record.proxy_id for record in study.front()}
-    assert front == {trained.proxy.arch_id}
-    assert {path.stem for path in (study.folder / "checkpoints").iterdir()} == front
+    assert trained.proxy.arch_id in front
+    assert kept_checkpoints(study.folder) == {(proxy_id, 0) for proxy_id in front}
 
 
 def test_weights_are_kept_for_the_front_alone(tmp_path: Path) -> None:
     study = make_study(tmp_path, search__trials=40)
     drive(study)
-    kept = {path.stem for path in (study.folder / "checkpoints").iterdir()}
-    assert kept == {record.proxy_id for record in study.front()}
+    kept = kept_checkpoints(study.folder)
+    assert kept == {(record.proxy_id, 0) for record in study.front()}
     assert len(kept) < 40
-    for proxy_id in kept:
-        path = study.folder / "checkpoints" / f"{proxy_id}.safetensors"
-        assert path.read_bytes() == proxy_id.encode()
+    for key in kept:
+        assert checkpoint_file(study.folder, key).read_bytes() == key[0].encode()
 
 
 def test_the_front_holds_what_nothing_dominates(tmp_path: Path) -> None:

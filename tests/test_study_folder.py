@@ -7,12 +7,16 @@ import pytest
 from spach_nas.errors import StudyError
 from spach_nas.records import read_records
 from spach_nas.study_folder import (
-    checkpoint_path,
+    append_to_table,
+    checkpoint_file,
     create_folder,
-    prune_checkpoints,
+    kept_checkpoints,
+    locked,
+    remove_checkpoints,
     remove_if_empty,
     write_checkpoint,
     write_record,
+    write_table,
 )
 from study_factory import make_record, make_study
 
@@ -60,7 +64,11 @@ def test_the_table_mirrors_the_records(study: Path) -> None:
     records = make_study(4, failed=1)
     for record in records:
         write_record(study, record)
+        append_to_table(study, record)
     assert read_records(study) == records
+    one_by_one = (study / "trials.csv").read_bytes()
+    write_table(study, records)
+    assert (study / "trials.csv").read_bytes() == one_by_one
     for row, record in zip(rows(study), records, strict=True):
         assert row["trial"] == str(record.trial)
         assert row["arch_id"] == record.arch_id
@@ -78,13 +86,13 @@ def test_the_table_mirrors_the_records(study: Path) -> None:
 
 def test_a_failed_trial_has_no_score_in_the_table(study: Path) -> None:
     # It broke off after some epochs.
-    write_record(study, replace(make_record(0, 0.5), state="failed", objectives={}))
+    write_table(study, [replace(make_record(0, 0.5), state="failed", objectives={})])
     (row,) = rows(study)
     assert (row["accuracy"], row["loss"], row["state"]) == ("", "", "failed")
 
 
 def test_a_reason_of_several_lines_stays_in_its_row(study: Path) -> None:
-    write_record(study, make_record(0, None, reason='line one\nline "two", three'))
+    write_table(study, [make_record(0, None, reason='line one\nline "two", three')])
     (row,) = rows(study)
     assert row["reason"] == 'line one\nline "two", three'
     assert row["accuracy"] == ""
@@ -93,7 +101,7 @@ def test_a_reason_of_several_lines_stays_in_its_row(study: Path) -> None:
 def test_a_checkpoint_is_written_whole_or_not_at_all(
     study: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write_checkpoint(study, "abc", b"first")
+    write_checkpoint(study, ("abc", 2), b"first")
 
     def torn(path: Path, data: bytes) -> int:
         with path.open("wb") as file:
@@ -102,23 +110,45 @@ def test_a_checkpoint_is_written_whole_or_not_at_all(
 
     monkeypatch.setattr(Path, "write_bytes", torn)
     with pytest.raises(OSError, match="No space"):
-        write_checkpoint(study, "abc", b"second")
-    assert checkpoint_path(study, "abc").read_bytes() == b"first"
+        write_checkpoint(study, ("abc", 2), b"second")
+    assert checkpoint_file(study, ("abc", 2)).read_bytes() == b"first"
 
 
 def test_a_checkpoint_is_replaced(study: Path) -> None:
-    write_checkpoint(study, "abc", b"first")
-    write_checkpoint(study, "abc", b"second")
-    assert checkpoint_path(study, "abc").read_bytes() == b"second"
-    assert [path.name for path in (study / "checkpoints").iterdir()] == ["abc.safetensors"]
+    write_checkpoint(study, ("abc", 2), b"first")
+    write_checkpoint(study, ("abc", 2), b"second")
+    assert checkpoint_file(study, ("abc", 2)).read_bytes() == b"second"
+    assert [path.name for path in (study / "checkpoints").iterdir()] == ["abc-2.safetensors"]
 
 
-def test_only_the_checkpoints_of_the_front_stay(study: Path) -> None:
-    for name in ("a", "b", "c"):
-        write_checkpoint(study, name, name.encode())
-    prune_checkpoints(study, {"c", "a", "never written"})
-    found = sorted((study / "checkpoints").iterdir())
-    assert [path.name for path in found] == ["a.safetensors", "c.safetensors"]
+def test_checkpoints_are_found_and_removed(study: Path) -> None:
+    keys = {("a", 0), ("a", 1), ("b", 0)}
+    for key in keys:
+        write_checkpoint(study, key, b"weights")
+    assert kept_checkpoints(study) == keys
+    remove_checkpoints(study, {("a", 0), ("never written", 7)})
+    assert kept_checkpoints(study) == {("a", 1), ("b", 0)}
+
+
+def test_half_a_folder_is_never_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(path: Path, text: str, encoding: str) -> int:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", full)
+    with pytest.raises(StudyError, match="No space left on device; expected a writable place"):
+        create_folder(tmp_path / "a", texts={"search.yaml": ""})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_has_one_search_at_a_time(study: Path) -> None:
+    with (
+        locked(study),
+        pytest.raises(StudyError, match="another search is writing there"),
+        locked(study),
+    ):
+        pass
+    with locked(study):
+        pass
 
 
 def test_a_study_without_a_record_is_taken_back(study: Path) -> None:

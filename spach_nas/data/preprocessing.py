@@ -43,13 +43,13 @@ def preprocessing(splits: DataSplits) -> Preprocessing:
     )
 
 
-def write_preprocessing(path: Path, value: Preprocessing) -> None:
-    """Write as JSON."""
-    path.write_text(json.dumps(asdict(value), indent=2) + "\n", encoding="utf-8")
+def to_json(value: Preprocessing) -> str:
+    """What `read_preprocessing` reads."""
+    return json.dumps(asdict(value), indent=2) + "\n"
 
 
 def read_preprocessing(path: Path) -> Preprocessing:
-    """Read what `write_preprocessing` wrote.
+    """Read what `to_json` gave.
 
     Raises:
         StudyError: The file is missing or damaged.

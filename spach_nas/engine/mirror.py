@@ -1,6 +1,7 @@
 """`study.db`: a mirror of the records for optuna-dashboard."""
 
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 
 import optuna
@@ -27,43 +28,81 @@ class StudyMirror:
         name: str,
         objectives: tuple[Objective, ...],
         distributions: dict[str, BaseDistribution],
+        top: int = 0,
+        records: Sequence[Record] = (),
     ) -> None:
+        """Open the mirror, and add what it lacks of the records.
+
+        One that cannot be read, or that holds something else, is made anew.
+
+        Args:
+            folder: Of the study.
+            name: Of the study.
+            objectives: Of the study.
+            distributions: Of the parameters, by name.
+            top: The rung of final scores.
+            records: The study's so far.
+        """
+        self._top = top
         self._objectives = objectives
         self._distributions = distributions
-        storage = RDBStorage(f"sqlite:///{folder / FILE_NAME}")
+        self._path = folder / FILE_NAME
+        self._name = name
+        wanted = [_mark(record) for record in records]
+        try:
+            self._storage, self._study = self._open()
+            trials = self._study.get_trials(deepcopy=False)
+            seen = [trial.user_attrs.get("mark") for trial in trials]
+        except Exception:  # SQLite and its layers have many ways to say that a file is damaged
+            seen = [None]
+        if seen != wanted[: len(seen)]:
+            for path in folder.glob(f"{FILE_NAME}*"):
+                path.unlink()
+            self._storage, self._study = self._open()
+            seen = []
+        for record in records[len(seen) :]:
+            self.add(record)
+
+    def _open(self) -> tuple[RDBStorage, optuna.Study]:
+        storage = RDBStorage(f"sqlite:///{self._path}")
         # Ten times faster than SQLite's default; the records are the truth, so that a mirror may
         # lose its last lines to a power cut.
         sqlalchemy.event.listen(storage.engine, "connect", _pragmas)
         storage.engine.dispose()
-        self._storage = storage
-        self._study = optuna.create_study(
-            study_name=name,
+        study = optuna.create_study(
+            study_name=self._name,
             storage=storage,
-            directions=[OPTUNA_DIRECTIONS[item.direction] for item in objectives],
+            directions=[OPTUNA_DIRECTIONS[item.direction] for item in self._objectives],
+            load_if_exists=True,
         )
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            self._study.set_metric_names([item.name for item in objectives])
+            study.set_metric_names([item.name for item in self._objectives])
+        return storage, study
 
     def add(self, record: Record) -> None:
-        """Add one record."""
-        complete = record.state == "complete"
+        """Add one record; only those of the full fidelity are complete trials there."""
+        complete = record.state == "complete" and record.fidelity.rung == self._top
+        state = TrialState.PRUNED if record.state == "complete" else TrialState.FAIL
         known = set(record.encoding or {}) == set(self._distributions)
         self._study.add_trial(
             create_trial(
-                state=TrialState.COMPLETE if complete else TrialState.FAIL,
+                state=TrialState.COMPLETE if complete else state,
                 values=[record.objectives[item.name] for item in self._objectives]
                 if complete
                 else None,
                 params=dict(record.encoding or {}) if known else {},
                 distributions=self._distributions if known else {},
                 user_attrs={
+                    "mark": _mark(record),
                     "trial": record.trial,
+                    "rung": record.fidelity.rung,
                     "arch_id": record.arch_id,
                     "architecture": str(record.architecture),
                     "target_macs": record.target_cost.macs,
                     "target_params": record.target_cost.params,
                     "seconds": round(record.seconds, 3),
+                    **({} if complete else dict(record.objectives)),
                     **({"reference": record.reference} if record.reference else {}),
                     **({"reason": record.reason} if record.reason else {}),
                 },
@@ -74,6 +113,10 @@ class StudyMirror:
         """Let go of the file."""
         self._storage.remove_session()
         self._storage.engine.dispose()
+
+
+def _mark(record: Record) -> str:
+    return f"{record.trial}/{record.fidelity.rung}/{record.arch_id}"
 
 
 def _pragmas(connection: sqlalchemy.engine.interfaces.DBAPIConnection, _: object) -> None:

@@ -4,56 +4,35 @@ Any sampler proposes an encoding; before that exists as a trial it is made feasi
 new. So no proposal is wasted, none is trained twice, and no sampler learns from made-up values.
 """
 
-import warnings
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
-import optuna
 from optuna.distributions import (
     BaseDistribution,
     CategoricalDistribution,
     FloatDistribution,
     IntDistribution,
 )
-from optuna.samplers import BaseSampler, NSGAIISampler, TPESampler
+from optuna.samplers import BaseSampler
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from spach_nas.architecture import Architecture
-from spach_nas.config import SearchSettings
 from spach_nas.feasible import FeasibleSet
 from spach_nas.layouts import Value
 from spach_nas.search_space import SearchSpace
 from spach_nas.stage_space import Encoding
 
 # A sampler by the seed of one proposal: made anew each time, so that a proposal follows from the
-# seed, its number and the finished trials alone.
-SamplerFactory = Callable[[int], BaseSampler]
+# seed, its number and the finished trials alone. None: uniform.
+SamplerFactory = Callable[[int], BaseSampler | None]
 _MUTATIONS = 50
 
 
 class SpaceExhausted(Exception):  # noqa: N818  # an outcome, no error
     """Every feasible architecture has been proposed."""
-
-
-def make_factory(settings: SearchSettings) -> SamplerFactory | None:
-    """The sampler that the settings name; None draws uniformly all the time."""
-    if settings.sampler == "random":
-        return None
-    if settings.sampler == "nsga2":
-        population = settings.startup
-        return lambda seed: NSGAIISampler(population_size=max(2, population), seed=seed)
-    return lambda seed: _tpe(seed, startup=settings.startup)
-
-
-def _tpe(seed: int, *, startup: int) -> BaseSampler:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        return TPESampler(
-            multivariate=True, constant_liar=True, n_startup_trials=startup, seed=seed
-        )
 
 
 def distributions(space: SearchSpace) -> dict[str, BaseDistribution]:
@@ -72,35 +51,61 @@ def _distribution(values: Sequence[Value]) -> BaseDistribution:
     return FloatDistribution(float(values[0]), float(values[-1]), step=float(step))
 
 
+def random_source(seed: int, number: int) -> np.random.Generator:
+    """What a proposal draws from: the study's seed and its own number decide."""
+    return np.random.default_rng([seed, number])
+
+
 class FeasibleSampler(BaseSampler):
     """Wraps any sampler of Optuna: its proposals become feasible, canonical and new.
 
     Attributes:
         taken: `arch_id` of everything proposed so far; add what else must not be trained again.
+        number: Of the next proposal, counted from 0; set it before each ask.
+        raw: What the inner sampler proposed ahead, for the next ask alone; None asks it then.
+        script: The encoding that the next ask has to give, as an earlier run of it did.
     """
 
     def __init__(
         self,
-        inner: SamplerFactory | None,
+        make: SamplerFactory,
         *,
         feasible: FeasibleSet,
         startup: int,
         seed: int,
+        remembers: bool = True,
     ) -> None:
         """Wrap a sampler.
 
         Args:
-            inner: Makes the sampler; None draws uniformly all the time.
+            make: Makes the sampler.
             feasible: What may be proposed.
             startup: So many first proposals are uniform over the feasible architectures.
             seed: Of the study.
+            remembers: Whether the sampler is asked even where a script says what comes of it.
         """
-        self._inner = inner
+        self._make = make
         self._feasible = feasible
         self._startup = startup
         self._seed = seed
+        self._remembers = remembers
         self._distributions = distributions(feasible.space)
         self.taken: set[str] = set()
+        self.number = 0
+        self.raw: Encoding | None = None
+        self.script: Encoding | None = None
+
+    def alike(self, number: int) -> "FeasibleSampler":
+        """One for another thread: `propose` of this number, with nothing shared that changes."""
+        other = FeasibleSampler(
+            self._make,
+            feasible=self._feasible,
+            startup=self._startup,
+            seed=self._seed,
+            remembers=self._remembers,
+        )
+        other.number = number
+        return other
 
     def infer_relative_search_space(
         self, study: Study, trial: FrozenTrial
@@ -116,15 +121,32 @@ class FeasibleSampler(BaseSampler):
         Raises:
             SpaceExhausted: There is none.
         """
-        rng = np.random.default_rng([self._seed, trial.number])
-        # Asked in the start-up, too: it tells NSGA-II the generation of the trial.
-        proposal = self._propose(study, trial, int(rng.integers(2**31)))
-        if proposal is None or trial.number < self._startup:
+        if self.script is not None:
+            script, self.script = self.script, None
+            if self._remembers:
+                self.propose(study, trial)
+            return dict(script)
+        proposal, self.raw = self.raw or self.propose(study, trial), None
+        rng = random_source(self._seed, self.number)
+        rng.integers(2**31)  # the sampler's own seed
+        if proposal is None or self.number < self._startup:
             found = self._new(self._feasible.sample(rng), rng)
         else:
             found = self._new(self._feasible.near(proposal, rng), rng)
         self.taken.add(found.arch_id)
         return self._feasible.space.encode(found)
+
+    def propose(self, study: Study, trial: FrozenTrial) -> Encoding | None:
+        """The inner sampler's own proposal, not repaired; None where it has none."""
+        inner = self._inner()
+        if inner is None:
+            return None
+        # Asked in the start-up, too: it tells NSGA-II the generation of the trial.
+        proposal = inner.sample_relative(study, trial, dict(self._distributions))
+        for name, distribution in self._distributions.items():
+            if name not in proposal:  # left out by a mutation, or by a start-up
+                proposal[name] = inner.sample_independent(study, trial, name, distribution)
+        return proposal
 
     def sample_independent(
         self,
@@ -138,8 +160,8 @@ class FeasibleSampler(BaseSampler):
 
     def before_trial(self, study: Study, trial: FrozenTrial) -> None:
         """Passed on."""
-        if self._inner is not None:
-            self._inner(self._seed).before_trial(study, trial)
+        if (inner := self._inner()) is not None:
+            inner.before_trial(study, trial)
 
     def after_trial(
         self,
@@ -149,18 +171,11 @@ class FeasibleSampler(BaseSampler):
         values: Sequence[float] | None,
     ) -> None:
         """Passed on."""
-        if self._inner is not None:
-            self._inner(self._seed).after_trial(study, trial, state, values)
+        if (inner := self._inner()) is not None:
+            inner.after_trial(study, trial, state, values)
 
-    def _propose(self, study: Study, trial: FrozenTrial, seed: int) -> Encoding | None:
-        if self._inner is None:
-            return None
-        inner = self._inner(seed)
-        proposal = inner.sample_relative(study, trial, dict(self._distributions))
-        for name, distribution in self._distributions.items():
-            if name not in proposal:  # left out by a mutation, or by a start-up
-                proposal[name] = inner.sample_independent(study, trial, name, distribution)
-        return proposal
+    def _inner(self) -> BaseSampler | None:
+        return self._make(int(random_source(self._seed, self.number).integers(2**31)))
 
     def _new(self, found: Architecture, rng: np.random.Generator) -> Architecture:
         """`found`, or a feasible neighbour, or any feasible one: the first that is new."""

@@ -1,42 +1,50 @@
 """A study: it asks for evaluations and learns from them, free of Ray.
 
 `next()` says what to evaluate, `tell()` takes what came of it. The order of calls is all that a
-study depends on, so that a replay or a simulation drives it as Ray Tune does.
+study depends on, so that a replay or a simulation drives it as Ray Tune does, and a search that was
+killed goes on from its records.
 """
 
+import math
 import time
-from collections import deque
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections import defaultdict, deque
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from enum import Enum
 from pathlib import Path
-
-import optuna
 
 from spach_nas import pareto
 from spach_nas.architecture import Architecture
 from spach_nas.config import SearchConfig
-from spach_nas.cost import cost
-from spach_nas.engine.mirror import OPTUNA_DIRECTIONS, StudyMirror
-from spach_nas.engine.samplers import (
-    FeasibleSampler,
-    SpaceExhausted,
-    distributions,
-    make_factory,
-)
+from spach_nas.engine.ladder import Ladder, Step
+from spach_nas.engine.mirror import StudyMirror
+from spach_nas.engine.pending import Pending, to_record
+from spach_nas.engine.proposals import Proposer
+from spach_nas.engine.samplers import SpaceExhausted, distributions
+from spach_nas.errors import StudyError
 from spach_nas.evaluation import Evaluation, EvaluationRequest
 from spach_nas.feasible import FeasibleSet
+from spach_nas.journal import Journal
 from spach_nas.objectives import Objective
-from spach_nas.records import Record, machine, now
+from spach_nas.records import Record
 from spach_nas.references import get_reference
 from spach_nas.scaling import DataShape, scale
 from spach_nas.stage_space import Encoding
-from spach_nas.study_folder import prune_checkpoints, write_checkpoint, write_record
-from spach_nas.version import __version__
+from spach_nas.study_folder import (
+    CheckpointKey,
+    append_to_table,
+    checkpoint_file,
+    kept_checkpoints,
+    remove_checkpoints,
+    write_checkpoint,
+    write_record,
+    write_table,
+)
 
-EVALUATOR = "proxy"
-# A worker that is lost so often with the same trial is lost because of it.
+# A worker that is lost so often with the same trial is lost because of it. The last time it is
+# asked for in smaller batches, since the host may have run out of memory.
 _MOST_LOSSES = 3
+_SMALLER = 4
 
 
 class Signal(Enum):
@@ -46,18 +54,6 @@ class Signal(Enum):
     DONE = "done"
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Pending:
-    """A request on its way."""
-
-    request: EvaluationRequest
-    reference: str | None
-    encoding: Encoding | None
-    optuna_trial: optuna.Trial | None
-    started: float
-    losses: int = 0
-
-
 class Study:
     """One search.
 
@@ -65,6 +61,7 @@ class Study:
         config: The search YAML.
         folder: Where records are written.
         records: Everything finished, oldest first.
+        journal: What happened when.
     """
 
     def __init__(
@@ -74,41 +71,53 @@ class Study:
         folder: Path,
         data: DataShape,
         feasible: FeasibleSet,
+        records: Iterable[Record] = (),
+        mirrored: bool = True,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        """A study that begins, or goes on.
+
+        Args:
+            config: The search YAML.
+            folder: Made by `create_folder`.
+            data: Channels and classes of the images.
+            feasible: The architectures inside the limits.
+            records: What the folder holds already, oldest first.
+            mirrored: Whether `study.db` mirrors the records.
+            clock: Seconds.
+        """
+        known = tuple(records)
         self.config = config
         self.folder = folder
         self.records: list[Record] = []
+        self.journal = Journal(folder)
         self._data = data
         self._clock = clock
-        self._start = clock()
+        self._feasible = feasible
+        self._start = clock() - _elapsed(known)
         self._stopped = False
-        self._next_trial = 0
-        self._references = deque(config.references)
-        self._proposed = 0
-        self._pending: dict[int, _Pending] = {}
-        self._lost: deque[_Pending] = deque()
+        self._pending: dict[Step, Pending] = {}
+        self._lost: deque[Pending] = deque()
         # Trials whose proxy is being trained for another trial: they share its score.
-        self._sharing: dict[str, list[_Pending]] = {}
-        self._scores: dict[str, Evaluation] = {}
-        settings = config.search
-        self._sampler = FeasibleSampler(
-            make_factory(settings),
-            feasible=feasible,
-            startup=settings.startup,
-            seed=settings.seed,
+        self._sharing: dict[CheckpointKey, list[Pending]] = {}
+        self._scores: dict[CheckpointKey, Evaluation] = {}
+        self._trained: defaultdict[CheckpointKey, list[Record]] = defaultdict(list)
+        self._front = pareto.GrowingFront(config.objective_list)
+        self._failures = 0.0  # until the first complete trial
+        warm = len({record.trial for record in known if record.origin is not None})
+        self._proposer = Proposer(config, feasible, warm=warm)
+        self._first = warm + len(config.references)  # number of the first trial proposed here
+        self._ladder = Ladder(
+            config.rungs, objectives=config.objective_list, trials=warm + config.search.trials
         )
-        optuna.logging.set_verbosity(optuna.logging.WARNING)
-        self._optuna = optuna.create_study(
-            directions=[OPTUNA_DIRECTIONS[item.direction] for item in config.objective_list],
-            sampler=self._sampler,
-        )
-        self._mirror = StudyMirror(
-            folder,
-            name=config.study,
-            objectives=config.objective_list,
-            distributions=distributions(config.space),
-        )
+        self._references = deque(enumerate(config.references, warm))
+        self._numbers: deque[int] = deque(range(self._first, self._first + config.search.trials))
+        self._mirror = self._open_mirror(known) if mirrored else None
+        self._replay(known)
+        self._kept = kept_checkpoints(folder)
+        self._forget_checkpoints()
+        if known:
+            write_table(folder, known)
 
     @property
     def objectives(self) -> tuple[Objective, ...]:
@@ -117,12 +126,17 @@ class Study:
 
     @property
     def total(self) -> int:
-        """Evaluations that the budget asks for, references included."""
-        return self.config.search.trials + len(self.config.references)
+        """Trials that the budget asks for, references included."""
+        return self._first + self.config.search.trials
+
+    @property
+    def done(self) -> int:
+        """Trials that have a record."""
+        return len({record.trial for record in self.records})
 
     @property
     def elapsed(self) -> float:
-        """Seconds since the study began."""
+        """Seconds since the study began, those before a resume included."""
         return self._clock() - self._start
 
     @property
@@ -131,31 +145,38 @@ class Study:
         return self._stopped
 
     @property
-    def running(self) -> int:
-        """Evaluations that are asked for and not told."""
-        return len(self._pending)
+    def spent(self) -> bool:
+        """Whether there is nothing to evaluate, now and later, unless the budget grows."""
+        waiting = self._pending or self._lost or self._references or self._numbers
+        return self._is_late() or not (waiting or self._ladder.next((), closing=True))
 
     @property
-    def time_left(self) -> float | None:
-        """Seconds until the budget is spent, at the pace so far; None before there is a pace."""
-        done = len(self.records)
-        if not done:
-            return None
-        left = (self.total - done) * self.elapsed / done
-        limit = self.config.search.max_duration
-        return left if limit is None else min(left, max(0.0, limit - self.elapsed))
+    def running(self) -> tuple[EvaluationRequest, ...]:
+        """What is asked for and not told."""
+        # A list first: the live view asks from a thread of its own while requests come and go.
+        return tuple(pending.request for pending in list(self._pending.values()))
 
     def front(self) -> tuple[Record, ...]:
-        """Records that no other dominates, cheapest target first."""
-        return pareto.front(self.records, self.objectives)
+        """Records of the highest rung that no other dominates, cheapest target first."""
+        return self._front.members
 
     def best(self) -> Record | None:
         """The most accurate record, ties to fewer target MACs; None when none is complete."""
         return pareto.best(self.records)
 
+    def begin(self) -> None:
+        """Note that the search begins, or goes on."""
+        own = any(record.origin is None for record in self.records)
+        self._log("resumed" if own else "begun")
+
+    def end(self) -> None:
+        """Note that the search is over, its report written."""
+        self._log("ended")
+
     def stop(self) -> None:
         """Ask for nothing more; what runs may still be told."""
         self._stopped = True
+        self._log("stopped")
 
     def next(self) -> EvaluationRequest | Signal:
         """What to evaluate now.
@@ -165,147 +186,264 @@ class Study:
             nothing more will be asked.
         """
         while (pending := self._next_pending()) is not None:
-            proxy_id = pending.request.proxy.arch_id
-            if proxy_id in self._scores:
-                self._finish(pending, replace(self._scores[proxy_id], seconds=0.0))
-            elif any(item.request.proxy.arch_id == proxy_id for item in self._pending.values()):
-                self._sharing.setdefault(proxy_id, []).append(pending)
+            if pending.key in self._scores:
+                self._finish(pending, _shared(self._scores[pending.key]))
+            elif any(item.key == pending.key for item in self._pending.values()):
+                self._sharing.setdefault(pending.key, []).append(pending)
             else:
-                self._pending[pending.request.trial] = pending
+                self._pending[_step(pending)] = pending
+                self._log("asked", pending)
                 return pending.request
-        # What is on its way may be lost, and has to be asked again then.
+        # What is on its way may be lost and asked again, or may be promoted.
         return Signal.WAIT if self._pending else Signal.DONE
 
     def tell(self, request: EvaluationRequest, evaluation: Evaluation) -> Record:
-        """Take what came of a request, write it down and learn from it."""
-        pending = self._pending.pop(request.trial)
-        proxy_id = request.proxy.arch_id
+        """Take what came of a request, write it down and learn from it.
+
+        Raises:
+            StudyError: The first trials all failed.
+        """
+        pending = self._pending.pop((request.trial, request.fidelity.rung))
         record = self._finish(pending, evaluation)
-        self._scores[proxy_id] = replace(evaluation, weights=None)
-        for sharing in self._sharing.pop(proxy_id, []):
-            self._finish(sharing, replace(evaluation, seconds=0.0))
+        for sharing in self._sharing.pop(pending.key, []):
+            self._finish(sharing, _shared(self._scores[pending.key]))
+        # Now that all who share the score had their say about its weights.
+        self._forget_checkpoints()
+        self._check_failures(record)
         return record
 
     def lose(self, request: EvaluationRequest, reason: str) -> None:
         """The infrastructure lost a request: it is asked again, but not for ever."""
-        pending = self._pending.pop(request.trial)
-        if pending.losses + 1 < _MOST_LOSSES:
-            self._lost.append(replace(pending, losses=pending.losses + 1))
+        pending = self._pending[request.trial, request.fidelity.rung]
+        losses = pending.losses + 1
+        if losses == _MOST_LOSSES:
+            self.tell(request, Evaluation(state="failed", reason=f"{reason} ({losses} times)"))
             return
-        self._pending[request.trial] = pending
-        self.tell(request, Evaluation(state="failed", reason=f"{reason} ({_MOST_LOSSES} times)"))
+        self._log("lost", pending, reason)
+        if losses == _MOST_LOSSES - 1:
+            batch = max(1, self.config.training.batch_size // _SMALLER)
+            request = replace(request, micro_batch=batch)
+        del self._pending[_step(pending)]
+        self._lost.append(replace(pending, request=request, losses=losses))
 
     def close(self) -> None:
         """Let go of all files."""
-        self._mirror.close()
+        self._proposer.close()
+        if self._mirror is not None:
+            self._mirror.close()
 
-    def _is_over(self) -> bool:
-        limit = self.config.search.max_duration
-        return self._stopped or (limit is not None and self.elapsed >= limit)
+    def _open_mirror(self, records: Sequence[Record]) -> StudyMirror:
+        return StudyMirror(
+            self.folder,
+            name=self.config.study,
+            objectives=self.objectives,
+            distributions=distributions(self.config.space),
+            top=self.config.fidelity.rung,
+            records=records,
+        )
 
-    def _next_pending(self) -> _Pending | None:
-        if self._is_over():
+    def _next_pending(self) -> Pending | None:
+        if self._stopped or self._is_late():
             return None
-        return self._lost.popleft() if self._lost else self._create()
+        if self._lost:
+            return self._lost.popleft()
+        # A proposal that shares the score of a running one is on its way, too.
+        waiting = [_step(item) for items in self._sharing.values() for item in items]
+        running = [*self._pending, *waiting]
+        closing = not running and not self._references and not self._numbers
+        if (record := self._ladder.next(running, closing=closing)) is not None:
+            return self._promote(record)
+        return self._create()
 
-    def _create(self) -> _Pending | None:
+    def _is_late(self) -> bool:
+        limit = self.config.search.max_duration
+        return limit is not None and self.elapsed >= limit
+
+    def _promote(self, record: Record) -> Pending:
+        """The record's trial at the next rung, from where it stands."""
+        rung = record.fidelity.rung + 1
+        goes_on = record.fidelity in self.config.course(rung)
+        parent = checkpoint_file(self.folder, (record.proxy_id, record.fidelity.rung))
+        return self._pend(
+            record.trial,
+            record.architecture,
+            rung=rung,
+            encoding=dict(record.encoding) if record.encoding is not None else None,
+            reference=record.reference,
+            known=record.known,
+            parent=record if goes_on and parent.is_file() else None,
+        )
+
+    def _create(self) -> Pending | None:
         """The next trial: the references first, then what the sampler proposes."""
         if self._references:
-            name = self._references.popleft()
+            number, name = self._references.popleft()
             target = get_reference(name).architecture
-            if not self.config.space.contains(target):
-                return self._pend(target, reference=name, encoding=None)
-            self._sampler.taken.add(target.arch_id)
-            encoding = self.config.space.encode(target)
-            return self._pend(target, reference=name, encoding=encoding)
-        if self._proposed == self.config.search.trials:
+            inside = self.config.space.contains(target)
+            encoding = self.config.space.encode(target) if inside else None
+            self._proposer.take(target)
+            return self._pend(number, target, encoding=encoding, reference=name)
+        if not self._numbers:
             return None
+        number = self._numbers[0]
         try:
-            trial = self._optuna.ask(distributions(self.config.space))
+            encoding = self._proposer.propose(number - self._first)
         except SpaceExhausted:
+            self._numbers.clear()
             return None
-        self._proposed += 1
-        target = self.config.space.decode(trial.params)
-        return self._pend(target, encoding=trial.params, optuna_trial=trial)
+        self._numbers.popleft()
+        return self._pend(number, self.config.space.decode(encoding), encoding=encoding)
 
     def _pend(
         self,
+        trial: int,
         target: Architecture,
         *,
         encoding: Encoding | None,
         reference: str | None = None,
-        optuna_trial: optuna.Trial | None = None,
-    ) -> _Pending:
-        assert self.config.limits.allow(cost(target)), "only feasible targets are proposed"
+        rung: int = 0,
+        known: int | None = None,
+        parent: Record | None = None,
+    ) -> Pending:
         request = EvaluationRequest(
-            trial=self._next_trial,
+            trial=trial,
             architecture=target,
-            proxy=scale(target, self.config.proxy, self._data),
-            fidelity=self.config.fidelity,
+            proxy=scale(target, self.config.proxy_at(rung), self._data),
+            fidelity=self.config.fidelities[rung],
             seed=self.config.search.seed,
+            course=self.config.course(rung),
+            parent=checkpoint_file(self.folder, (parent.proxy_id, parent.fidelity.rung))
+            if parent
+            else None,
         )
-        self._next_trial += 1
-        return _Pending(
+        return Pending(
             request=request,
-            reference=reference,
             encoding=encoding,
-            optuna_trial=optuna_trial,
+            reference=reference,
+            known=len(self.records) if known is None else known,
             started=self.elapsed,
+            before=parent.curve if parent else (),
         )
 
-    def _finish(self, pending: _Pending, evaluation: Evaluation) -> Record:
-        record = self._record(pending, evaluation)
+    def _finish(self, pending: Pending, evaluation: Evaluation) -> Record:
+        record = to_record(pending, evaluation, objectives=self.objectives)
+        # The weights first: a record whose weights are missing would have lost them.
+        if evaluation.weights is not None:
+            write_checkpoint(self.folder, pending.key, evaluation.weights)
+            self._kept.add(pending.key)
         write_record(self.folder, record)
-        self.records.append(record)
-        self._mirror.add(record)
-        if pending.optuna_trial is not None:
-            complete = record.state == "complete"
-            self._optuna.tell(
-                pending.optuna_trial,
-                [record.objectives[item.name] for item in self.objectives] if complete else None,
-                state=None if complete else optuna.trial.TrialState.FAIL,
-            )
-        self._keep_weights(record, evaluation.weights)
+        self._take(record)
+        append_to_table(self.folder, record)
+        if self._mirror is not None:
+            self._mirror.add(record)
+        self._log("finished", pending, record)
         return record
 
-    def _record(self, pending: _Pending, evaluation: Evaluation) -> Record:
-        request = pending.request
-        target_cost = cost(request.architecture)
-        objectives = {
-            item.name: evaluation.scores[item.name]
-            if item.source == "score"
-            else float(getattr(target_cost, item.name))
-            for item in self.objectives
-            if evaluation.state == "complete"
-        }
-        return Record(
-            trial=request.trial,
-            arch_id=request.architecture.arch_id,
-            proxy_id=request.proxy.arch_id,
-            reference=pending.reference,
-            encoding=pending.encoding,
-            architecture=request.architecture,
-            target_cost=target_cost,
-            proxy_cost=cost(request.proxy),
-            evaluator=EVALUATOR,
-            fidelity=request.fidelity,
-            seed=request.seed,
-            objectives=objectives,
-            curve=evaluation.curve,
-            seconds=evaluation.seconds,
-            started=pending.started,
-            state=evaluation.state,
-            reason=evaluation.reason,
-            version=__version__,
-            machine=f"{machine()}, {evaluation.device}, {evaluation.threads} threads a trial",
-            finished_at=now(),
-        )
+    def _take(self, record: Record) -> None:
+        """Learn from a record that is on the disk."""
+        self.records.append(record)
+        self._front.add(record)
+        self._ladder.add(record)
+        if record.reference is None:
+            number = record.trial - (self._first if record.origin is None else 0)
+            self._proposer.learn(record, number=number)
+        self._trained[_key(record)].append(record)
+        if record.seed == self.config.search.seed:
+            self._scores.setdefault(_key(record), _as_evaluation(record))
 
-    def _keep_weights(self, record: Record, weights: bytes | None) -> None:
-        """Weights stay for the front, from which networks are exported; others fill the disk."""
-        if weights is None:
-            return
-        members = {member.proxy_id for member in self.front()}
-        if record.proxy_id in members:
-            write_checkpoint(self.folder, record.proxy_id, weights)
-            prune_checkpoints(self.folder, members)
+    def _replay(self, records: Sequence[Record]) -> None:
+        """Come to the state in which an earlier run was after these records."""
+        firsts: dict[int, Record] = {}
+        for record in records:
+            firsts.setdefault(record.trial, record)
+        asked = deque(
+            sorted(
+                (record for record in firsts.values() if record.trial >= self._first),
+                key=lambda record: (record.known, record.trial),
+            )
+        )
+        for count, record in enumerate(records):
+            while asked and asked[0].known <= count:
+                first = asked.popleft()
+                self._proposer.repeat(first.trial - self._first, dict(first.encoding or {}))
+            if record.trial < self._first:
+                self._proposer.take(record.architecture)
+            self._take(record)
+        self._numbers = deque(number for number in self._numbers if number not in firsts)
+        self._references = deque(item for item in self._references if item[0] not in firsts)
+
+    def _forget_checkpoints(self) -> None:
+        """Remove weights that nothing can need any more."""
+        front = {(record.trial, record.seed) for record in self.front()}
+        parents = {
+            (pending.request.proxy.arch_id, pending.request.fidelity.rung - 1)
+            for pending in (*self._pending.values(), *self._lost)
+        }
+        spare = {
+            key
+            for key in self._kept - parents
+            if not any(
+                (record.fidelity.rung == self._front.rung and (record.trial, record.seed) in front)
+                or self._ladder.may_go_on(record)
+                for record in self._trained[key]
+            )
+        }
+        remove_checkpoints(self.folder, spare)
+        self._kept -= spare
+
+    def _check_failures(self, record: Record) -> None:
+        self._failures += math.inf if record.state == "complete" else 1
+        if self._failures == self.config.search.stop_after_failures:
+            self.stop()
+            raise StudyError(
+                f"{self.folder}: the first {self._failures:.0f} trials all failed, the last one: "
+                f"{record.reason}; expected one that can be trained: mend what is wrong and begin "
+                "anew in another folder, or set search.stop_after_failures"
+            )
+
+    def _log(
+        self, event: str, pending: Pending | None = None, outcome: Record | str | None = None
+    ) -> None:
+        fields: dict[str, object] = {"elapsed": round(self.elapsed, 3)}
+        if pending is not None:
+            fields |= {
+                "trial": pending.request.trial,
+                "rung": pending.request.fidelity.rung,
+                "arch_id": pending.request.architecture.arch_id,
+            }
+        if isinstance(outcome, Record):
+            fields |= {"state": outcome.state, "seconds": round(outcome.seconds, 3)}
+            outcome = outcome.reason
+        if outcome is not None:
+            fields["reason"] = outcome
+        self.journal.write(event, fields)
+
+
+def _step(pending: Pending) -> Step:
+    return pending.request.trial, pending.request.fidelity.rung
+
+
+def _key(record: Record) -> CheckpointKey:
+    return record.proxy_id, record.fidelity.rung
+
+
+def _shared(evaluation: Evaluation) -> Evaluation:
+    return replace(evaluation, weights=None, seconds=0.0)
+
+
+def _as_evaluation(record: Record) -> Evaluation:
+    last = record.curve[-1] if record.curve else None
+    return Evaluation(
+        state=record.state,
+        scores={"accuracy": last.accuracy, "loss": last.loss} if last else {},
+        curve=record.curve,
+        reason=record.reason,
+        remark=record.remark,
+        machine=record.machine,
+    )
+
+
+def _elapsed(records: Sequence[Record]) -> float:
+    """Seconds of the search until the last of its own records."""
+    own = [record.started + record.seconds for record in records if record.origin is None]
+    return max(own, default=0.0)

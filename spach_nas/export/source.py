@@ -13,6 +13,7 @@ from spach_nas.records import Record, read_records
 from spach_nas.references import REFERENCES
 from spach_nas.scaling import scale
 from spach_nas.study_folder import DATA_JSON, check_plugins, checkpoint_path
+from spach_nas.training import CheckpointError, network_weights
 
 Scale = Literal["proxy", "target"]
 
@@ -104,12 +105,12 @@ def _from_study(folder: Path, *, pick: str, scale_to: Scale) -> Choice:
         return Choice(
             architecture=record.architecture, name=name, record=record, search_yaml=search_yaml
         )
-    weights = checkpoint_path(folder, record.proxy_id)
+    weights = checkpoint_path(folder, record)
     if not weights.is_file():
         kept = [
             str(item.trial)
             for item in records
-            if checkpoint_path(folder, item.proxy_id).is_file() and item.state == "complete"
+            if checkpoint_path(folder, item).is_file() and item.state == "complete"
         ]
         raise BundleError(
             f"--pick {pick}: the weights of trial {record.trial} were not kept, only those of the "
@@ -121,6 +122,13 @@ def _from_study(folder: Path, *, pick: str, scale_to: Scale) -> Choice:
         name=name,
         record=record,
         search_yaml=search_yaml,
-        weights=weights.read_bytes(),
+        weights=_network_weights(weights),
         preprocessing=preprocessing,
     )
+
+
+def _network_weights(path: Path) -> bytes:
+    try:
+        return network_weights(path.read_bytes())
+    except CheckpointError as problem:
+        raise BundleError(f"{path}: {problem}; expected the weights that a search wrote") from None

@@ -1,0 +1,194 @@
+"""Ray on this machine or a cluster of several: join it, and count what fits on it."""
+
+import contextlib
+import logging
+import math
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+import ray
+
+from spach_nas.errors import StudyError
+from spach_nas.mixers import MixerSpec
+from spach_nas.plugins import shipped_modules
+from spach_nas.search_settings import Resources
+from spach_nas.units import format_count
+
+# Together less than 15 s. Ray itself tries for minutes, and warns on standard error meanwhile.
+_CONNECT_SECONDS = 4.0
+_ANSWER_SECONDS = 10.0
+_PROBE = """
+import logging, sys, ray
+try:
+    ray.init(address=sys.argv[1], log_to_driver=False, logging_level=logging.CRITICAL)
+except Exception as problem:
+    print(" ".join(str(problem).split()))
+    sys.exit(1)
+"""
+# A machine that joins or is lost shows after so long.
+_COUNT_SECONDS = 2.0
+_KEYS = {"CPU": "cpus_per_trial", "GPU": "gpus_per_trial", "memory": "memory_per_trial"}
+
+
+@contextlib.contextmanager
+def ray_session(resources: Resources, mixers: Sequence[MixerSpec] = ()) -> Iterator[None]:
+    """Start Ray on this machine or join a cluster, and leave it at the end.
+
+    Args:
+        resources: Where Ray runs.
+        mixers: Those that do not come with this package; their modules are sent to the workers,
+            unless they are installed.
+
+    Raises:
+        PluginError: The module of a mixer cannot be imported by its name.
+        StudyError: The cluster cannot be reached.
+    """
+    address = resources.address
+    local = address == "local"
+    modules = shipped_modules(mixers)
+    if not local:
+        _check_reachable(address)
+    try:
+        ray.init(
+            address=address,
+            include_dashboard=False if local else None,
+            log_to_driver=False,
+            logging_level=logging.CRITICAL,
+            configure_logging=True,
+            runtime_env={"py_modules": modules} if modules else None,
+        )
+    except (OSError, ValueError, RuntimeError) as problem:
+        raise _unreachable(address, str(problem)) from None
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def _check_reachable(address: str) -> None:
+    if address.startswith("ray://"):
+        # Ray Client runs Tune on the head of the cluster, away from the study's folder.
+        raise _unreachable(address, "Ray Client is not supported")
+    if address != "auto":
+        _connect(address)
+    command = [sys.executable, "-c", _PROBE, address]
+    try:
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=_ANSWER_SECONDS, check=False
+        )
+    except subprocess.TimeoutExpired:
+        raise _unreachable(address, f"no answer of Ray in {_ANSWER_SECONDS:.0f} s") from None
+    if done.returncode:
+        raise _unreachable(address, (done.stdout.splitlines() or ["Ray cannot be started"])[-1])
+
+
+def _connect(address: str) -> None:
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdigit():
+        raise _unreachable(address, "no host and port")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_CONNECT_SECONDS).close()
+    except (OSError, OverflowError) as problem:
+        raise _unreachable(address, getattr(problem, "strerror", None) or str(problem)) from None
+
+
+def _unreachable(address: str, why: str) -> StudyError:
+    return StudyError(
+        f"resources.address: {address}: {' '.join(why.split())}; expected `local`, or `auto` or "
+        "host:port of a running cluster that this machine has joined by `ray start`"
+    )
+
+
+def demand(resources: Resources) -> dict[str, float]:
+    """What one trial takes, by Ray's names: CPU, GPU, and memory in bytes.
+
+    `auto` GPUs are one where a node of the cluster has one.
+    """
+    gpus = resources.gpus_per_trial
+    if gpus == "auto":
+        gpus = float(any(node.get("GPU", 0) >= 1 for node in nodes()))
+    asked = {"CPU": resources.cpus_per_trial, "GPU": gpus, "memory": resources.memory_per_trial}
+    return {name: float(amount) for name, amount in asked.items() if amount}
+
+
+def nodes() -> list[Mapping[str, float]]:
+    """Resources of each node that is alive."""
+    return [node["Resources"] for node in ray.nodes() if node["Alive"]]
+
+
+def fitting(node: Mapping[str, float], asked: Mapping[str, float]) -> int:
+    """Trials that fit on one node at once.
+
+    Args:
+        node: What it has, by Ray's names.
+        asked: What a trial takes, each more than 0.
+    """
+    return min(_times(name, node.get(name, 0.0), amount) for name, amount in asked.items())
+
+
+def _times(name: str, have: float, amount: float) -> int:
+    if name == "GPU" and amount > 1 and amount % 1:
+        return 0  # Ray gives shares of one GPU, or whole ones
+    if name == "GPU" and amount < 1:
+        return int(have) * _floor(1 / amount)  # a share lies on one GPU
+    return _floor(have / amount)
+
+
+def _floor(value: float) -> int:
+    return math.floor(value + 1e-9)  # 1 / 0.1 and the like
+
+
+def trial_slots(
+    resources: Resources,
+    asked: Mapping[str, float],
+    *,
+    clock: Callable[[], float] = time.monotonic,
+) -> Callable[[], int]:
+    """A function that says how many trials run at once, on the nodes that are alive by then.
+
+    Args:
+        resources: Bounds their number.
+        asked: What a trial takes.
+        clock: Seconds; the nodes are counted anew when some have passed.
+
+    Raises:
+        StudyError: No node has what one trial takes.
+    """
+    known = nodes()
+    if not any(fitting(node, asked) for node in known):
+        raise StudyError(_impossible(known, asked))
+    most = resources.max_concurrent
+    counted, slots = -math.inf, 0
+
+    def count() -> int:
+        nonlocal counted, slots
+        if clock() - counted >= _COUNT_SECONDS:
+            counted, slots = clock(), sum(fitting(node, asked) for node in nodes())
+        return slots if most is None else min(slots, most)
+
+    return count
+
+
+def _impossible(known: Sequence[Mapping[str, float]], asked: Mapping[str, float]) -> str:
+    short = {
+        name: max(node.get(name, 0.0) for node in known)
+        for name, amount in asked.items()
+        if not any(_times(name, node.get(name, 0.0), amount) for node in known)
+    }
+    mistakes = [
+        f"resources.{_KEYS[name]}: {_amount(name, asked[name])} for a trial; expected at most the "
+        f"{_amount(name, most)} of the largest node"
+        + (", and a share of one or a whole number" if name == "GPU" else "")
+        for name, most in short.items()
+    ]
+    wanted = ", ".join(_amount(name, amount) for name, amount in asked.items())
+    return "\n".join(mistakes) or f"resources: {wanted} for a trial; expected a node that has both"
+
+
+def _amount(name: str, amount: float) -> str:
+    if name == "memory":
+        return f"{format_count(amount)}B"
+    return f"{amount:g} {name}" + ("s" if amount != 1 else "")

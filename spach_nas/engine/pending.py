@@ -1,0 +1,85 @@
+"""A request on its way, and the record that it becomes."""
+
+from dataclasses import dataclass
+
+from spach_nas.cost import cost
+from spach_nas.evaluation import Epoch, Evaluation, EvaluationRequest
+from spach_nas.objectives import Objective
+from spach_nas.records import Record, now
+from spach_nas.stage_space import Encoding
+from spach_nas.study_folder import CheckpointKey
+from spach_nas.version import __version__
+
+EVALUATOR = "proxy"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Pending:
+    """A request that is asked for and not told.
+
+    Attributes:
+        request: What is evaluated.
+        encoding: Of the target; None for a reference outside the space.
+        reference: Name of the paper's model, when it is one.
+        known: Records that existed when the trial was proposed.
+        started: Seconds of the search when it was asked.
+        before: Epochs of the rungs before, which the request goes on from.
+        losses: How often the infrastructure lost it.
+    """
+
+    request: EvaluationRequest
+    encoding: Encoding | None
+    reference: str | None
+    known: int
+    started: float
+    before: tuple[Epoch, ...] = ()
+    losses: int = 0
+
+    @property
+    def key(self) -> CheckpointKey:
+        """Proxy and rung: what has the same key is trained once."""
+        return self.request.proxy.arch_id, self.request.fidelity.rung
+
+
+def to_record(
+    pending: Pending, evaluation: Evaluation, *, objectives: tuple[Objective, ...]
+) -> Record:
+    """What is written about an evaluation."""
+    request = pending.request
+    target_cost = cost(request.architecture)
+    return Record(
+        trial=request.trial,
+        arch_id=request.architecture.arch_id,
+        proxy_id=request.proxy.arch_id,
+        reference=pending.reference,
+        known=pending.known,
+        encoding=pending.encoding,
+        architecture=request.architecture,
+        target_cost=target_cost,
+        proxy_cost=cost(request.proxy),
+        evaluator=EVALUATOR,
+        fidelity=request.fidelity,
+        seed=request.seed,
+        objectives={
+            item.name: evaluation.scores[item.name]
+            if item.source == "score"
+            else float(getattr(target_cost, item.name))
+            for item in objectives
+            if evaluation.state == "complete"
+        },
+        curve=_whole_curve(pending, evaluation),
+        seconds=evaluation.seconds,
+        started=pending.started,
+        state=evaluation.state,
+        reason=evaluation.reason,
+        remark=evaluation.remark,
+        version=__version__,
+        machine=evaluation.machine,
+        finished_at=now(),
+    )
+
+
+def _whole_curve(pending: Pending, evaluation: Evaluation) -> tuple[Epoch, ...]:
+    # A run that could not go on from its checkpoint has trained the earlier epochs itself.
+    whole = pending.before + evaluation.curve
+    return whole if len(whole) <= pending.request.fidelity.epochs else evaluation.curve
