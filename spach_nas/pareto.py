@@ -93,6 +93,9 @@ class GrowingFront:
         records = [record for _, record in self._members]
         return tuple(sorted(records, key=lambda record: (record.target_cost.macs, record.trial)))
 
+    def __contains__(self, record: Record) -> bool:
+        return any(member is record or member == record for _, member in self._members)
+
     def add(self, record: Record) -> bool:
         """Take a record; whether it is on the front now."""
         gains = tuple(

@@ -19,10 +19,10 @@ from feasible_tools import (
     quantile_of,
 )
 from small_spaces import SPACES, encodings, enumerate_space
-from spach_nas.feasible import feasible_set as module
 from spach_nas.cost import cost
 from spach_nas.errors import SearchSpaceError
 from spach_nas.feasible import FeasibleSet, counts_without
+from spach_nas.feasible import feasible_set as module
 from spach_nas.feasible.measures import Measures
 from spach_nas.limits import Limits, ProxyLimits, bounds_set
 from spach_nas.scaling import ProxyRule, scale

@@ -15,7 +15,7 @@ import pytest
 from search_tools import DATA, drive, evaluate, make_study, open_study, write_search
 from spach_nas.config import load_config
 from spach_nas.data.preprocessing import Preprocessing, to_json
-from spach_nas.engine import study as study_module
+from spach_nas.engine import archive
 from spach_nas.engine.resume import check_resumable, warm_records
 from spach_nas.engine.study import Signal, Study
 from spach_nas.errors import StudyError
@@ -99,7 +99,7 @@ def test_a_crash_at_any_write_loses_and_doubles_nothing(
     crashes = 0
     for after in (False, True):
         for name in writes:
-            original = getattr(study_module, name)
+            original = getattr(archive, name)
 
             def crash(
                 *arguments: object, original: Callable[..., object] = original, after: bool = after
@@ -108,7 +108,7 @@ def test_a_crash_at_any_write_loses_and_doubles_nothing(
                     original(*arguments)
                 raise Crash
 
-            monkeypatch.setattr(study_module, name, crash)
+            monkeypatch.setattr(archive, name, crash)
             try:
                 drive(study)
             except Crash:
@@ -382,7 +382,7 @@ def test_checkpoints_that_nothing_can_need_are_removed(tmp_path: Path) -> None:
     assert kept_checkpoints(study.folder) == {(r.proxy_id, 2) for r in study.front()} | {
         (record.proxy_id, record.fidelity.rung)
         for record in study.records
-        if study._ladder.may_go_on(record)
+        if study._knowledge.ladder.may_go_on(record)
     }
     assert most < len(study.records)
 
@@ -390,7 +390,7 @@ def test_checkpoints_that_nothing_can_need_are_removed(tmp_path: Path) -> None:
 def test_a_sampler_never_sees_scores_of_two_rungs_in_one_model(tmp_path: Path) -> None:
     study = make_study(tmp_path, **{**CHANGES, "search__sampler": "tpe", "search__trials": 24})
     drive(study)
-    for rung, model in enumerate(study._proposer._studies):
+    for rung, model in enumerate(study._knowledge.proposer._studies):
         told = {
             (tuple(sorted(trial.params.items())), tuple(trial.values))
             for trial in model.get_trials(states=(optuna.trial.TrialState.COMPLETE,))

@@ -185,7 +185,9 @@ def _impossible(known: Sequence[Mapping[str, float]], asked: Mapping[str, float]
         for name, most in short.items()
     ]
     wanted = ", ".join(_amount(name, amount) for name, amount in asked.items())
-    return "\n".join(mistakes) or f"resources: {wanted} for a trial; expected a node that has both"
+    return "\n".join(mistakes) or (
+        f"resources: {wanted} for a trial; expected what one node has at once"
+    )
 
 
 def _amount(name: str, amount: float) -> str:

@@ -84,7 +84,7 @@ def run_study(
     os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(slots())
     # Lost workers are told by the records.
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
-    with tempfile.TemporaryDirectory(prefix="spach-nas-") as storage, _stop_on_signals(study):
+    with tempfile.TemporaryDirectory(prefix="spach-nas-") as storage, stop_on_signals(study):
         _fit(_tuner(tune.with_resources(trainable, asked), searcher, storage=storage))
     if searcher.failure is not None:
         raise searcher.failure
@@ -144,7 +144,8 @@ def _evaluate(
 
 
 @contextlib.contextmanager
-def _stop_on_signals(study: Study) -> Iterator[None]:
+def stop_on_signals(study: Study) -> Iterator[None]:
+    """Ctrl-C or SIGTERM stops the study; the second raises a KeyboardInterrupt."""
     if threading.current_thread() is not threading.main_thread():
         yield  # signals reach the main thread alone
         return

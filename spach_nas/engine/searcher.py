@@ -141,14 +141,15 @@ class StudySearcher(Searcher):  # type: ignore[misc]  # ray is untyped
             return None
         seen = len(self._study.records)
         try:
-            outcome = step()
-            for record in self._study.records[seen:]:
-                self._on_record(record)
+            try:
+                return step()
+            finally:
+                for record in self._study.records[seen:]:
+                    self._on_record(record)
         except Exception as problem:
             self.failure = _readable(problem, self._study)
             self._study.stop()
             return None
-        return outcome
 
     def _checkpoint(self, request: EvaluationRequest) -> Any:
         if request.parent is None:

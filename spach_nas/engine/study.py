@@ -7,7 +7,7 @@ killed goes on from its records.
 
 import math
 import time
-from collections import defaultdict, deque
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from enum import Enum
@@ -16,30 +16,20 @@ from pathlib import Path
 from spach_nas import pareto
 from spach_nas.architecture import Architecture
 from spach_nas.config import SearchConfig
-from spach_nas.engine.ladder import Ladder, Step
-from spach_nas.engine.mirror import StudyMirror
+from spach_nas.engine.archive import Archive
+from spach_nas.engine.knowledge import Knowledge
+from spach_nas.engine.ladder import Step
 from spach_nas.engine.pending import Pending, to_record
-from spach_nas.engine.proposals import Proposer
-from spach_nas.engine.samplers import SpaceExhausted, distributions
+from spach_nas.engine.samplers import SpaceExhausted
 from spach_nas.errors import StudyError
 from spach_nas.evaluation import Evaluation, EvaluationRequest
 from spach_nas.feasible import FeasibleSet
-from spach_nas.journal import Journal
 from spach_nas.objectives import Objective
 from spach_nas.records import Record
 from spach_nas.references import get_reference
 from spach_nas.scaling import DataShape, scale
 from spach_nas.stage_space import Encoding
-from spach_nas.study_folder import (
-    CheckpointKey,
-    append_to_table,
-    checkpoint_file,
-    kept_checkpoints,
-    remove_checkpoints,
-    write_checkpoint,
-    write_record,
-    write_table,
-)
+from spach_nas.study_folder import CheckpointKey, checkpoint_file
 
 # A worker that is lost so often with the same trial is lost because of it. The last time it is
 # asked for in smaller batches, since the host may have run out of memory.
@@ -60,8 +50,6 @@ class Study:
     Attributes:
         config: The search YAML.
         folder: Where records are written.
-        records: Everything finished, oldest first.
-        journal: What happened when.
     """
 
     def __init__(
@@ -89,35 +77,34 @@ class Study:
         known = tuple(records)
         self.config = config
         self.folder = folder
-        self.records: list[Record] = []
-        self.journal = Journal(folder)
         self._data = data
         self._clock = clock
-        self._feasible = feasible
         self._start = clock() - _elapsed(known)
         self._stopped = False
         self._pending: dict[Step, Pending] = {}
         self._lost: deque[Pending] = deque()
         # Trials whose proxy is being trained for another trial: they share its score.
         self._sharing: dict[CheckpointKey, list[Pending]] = {}
-        self._scores: dict[CheckpointKey, Evaluation] = {}
-        self._trained: defaultdict[CheckpointKey, list[Record]] = defaultdict(list)
-        self._front = pareto.GrowingFront(config.objective_list)
         self._failures = 0.0  # until the first complete trial
         warm = len({record.trial for record in known if record.origin is not None})
-        self._proposer = Proposer(config, feasible, warm=warm)
-        self._first = warm + len(config.references)  # number of the first trial proposed here
-        self._ladder = Ladder(
-            config.rungs, objectives=config.objective_list, trials=warm + config.search.trials
-        )
-        self._references = deque(enumerate(config.references, warm))
-        self._numbers: deque[int] = deque(range(self._first, self._first + config.search.trials))
-        self._mirror = self._open_mirror(known) if mirrored else None
-        self._replay(known)
-        self._kept = kept_checkpoints(folder)
+        self._knowledge = Knowledge(config, feasible, warm=warm)
+        self._knowledge.replay(known)
+        self._archive = Archive(folder, config, records=known, mirrored=mirrored)
         self._forget_checkpoints()
-        if known:
-            write_table(folder, known)
+        seen = {record.trial for record in known}
+        self._references = deque(
+            (number, name)
+            for number, name in enumerate(config.references, warm)
+            if number not in seen
+        )
+        self._numbers = deque(
+            number for number in range(self._knowledge.first, self.total) if number not in seen
+        )
+
+    @property
+    def records(self) -> Sequence[Record]:
+        """Everything finished, oldest first."""
+        return self._knowledge.records
 
     @property
     def objectives(self) -> tuple[Objective, ...]:
@@ -127,7 +114,7 @@ class Study:
     @property
     def total(self) -> int:
         """Trials that the budget asks for, references included."""
-        return self._first + self.config.search.trials
+        return self._knowledge.first + self.config.search.trials
 
     @property
     def done(self) -> int:
@@ -148,7 +135,7 @@ class Study:
     def spent(self) -> bool:
         """Whether there is nothing to evaluate, now and later, unless the budget grows."""
         waiting = self._pending or self._lost or self._references or self._numbers
-        return self._is_late() or not (waiting or self._ladder.next((), closing=True))
+        return self._is_late() or not (waiting or self._knowledge.ladder.next((), closing=True))
 
     @property
     def running(self) -> tuple[EvaluationRequest, ...]:
@@ -158,7 +145,7 @@ class Study:
 
     def front(self) -> tuple[Record, ...]:
         """Records of the highest rung that no other dominates, cheapest target first."""
-        return self._front.members
+        return self._knowledge.front.members
 
     def best(self) -> Record | None:
         """The most accurate record, ties to fewer target MACs; None when none is complete."""
@@ -186,8 +173,8 @@ class Study:
             nothing more will be asked.
         """
         while (pending := self._next_pending()) is not None:
-            if pending.key in self._scores:
-                self._finish(pending, _shared(self._scores[pending.key]))
+            if pending.key in self._knowledge.scores:
+                self._finish(pending, _shared(self._knowledge.scores[pending.key]))
             elif any(item.key == pending.key for item in self._pending.values()):
                 self._sharing.setdefault(pending.key, []).append(pending)
             else:
@@ -206,7 +193,7 @@ class Study:
         pending = self._pending.pop((request.trial, request.fidelity.rung))
         record = self._finish(pending, evaluation)
         for sharing in self._sharing.pop(pending.key, []):
-            self._finish(sharing, _shared(self._scores[pending.key]))
+            self._finish(sharing, _shared(self._knowledge.scores[pending.key]))
         # Now that all who share the score had their say about its weights.
         self._forget_checkpoints()
         self._check_failures(record)
@@ -228,19 +215,8 @@ class Study:
 
     def close(self) -> None:
         """Let go of all files."""
-        self._proposer.close()
-        if self._mirror is not None:
-            self._mirror.close()
-
-    def _open_mirror(self, records: Sequence[Record]) -> StudyMirror:
-        return StudyMirror(
-            self.folder,
-            name=self.config.study,
-            objectives=self.objectives,
-            distributions=distributions(self.config.space),
-            top=self.config.fidelity.rung,
-            records=records,
-        )
+        self._knowledge.proposer.close()
+        self._archive.close()
 
     def _next_pending(self) -> Pending | None:
         if self._stopped or self._is_late():
@@ -251,7 +227,7 @@ class Study:
         waiting = [_step(item) for items in self._sharing.values() for item in items]
         running = [*self._pending, *waiting]
         closing = not running and not self._references and not self._numbers
-        if (record := self._ladder.next(running, closing=closing)) is not None:
+        if (record := self._knowledge.ladder.next(running, closing=closing)) is not None:
             return self._promote(record)
         return self._create()
 
@@ -281,13 +257,13 @@ class Study:
             target = get_reference(name).architecture
             inside = self.config.space.contains(target)
             encoding = self.config.space.encode(target) if inside else None
-            self._proposer.take(target)
+            self._knowledge.proposer.take(target)
             return self._pend(number, target, encoding=encoding, reference=name)
         if not self._numbers:
             return None
         number = self._numbers[0]
         try:
-            encoding = self._proposer.propose(number - self._first)
+            encoding = self._knowledge.proposer.propose(number - self._knowledge.first)
         except SpaceExhausted:
             self._numbers.clear()
             return None
@@ -327,69 +303,19 @@ class Study:
 
     def _finish(self, pending: Pending, evaluation: Evaluation) -> Record:
         record = to_record(pending, evaluation, objectives=self.objectives)
-        # The weights first: a record whose weights are missing would have lost them.
-        if evaluation.weights is not None:
-            write_checkpoint(self.folder, pending.key, evaluation.weights)
-            self._kept.add(pending.key)
-        write_record(self.folder, record)
-        self._take(record)
-        append_to_table(self.folder, record)
-        if self._mirror is not None:
-            self._mirror.add(record)
+        self._archive.save(record, evaluation.weights)
+        self._knowledge.take(record)
+        self._archive.mirror(record)
         self._log("finished", pending, record)
         return record
 
-    def _take(self, record: Record) -> None:
-        """Learn from a record that is on the disk."""
-        self.records.append(record)
-        self._front.add(record)
-        self._ladder.add(record)
-        if record.reference is None:
-            number = record.trial - (self._first if record.origin is None else 0)
-            self._proposer.learn(record, number=number)
-        self._trained[_key(record)].append(record)
-        if record.seed == self.config.search.seed:
-            self._scores.setdefault(_key(record), _as_evaluation(record))
-
-    def _replay(self, records: Sequence[Record]) -> None:
-        """Come to the state in which an earlier run was after these records."""
-        firsts: dict[int, Record] = {}
-        for record in records:
-            firsts.setdefault(record.trial, record)
-        asked = deque(
-            sorted(
-                (record for record in firsts.values() if record.trial >= self._first),
-                key=lambda record: (record.known, record.trial),
-            )
-        )
-        for count, record in enumerate(records):
-            while asked and asked[0].known <= count:
-                first = asked.popleft()
-                self._proposer.repeat(first.trial - self._first, dict(first.encoding or {}))
-            if record.trial < self._first:
-                self._proposer.take(record.architecture)
-            self._take(record)
-        self._numbers = deque(number for number in self._numbers if number not in firsts)
-        self._references = deque(item for item in self._references if item[0] not in firsts)
-
     def _forget_checkpoints(self) -> None:
         """Remove weights that nothing can need any more."""
-        front = {(record.trial, record.seed) for record in self.front()}
         parents = {
             (pending.request.proxy.arch_id, pending.request.fidelity.rung - 1)
             for pending in (*self._pending.values(), *self._lost)
         }
-        spare = {
-            key
-            for key in self._kept - parents
-            if not any(
-                (record.fidelity.rung == self._front.rung and (record.trial, record.seed) in front)
-                or self._ladder.may_go_on(record)
-                for record in self._trained[key]
-            )
-        }
-        remove_checkpoints(self.folder, spare)
-        self._kept -= spare
+        self._archive.forget(lambda key: key in parents or self._knowledge.needs(key))
 
     def _check_failures(self, record: Record) -> None:
         self._failures += math.inf if record.state == "complete" else 1
@@ -416,31 +342,15 @@ class Study:
             outcome = outcome.reason
         if outcome is not None:
             fields["reason"] = outcome
-        self.journal.write(event, fields)
+        self._archive.log(event, fields)
 
 
 def _step(pending: Pending) -> Step:
     return pending.request.trial, pending.request.fidelity.rung
 
 
-def _key(record: Record) -> CheckpointKey:
-    return record.proxy_id, record.fidelity.rung
-
-
 def _shared(evaluation: Evaluation) -> Evaluation:
     return replace(evaluation, weights=None, seconds=0.0)
-
-
-def _as_evaluation(record: Record) -> Evaluation:
-    last = record.curve[-1] if record.curve else None
-    return Evaluation(
-        state=record.state,
-        scores={"accuracy": last.accuracy, "loss": last.loss} if last else {},
-        curve=record.curve,
-        reason=record.reason,
-        remark=record.remark,
-        machine=record.machine,
-    )
 
 
 def _elapsed(records: Sequence[Record]) -> float:
