@@ -112,7 +112,7 @@ def test_a_checkpoint_travels_as_bytes_until_its_trial_is_over(tmp_path: Path) -
     parcel = parcel_of(searcher.suggest("a"))
     kept = copy.deepcopy({"parcel": parcel})["parcel"]
     assert kept.checkpoint == ("stored", b"weights")
-    finish(searcher, "a", parcel.request)
+    finish(searcher, "a", replace(parcel.request, parent=None))
     assert kept.checkpoint is None
 
 
@@ -303,7 +303,7 @@ def test_what_no_node_has_is_told(
         ("nonsense", "no host and port"),
         ("127.0.0.1", "no host and port"),
         ("127.0.0.1:1", "Connection refused"),
-        ("nowhere.invalid:6379", "(?i)name|temporary|address"),
+        ("nowhere.invalid:6379", "(Name|name|Temporary|address)"),
         ("ray://127.0.0.1:10001", "Ray Client is not supported"),
     ],
 )
@@ -318,7 +318,7 @@ def test_an_address_without_a_cluster_is_told(address: str, why: str) -> None:
 def test_a_port_where_no_ray_answers_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cluster, "_ANSWER_SECONDS", 1.0)
     with socket.create_server(("127.0.0.1", 0)) as mute:
-        address = "127.0.0.1:{}".format(mute.getsockname()[1])
+        address = f"127.0.0.1:{mute.getsockname()[1]}"
         with (
             pytest.raises(StudyError, match=f"{address}: no answer of Ray"),
             ray_session(Resources(address=address)),

@@ -1,9 +1,7 @@
 """A search that is killed goes on as if nothing had been."""
 
-import os
 import random
 import shutil
-import signal
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -12,6 +10,7 @@ from pathlib import Path
 import optuna
 import pytest
 
+from kill_tools import CHANGES, SAMPLERS, essence, killed, make_study_in
 from search_tools import DATA, drive, evaluate, make_study, open_study, write_search
 from spach_nas.config import load_config
 from spach_nas.data.preprocessing import Preprocessing, to_json
@@ -24,27 +23,9 @@ from spach_nas.feasible import FeasibleSet
 from spach_nas.records import FILE_NAME, Record, read_records
 from spach_nas.study_folder import DATA_JSON, kept_checkpoints
 
-SAMPLERS = ("random", "nsga2", "tpe", "gp", "evolution", "local", "NSGAIIISampler")
 IMAGES = Preprocessing(mean=(0.3,), std=(0.2,), class_names=tuple("0123456789"))
-RUNGS = {"levels": [{"epochs": 1}, {"epochs": 2}], "reduction": 2}
-CHANGES = {
-    "search__trials": 16,
-    "search__startup_trials": 4,
-    "training__epochs": 4,
-    "rungs": RUNGS,
-}
 # The samplers of Optuna that keep notes, and those that cost little, for thorough tests.
 QUICK = ("nsga2", "evolution")
-
-
-def make_study_in(folder: Path, **changes: object) -> Study:
-    folder.mkdir()
-    return make_study(folder, **changes)
-
-
-def essence(records: tuple[Record, ...]) -> list[Record]:
-    """All of the records but for times."""
-    return [replace(record, finished_at="", started=0.0) for record in records]
 
 
 @pytest.mark.parametrize("rungs", [False, True], ids=["one rung", "three rungs"])
@@ -138,24 +119,6 @@ def test_kill_9_at_random_moments_changes_no_proposal(tmp_path: Path, sampler: s
         kills += 1
     assert kills >= 2, "the search was too fast to be killed"
     assert essence(read_records(folder)) == wanted
-
-
-def killed(folder: Path, *, after: float) -> bool:
-    """Go on with a study in a process that is killed; whether it came to its end before."""
-    child = os.fork()
-    if child == 0:
-        drive(open_study(folder))
-        os._exit(0)
-    deadline = time.monotonic() + after
-    while time.monotonic() < deadline:
-        ended, status = os.waitpid(child, os.WNOHANG)
-        if ended:
-            assert status == 0, "the child failed"
-            return True
-        time.sleep(0.0005)
-    os.kill(child, signal.SIGKILL)
-    os.waitpid(child, 0)
-    return False
 
 
 def test_the_mirrors_are_mended(tmp_path: Path) -> None:
