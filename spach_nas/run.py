@@ -31,6 +31,7 @@ from spach_nas.study_folder import (
     plugin_texts,
     remove_if_empty,
     replace_text,
+    room_needed,
 )
 from spach_nas.training import choose_runtime, move, score_images
 
@@ -74,8 +75,9 @@ def run_plan(
     config, tell = plan.config, listener or _ignore
     folder = Path(out) if out is not None else Path("results") / config.study
     mixers = plugin_mixers(config.mixers)
-    prepare_folder(plan, folder, mixers=mixers, resume=resume)
     with ExitStack() as stack:
+        stack.enter_context(room_needed(folder))
+        prepare_folder(plan, folder, mixers=mixers, resume=resume)
         stack.callback(remove_if_empty, folder)
         stack.enter_context(locked(folder))
         loggers = make_loggers(config, folder)

@@ -14,6 +14,7 @@ best/             the exported best network
 """
 
 import csv
+import errno
 import json
 import os
 import shutil
@@ -109,6 +110,24 @@ def locked(folder: Path) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+@contextmanager
+def room_needed(folder: Path) -> Iterator[None]:
+    """Tell a full disk as a user's error.
+
+    Raises:
+        StudyError: The disk is full.
+    """
+    try:
+        yield
+    except OSError as problem:
+        if problem.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise StudyError(
+            f"{problem.filename or folder}: {problem.strerror}; expected free space: make room, "
+            "then the same command with --resume"
+        ) from problem
 
 
 def replace_text(path: Path, text: str) -> None:

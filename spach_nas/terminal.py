@@ -78,7 +78,9 @@ class LiveView:
 
 def _line(study: Study, record: Record | None) -> Text:
     if record is None:
-        return Text(f"{study.config.study}: {study.total} trials into {study.folder}")
+        seen = len(study.records)
+        going_on = f", going on after {seen} records" if seen else ""
+        return Text(f"{study.config.study}: {study.total} trials into {study.folder}{going_on}")
     rung = f", rung {record.fidelity.rung}" if study.config.rungs.levels else ""
     name = f"{record.reference or f'trial {record.trial}'}{rung}"
     scores = ", ".join(

@@ -201,7 +201,7 @@ def test_the_bundle_loads_here_and_in_timm_with_equal_outputs(
         str(record["trial"])
         for record in read_records_of(pooled)
         if "pool" in str(record["architecture"])
-        and (pooled.folder / "checkpoints" / f"{record['proxy_id']}.safetensors").is_file()
+        and (pooled.folder / "checkpoints" / f"{record['proxy_id']}-0.safetensors").is_file()
     )
     arguments = (str(pooled.folder), "--out", str(bundle), "--pick", trial, "--plugin", "my_mixers")
     assert run_main("export", *arguments) == (0, [])

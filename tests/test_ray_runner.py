@@ -20,7 +20,7 @@ from spach_nas.engine import cluster
 from spach_nas.engine.cluster import demand, fitting, ray_session, trial_slots
 from spach_nas.engine.ray_repairs import mend_ray
 from spach_nas.engine.ray_runner import stop_on_signals
-from spach_nas.engine.searcher import Parcel, StudySearcher, loss_reason
+from spach_nas.engine.searcher import FailureStopper, Parcel, StudySearcher, loss_reason
 from spach_nas.engine.study import Study
 from spach_nas.errors import StudyError
 from spach_nas.evaluation import EvaluationRequest
@@ -130,32 +130,30 @@ def test_a_checkpoint_that_vanished_is_none(tmp_path: Path) -> None:
     assert parcel_of(searcher_of(study).suggest("a")).checkpoint is None
 
 
-def test_a_full_disk_ends_the_search_and_says_what_to_do(tmp_path: Path) -> None:
+def test_a_failure_to_write_ends_the_search_with_its_own_error(tmp_path: Path) -> None:
     # Tune would take the exception for a failed trial and go on.
     study = make_study(tmp_path)
-    told = []
+    full, told = OSError(28, "No space left on device"), []
 
-    def full(request: EvaluationRequest, evaluation: object) -> Record:
+    def tell(request: EvaluationRequest, evaluation: object) -> Record:
         told.append(request)
-        raise OSError(28, "No space left on device", str(tmp_path / "records.jsonl"))
+        raise full
 
-    study.tell = full  # type: ignore[method-assign, assignment]
+    study.tell = tell  # type: ignore[method-assign, assignment]
     searcher = searcher_of(study)
     requests = {name: parcel_of(searcher.suggest(name)).request for name in "ab"}
     for name, request in requests.items():
         finish(searcher, name, request)
-    assert isinstance(searcher.failure, StudyError)
-    assert str(searcher.failure) == (
-        f"{tmp_path / 'records.jsonl'}: No space left on device; expected free space: make room, "
-        "then the same command with --resume"
-    )
+    assert searcher.failure is full
     assert len(told) == 1, "after a torn line nothing more may be written"
+    assert FailureStopper(searcher).stop_all(), "what runs cannot be kept"
     assert searcher.suggest("c") == StudySearcher.FINISHED
 
 
-def test_any_other_failure_is_kept_as_it_is(tmp_path: Path) -> None:
+def test_a_failure_to_ask_ends_the_search(tmp_path: Path) -> None:
     study = make_study(tmp_path)
     searcher = searcher_of(study)
+    assert not FailureStopper(searcher).stop_all()
     mistake = AssertionError("a mistake of ours")
 
     def fail() -> None:

@@ -40,7 +40,10 @@ def space() -> SearchSpace:
 
 def ask(sampler: FeasibleSampler, space: SearchSpace, times: int) -> list[Encoding]:
     study = optuna.create_study(directions=["maximize", "minimize"], sampler=sampler)
-    return [study.ask(distributions(space)).params for _ in range(times)]
+    proposals = []
+    for sampler.number in range(times):
+        proposals.append(study.ask(distributions(space)).params)
+    return proposals
 
 
 def test_a_feasible_proposal_is_taken_as_it_is(space: SearchSpace) -> None:
@@ -100,14 +103,13 @@ def test_a_space_is_proposed_to_its_last_architecture() -> None:
     feasible = FeasibleSet(space, Limits(max_macs=600_000))
     assert feasible.count is not None
     assert 10 < feasible.count < space.size()
-    sampler = FeasibleSampler(None, feasible=feasible, startup=0, seed=1)
-    study = optuna.create_study(sampler=sampler)
+    sampler = FeasibleSampler(lambda seed: None, feasible=feasible, startup=0, seed=1)
     found = {
-        space.decode(study.ask(distributions(space)).params).arch_id for _ in range(feasible.count)
+        space.decode(proposal).arch_id for proposal in ask(sampler, space, feasible.count)
     }
     assert len(found) == feasible.count
     with pytest.raises(SpaceExhausted):
-        study.ask(distributions(space))
+        ask(sampler, space, 1)
 
 
 def test_distributions_are_ordered_where_the_choices_are(space: SearchSpace) -> None:

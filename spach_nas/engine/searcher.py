@@ -5,7 +5,6 @@ is large is let go of here as soon as a trial is over.
 """
 
 import contextlib
-import errno
 import pickle
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -20,13 +19,11 @@ from ray.tune.search import Searcher
 from ray.tune.stopper import Stopper
 
 from spach_nas.engine.study import Signal, Study
-from spach_nas.errors import StudyError
 from spach_nas.evaluation import Evaluation, EvaluationRequest
 from spach_nas.records import Record
 
 PARCEL, EVALUATION = "parcel", "evaluation"
 _LOST = "the worker was lost"
-_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 @dataclass(kw_only=True, slots=True, eq=False)
@@ -147,7 +144,7 @@ class StudySearcher(Searcher):  # type: ignore[misc]  # ray is untyped
                 for record in self._study.records[seen:]:
                     self._on_record(record)
         except Exception as problem:
-            self.failure = _readable(problem, self._study)
+            self.failure = problem
             self._study.stop()
             return None
 
@@ -209,8 +206,11 @@ class FailureStopper(Stopper):  # type: ignore[misc]  # ray is untyped
 
 
 def _forget_result(trial: Trial) -> None:
+    result = trial.run_metadata.last_result
     for name in (EVALUATION, "config"):  # the worker's copy of the configuration
-        trial.last_result.pop(name, None)
+        result.pop(name, None)
+    # For a trial without a result Tune asks the worker later, and ends when that is dead.
+    result.setdefault("done", True)
 
 
 def loss_reason(trial: Trial) -> str:
@@ -237,13 +237,3 @@ def _innermost(error: BaseException) -> str:
     while error.__cause__ is not None:
         error = error.__cause__
     return f"{type(error).__name__}: {' '.join(str(error).split())}"[:300]
-
-
-def _readable(problem: Exception, study: Study) -> Exception:
-    if isinstance(problem, OSError) and problem.errno in _FULL:
-        where = problem.filename or study.folder
-        return StudyError(
-            f"{where}: {problem.strerror}; expected free space: make room, then the same command "
-            "with --resume"
-        )
-    return problem
