@@ -215,7 +215,7 @@ def _rung_mistakes(config: SearchConfig) -> list[str]:
         following = config.fidelities[rung + 1]
         same = following.image_size == fidelity.image_size
         if same and fidelity.epochs >= following.epochs:
-            where = "training.epochs" if following is config.fidelities[-1] else "the next level"
+            where = "training.epochs" if following == config.fidelity else "the next level"
             mistakes.append(
                 f"rungs.levels[{rung}].epochs: {fidelity.epochs}; expected less than the "
                 f"{following.epochs} of {where}"

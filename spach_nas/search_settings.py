@@ -24,8 +24,8 @@ def _check_sampler(value: str) -> str:
     if not has_sampler(value):
         names = sampler_names()
         raise ValueError(
-            f"{value!r}; expected {one_of(names)}, or the name of a class of optuna.samplers such "
-            f"as NSGAIIISampler{did_you_mean(value, names)}"
+            f"{value!r}; expected {one_of(names)}, a class of optuna.samplers such as "
+            f"NSGAIIISampler, or one that --plugin MODULE brings in{did_you_mean(value, names)}"
         )
     return value
 
@@ -162,7 +162,12 @@ class Resources:
         gpus, most = self.gpus_per_trial, self.max_concurrent
         raise_mistakes(
             outside("cpus_per_trial", self.cpus_per_trial, "more than 0", self.cpus_per_trial > 0),
-            outside("gpus_per_trial", gpus, "auto, or 0 or more", gpus == "auto" or gpus >= 0),
+            outside(
+                "gpus_per_trial",
+                gpus,
+                "auto, a share of one GPU, or a whole number",
+                gpus == "auto" or 0 <= gpus <= 1 or (gpus > 1 and gpus == int(gpus)),
+            ),
             outside("max_concurrent", most, "at least 1", most is None or most >= 1),
             outside("address", repr(self.address), "local, auto or host:port", bool(self.address)),
         )

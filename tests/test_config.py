@@ -198,7 +198,7 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ),
     (
         {"search__sampler": "nsga"},
-        "search.sampler: 'nsga'; expected random, nsga2, tpe, gp, evolution or local, or ",
+        "search.sampler: 'nsga'; expected random, nsga2, tpe, gp, evolution or local, a c",
     ),
     ({"search__trials": 0}, "search.trials: 0; expected at least 1"),
     ({"search__trials": False}, "search.trials: False; expected a number"),
@@ -210,8 +210,22 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"resources__cpus_per_trial": 0}, "resources.cpus_per_trial: 0.0; expected more than 0"),
     (
         {"resources__gpus_per_trial": -1},
-        "resources.gpus_per_trial: -1.0; expected auto, or 0 or mo",
+        "resources.gpus_per_trial: -1.0; expected auto, a share of",
     ),
+    (
+        {"resources__gpus_per_trial": 1.5},
+        "resources.gpus_per_trial: 1.5; expected auto, a share of one GPU, or a whole number",
+    ),
+    (
+        {"rungs": {"levels": [{"epochs": 2}]}, "training__epochs": 2},
+        "rungs.levels[0].epochs: 2; expected less than the 2 of training.epochs",
+    ),
+    (
+        {"rungs": {"levels": [{"epochs": 1}], "rank": "macs"}, "training__epochs": 2},
+        "rungs.rank: 'macs'; expected front or accuracy",
+    ),
+    ({"rungs": {"reduction": 1}}, "rungs.reduction: 1; expected at least 2"),
+    ({"callbacks": ["wandb", "tensorbord"]}, "callbacks[1]: 'tensorbord'; expected tensorboard"),
     ({"resources__gpus_per_trial": "some"}, "resources.gpus_per_trial: 'some'; expected a number"),
     ({"resources__max_concurrent": 0}, "resources.max_concurrent: 0; expected at least 1"),
     ({"resources__address": ""}, "resources.address: ''; expected local, auto or host:port"),

@@ -217,7 +217,7 @@ def test_tune_takes_a_worker_that_ran_out_of_memory_for_a_lost_one() -> None:
     [
         ({"CPU": 8.0}, {"CPU": 1.0}, 8),
         ({"CPU": 8.0}, {"CPU": 3.0}, 2),
-        ({"CPU": 1.0}, {"CPU": 0.1}, 10),
+        ({"CPU": 0.6}, {"CPU": 0.2}, 3),  # 2.9999999999999996 in floating point
         ({"CPU": 8.0, "GPU": 1.0}, {"CPU": 1.0, "GPU": 0.5}, 2),
         ({"CPU": 8.0, "GPU": 2.0}, {"CPU": 1.0, "GPU": 0.6}, 2),  # a share lies on one GPU
         ({"CPU": 8.0, "GPU": 4.0}, {"CPU": 1.0, "GPU": 2.0}, 2),
