@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -150,6 +151,47 @@ def test_one_interrupt_finishes_what_runs_and_writes_the_report(tmp_path: Path) 
     assert {record.state for record in records} == {"complete"}
     assert (tmp_path / "study" / "report.html").is_file()
     assert (tmp_path / "study" / "best" / "model.safetensors").is_file()
+
+
+def test_a_killed_search_leaves_no_process_and_goes_on(tmp_path: Path) -> None:
+    path = write_search(tmp_path, search__trials=4, resources={"max_concurrent": 1})
+    arguments = ("search", path, "--out", tmp_path / "study", "--resume")
+    environment = os.environ | {"SPACH_NAS_TEST": str(tmp_path)}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "spach_nas", *map(str, arguments)],
+        stdout=subprocess.DEVNULL,
+        env=environment,
+    )
+    lines = tmp_path / "study" / "records.jsonl"
+    wait_until(lambda: lines.exists() and lines.stat().st_size > 0)
+    process.kill()
+    process.wait()
+    before = read_records(tmp_path / "study")
+    wait_until(lambda: not any(map(is_ours, Path("/proc").glob("[0-9]*/environ"))))
+    done = run_command(*arguments)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert (
+        f"4 trials into {tmp_path / 'study'}, going on after {len(before)} records" in done.stdout
+    )
+    records = read_records(tmp_path / "study")
+    assert records[: len(before)] == before
+    assert [record.trial for record in records] == [0, 1, 2, 3]
+    assert (tmp_path / "study" / "best" / "model.safetensors").is_file()
+
+
+def is_ours(environ: Path) -> bool:
+    """Whether a process was started by the search of a test; only Linux tells."""
+    try:
+        return b"SPACH_NAS_TEST=" in environ.read_bytes()
+    except OSError:
+        return False
+
+
+def wait_until(holds: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 120
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
 
 
 def test_limits_that_nothing_meets_stop_before_anything_is_written(tmp_path: Path) -> None:
