@@ -80,11 +80,13 @@ class GrowingFront:
     Attributes:
         objectives: At least one.
         rung: The highest so far; lower ones are no longer compared.
+        left: Members that the last record has driven out.
     """
 
     def __init__(self, objectives: Sequence[Objective]) -> None:
         self.objectives = tuple(objectives)
         self.rung = 0
+        self.left: tuple[Record, ...] = ()
         self._members: list[tuple[tuple[float, ...], Record]] = []
 
     @property
@@ -94,7 +96,11 @@ class GrowingFront:
         return tuple(sorted(records, key=lambda record: (record.target_cost.macs, record.trial)))
 
     def __contains__(self, record: Record) -> bool:
-        return any(member is record or member == record for _, member in self._members)
+        # A trial's number tells most of them apart at once.
+        return any(
+            member is record or (member.trial == record.trial and member == record)
+            for _, member in self._members
+        )
 
     def add(self, record: Record) -> bool:
         """Take a record; whether it is on the front now."""
@@ -103,10 +109,12 @@ class GrowingFront:
             for item in self.objectives
             if (figure := value(record, item)) is not None
         )
+        self.left = ()
         rung = record.fidelity.rung
         if record.state != "complete" or rung < self.rung or len(gains) < len(self.objectives):
             return False
         if rung > self.rung:
+            self.left = tuple(member for _, member in self._members)
             self.rung, self._members = rung, []
         order = (record.trial, record.seed)
         for other, member in self._members:
@@ -114,12 +122,13 @@ class GrowingFront:
                 return False
             if other != gains and all(a >= b for a, b in zip(other, gains, strict=True)):
                 return False
-        self._members = [
-            (other, member)
-            for other, member in self._members
-            if not all(a >= b for a, b in zip(gains, other, strict=True))
-        ]
-        self._members.append((gains, record))
+        kept: list[tuple[tuple[float, ...], Record]] = []
+        left: list[tuple[tuple[float, ...], Record]] = []
+        for item in self._members:
+            behind = all(a >= b for a, b in zip(gains, item[0], strict=True))
+            (left if behind else kept).append(item)
+        self.left += tuple(member for _, member in left)
+        self._members = [*kept, (gains, record)]
         return True
 
 

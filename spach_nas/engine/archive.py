@@ -1,7 +1,8 @@
 """What a study writes: the records, which are the truth, and what mirrors or serves them."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
+from typing import Protocol
 
 from spach_nas.config import SearchConfig
 from spach_nas.engine.mirror import StudyMirror
@@ -11,6 +12,7 @@ from spach_nas.records import Record
 from spach_nas.study_folder import (
     CheckpointKey,
     append_to_table,
+    checkpoint_file,
     kept_checkpoints,
     remove_checkpoints,
     write_checkpoint,
@@ -19,7 +21,65 @@ from spach_nas.study_folder import (
 )
 
 
-class Archive:
+class Archive(Protocol):
+    """Where a study puts what it has found."""
+
+    def save(self, record: Record, weights: bytes | None) -> None:
+        """Keep a record, so that it outlives a crash at any moment."""
+
+    def mirror(self, record: Record) -> None:
+        """Add a saved record to what mirrors the records."""
+
+    def kept(self) -> Collection[CheckpointKey]:
+        """Whose weights are kept."""
+
+    def holds(self, key: CheckpointKey) -> bool:
+        """Whether the weights of a proxy after a rung are kept."""
+
+    def forget(self, keys: Collection[CheckpointKey]) -> None:
+        """Remove weights."""
+
+    def log(self, event: str, fields: Mapping[str, object]) -> None:
+        """Note what happened."""
+
+    def close(self) -> None:
+        """Let go of all files."""
+
+
+class MemoryArchive:
+    """Writes nothing, as a replay wants it, and knows only whose weights would be kept."""
+
+    def __init__(self) -> None:
+        self._kept: set[CheckpointKey] = set()
+
+    def save(self, record: Record, weights: bytes | None) -> None:
+        """Note whose weights they are."""
+        if weights is not None:
+            self._kept.add((record.proxy_id, record.fidelity.rung))
+
+    def mirror(self, record: Record) -> None:
+        """Nothing."""
+
+    def kept(self) -> Collection[CheckpointKey]:
+        """Whose weights would be kept."""
+        return self._kept
+
+    def holds(self, key: CheckpointKey) -> bool:
+        """Whether the weights would be kept."""
+        return key in self._kept
+
+    def forget(self, keys: Collection[CheckpointKey]) -> None:
+        """As if they were removed."""
+        self._kept.difference_update(keys)
+
+    def log(self, event: str, fields: Mapping[str, object]) -> None:
+        """Nothing."""
+
+    def close(self) -> None:
+        """Nothing."""
+
+
+class FolderArchive:
     """The folder of a study, open for writing."""
 
     def __init__(
@@ -35,7 +95,6 @@ class Archive:
         """
         self._folder = folder
         self._journal = Journal(folder)
-        self._kept = kept_checkpoints(folder)
         self._mirror = None
         if records:
             write_table(folder, records)
@@ -55,7 +114,6 @@ class Archive:
         if weights is not None:
             key = record.proxy_id, record.fidelity.rung
             write_checkpoint(self._folder, key, weights)
-            self._kept.add(key)
         write_record(self._folder, record)
 
     def mirror(self, record: Record) -> None:
@@ -64,11 +122,17 @@ class Archive:
         if self._mirror is not None:
             self._mirror.add(record)
 
-    def forget(self, needs: Callable[[CheckpointKey], bool]) -> None:
-        """Remove the weights that nothing needs."""
-        spare = {key for key in self._kept if not needs(key)}
-        remove_checkpoints(self._folder, spare)
-        self._kept -= spare
+    def kept(self) -> Collection[CheckpointKey]:
+        """Whose weights are there."""
+        return kept_checkpoints(self._folder)
+
+    def holds(self, key: CheckpointKey) -> bool:
+        """Whether the weights are there; a user may have removed them."""
+        return checkpoint_file(self._folder, key).is_file()
+
+    def forget(self, keys: Collection[CheckpointKey]) -> None:
+        """Remove weights."""
+        remove_checkpoints(self._folder, keys)
 
     def log(self, event: str, fields: Mapping[str, object]) -> None:
         """Note what happened."""

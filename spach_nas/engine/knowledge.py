@@ -7,7 +7,7 @@ from spach_nas.config import SearchConfig
 from spach_nas.engine.ladder import Ladder
 from spach_nas.engine.proposals import Proposer
 from spach_nas.evaluation import Evaluation
-from spach_nas.feasible import FeasibleSet
+from spach_nas.feasible import Feasible
 from spach_nas.pareto import GrowingFront
 from spach_nas.records import Record
 from spach_nas.study_folder import CheckpointKey
@@ -25,9 +25,11 @@ class Knowledge:
         proposer: What is proposed next.
         scores: What came of a proxy at a rung, by the study's seed.
         first: Number of the first trial that is proposed here.
+        doubtful: Of whom `needs` may say something else since it was asked; whoever asks it takes
+            them out.
     """
 
-    def __init__(self, config: SearchConfig, feasible: FeasibleSet, *, warm: int) -> None:
+    def __init__(self, config: SearchConfig, feasible: Feasible, *, warm: int) -> None:
         """Nothing yet.
 
         Args:
@@ -43,6 +45,7 @@ class Knowledge:
         self.proposer = Proposer(config, feasible, warm=warm)
         self.scores: dict[CheckpointKey, Evaluation] = {}
         self.first = warm + len(config.references)
+        self.doubtful: set[CheckpointKey] = set()
         self._seed = config.search.seed
         self._trained: defaultdict[CheckpointKey, list[Record]] = defaultdict(list)
 
@@ -51,7 +54,8 @@ class Knowledge:
         key = record.proxy_id, record.fidelity.rung
         self.records.append(record)
         self.front.add(record)
-        self.ladder.add(record)
+        for other in (record, *self.front.left, *self.ladder.add(record)):
+            self.doubtful.add((other.proxy_id, other.fidelity.rung))
         if record.reference is None:
             number = record.trial - (self.first if record.origin is None else 0)
             self.proposer.learn(record, number=number)

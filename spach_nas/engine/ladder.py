@@ -44,17 +44,28 @@ class Ladder:
         self._gone_on: set[Step] = set()
         self._references: list[Record] = []
 
-    def add(self, record: Record) -> None:
-        """Take a finished record."""
+    def add(self, record: Record) -> list[Record]:
+        """Take a finished record; those that could be promoted before it and cannot any more."""
         rung = record.fidelity.rung
-        if rung:
-            self._gone_on.add((record.trial, rung - 1))
+        ended = self._go_on(record.trial, rung - 1) if rung else []
         if record.state != "complete" or rung == self.top:
-            return
+            return ended
         if record.reference is not None:
             self._references.append(record)
-        else:
-            self._rungs[rung].add(record)
+            return ended
+        return ended + self._rungs[rung].add(record, places=self._places[rung + 1])
+
+    def _go_on(self, trial: int, rung: int) -> list[Record]:
+        """Note that a trial has been at the rung above; its record at this one."""
+        if (trial, rung) in self._gone_on:
+            return []
+        self._gone_on.add((trial, rung))
+        references = [
+            record
+            for record in self._references
+            if (record.trial, record.fidelity.rung) == (trial, rung)
+        ]
+        return references + self._rungs[rung].leave(trial)
 
     def next(self, running: Collection[Step], *, closing: bool) -> Record | None:
         """The record whose trial goes on to the next rung now; None when none does.
@@ -63,24 +74,23 @@ class Ladder:
             running: Trials and the rungs that they are being trained at.
             closing: Whether nothing else will come: then at least one of a rung goes on.
         """
-        taken = self._gone_on | {(trial, rung - 1) for trial, rung in running}
-        self._references = [
-            record
-            for record in self._references
-            if (record.trial, record.fidelity.rung) not in taken
-        ]
-        if self._references:
-            return self._references[0]
+        taken = {(trial, rung - 1) for trial, rung in running} - self._gone_on
+        for record in self._references:
+            step = record.trial, record.fidelity.rung
+            if step not in self._gone_on and step not in taken:
+                return record
         for number in reversed(range(self.top)):
             rung = self._rungs[number]
             places = len(rung.records) // self._reduction
             if closing and rung.records:
                 places = max(places, 1)
             # Ranks change while others come: without this, more would go on than there are places.
-            if places <= sum((record.trial, number) in taken for record in rung.records):
+            on_way = {trial for trial, below in taken if below == number}
+            if places <= rung.left + rung.count(on_way):
                 continue
             for record in rung.best(places):
-                if (record.trial, number) not in taken:
+                step = record.trial, number
+                if step not in self._gone_on and step not in taken:
                     return record
         return None
 
@@ -102,6 +112,7 @@ class _Rung:
 
     def __init__(self, objectives: Sequence[Objective]) -> None:
         self.records: list[Record] = []
+        self.left = 0  # so many have been at the rung above
         self._objectives = objectives
         # Gains, higher is better, and by how many others each candidate is dominated; in blocks
         # that double, so that adding one costs one comparison with all.
@@ -110,7 +121,8 @@ class _Rung:
         self._index: dict[int, int] = {}
         self._ranked: tuple[int, NDArray[np.intp]] = (0, np.empty(0, dtype=np.intp))
 
-    def add(self, record: Record) -> None:
+    def add(self, record: Record, *, places: int) -> list[Record]:
+        """Take a candidate; those that have now so many ahead of them."""
         gains = []
         for item in self._objectives:
             figure = value(record, item)
@@ -121,11 +133,26 @@ class _Rung:
             self._gains = np.concatenate([self._gains, np.empty_like(self._gains)])
             self._ahead = np.concatenate([self._ahead, np.zeros_like(self._ahead)])
         own, others = np.array(gains), self._gains[:count]
-        self._ahead[:count] += (own >= others).all(1) & (own > others).any(1)
+        dominated = (own >= others).all(1) & (own > others).any(1)
+        self._ahead[:count] += dominated
         self._ahead[count] = ((others >= own).all(1) & (others > own).any(1)).sum()
         self._gains[count] = own
         self._index[record.trial] = count
         self.records.append(record)
+        behind = np.flatnonzero(dominated & (self._ahead[:count] == places))
+        return [self.records[i] for i in behind]
+
+    def leave(self, trial: int) -> list[Record]:
+        """Note that a trial has been at the rung above; its record, if it is a candidate."""
+        place = self._index.get(trial)
+        if place is None:
+            return []
+        self.left += 1
+        return [self.records[place]]
+
+    def count(self, trials: Collection[int]) -> int:
+        """How many of these trials are candidates."""
+        return sum(trial in self._index for trial in trials)
 
     def ahead(self, record: Record) -> int:
         """Candidates that dominate a record."""

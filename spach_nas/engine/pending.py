@@ -1,8 +1,9 @@
 """A request on its way, and the record that it becomes."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from spach_nas.cost import cost
+from spach_nas.engine.ladder import Step
 from spach_nas.evaluation import Epoch, Evaluation, EvaluationRequest
 from spach_nas.objectives import Objective
 from spach_nas.records import Record, now
@@ -25,6 +26,7 @@ class Pending:
         started: Seconds of the search when it was asked.
         before: Epochs of the rungs before, which the request goes on from.
         losses: How often the infrastructure lost it.
+        key: Proxy and rung: what has the same key is trained once.
     """
 
     request: EvaluationRequest
@@ -34,11 +36,16 @@ class Pending:
     started: float
     before: tuple[Epoch, ...] = ()
     losses: int = 0
+    key: CheckpointKey = field(init=False)
+
+    def __post_init__(self) -> None:
+        key = self.request.proxy.arch_id, self.request.fidelity.rung
+        object.__setattr__(self, "key", key)
 
     @property
-    def key(self) -> CheckpointKey:
-        """Proxy and rung: what has the same key is trained once."""
-        return self.request.proxy.arch_id, self.request.fidelity.rung
+    def step(self) -> Step:
+        """Trial and rung."""
+        return self.request.trial, self.request.fidelity.rung
 
 
 def to_record(

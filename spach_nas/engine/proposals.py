@@ -16,7 +16,7 @@ from spach_nas.config import SearchConfig
 from spach_nas.engine.mirror import OPTUNA_DIRECTIONS
 from spach_nas.engine.sampler_factories import make_factory
 from spach_nas.engine.samplers import FeasibleSampler, distributions
-from spach_nas.feasible import FeasibleSet
+from spach_nas.feasible import Feasible
 from spach_nas.records import Record
 from spach_nas.sampler_registry import get_sampler
 from spach_nas.stage_space import Encoding
@@ -44,7 +44,7 @@ class Proposer:
     learned before, in that order.
     """
 
-    def __init__(self, config: SearchConfig, feasible: FeasibleSet, *, warm: int = 0) -> None:
+    def __init__(self, config: SearchConfig, feasible: Feasible, *, warm: int = 0) -> None:
         """A proposer that has learned nothing.
 
         Args:

@@ -20,7 +20,7 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from spach_nas.architecture import Architecture
-from spach_nas.feasible import FeasibleSet
+from spach_nas.feasible import Feasible
 from spach_nas.layouts import Value
 from spach_nas.search_space import SearchSpace
 from spach_nas.stage_space import Encoding
@@ -70,7 +70,7 @@ class FeasibleSampler(BaseSampler):
         self,
         make: SamplerFactory,
         *,
-        feasible: FeasibleSet,
+        feasible: Feasible,
         startup: int,
         seed: int,
         remembers: bool = True,

@@ -16,14 +16,14 @@ from pathlib import Path
 from spach_nas import pareto
 from spach_nas.architecture import Architecture
 from spach_nas.config import SearchConfig
-from spach_nas.engine.archive import Archive
+from spach_nas.engine.archive import Archive, FolderArchive
 from spach_nas.engine.knowledge import Knowledge
 from spach_nas.engine.ladder import Step
 from spach_nas.engine.pending import Pending, to_record
 from spach_nas.engine.samplers import SpaceExhausted
 from spach_nas.errors import StudyError
 from spach_nas.evaluation import Evaluation, EvaluationRequest
-from spach_nas.feasible import FeasibleSet
+from spach_nas.feasible import Feasible
 from spach_nas.objectives import Objective
 from spach_nas.records import Record
 from spach_nas.references import get_reference
@@ -58,9 +58,10 @@ class Study:
         *,
         folder: Path,
         data: DataShape,
-        feasible: FeasibleSet,
+        feasible: Feasible,
         records: Iterable[Record] = (),
         mirrored: bool = True,
+        archive: Archive | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """A study that begins, or goes on.
@@ -72,6 +73,7 @@ class Study:
             feasible: The architectures inside the limits.
             records: What the folder holds already, oldest first.
             mirrored: Whether `study.db` mirrors the records.
+            archive: Takes the place of the folder, which then need not exist.
             clock: Seconds.
         """
         known = tuple(records)
@@ -82,23 +84,29 @@ class Study:
         self._start = clock() - _elapsed(known)
         self._stopped = False
         self._pending: dict[Step, Pending] = {}
+        self._training: set[CheckpointKey] = set()  # keys of what is pending
         self._lost: deque[Pending] = deque()
+        # What is on its way: pending, lost, or sharing the score of a pending one.
+        self._under_way: set[Step] = set()
         # Trials whose proxy is being trained for another trial: they share its score.
         self._sharing: dict[CheckpointKey, list[Pending]] = {}
         self._failures = 0.0  # until the first complete trial
         warm = len({record.trial for record in known if record.origin is not None})
         self._knowledge = Knowledge(config, feasible, warm=warm)
         self._knowledge.replay(known)
-        self._archive = Archive(folder, config, records=known, mirrored=mirrored)
+        self._seen = {record.trial for record in known}
+        self._archive = archive or FolderArchive(folder, config, records=known, mirrored=mirrored)
+        self._knowledge.doubtful.update(self._archive.kept())
         self._forget_checkpoints()
-        seen = {record.trial for record in known}
         self._references = deque(
             (number, name)
             for number, name in enumerate(config.references, warm)
-            if number not in seen
+            if number not in self._seen
         )
         self._numbers = deque(
-            number for number in range(self._knowledge.first, self.total) if number not in seen
+            number
+            for number in range(self._knowledge.first, self.total)
+            if number not in self._seen
         )
 
     @property
@@ -119,7 +127,7 @@ class Study:
     @property
     def done(self) -> int:
         """Trials that have a record."""
-        return len({record.trial for record in self.records})
+        return len(self._seen)
 
     @property
     def elapsed(self) -> float:
@@ -175,10 +183,11 @@ class Study:
         while (pending := self._next_pending()) is not None:
             if pending.key in self._knowledge.scores:
                 self._finish(pending, _shared(self._knowledge.scores[pending.key]))
-            elif any(item.key == pending.key for item in self._pending.values()):
+            elif pending.key in self._training:
                 self._sharing.setdefault(pending.key, []).append(pending)
             else:
-                self._pending[_step(pending)] = pending
+                self._pending[pending.step] = pending
+                self._training.add(pending.key)
                 self._log("asked", pending)
                 return pending.request
         # What is on its way may be lost and asked again, or may be promoted.
@@ -191,6 +200,7 @@ class Study:
             StudyError: The first trials all failed.
         """
         pending = self._pending.pop((request.trial, request.fidelity.rung))
+        self._training.discard(pending.key)
         record = self._finish(pending, evaluation)
         for sharing in self._sharing.pop(pending.key, []):
             self._finish(sharing, _shared(self._knowledge.scores[pending.key]))
@@ -210,7 +220,8 @@ class Study:
         if losses == _MOST_LOSSES - 1:
             batch = max(1, self.config.training.batch_size // _SMALLER)
             request = replace(request, micro_batch=batch)
-        del self._pending[_step(pending)]
+        del self._pending[pending.step]
+        self._training.discard(pending.key)
         self._lost.append(replace(pending, request=request, losses=losses))
 
     def close(self) -> None:
@@ -223,13 +234,12 @@ class Study:
             return None
         if self._lost:
             return self._lost.popleft()
-        # A proposal that shares the score of a running one is on its way, too.
-        waiting = [_step(item) for items in self._sharing.values() for item in items]
-        running = [*self._pending, *waiting]
-        closing = not running and not self._references and not self._numbers
-        if (record := self._knowledge.ladder.next(running, closing=closing)) is not None:
-            return self._promote(record)
-        return self._create()
+        closing = not (self._under_way or self._references or self._numbers)
+        record = self._knowledge.ladder.next(self._under_way, closing=closing)
+        pending = self._create() if record is None else self._promote(record)
+        if pending is not None:
+            self._under_way.add(pending.step)
+        return pending
 
     def _is_late(self) -> bool:
         limit = self.config.search.max_duration
@@ -239,7 +249,7 @@ class Study:
         """The record's trial at the next rung, from where it stands."""
         rung = record.fidelity.rung + 1
         goes_on = record.fidelity in self.config.course(rung)
-        parent = checkpoint_file(self.folder, (record.proxy_id, record.fidelity.rung))
+        held = self._archive.holds((record.proxy_id, record.fidelity.rung))
         return self._pend(
             record.trial,
             record.architecture,
@@ -247,7 +257,7 @@ class Study:
             encoding=dict(record.encoding) if record.encoding is not None else None,
             reference=record.reference,
             known=record.known,
-            parent=record if goes_on and parent.is_file() else None,
+            parent=record if goes_on and held else None,
         )
 
     def _create(self) -> Pending | None:
@@ -305,17 +315,23 @@ class Study:
         record = to_record(pending, evaluation, objectives=self.objectives)
         self._archive.save(record, evaluation.weights)
         self._knowledge.take(record)
+        self._seen.add(record.trial)
+        self._under_way.discard(pending.step)
         self._archive.mirror(record)
         self._log("finished", pending, record)
         return record
 
     def _forget_checkpoints(self) -> None:
         """Remove weights that nothing can need any more."""
-        parents = {
-            (pending.request.proxy.arch_id, pending.request.fidelity.rung - 1)
-            for pending in (*self._pending.values(), *self._lost)
+        doubtful, lost = self._knowledge.doubtful, {pending.key for pending in self._lost}
+        decided = {
+            (proxy_id, rung)
+            for proxy_id, rung in doubtful
+            # Whoever is under way to the next rung goes on from these weights.
+            if (proxy_id, rung + 1) not in self._training and (proxy_id, rung + 1) not in lost
         }
-        self._archive.forget(lambda key: key in parents or self._knowledge.needs(key))
+        self._archive.forget({key for key in decided if not self._knowledge.needs(key)})
+        doubtful -= decided
 
     def _check_failures(self, record: Record) -> None:
         self._failures += math.inf if record.state == "complete" else 1
@@ -343,10 +359,6 @@ class Study:
         if outcome is not None:
             fields["reason"] = outcome
         self._archive.log(event, fields)
-
-
-def _step(pending: Pending) -> Step:
-    return pending.request.trial, pending.request.fidelity.rung
 
 
 def _shared(evaluation: Evaluation) -> Evaluation:
