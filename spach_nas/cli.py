@@ -48,6 +48,14 @@ class ScaleName(StrEnum):
     target = "target"
 
 
+class RungRuleName(StrEnum):
+    """Who goes on to more epochs in a replay."""
+
+    off = "off"
+    front = "front"
+    accuracy = "accuracy"
+
+
 class PictureFormat(StrEnum):
     """Of static pictures."""
 
@@ -228,6 +236,53 @@ def space(
             print_estimate(estimate)
     if as_json:
         print(space_json(source.name, report, estimate))
+
+
+@app.command()
+def replay(
+    table: Annotated[
+        list[Path],
+        typer.Argument(help="Folders of studies, or a table with its search.yaml beside it."),
+    ],
+    sampler: Annotated[
+        list[str] | None,
+        typer.Option(help="To compare; may stand again. Default: random, nsga2, evolution."),
+    ] = None,
+    rungs: Annotated[
+        list[RungRuleName] | None,
+        typer.Option(help="To compare; may stand again. Default: all."),
+    ] = None,
+    seeds: Annotated[int, typer.Option(min=1, help="Searches of each strategy.")] = 30,
+    workers: Annotated[int, typer.Option(min=1, help="Trainings at once.")] = 2,
+    trials: Annotated[int, typer.Option(min=1, help="Budget of a search.")] = 100,
+    out: Annotated[Path | None, typer.Option(help="Write the figures as CSV.")] = None,
+    plugin: Plugins = None,
+) -> None:
+    """Compare samplers and rungs on architectures that were all trained before."""
+    from spach_nas.replay.comparison import compare, strategies, write_regrets
+    from spach_nas.replay.ground import read_ground
+    from spach_nas.replay.view import ground_line, regret_table
+    from spach_nas.terminal import console
+
+    ground = read_ground(table)
+    console.print(ground_line(ground), soft_wrap=True, highlight=False)
+    names = sampler or ["random", "nsga2", "evolution"]
+    chosen = strategies(names, [rule.value for rule in rungs or RungRuleName])
+    with console.status("") as status:
+        rows = list(
+            compare(
+                ground,
+                chosen,
+                seeds=seeds,
+                trials=trials,
+                workers=workers,
+                on_strategy=lambda one: status.update(str(one)),
+            )
+        )
+    console.print(regret_table(rows, "trials"), regret_table(rows, "seconds"))
+    if out is not None:
+        write_regrets(rows, out)
+        print(out)
 
 
 @app.command()

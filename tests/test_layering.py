@@ -35,7 +35,7 @@ RANKS: list[set[str]] = [
     {"plan"},
     {"run"},
     {"terminal"},
-    {"preview"},
+    {"preview", "replay"},
     {"cli"},
     {"__init__", "__main__"},
 ]

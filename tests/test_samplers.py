@@ -104,9 +104,7 @@ def test_a_space_is_proposed_to_its_last_architecture() -> None:
     assert feasible.count is not None
     assert 10 < feasible.count < space.size()
     sampler = FeasibleSampler(lambda seed: None, feasible=feasible, startup=0, seed=1)
-    found = {
-        space.decode(proposal).arch_id for proposal in ask(sampler, space, feasible.count)
-    }
+    found = {space.decode(proposal).arch_id for proposal in ask(sampler, space, feasible.count)}
     assert len(found) == feasible.count
     with pytest.raises(SpaceExhausted):
         ask(sampler, space, 1)

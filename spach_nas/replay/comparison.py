@@ -1,0 +1,144 @@
+"""How strategies compare: regret over trials and over training time, over many seeds."""
+
+import csv
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from spach_nas.replay.ground import Ground
+from spach_nas.replay.stock import replay_stock
+from spach_nas.replay.strategies import Budget, RungRule, Step, Strategy, replay
+
+Axis = Literal["trials", "seconds"]
+TENTHS = tuple(tenth / 10 for tenth in range(1, 11))
+# Stock may waste most of its proposals, which take no time: it has to end all the same.
+_MOST_WASTED = 10
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Regret:
+    """Hypervolume regret of a strategy at a moment of its budget, over all seeds.
+
+    Attributes:
+        strategy: In words.
+        axis: What the budget is of: trials that are begun, or seconds of virtual time.
+        share: Of the budget, in (0, 1].
+        spent: The same in trials or seconds.
+        median: Share of the exact front's hypervolume that is not found; lower is better.
+        low: The 5th of 100, so that 90 % of the seeds are between `low` and `high`.
+        high: The 95th.
+        seeds: How many.
+    """
+
+    strategy: str
+    axis: Axis
+    share: float
+    spent: float
+    median: float
+    low: float
+    high: float
+    seeds: int
+
+
+def strategies(samplers: Sequence[str], rules: Sequence[RungRule]) -> tuple[Strategy, ...]:
+    """All to compare: each sampler by each rule, and what is stock.
+
+    Stock are Optuna's samplers without our wrapping, with and without ASHA on accuracy. Uniform
+    over the feasible ones, and local search, are always among them.
+    """
+    ours = [Strategy(sampler=name, rungs=rule) for name in samplers for rule in rules]
+    own = ("random", "local", "evolution")  # not of Optuna, but for its random sampler
+    of_optuna = [name for name in samplers if name not in own]
+    plain = [Strategy(sampler="random"), Strategy(sampler="local")]
+    stock = [Strategy(sampler=name, stock=True) for name in of_optuna]
+    asha = [Strategy(sampler=name, stock=True, rungs="accuracy") for name in ("random", *of_optuna)]
+    return tuple(dict.fromkeys([*ours, *plain, *stock, *asha]))
+
+
+def compare(
+    ground: Ground,
+    chosen: Sequence[Strategy],
+    *,
+    seeds: int,
+    trials: int,
+    workers: int,
+    on_strategy: Callable[[Strategy], None] = lambda _: None,
+) -> Iterator[Regret]:
+    """Regret of each strategy at every tenth of the budget, on both axes.
+
+    Args:
+        ground: What is searched.
+        chosen: Strategies.
+        seeds: Searches of each strategy.
+        trials: The budget on the one axis; on the other the time in which the workers train so
+            many to the end, with as many trials as fit in.
+        workers: At work at once.
+        on_strategy: Called with each strategy before its searches.
+    """
+    trials = min(trials, ground.feasible.count or trials)
+    seconds = trials * ground.table.full_seconds / workers
+    for strategy in chosen:
+        on_strategy(strategy)
+        run = replay_stock if strategy.stock else replay
+        most = _MOST_WASTED if strategy.stock else 1
+        by_trials = Budget(trials=trials, workers=workers)
+        by_time = Budget(
+            trials=most * (ground.feasible.count or trials), seconds=seconds, workers=workers
+        )
+        axes: list[tuple[Axis, Budget, float]] = [
+            ("trials", by_trials, trials),
+            ("seconds", by_time, seconds),
+        ]
+        for axis, budget, whole in axes:
+            found = [
+                regrets(ground, run(ground, strategy, seed=seed, budget=budget), axis, whole=whole)
+                for seed in range(seeds)
+            ]
+            yield from _summary(str(strategy), axis, np.array(found), whole=whole)
+
+
+def regrets(ground: Ground, steps: Sequence[Step], axis: Axis, *, whole: float) -> list[float]:
+    """The regret of one search at every tenth of its budget.
+
+    Args:
+        ground: What was searched.
+        steps: Of the search.
+        axis: What the budget is of.
+        whole: The budget.
+    """
+    return [
+        ground.regret(
+            step.arch_id
+            for step in steps
+            # The budget may be no multiple of ten; sums of seconds are not exact.
+            if step.arch_id and getattr(step, axis) <= share * whole * (1 + 1e-9)
+        )
+        for share in TENTHS
+    ]
+
+
+def write_regrets(rows: Sequence[Regret], path: Path) -> None:
+    """Write them as CSV."""
+    with path.open("w", newline="", encoding="utf-8") as file:
+        names = [item.name for item in fields(Regret)]
+        writer = csv.DictWriter(file, names, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(asdict(row) for row in rows)
+
+
+def _summary(name: str, axis: Axis, found: np.ndarray, *, whole: float) -> Iterator[Regret]:
+    low, median, high = np.quantile(found, [0.05, 0.5, 0.95], axis=0)
+    for i, share in enumerate(TENTHS):
+        yield Regret(
+            strategy=name,
+            axis=axis,
+            share=share,
+            spent=round(share * whole, 3),
+            median=float(median[i]),
+            low=float(low[i]),
+            high=float(high[i]),
+            seeds=len(found),
+        )

@@ -1,0 +1,166 @@
+"""What strategies are compared on: a table, the search that it belongs to, and the exact front."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+import moocore
+import numpy as np
+
+from spach_nas.architecture import Architecture
+from spach_nas.config import SEARCH_YAML, SearchConfig, load_config
+from spach_nas.cost import cost
+from spach_nas.errors import StudyError
+from spach_nas.records import FILE_NAME, read_records
+from spach_nas.replay.table import Table, table_of_records
+from spach_nas.replay.table_files import read_table
+from spach_nas.replay.table_set import TableSet
+
+TABLE_FILES = ("table.parquet", "table.csv")
+# What studies must share for their scores to stand in one table.
+_PROTOCOL = ("space", "data", "proxy", "training", "objectives")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ground:
+    """Where strategies are compared.
+
+    Attributes:
+        config: The search YAML of the table; sampler, budget and rungs of it do not matter.
+        table: What was trained.
+    """
+
+    config: SearchConfig
+    table: Table
+
+    @cached_property
+    def feasible(self) -> TableSet:
+        """The architectures of the table in the space and the limits."""
+        return TableSet(
+            self.config.space,
+            (
+                entry.architecture
+                for entry in self.table.entries.values()
+                if self.config.limits.allow(entry.target_cost)
+                and self.config.proxy_limits.allow(entry.proxy_cost)
+            ),
+        )
+
+    @cached_property
+    def reference_point(self) -> dict[str, float]:
+        """The worst value of each objective over the feasible architectures."""
+        worst = [min, max]
+        return {
+            item.name: worst[item.direction == "min"](self._points[:, i].tolist())
+            for i, item in enumerate(self.config.objective_list)
+        }
+
+    def regret(self, arch_ids: Iterable[str]) -> float:
+        """Share of the exact front's hypervolume that some architectures do not dominate.
+
+        Scores are those at full length, means over the seeds of the table.
+
+        Args:
+            arch_ids: Feasible ones of the table.
+
+        Returns:
+            From 0, the exact front, to 1; lower is better.
+        """
+        places = [self._places[arch_id] for arch_id in set(arch_ids)]
+        return 1 - self._volume(self._points[places]) / self._exact if self._exact else 0.0
+
+    def allows(self, architecture: Architecture) -> bool:
+        """Whether an architecture, in the table or not, is inside the limits."""
+        return self.config.limits.allow(cost(architecture))
+
+    @cached_property
+    def _places(self) -> dict[str, int]:
+        return {item.arch_id: i for i, item in enumerate(self.feasible.members)}
+
+    @cached_property
+    def _points(self) -> np.ndarray:
+        return np.array(
+            [
+                [self.table.entries[arch_id].value(item) for item in self.config.objective_list]
+                for arch_id in self._places
+            ]
+        )
+
+    @cached_property
+    def _exact(self) -> float:
+        return self._volume(self._points)
+
+    def _volume(self, points: np.ndarray) -> float:
+        if not len(points):
+            return 0.0
+        maximise = [item.direction == "max" for item in self.config.objective_list]
+        reference = list(self.reference_point.values())
+        return float(moocore.hypervolume(points, ref=reference, maximise=maximise))
+
+
+def read_ground(sources: Sequence[Path]) -> Ground:
+    """The ground that files hold.
+
+    Args:
+        sources: One table file beside its `search.yaml`, a folder of both, or folders of studies
+            by one protocol.
+
+    Raises:
+        StudyError: They hold no table, or do not fit each other.
+        SpachNasError: A file is damaged.
+    """
+    if all((source / FILE_NAME).is_file() for source in sources):
+        config = _shared_config(sources)
+        records = [record for source in sources for record in read_records(source)]
+        table = table_of_records(records, where=str(sources[0]))
+        return _fitting(config, table, where=str(sources[0]))
+    if len(sources) > 1:
+        raise StudyError(f"{sources[1]}: expected one table, or folders of studies alone")
+    path = _table_file(sources[0])
+    search = path.with_name(SEARCH_YAML)
+    if not search.is_file():
+        raise StudyError(f"{search}: is missing; expected the search YAML of the table")
+    return _fitting(load_config(search), read_table(path), where=str(path))
+
+
+def _table_file(source: Path) -> Path:
+    if not source.is_dir():
+        return source
+    for name in TABLE_FILES:
+        if (source / name).is_file():
+            return source / name
+    raise StudyError(
+        f"{source}: holds neither {FILE_NAME} nor {' nor '.join(TABLE_FILES)}; expected the folder "
+        "of a study or of a table"
+    )
+
+
+def _shared_config(folders: Sequence[Path]) -> SearchConfig:
+    first = load_config(folders[0] / SEARCH_YAML)
+    for folder in folders[1:]:
+        other = load_config(folder / SEARCH_YAML)
+        for name in _PROTOCOL:
+            if getattr(other, name) != getattr(first, name):
+                raise StudyError(
+                    f"{folder}: its {name} differs from that of {folders[0]}; expected studies by "
+                    "one protocol"
+                )
+    return first
+
+
+def _fitting(config: SearchConfig, table: Table, *, where: str) -> Ground:
+    wanted = (config.fidelity.image_size, config.fidelity.data_share)
+    if wanted != (table.image_size, table.data_share):
+        raise StudyError(
+            f"{where}: was trained at {table.image_size} on {table.data_share} of the data; "
+            f"expected {wanted[0]} and {wanted[1]}, as its {SEARCH_YAML} says"
+        )
+    training = replace(config.training, epochs=table.epochs)
+    levels = tuple(level for level in config.rungs.levels if level.epochs < table.epochs)
+    return Ground(
+        config=replace(
+            config, training=training, rungs=replace(config.rungs, levels=levels), references=()
+        ),
+        table=table,
+    )

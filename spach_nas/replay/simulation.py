@@ -1,0 +1,88 @@
+"""Workers in virtual time: who is busy until when. No training, no Ray, no waiting."""
+
+import heapq
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+from spach_nas.engine.study import Study
+from spach_nas.evaluation import Evaluation, EvaluationRequest
+
+Task = TypeVar("Task")
+
+
+@dataclass(kw_only=True, slots=True)
+class VirtualClock:
+    """A clock that stands still until it is set; what a `Study` takes for its clock.
+
+    Attributes:
+        now: Seconds.
+    """
+
+    now: float = 0.0
+
+    def __call__(self) -> float:
+        """The time."""
+        return self.now
+
+
+@dataclass(kw_only=True, slots=True)
+class Workers(Generic[Task]):
+    """A number of workers, each with one task at a time.
+
+    Tasks that end at the same moment come back in the order in which they were given, so that a
+    simulation is the same every time.
+
+    Attributes:
+        number: How many.
+        clock: Set to the end of each task that comes back.
+        busy: Seconds that tasks took, summed over the workers.
+    """
+
+    number: int
+    clock: VirtualClock = field(default_factory=VirtualClock)
+    busy: float = 0.0
+    _tasks: list[tuple[float, int, Task]] = field(default_factory=list)
+    _given: int = 0
+
+    @property
+    def idle(self) -> int:
+        """Workers without a task."""
+        return self.number - len(self._tasks)
+
+    def give(self, task: Task, seconds: float) -> None:
+        """An idle worker begins a task now."""
+        assert self.idle
+        heapq.heappush(self._tasks, (self.clock.now + seconds, self._given, task))
+        self._given += 1
+        self.busy += seconds
+
+    def wait(self) -> Task | None:
+        """The next task to end, at the time when it does; None when none is running."""
+        if not self._tasks:
+            return None
+        self.clock.now, _, task = heapq.heappop(self._tasks)
+        return task
+
+
+def simulate(
+    study: Study,
+    evaluator: Callable[[EvaluationRequest], Evaluation],
+    *,
+    workers: Workers[tuple[EvaluationRequest, Evaluation]],
+) -> None:
+    """Run a study to its end.
+
+    Args:
+        study: Its clock is that of the workers.
+        evaluator: Answers at once; the `seconds` of the answer pass in virtual time.
+        workers: Idle ones.
+    """
+    while True:
+        while workers.idle and isinstance(request := study.next(), EvaluationRequest):
+            evaluation = evaluator(request)
+            workers.give((request, evaluation), evaluation.seconds)
+        task = workers.wait()
+        if task is None:
+            return
+        study.tell(*task)
