@@ -330,6 +330,8 @@ def test_a_rung_of_another_image_size_begins_afresh(tmp_path: Path) -> None:
         tmp_path, **{**CHANGES, "search__trials": 6, "rungs": {"levels": levels, "reduction": 2}}
     )
     asked = drive(study)
+    on_front = {(record.proxy_id, record.fidelity.rung) for record in study.front()}
+    assert {key for key in kept_checkpoints(study.folder) if key[1] == 0} <= on_front
     for request in asked:
         assert request.proxy.image_size == request.fidelity.image_size
         assert (request.parent is not None) == (request.fidelity.rung == 2)

@@ -47,6 +47,12 @@ class Knowledge:
         self.first = warm + len(config.references)
         self.doubtful: set[CheckpointKey] = set()
         self._seed = config.search.seed
+        # Rungs from which the next one goes on; one of another image size begins afresh.
+        self._continued = {
+            fidelity.rung
+            for fidelity in config.fidelities[:-1]
+            if fidelity in config.course(fidelity.rung + 1)
+        }
         self._trained: defaultdict[CheckpointKey, list[Record]] = defaultdict(list)
 
     def take(self, record: Record) -> None:
@@ -80,8 +86,10 @@ class Knowledge:
 
     def needs(self, key: CheckpointKey) -> bool:
         """Whether the weights of a proxy after a rung are of use: for export, or to go on from."""
+        _, rung = key
         return any(
-            record in self.front or self.ladder.may_go_on(record) for record in self._trained[key]
+            record in self.front or (rung in self._continued and self.ladder.may_go_on(record))
+            for record in self._trained[key]
         )
 
 
