@@ -382,3 +382,19 @@ def test_a_lost_checkpoint_is_made_up_for_by_training_from_the_start(tmp_path: P
             path.unlink()
     assert parents == [None] * len(parents)
     assert {len(record.curve) for record in study.records} == {1, 2, 4}
+
+
+def test_a_promotion_that_was_lost_still_has_its_checkpoint(tmp_path: Path) -> None:
+    # Others overtake it meanwhile: as a candidate it would be given up.
+    changes = {**CHANGES, "search__trials": 12, "objectives": {"accuracy": "max"}}
+    study = make_study(tmp_path, **changes)
+    while isinstance(request := study.next(), EvaluationRequest) and request.parent is None:
+        study.tell(request, evaluate(request))
+    assert isinstance(request, EvaluationRequest) and request.parent is not None
+    others = [study.next() for _ in range(8)]
+    study.lose(request, "the worker was lost")
+    for other in others:
+        assert isinstance(other, EvaluationRequest)
+        study.tell(other, replace(evaluate(other), scores={"accuracy": 0.99, "loss": 0.1}))
+    assert study.next() == request
+    assert request.parent.is_file()
