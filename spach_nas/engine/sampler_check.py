@@ -12,7 +12,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from spach_nas.engine.mirror import OPTUNA_DIRECTIONS
 from spach_nas.engine.sampler_factories import make_factory
-from spach_nas.engine.samplers import distributions
+from spach_nas.engine.samplers import distributions, whole_proposal
 from spach_nas.errors import ConfigError, PluginError
 from spach_nas.objectives import Objective
 from spach_nas.sampler_registry import get_sampler
@@ -88,10 +88,7 @@ class _Unrepaired(BaseSampler):
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
-        found = self._inner.sample_relative(study, trial, dict(search_space))
-        for name, distribution in search_space.items():
-            if name not in found:
-                found[name] = self._inner.sample_independent(study, trial, name, distribution)
+        found = whole_proposal(self._inner, study, trial, known=search_space)
         self._space.decode(found)  # complains of what is none of the choices
         return found
 

@@ -56,6 +56,17 @@ def random_source(seed: int, number: int) -> np.random.Generator:
     return np.random.default_rng([seed, number])
 
 
+def whole_proposal(
+    sampler: BaseSampler, study: Study, trial: FrozenTrial, *, known: dict[str, BaseDistribution]
+) -> dict[str, Any]:
+    """What a sampler proposes, with a value for every parameter that is known."""
+    proposal = sampler.sample_relative(study, trial, dict(known))
+    for name, distribution in known.items():
+        if name not in proposal:  # left out by a mutation, or by a start-up
+            proposal[name] = sampler.sample_independent(study, trial, name, distribution)
+    return proposal
+
+
 class FeasibleSampler(BaseSampler):
     """Wraps any sampler of Optuna: its proposals become feasible, canonical and new.
 
@@ -142,11 +153,7 @@ class FeasibleSampler(BaseSampler):
         if inner is None:
             return None
         # Asked in the start-up, too: it tells NSGA-II the generation of the trial.
-        proposal = inner.sample_relative(study, trial, dict(self._distributions))
-        for name, distribution in self._distributions.items():
-            if name not in proposal:  # left out by a mutation, or by a start-up
-                proposal[name] = inner.sample_independent(study, trial, name, distribution)
-        return proposal
+        return whole_proposal(inner, study, trial, known=self._distributions)
 
     def sample_independent(
         self,
