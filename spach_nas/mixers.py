@@ -7,12 +7,12 @@ spaces and reports start quickly.
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import cache, lru_cache
-from importlib.metadata import entry_points
+from functools import lru_cache
 from types import MappingProxyType
 from typing import NamedTuple
 
-from spach_nas.errors import ArchitectureError, PluginError, SpachNasError, did_you_mean, one_of
+from spach_nas.errors import ArchitectureError, did_you_mean, one_of
+from spach_nas.installed import load_installed
 
 # Installed packages bring in mixers by this group of entry points, each naming a module.
 ENTRY_POINTS = "spach_nas.mixers"
@@ -173,28 +173,13 @@ def register_mixer(spec: MixerSpec) -> None:
         raise ArchitectureError(f"mixer {spec.name!r} is registered already; choose another name")
 
 
-@cache
-def _load_entry_points() -> None:
-    """Import the modules that installed packages name, once, when a name is not known without."""
-    for entry_point in entry_points(group=ENTRY_POINTS):
-        try:
-            entry_point.load()
-        except SpachNasError as problem:
-            raise PluginError(f"plugin {entry_point.value} (installed): {problem}") from None
-        except Exception as problem:
-            raise PluginError(
-                f"plugin {entry_point.value} (installed): cannot be imported: "
-                f"{type(problem).__name__}: {problem}"
-            ) from problem
-
-
 def mixer_names() -> tuple[str, ...]:
     """Names of all registered mixers.
 
     Raises:
         PluginError: An installed plugin cannot be imported.
     """
-    _load_entry_points()
+    load_installed(ENTRY_POINTS)
     return tuple(_REGISTRY)
 
 
@@ -238,7 +223,7 @@ def legal_option(name: str, value: object) -> OptionValue:
     """
     known = _known_options()
     if name not in known:
-        _load_entry_points()
+        load_installed(ENTRY_POINTS)
         known = _known_options()
     if name not in known:
         expected = one_of(known) or "none, since no mixer declares any"

@@ -5,11 +5,10 @@ What makes a sampler is imported when a search begins, so that a YAML is checked
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
-from importlib.metadata import entry_points
 from types import MappingProxyType
 
-from spach_nas.errors import PluginError, SpachNasError
+from spach_nas.errors import PluginError
+from spach_nas.installed import load_installed
 
 # Installed packages bring in samplers by this group of entry points, each naming a module.
 ENTRY_POINTS = "spach_nas.samplers"
@@ -76,7 +75,7 @@ def has_sampler(name: str) -> bool:
         PluginError: An installed plugin cannot be imported.
     """
     if name not in _ALL:
-        _load_entry_points()
+        load_installed(ENTRY_POINTS)
     return name in _ALL or _is_class(name)
 
 
@@ -84,21 +83,6 @@ def get_sampler(name: str) -> SamplerSpec:
     """The sampler of a name that `has_sampler` knows; a class of Optuna's becomes one."""
     assert name in _ALL or _is_class(name), name
     return _ALL.get(name) or SamplerSpec(name=name, factory=f"{_BUILT_IN}:of_optuna")
-
-
-@cache
-def _load_entry_points() -> None:
-    """Import the modules that installed packages name, once, when a name is not known without."""
-    for entry_point in entry_points(group=ENTRY_POINTS):
-        try:
-            entry_point.load()
-        except SpachNasError as problem:
-            raise PluginError(f"plugin {entry_point.value} (installed): {problem}") from None
-        except Exception as problem:
-            raise PluginError(
-                f"plugin {entry_point.value} (installed): cannot be imported: "
-                f"{type(problem).__name__}: {problem}"
-            ) from problem
 
 
 def _is_class(name: str) -> bool:

@@ -1,0 +1,25 @@
+"""Plugins that are installed: packages that name modules under a group of entry points."""
+
+from functools import cache
+from importlib.metadata import entry_points
+
+from spach_nas.errors import PluginError, SpachNasError
+
+
+@cache
+def load_installed(group: str) -> None:
+    """Import the modules that installed packages name under a group, once.
+
+    Raises:
+        PluginError: One cannot be imported.
+    """
+    for entry_point in entry_points(group=group):
+        try:
+            entry_point.load()
+        except SpachNasError as problem:
+            raise PluginError(f"plugin {entry_point.value} (installed): {problem}") from None
+        except Exception as problem:
+            raise PluginError(
+                f"plugin {entry_point.value} (installed): cannot be imported: "
+                f"{type(problem).__name__}: {problem}"
+            ) from problem
