@@ -71,12 +71,15 @@ class Epoch:
         loss: Validation cross-entropy; lower is better.
         accuracy: Validation top-1 accuracy in [0, 1]; higher is better.
         seconds: Duration of training and validation.
+        cpu_seconds: Processor time of them, on a CPU: unlike the duration, the same on a machine
+            that has other work to do. None elsewhere.
     """
 
     train_loss: float
     loss: float
     accuracy: float
     seconds: float
+    cpu_seconds: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

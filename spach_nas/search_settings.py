@@ -40,7 +40,7 @@ class SearchSettings:
         sampler_options: Arguments of the sampler by name, such as `population_size`.
         trials: How many architectures to train, besides the references.
         max_duration: Seconds after which nothing new starts; what runs is finished.
-        seed: Of proposals and training.
+        seed: Of the proposals, and of the trainings unless `training.seed` says otherwise.
         startup_trials: Proposals that are uniform over the feasible architectures before the
             sampler takes over.
         stop_after_failures: The search stops when so many trials have failed and none is complete.

@@ -13,6 +13,7 @@ from spach_nas.units import Real, Whole
 
 Device = Literal["auto", "cpu", "cuda", "mps"]
 Precision = Literal["auto", "fp32", "bf16"]
+Optimizer = Literal["adamw", "muon"]
 # For pydantic, which would pass over a misspelt key otherwise.
 _STRICT = {"extra": "forbid"}
 
@@ -82,11 +83,15 @@ class TrainingSettings:
             fidelity.
         batch_size: Images a step.
         learning_rate: Highest learning rate, reached at the end of the warm-up.
-        weight_decay: Of AdamW; biases, norms and gamma_1 are exempt.
+        optimizer: `adamw`, or `muon`, which learns faster from the same images at a lower
+            learning rate, by longer steps: matrices by Muon, all else by AdamW.
+        weight_decay: Decoupled; biases, norms and gamma_1 are exempt.
         warmup_share: Share of the steps in which the learning rate rises, in [0, 1).
         label_smoothing: Probability mass spread over all classes, in [0, 1).
         drop_path_rate: Highest probability that a residual branch is skipped, in [0, 1).
         augmentation: Of the training images.
+        seed: Of initial weights, order of images and augmentation; None: the search's. Random
+            searches that differ in it alone train the same architectures again, by other chance.
         precision: `auto` is bf16 autocast on CUDA and fp32 elsewhere.
         compile: Whether `torch.compile` makes kernels for each candidate. That takes a minute or
             more on a CPU, which only long trainings earn back.
@@ -102,11 +107,13 @@ class TrainingSettings:
     data_share: Real = 1.0
     batch_size: Whole = 32
     learning_rate: Real = 2e-3
+    optimizer: Optimizer = "adamw"
     weight_decay: Real = 0.05
     warmup_share: Real = 0.1
     label_smoothing: Real = 0.0
     drop_path_rate: Real = 0.0
     augmentation: Augmentation = field(default_factory=Augmentation)
+    seed: Whole | None = None
     precision: Precision = "auto"
     compile: bool = False
     device: Device = "auto"
@@ -121,10 +128,12 @@ class TrainingSettings:
             outside("batch_size", self.batch_size, "at least 1", self.batch_size >= 1),
             outside("learning_rate", self.learning_rate, "more than 0", self.learning_rate > 0),
             outside("weight_decay", self.weight_decay, "0 or more", self.weight_decay >= 0),
+            outside("seed", self.seed, "0 or more", self.seed is None or self.seed >= 0),
             *(
                 outside(name, getattr(self, name), "in [0, 1)", 0 <= getattr(self, name) < 1)
                 for name in shares
             ),
+            _not_one_of("optimizer", self.optimizer, get_args(Optimizer)),
             _not_one_of("precision", self.precision, get_args(Precision)),
             _not_one_of("device", self.device, get_args(Device)),
         )

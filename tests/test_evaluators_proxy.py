@@ -40,7 +40,7 @@ def request(
 
 
 def timeless(evaluation: Evaluation) -> Evaluation:
-    curve = tuple(replace(epoch, seconds=0.0) for epoch in evaluation.curve)
+    curve = tuple(replace(epoch, seconds=0.0, cpu_seconds=0.0) for epoch in evaluation.curve)
     return replace(evaluation, seconds=0.0, curve=curve)
 
 
@@ -52,6 +52,7 @@ def test_the_weights_give_the_scores_again(mixer: str) -> None:
     assert evaluation.reason is None
     assert len(evaluation.curve) == 2
     assert evaluation.seconds >= sum(epoch.seconds for epoch in evaluation.curve) > 0
+    assert all(0 < (epoch.cpu_seconds or 0) for epoch in evaluation.curve)
     last = evaluation.curve[-1]
     assert evaluation.scores == {"accuracy": last.accuracy, "loss": last.loss}
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from spach_nas.architecture import Architecture
 from spach_nas.data.splits import nested_share
 from spach_nas.evaluation import Fidelity
 from spach_nas.networks import build
-from spach_nas.settings import Augmentation
+from spach_nas.settings import Augmentation, Optimizer
 from spach_nas.training import (
     Origin,
     TrainingResult,
@@ -43,12 +44,18 @@ COURSE = rungs((1, 0.25), (2, 0.5), (4, 1.0))
 
 
 def run(
-    net: nn.Module, *, rung: int, start: TrainingState | None = None, seed: int = 5
+    net: nn.Module,
+    *,
+    rung: int,
+    start: TrainingState | None = None,
+    seed: int = 5,
+    optimizer: Optimizer = "adamw",
 ) -> TrainingResult:
+    settings = STILL if isinstance(net, Recorder) else SETTINGS
     return train(
         net,
         DATA,
-        settings=STILL if isinstance(net, Recorder) else SETTINGS,
+        settings=replace(settings, optimizer=optimizer),
         fidelity=COURSE[rung],
         seed=seed,
         runtime=CPU,
@@ -66,18 +73,22 @@ def fresh(of: Architecture) -> nn.Module:
         return move(build(of, drop_path_rate=0.3), CPU)
 
 
-def origin(of: Architecture) -> Origin:
+def origin(of: Architecture, optimizer: Optimizer = "adamw") -> Origin:
+    settings = replace(SETTINGS, optimizer=optimizer)
     return Origin(
-        architecture=of.arch_id, seed=5, course=COURSE, settings=SETTINGS, images=len(DATA.train)
+        architecture=of.arch_id, seed=5, course=COURSE, settings=settings, images=len(DATA.train)
     )
 
 
+@pytest.mark.parametrize("optimizer", get_args(Optimizer))
 @pytest.mark.parametrize("stops", [(0, 1, 2), (0, 2), (1, 2)])
-def test_a_training_in_pieces_equals_the_uninterrupted_one(stops: Sequence[int]) -> None:
+def test_a_training_in_pieces_equals_the_uninterrupted_one(
+    stops: Sequence[int], optimizer: Optimizer
+) -> None:
     # Dropped paths, moved images, weights in channels-last layout, running means.
     of = with_batch_norm()
-    whole = fresh(of)
-    expected = run(whole, rung=2)
+    whole, agreed = fresh(of), origin(of, optimizer)
+    expected = run(whole, rung=2, optimizer=optimizer)
     assert len(expected.curve) == 4
 
     checkpoint, curve = None, []
@@ -85,13 +96,13 @@ def test_a_training_in_pieces_equals_the_uninterrupted_one(stops: Sequence[int])
         # Another process: nothing but the bytes goes on.
         net, start = fresh(of), None
         if checkpoint is not None:
-            start = unpack(checkpoint, network=net, origin=origin(of), epochs=COURSE[rung].epochs)
-        result = run(net, rung=rung, start=start)
+            start = unpack(checkpoint, network=net, origin=agreed, epochs=COURSE[rung].epochs)
+        result = run(net, rung=rung, start=start, optimizer=optimizer)
         curve += timeless(result)
-        checkpoint = pack(net, state=result.state, origin=origin(of))
+        checkpoint = pack(net, state=result.state, origin=agreed)
     assert state(net) == state(whole)
     assert curve == timeless(expected)
-    assert checkpoint == pack(whole, state=expected.state, origin=origin(of))
+    assert checkpoint == pack(whole, state=expected.state, origin=agreed)
     assert result.scores == expected.scores
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -16,7 +16,7 @@ from spach_nas.data.images import measure_normalisation
 from spach_nas.evaluation import Fidelity
 from spach_nas.mixers import mixer_names
 from spach_nas.networks import build
-from spach_nas.settings import Augmentation, TrainingSettings
+from spach_nas.settings import Augmentation, Optimizer, TrainingSettings
 from spach_nas.training import (
     TrainingResult,
     TrainingState,
@@ -206,11 +206,13 @@ def test_label_smoothing_is_part_of_the_training_loss_only() -> None:
     assert result.curve[0].train_loss == pytest.approx(-(targets @ logs), abs=1e-5)
 
 
-def test_norms_biases_and_gamma_1_are_not_decayed() -> None:
+@pytest.mark.parametrize("optimizer", get_args(Optimizer))
+def test_norms_biases_and_gamma_1_are_not_decayed(optimizer: Optimizer) -> None:
     net = network("attention", "mlp")
+    settings = replace(SETTINGS, optimizer=optimizer)
     names = {id(parameter): name for name, parameter in net.named_parameters()}
     decayed: dict[str, float] = {}
-    for group in make_optimizer(net, SETTINGS).param_groups:
+    for group in make_optimizer(net, settings).param_groups:
         decayed |= {names[id(p)]: group["weight_decay"] for p in group["params"]}
     assert set(decayed) == set(names.values())
     for name, parameter in net.named_parameters():
@@ -230,9 +232,10 @@ class Declaring(nn.Module):
         return {"scale"}
 
 
-def test_what_a_network_names_is_not_decayed() -> None:
+@pytest.mark.parametrize("optimizer", get_args(Optimizer))
+def test_what_a_network_names_is_not_decayed(optimizer: Optimizer) -> None:
     net = Declaring()
-    groups = make_optimizer(net, SETTINGS).param_groups
+    groups = make_optimizer(net, replace(SETTINGS, optimizer=optimizer)).param_groups
     found = {id(group["params"][0]): group["weight_decay"] for group in groups}
     assert found == {id(net.scale): 0.0, id(net.weight): SETTINGS.weight_decay}
 

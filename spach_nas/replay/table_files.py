@@ -8,7 +8,7 @@ seed                     of the training
 epoch                    from 1
 accuracy, loss           on the validation part after the epoch; accuracy in [0, 1]
 train_loss               mean over the epoch
-seconds                  of the epoch, validation included
+seconds                  of the epoch, validation included; processor time where it is known
 target_params, target_macs, target_macs_with_norms, target_activations
 proxy_params, proxy_macs, proxy_macs_with_norms, proxy_activations
 image_height, image_width, data_share    what the proxy was trained on

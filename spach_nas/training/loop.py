@@ -106,14 +106,17 @@ def train(
     curve: list[Epoch] = []
     scores: dict[str, float] = {}
     for epoch in range(start.epochs, fidelity.epochs):
-        started = time.perf_counter()
+        started, cpu_started = time.perf_counter(), time.process_time()
         train_loss = _train_epoch(run, epoch)
         scores = _scores(run, validation)
         if not (math.isfinite(train_loss) and math.isfinite(scores["loss"])):
             reason = f"the loss is not finite after epoch {epoch + 1}"
             return TrainingResult(curve=tuple(curve), diverged=reason)
         seconds = time.perf_counter() - started
-        curve.append(Epoch(train_loss=train_loss, seconds=seconds, **scores))
+        cpu_seconds = time.process_time() - cpu_started if runtime.device.type == "cpu" else None
+        curve.append(
+            Epoch(train_loss=train_loss, seconds=seconds, cpu_seconds=cpu_seconds, **scores)
+        )
     return TrainingResult(
         curve=tuple(curve),
         scores=scores or _scores(run, validation),

@@ -7,18 +7,27 @@ another one unnoticed.
 from collections.abc import Mapping
 
 import torch
-from timm.optim import param_groups_weight_decay
+from timm.optim import create_optimizer_v2, param_groups_weight_decay
 from torch import Tensor, nn
 
 from spach_nas.settings import TrainingSettings
 
-# Of AdamW; `step` counts in a float.
-MOMENTS = ("exp_avg", "exp_avg_sq")
+# Of each parameter, where an optimizer counts them: a tensor without dimensions.
 STEP = "step"
 
 
 def make_optimizer(network: nn.Module, settings: TrainingSettings) -> torch.optim.Optimizer:
-    """AdamW; norms, biases and what `network.no_weight_decay()` names are not decayed."""
+    """The optimizer; norms, biases and what `network.no_weight_decay()` names are not decayed.
+
+    Sources: Loshchilov and Hutter 2019, arXiv:1711.05101 (AdamW); Jordan et al. 2024,
+    https://kellerjordan.github.io/posts/muon (Muon), with updates brought to the size of AdamW's
+    (Liu et al. 2025, arXiv:2502.16982), as timm does it.
+    """
+    if settings.optimizer == "muon":
+        muon: torch.optim.Optimizer = create_optimizer_v2(
+            network, opt="muon", lr=settings.learning_rate, weight_decay=settings.weight_decay
+        )
+        return muon
     exempt: set[str] = getattr(network, "no_weight_decay", set)()
     groups = param_groups_weight_decay(
         network, settings.weight_decay, no_weight_decay_list=tuple(exempt)
@@ -30,15 +39,15 @@ def make_optimizer(network: nn.Module, settings: TrainingSettings) -> torch.opti
 
 
 def optimizer_state(optimizer: torch.optim.Optimizer, network: nn.Module) -> dict[str, Tensor]:
-    """`exp_avg.NAME`, `exp_avg_sq.NAME` and `step.NAME` of every parameter that has been stepped.
+    """`KEY.NAME` for every tensor that it keeps of a parameter, such as `exp_avg.head.weight`.
 
     The tensors are those of the optimizer, not copies.
     """
     return {
-        f"{key}.{name}": optimizer.state[parameter][key]
+        f"{key}.{name}": value
         for name, parameter in network.named_parameters()
-        if parameter in optimizer.state
-        for key in (*MOMENTS, STEP)
+        for key, value in optimizer.state.get(parameter, {}).items()
+        if isinstance(value, Tensor)
     }
 
 
@@ -46,15 +55,15 @@ def restore_optimizer(
     optimizer: torch.optim.Optimizer, network: nn.Module, *, state: Mapping[str, Tensor]
 ) -> None:
     """Give a fresh optimizer the state that `optimizer_state` took."""
-    for name, parameter in network.named_parameters():
-        if f"{STEP}.{name}" not in state:
-            continue
-        step = state[f"{STEP}.{name}"].detach().clone()
-        optimizer.state[parameter] = {
-            STEP: step.to(parameter.device) if optimizer.defaults["fused"] else step,
+    parameters = dict(network.named_parameters())
+    on_device = optimizer.defaults.get("fused")
+    for full_name, value in state.items():
+        key, _, name = full_name.partition(".")
+        parameter = parameters[name]
+        if key == STEP:
+            step = value.detach().clone()
+            optimizer.state[parameter][STEP] = step.to(parameter.device) if on_device else step
+        else:
             # In the layout of the parameter: the fused kernel takes it for granted.
-            **{
-                key: torch.empty_like(parameter).copy_(state[f"{key}.{name}"]).detach()
-                for key in MOMENTS
-            },
-        }
+            copy = torch.empty_like(parameter).copy_(value).detach()
+            optimizer.state[parameter][key] = copy
