@@ -6,6 +6,7 @@ import yaml
 from spach_nas import shipped
 from spach_nas.config import load_config
 from spach_nas.errors import ConfigError
+from spach_nas.references import REFERENCES
 from spach_nas.search_space import SearchSpace
 from spach_nas.shipped import find_yaml, shipped_folder, shipped_names
 
@@ -20,7 +21,17 @@ def test_every_shipped_file_loads(name: str) -> None:
     if "study" in yaml.safe_load(path.read_text()):
         assert load_config(path).study == name
     else:
-        assert SearchSpace.from_yaml(path).size() > 100_000
+        size = SearchSpace.from_yaml(path).size()
+        # Every architecture of the benchmark is trained.
+        assert 150 <= size <= 300 if name == "spach_bench" else size > 100_000
+
+
+def test_the_benchmark_is_a_part_of_the_whole_space_and_holds_the_papers_hybrids() -> None:
+    bench = SearchSpace.from_yaml(shipped_folder() / "spach_bench.yaml")
+    whole = SearchSpace.from_yaml(shipped_folder() / "spach_ms.yaml")
+    assert all(whole.contains(bench.sample(seed)) for seed in range(300))
+    for name in ("conv_ms_s", "hybrid_ms_s", "hybrid_ms_s_plus"):
+        assert bench.contains(REFERENCES[name].architecture)
 
 
 @pytest.mark.parametrize("name", [name for name in shipped_names() if "quick" not in name])
