@@ -18,8 +18,9 @@ from spach_nas.errors import (
     one_of,
 )
 from spach_nas.evaluation import Fidelity
+from spach_nas.latency_settings import LatencySettings
 from spach_nas.limits import Limits
-from spach_nas.objectives import OBJECTIVES, Direction, Objective
+from spach_nas.objectives import LATENCY, OBJECTIVES, Direction, Objective
 from spach_nas.records import FILE_NAME
 from spach_nas.references import get_reference
 from spach_nas.scaling import DataShape, ProxyRule, scale
@@ -100,6 +101,7 @@ class SearchConfig:
         training: The protocol of training.
         rungs: Lower fidelities, and who goes on to the next.
         search: Sampler and budget.
+        latency: Where the latency of targets comes from, when it is an objective or a limit.
         references: The paper's models to evaluate by the same protocol.
         resources: What a trial takes.
         callbacks: Loggers of Ray that get every record: tensorboard, mlflow, wandb.
@@ -122,12 +124,17 @@ class SearchConfig:
     training: TrainingSettings = field(default_factory=TrainingSettings)
     rungs: Rungs = field(default_factory=Rungs)
     search: SearchSettings
+    latency: LatencySettings = field(default_factory=LatencySettings)
     references: Annotated[tuple[str, ...], AfterValidator(_check_references)] = ()
     resources: Resources = field(default_factory=Resources)
     callbacks: tuple[CallbackName, ...] = ()
 
     def __post_init__(self) -> None:
         mistakes = [*_proxy_mistakes(self), *_rung_mistakes(self), *_reference_mistakes(self)]
+        if self.proxy_limits.max_latency is not None:
+            mistakes.append(
+                "proxy_limits.max_latency: only targets have a latency; expected it under limits"
+            )
         if mistakes:
             raise ConfigError("\n".join(mistakes))
 
@@ -135,6 +142,11 @@ class SearchConfig:
     def objective_list(self) -> tuple[Objective, ...]:
         """The objectives, in the order of the file."""
         return tuple(OBJECTIVES[name] for name in self.objectives)
+
+    @property
+    def wants_latency(self) -> bool:
+        """Whether targets need a predicted latency."""
+        return LATENCY.name in self.objectives or self.limits.max_latency is not None
 
     @property
     def mixers(self) -> tuple[str, ...]:
@@ -165,6 +177,17 @@ class SearchConfig:
     def fidelity(self) -> Fidelity:
         """The effort behind every final score."""
         return self.fidelities[-1]
+
+    @property
+    def training_seed(self) -> int:
+        """The seed of every training."""
+        return self.search.seed if self.training.seed is None else self.training.seed
+
+    @property
+    def protocol(self) -> dict[str, object]:
+        """By name, what the scores of a full training depend on besides chance."""
+        training = replace(self.training, seed=None)
+        return {"data": self.data, "proxy": self.proxy, "training": training}
 
     @property
     def image_size(self) -> tuple[int, int]:

@@ -32,6 +32,10 @@ class StudyError(SpachNasError):
     """A study folder that exists already, is missing, or cannot be read."""
 
 
+class LatencyError(SpachNasError):
+    """A latency that cannot be measured here, or a table of latencies that does not fit."""
+
+
 class BundleError(SpachNasError):
     """A bundle that is incomplete or does not fit what is asked of it."""
 

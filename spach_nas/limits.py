@@ -9,7 +9,7 @@ from spach_nas.architecture import Architecture
 from spach_nas.cost import Cost, cost
 from spach_nas.errors import ConfigError
 from spach_nas.scaling import DataShape, ProxyRule, scale
-from spach_nas.units import Count, format_count
+from spach_nas.units import Count, Latency, format_count, format_latency
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -23,9 +23,11 @@ class Limits:
         min_params: The same, from below.
         max_activations: Output elements of convolutions and linear layers per image.
         min_activations: The same, from below.
+        max_latency: Predicted time of a forward pass on the device that `latency` names, such as
+            `12ms`; nanoseconds. Only targets have one.
 
     Raises:
-        ConfigError: A lower bound above its upper bound.
+        ConfigError: A lower bound above its upper bound, or no time at all.
     """
 
     __pydantic_config__ = ConfigDict(extra="forbid")
@@ -36,8 +38,11 @@ class Limits:
     min_params: Count | None = None
     max_activations: Count | None = None
     min_activations: Count | None = None
+    max_latency: Latency | None = None
 
     def __post_init__(self) -> None:
+        if self.max_latency is not None and self.max_latency < 1:
+            raise ConfigError(f"max_latency: {self.max_latency} ns; expected more than 0")
         for name, low, high in self.bounds:
             if low is not None and high is not None and low > high:
                 raise ConfigError(
@@ -48,13 +53,18 @@ class Limits:
     @property
     def bounds(self) -> tuple[tuple[str, int | None, int | None], ...]:
         """Field of `Cost`, lower bound and upper bound."""
-        names = [item.name.removeprefix("max_") for item in fields(self) if "max_" in item.name]
+        names = [item.name.removeprefix("min_") for item in fields(self) if "min_" in item.name]
         return tuple(
             (name, getattr(self, f"min_{name}"), getattr(self, f"max_{name}")) for name in names
         )
 
-    def violations(self, cost: Cost) -> tuple[str, ...]:
-        """One phrase for each bound that `cost` breaks; empty when it is feasible."""
+    def violations(self, cost: Cost, *, latency: int | None = None) -> tuple[str, ...]:
+        """One phrase for each bound that is broken; empty when the network is feasible.
+
+        Args:
+            cost: Of the network.
+            latency: Its predicted latency, nanoseconds; None leaves it out.
+        """
         found = []
         for name, low, high in self.bounds:
             value = getattr(cost, name)
@@ -62,11 +72,16 @@ class Limits:
                 found.append(f"{name} {format_count(value)} above max_{name} {format_count(high)}")
             if low is not None and value < low:
                 found.append(f"{name} {format_count(value)} below min_{name} {format_count(low)}")
+        if latency is not None and self.max_latency is not None and latency > self.max_latency:
+            found.append(
+                f"latency {format_latency(latency)} above max_latency "
+                f"{format_latency(self.max_latency)}"
+            )
         return tuple(found)
 
-    def allow(self, cost: Cost) -> bool:
-        """Whether `cost` is feasible."""
-        return not self.violations(cost)
+    def allow(self, cost: Cost, *, latency: int | None = None) -> bool:
+        """Whether a network of this cost, and of this latency where one is given, is feasible."""
+        return not self.violations(cost, latency=latency)
 
     def __str__(self) -> str:
         parts = [
@@ -75,6 +90,8 @@ class Limits:
             for side, value in enumerate((low, high))
             if value is not None
         ]
+        if self.max_latency is not None:
+            parts.append(f"latency <= {format_latency(self.max_latency)}")
         return ", ".join(parts) or "none"
 
 
@@ -108,7 +125,7 @@ class Measure(NamedTuple):
 
     Attributes:
         of: `limits`, the cost of the target, or `proxy_limits`, that of its proxy.
-        field: Field of `Cost`.
+        field: Field of `Cost`, or `latency`.
     """
 
     of: Literal["limits", "proxy_limits"]
@@ -121,7 +138,7 @@ class Bound(NamedTuple):
     Attributes:
         measure: What it is about.
         side: Whether it is the least or the most.
-        value: A count, inclusive.
+        value: A count, or nanoseconds; inclusive.
     """
 
     measure: Measure
@@ -133,6 +150,11 @@ class Bound(NamedTuple):
         """`max_macs`; `proxy_limits.max_macs` for the proxy."""
         place = "" if self.measure.of == "limits" else f"{self.measure.of}."
         return f"{place}{self.side}_{self.measure.field}"
+
+    @property
+    def words(self) -> str:
+        """Its value, for the eye."""
+        return measure_words(self.measure.field, self.value)
 
     def holds(self, value: int) -> bool:
         """Whether a cost is inside."""
@@ -150,4 +172,11 @@ def bounds_set(limits: Limits, proxy: ProxyLimits | None = None) -> tuple[Bound,
                 found.append(Bound(Measure(of, name), "min", low))
             if high is not None:
                 found.append(Bound(Measure(of, name), "max", high))
+    if limits.max_latency is not None:
+        found.append(Bound(Measure("limits", "latency"), "max", limits.max_latency))
     return tuple(found)
+
+
+def measure_words(field: str, value: float) -> str:
+    """A figure of a measure, for the eye: `12.18G`, or `12.34 ms` of latency."""
+    return format_latency(value) if field == "latency" else format_count(value)

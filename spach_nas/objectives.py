@@ -16,7 +16,7 @@ class Objective:
         label: As on the axis of a plot.
         direction: `max` when higher is better.
         source: `score`, from the validation of the proxy; `target_cost`, a field of `Cost` of the
-            target; `measured`, by a function of its own.
+            target; `measured`, by a function of its own, whose figure the records carry.
     """
 
     name: str
@@ -25,6 +25,7 @@ class Objective:
     source: Source
 
 
+LATENCY = Objective(name="latency", label="target latency, ms", direction="min", source="measured")
 _ALL = (
     Objective(name="accuracy", label="validation accuracy", direction="max", source="score"),
     Objective(name="loss", label="validation loss", direction="min", source="score"),
@@ -33,5 +34,6 @@ _ALL = (
     Objective(
         name="activations", label="target activations", direction="min", source="target_cost"
     ),
+    LATENCY,
 )
 OBJECTIVES: dict[str, Objective] = {objective.name: objective for objective in _ALL}

@@ -1,10 +1,11 @@
 """A search before it begins: everything that can be checked, checked; free of Ray."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from spach_nas.config import SearchConfig, load_config
+from spach_nas.cost import cost
 from spach_nas.data import (
     DataSplits,
     data_shape,
@@ -14,9 +15,11 @@ from spach_nas.data import (
 from spach_nas.data.preprocessing import Preprocessing, preprocessing
 from spach_nas.engine.logger_choice import check_callbacks
 from spach_nas.engine.sampler_check import check_sampler
-from spach_nas.errors import ConfigError, DataError, SearchSpaceError
+from spach_nas.errors import ConfigError, DataError, LatencyError, SearchSpaceError
 from spach_nas.feasible import FeasibleSet
+from spach_nas.latency import PredictedLatency, search_latency
 from spach_nas.limits import ProxyLimits
+from spach_nas.references import get_reference
 from spach_nas.shipped import find_yaml
 
 
@@ -28,6 +31,7 @@ class Plan:
         path: Of the search YAML.
         config: What it says.
         feasible: The architectures inside the limits.
+        latency: Of the targets; None where it is neither objective nor limit.
         splits: The images, by the image size of the rungs.
     """
 
@@ -35,6 +39,7 @@ class Plan:
     config: SearchConfig
     feasible: FeasibleSet
     splits: Mapping[tuple[int, int], DataSplits]
+    latency: PredictedLatency | None = None
 
     @property
     def images(self) -> DataSplits:
@@ -47,11 +52,27 @@ class Plan:
         return preprocessing(self.images)
 
 
-def plan_search(source: str | Path) -> Plan:
+def study_path(config: SearchConfig, out: str | Path | None) -> Path:
+    """The folder of a study: `out`, or `results/STUDY` here."""
+    return Path(out) if out is not None else Path("results") / config.study
+
+
+def plan_search(
+    source: str | Path,
+    *,
+    out: str | Path | None = None,
+    resume: bool = False,
+    say: Callable[[str], None] | None = None,
+) -> Plan:
     """Check everything that can be checked before anything is trained.
+
+    Where latency is an objective or a limit and no table of it is named, one is measured.
 
     Args:
         source: A search YAML, or the name of a shipped one.
+        out: Folder of the study; None: `results/STUDY` here.
+        resume: Go on with the study in that folder, and so with its table of latencies.
+        say: Gets a line for the eye before and after anything that takes long.
 
     Raises:
         SpachNasError: A mistake in the YAML, limits that nothing meets, or missing data.
@@ -62,9 +83,13 @@ def plan_search(source: str | Path) -> Plan:
         validate_settings(config.data)
         check_callbacks(config)
         check_sampler(config.search, space=config.space, objectives=config.objective_list)
+        folder = study_path(config, out) if resume else None
+        latency = search_latency(config, folder=folder, say=say)
+        _check_references(config, latency)
         feasible = FeasibleSet(
             config.space,
             config.limits,
+            latency=latency,
             proxy=ProxyLimits(
                 limits=config.proxy_limits, rule=config.proxy, data=data_shape(config.data)
             ),
@@ -73,7 +98,24 @@ def plan_search(source: str | Path) -> Plan:
             size: load_train_and_validation(config.data, image_size=size)
             for size in dict.fromkeys(fidelity.image_size for fidelity in config.fidelities)
         }
-    except (ConfigError, DataError, SearchSpaceError) as problem:
+    except (ConfigError, DataError, LatencyError, SearchSpaceError) as problem:
         lines = [f"{path}: {line}" for line in str(problem).split("\n")]
         raise type(problem)("\n".join(lines)) from None
-    return Plan(path=path, config=config, feasible=feasible, splits=splits)
+    return Plan(path=path, config=config, feasible=feasible, splits=splits, latency=latency)
+
+
+def _check_references(config: SearchConfig, latency: PredictedLatency | None) -> None:
+    """Whether the references are as fast as the limit says; their cost is checked with the YAML."""
+    mistakes = []
+    if latency is None:
+        return
+    for name in config.references:
+        target = get_reference(name).architecture
+        broken = config.limits.violations(cost(target), latency=latency.of(target))
+        if broken:
+            mistakes.append(
+                f"references: {name}: {', '.join(broken)}; expected a model inside the limits, "
+                "since nothing above them is trained"
+            )
+    if mistakes:
+        raise ConfigError("\n".join(mistakes))

@@ -14,7 +14,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from pydantic import TypeAdapter
+from pydantic import FiniteFloat, TypeAdapter
 
 from spach_nas.architecture import Architecture
 from spach_nas.cost import Cost
@@ -70,8 +70,8 @@ class Record:
     seed: int
     objectives: Mapping[str, float]
     curve: tuple[Epoch, ...]
-    seconds: float
-    started: float
+    seconds: FiniteFloat
+    started: FiniteFloat
     state: State
     reason: str | None = None
     remark: str | None = None

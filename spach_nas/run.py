@@ -18,12 +18,13 @@ from spach_nas.evaluators import ProxyEvaluator
 from spach_nas.export import Choice, choose, export, load_weights
 from spach_nas.mixers import MixerSpec, plugin_mixers
 from spach_nas.networks import build
-from spach_nas.plan import Plan, plan_search
+from spach_nas.plan import Plan, plan_search, study_path
 from spach_nas.records import Record, read_records
 from spach_nas.report.study import write_study_report
 from spach_nas.study_folder import (
     BEST,
     DATA_JSON,
+    LATENCY_JSON,
     checkpoint_path,
     copy_checkpoints,
     create_folder,
@@ -61,7 +62,8 @@ def search(
         SpachNasError: A mistake in the YAML, limits that nothing meets, missing data, a folder
             that exists or holds another study, or a Ray cluster that cannot be reached.
     """
-    return run_plan(plan_search(source), out=out, resume=resume, listener=listener)
+    plan = plan_search(source, out=out, resume=resume)
+    return run_plan(plan, out=out, resume=resume, listener=listener)
 
 
 def run_plan(
@@ -73,7 +75,7 @@ def run_plan(
 ) -> Study:
     """Run a search that was planned; see `search`."""
     config, tell = plan.config, listener or _ignore
-    folder = Path(out) if out is not None else Path("results") / config.study
+    folder = study_path(config, out)
     mixers = plugin_mixers(config.mixers)
     with ExitStack() as stack:
         stack.enter_context(room_needed(folder))
@@ -88,6 +90,7 @@ def run_plan(
             data=plan.preprocessing.data_shape,
             feasible=plan.feasible,
             records=known,
+            latency=plan.latency,
         )
         stack.callback(study.close)
         study.begin()
@@ -132,6 +135,8 @@ def prepare_folder(
     if source is not None:
         warm = warm_records(source, config, plan.feasible, images=plan.preprocessing)
     texts |= plugin_texts(mixers) | {DATA_JSON: to_json(plan.preprocessing)}
+    if plan.latency is not None:
+        texts[LATENCY_JSON] = plan.latency.table.to_json()
     create_folder(folder, texts=texts, records=warm)
     if source is not None:
         copy_checkpoints(source, folder, warm)

@@ -6,6 +6,7 @@ study.db          a mirror for optuna-dashboard
 search.yaml       the search as run
 space.yaml        its search space, where the search names a file
 data.json         how its images were prepared
+latency.json      times of the parts of its networks, where latency is an objective or a limit
 plugins.json      modules of the mixers that do not come with this package, where there are any
 checkpoints/      weights of the proxies on the front and of those that may go on, PROXY_ID-RUNG
 log.jsonl         what happened when
@@ -31,6 +32,7 @@ from spach_nas.records import FILE_NAME, Record, append_record
 
 CHECKPOINTS = "checkpoints"
 DATA_JSON = "data.json"
+LATENCY_JSON = "latency.json"
 PLUGINS_JSON = "plugins.json"
 BEST = "best"
 _LOCK_SECONDS = 1.0

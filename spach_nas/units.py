@@ -9,6 +9,7 @@ from pydantic import AfterValidator, BeforeValidator
 
 _COUNTS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
 _SECONDS = {"": 1, "s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400}
+_NANOSECONDS = {"ns": 1, "us": 10**3, "ms": 10**6, "s": 10**9}
 # No size or factor is larger; floats stay exact below.
 _LARGEST = 10**12
 _NUMBER = re.compile(r"\s*([0-9]*\.?[0-9]+(?:e[+-]?[0-9]+)?)\s*([a-z]*)\s*", re.IGNORECASE)
@@ -34,6 +35,15 @@ def parse_duration(value: Any) -> float:
         ValueError: It is no such text, or is negative.
     """
     return float(_parse(value, _SECONDS, "a duration such as 90s, 5m, 2h or 1d"))
+
+
+def parse_latency(value: Any) -> int:
+    """Nanoseconds, rounded, from `12ms`, `800us`, `1.5s` or `90000ns`.
+
+    Raises:
+        ValueError: It is no such text, or is negative.
+    """
+    return round(_parse(value, _NANOSECONDS, "a latency such as 12ms, 800us or 1.5s"))
 
 
 def parse_size(value: Any) -> tuple[int, int]:
@@ -66,6 +76,14 @@ def format_duration(seconds: float) -> str:
     return f"{whole // 60}m {whole % 60:02d}s" if whole >= 60 else f"{whole}s"
 
 
+def format_latency(nanoseconds: float) -> str:
+    """`12.34 ms`, `812.5 us`, `1.204 s`: four digits, for the eye."""
+    for unit, factor in (("s", 1e9), ("ms", 1e6), ("us", 1e3)):
+        if abs(nanoseconds) >= factor:
+            return f"{nanoseconds / factor:.4g} {unit}"
+    return f"{nanoseconds:.4g} ns"
+
+
 def _parse(value: Any, units: dict[str, int], expected: str) -> Decimal:
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         raise ValueError(f"{value!r}; expected {expected}")
@@ -95,5 +113,6 @@ def _sensible(value: float) -> float:
 Whole = Annotated[int, AfterValidator(_sensible), BeforeValidator(_no_flag)]
 Real = Annotated[float, AfterValidator(_sensible), BeforeValidator(_no_flag)]
 Count = Annotated[int, BeforeValidator(parse_count)]
+Latency = Annotated[int, BeforeValidator(parse_latency)]
 Seconds = Annotated[float, BeforeValidator(parse_duration)]
 Size = Annotated[tuple[int, int], BeforeValidator(parse_size)]

@@ -99,7 +99,7 @@ def test_a_reference_named_twice_is_trained_once(tmp_path: Path) -> None:
 BAD: list[tuple[dict[str, Any], str]] = [
     (
         {"serach": {}},
-        "serach: unknown key; expected callbacks, data, limits, objectives, proxy, proxy_limits, ",
+        "serach: unknown key; expected callbacks, data, latency, limits, objectives, proxy, proxy",
     ),
     (
         {"search__trails": 3},
@@ -109,7 +109,7 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"resources__cpus": 1}, "resources.cpus: unknown key; expected address, cpus_per_trial, gpus"),
     ({"data__nam": "x"}, "data.nam: unknown key; expected download, name, root, split_seed or val"),
     ({"training__epoch": 1}, "training.epoch: unknown key; expected augmentation, batch_size, com"),
-    ({"limits__max_mac": 1}, "limits.max_mac: unknown key; expected max_activations, max_macs, ma"),
+    ({"limits__max_mac": 1}, "limits.max_mac: unknown key; expected max_activations, max_latency"),
     ({"study": 2024}, "study: 2024; expected a text"),
     ({"study": "a/b"}, "study: 'a/b'; expected letters, digits, '.', '_' and '-': it names a fol"),
     ({"study": ".."}, "study: '..'; expected letters"),
@@ -319,7 +319,7 @@ def test_all_mistakes_of_a_file_are_told_at_once(tmp_path: Path) -> None:
         ("", "None; expected a mapping of keys to values"),
         ("- 1", "[1]; expected a mapping of keys to values"),
         ("study: a\nstudy: b", "study: stands twice; expected it once"),
-        ("1: 2", "unknown key 1; expected callbacks, data, limits"),
+        ("1: 2", "unknown key 1; expected callbacks, data, latency"),
     ],
 )
 def test_a_file_that_is_no_search_is_told(tmp_path: Path, text: str, message: str) -> None:

@@ -206,7 +206,7 @@ def made(name: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, 
     module = ModuleType(f"ray.air.integrations.{name}")
     module.__dict__.update(MLflowLoggerCallback=StandIn, WandbLoggerCallback=StandIn)
     monkeypatch.setitem(sys.modules, module.__name__, module)
-    options: dict[str, Any] = logger_choice._make(name, "small", folder).options
+    options: dict[str, Any] = logger_choice.make_callback(name, "small", folder).options
     return options
 
 

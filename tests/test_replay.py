@@ -112,6 +112,17 @@ def test_a_table_comes_back_from_either_file(folder: Path) -> None:
         assert entry.target_cost == cost(entry.architecture)
 
 
+@pytest.mark.parametrize(("cpu_seconds", "expected"), [(None, 5.0), (3.5, 3.5), (9.0, 5.0)])
+def test_a_busy_machine_does_not_make_a_training_longer(
+    tmp_path: Path, cpu_seconds: float | None, expected: float
+) -> None:
+    study = make_study(tmp_path, search__trials=1)
+    drive(study)
+    epoch = Epoch(train_loss=1.0, loss=1.0, accuracy=0.5, seconds=5.0, cpu_seconds=cpu_seconds)
+    table = table_of_records([replace(study.records[0], curve=(epoch,))], where="here")
+    assert table.full_seconds == expected
+
+
 def read_csv(path: Path) -> list[dict[str, str]]:
     with path.open(newline="") as file:
         return list(csv.DictReader(file))
@@ -162,6 +173,18 @@ def test_only_studies_by_one_protocol_make_one_table(tmp_path: Path) -> None:
         drive(make_study(tmp_path / name, proxy=proxy, search__trials=2))
     with pytest.raises(StudyError, match="its proxy differs"):
         read_ground([tmp_path / "one/study", tmp_path / "other/study"])
+
+
+def test_studies_by_other_chance_make_one_table(tmp_path: Path) -> None:
+    studies = []
+    for seed in (3, 4):
+        (tmp_path / str(seed)).mkdir()
+        changes = {"search__sampler": "random", "search__trials": 5, "training__seed": seed}
+        study = make_study(tmp_path / str(seed), **changes)
+        drive(study)
+        studies.append(study.folder)
+    table = read_ground(studies).table
+    assert [sorted(entry.curves) for entry in table.entries.values()] == [[3, 4]] * 5
 
 
 def test_only_what_is_in_the_table_is_proposed(ground: Ground) -> None:

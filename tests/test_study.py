@@ -47,6 +47,16 @@ def test_one_worker_proposes_the_same_again(tmp_path: Path, sampler: str) -> Non
     assert runs[0] == runs[1] != runs[2]
 
 
+def test_the_seed_of_the_training_leaves_the_proposals_alone(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    first = drive(make_study(tmp_path / "a", search__sampler="random"))
+    second = drive(make_study(tmp_path / "b", search__sampler="random", training__seed=8))
+    assert [r.architecture for r in first] == [r.architecture for r in second]
+    assert {r.seed for r in first} == {3}
+    assert {r.seed for r in second} == {8}
+
+
 @pytest.mark.parametrize("sampler", SAMPLERS[1:])
 def test_a_sampler_learns_what_scores_well(tmp_path: Path, sampler: str) -> None:
     # Accuracy alone: the proposals after the start-up beat uniform ones.

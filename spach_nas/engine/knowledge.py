@@ -46,7 +46,7 @@ class Knowledge:
         self.scores: dict[CheckpointKey, Evaluation] = {}
         self.first = warm + len(config.references)
         self.doubtful: set[CheckpointKey] = set()
-        self._seed = config.search.seed
+        self._seed = config.training_seed
         # Rungs from which the next one goes on; one of another image size begins afresh.
         self._continued = {
             fidelity.rung

@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import partial
 from importlib.util import find_spec
 from netrc import NetrcParseError, netrc
@@ -35,7 +35,7 @@ def make_loggers(config: SearchConfig, folder: Path) -> Loggers:
     """
     check_callbacks(config)
     return Loggers(
-        {name: partial(_make, name, config.study, folder) for name in config.callbacks},
+        {name: partial(make_callback, name, config.study, folder) for name in config.callbacks},
         study=config.study,
         folder=folder,
     )
@@ -47,18 +47,38 @@ def check_callbacks(config: SearchConfig) -> None:
     Raises:
         ConfigError: One is not.
     """
+    check_packages(config.callbacks, key="callbacks")
+
+
+def check_packages(names: Iterable[CallbackName], *, key: str) -> None:
+    """Whether the packages of some loggers are installed.
+
+    Args:
+        names: Of the loggers.
+        key: Where they stand, for the message.
+
+    Raises:
+        ConfigError: One is not.
+    """
     mistakes = []
-    for name in config.callbacks:
+    for name in names:
         module, package = _PACKAGES[name]
         if find_spec(module) is None:
             mistakes.append(
-                f"callbacks: {name}: needs the package {package}; expected `pip install {package}`"
+                f"{key}: {name}: needs the package {package}; expected `pip install {package}`"
             )
     if mistakes:
         raise ConfigError("\n".join(mistakes))
 
 
-def _make(name: CallbackName, study: str, folder: Path) -> Any:
+def make_callback(name: CallbackName, study: str, folder: Path) -> Any:
+    """Ray's callback of a logger.
+
+    Args:
+        name: Of the logger.
+        study: Groups what is logged.
+        folder: For the logger's files.
+    """
     if name == "tensorboard":
         from ray.tune.logger import TBXLoggerCallback
 

@@ -2,15 +2,18 @@
 
 from dataclasses import dataclass, field
 
+from spach_nas.architecture import Architecture
 from spach_nas.cost import cost
 from spach_nas.engine.ladder import Step
 from spach_nas.evaluation import Epoch, Evaluation, EvaluationRequest
-from spach_nas.objectives import Objective
+from spach_nas.feasible import Latency
+from spach_nas.objectives import LATENCY, Objective
 from spach_nas.records import Record, now
 from spach_nas.stage_space import Encoding
 from spach_nas.study_folder import CheckpointKey
 from spach_nas.version import __version__
 
+_NANOSECONDS = 1e6  # in a millisecond, the unit of records
 EVALUATOR = "proxy"
 
 
@@ -49,9 +52,13 @@ class Pending:
 
 
 def to_record(
-    pending: Pending, evaluation: Evaluation, *, objectives: tuple[Objective, ...]
+    pending: Pending,
+    evaluation: Evaluation,
+    *,
+    objectives: tuple[Objective, ...],
+    latency: Latency | None = None,
 ) -> Record:
-    """What is written about an evaluation."""
+    """What is written about an evaluation; a latency that is known, even if it is no objective."""
     request = pending.request
     target_cost = cost(request.architecture)
     return Record(
@@ -67,13 +74,9 @@ def to_record(
         evaluator=EVALUATOR,
         fidelity=request.fidelity,
         seed=request.seed,
-        objectives={
-            item.name: evaluation.scores[item.name]
-            if item.source == "score"
-            else float(getattr(target_cost, item.name))
-            for item in objectives
-            if evaluation.state == "complete"
-        },
+        objectives=_objectives(request.architecture, evaluation, objectives, latency)
+        if evaluation.state == "complete"
+        else {},
         curve=_whole_curve(pending, evaluation),
         seconds=evaluation.seconds,
         started=pending.started,
@@ -84,6 +87,27 @@ def to_record(
         machine=evaluation.machine,
         finished_at=now(),
     )
+
+
+def _objectives(
+    target: Architecture,
+    evaluation: Evaluation,
+    objectives: tuple[Objective, ...],
+    latency: Latency | None,
+) -> dict[str, float]:
+    figures = {
+        item.name: evaluation.scores[item.name]
+        if item.source == "score"
+        else float(getattr(cost(target), item.name))
+        for item in objectives
+        if item != LATENCY
+    }
+    return figures | latency_figure(target, latency)
+
+
+def latency_figure(target: Architecture, latency: Latency | None) -> dict[str, float]:
+    """The predicted latency in milliseconds by its name, where there is one."""
+    return {} if latency is None else {LATENCY.name: latency.of(target) / _NANOSECONDS}
 
 
 def _whole_curve(pending: Pending, evaluation: Evaluation) -> tuple[Epoch, ...]:

@@ -8,20 +8,22 @@ from pathlib import Path
 from typing import Any
 
 from spach_nas.config import SEARCH_YAML, SearchConfig, load_config
-from spach_nas.cost import cost
 from spach_nas.data.preprocessing import Preprocessing, read_preprocessing
+from spach_nas.engine.pending import latency_figure
 from spach_nas.errors import SpachNasError, StudyError
 from spach_nas.feasible import FeasibleSet
+from spach_nas.objectives import LATENCY
 from spach_nas.pareto import value
 from spach_nas.records import FILE_NAME, Record, read_records
 from spach_nas.scaling import scale
 from spach_nas.study_folder import DATA_JSON
 from spach_nas.version import __version__
 
-# What two studies must share for their scores to be comparable.
-_PROTOCOL = ("data", "proxy", "training", "rungs")
 # Parts of the YAML whose own parts are named one by one.
-_OPENED = ("limits", "proxy_limits", "data", "proxy", "training", "search", "resources", "rungs")
+_OPENED = (
+    *("limits", "proxy_limits", "data", "proxy", "training", "search", "resources", "rungs"),
+    "latency",
+)
 
 
 def check_resumable(folder: Path, config: SearchConfig, images: Preprocessing) -> None:
@@ -57,13 +59,15 @@ def warm_records(
         records = read_records(source)
     except SpachNasError as problem:
         raise StudyError(f"search.warm_start: {problem}") from None
-    for name in _PROTOCOL:
-        if getattr(old, name) != getattr(config, name):
+    wanted = {**config.protocol, "rungs": config.rungs}
+    found = {**old.protocol, "rungs": old.rungs}
+    for name in wanted:
+        if found[name] != wanted[name]:
             raise StudyError(f"{where}: its {name} differs; expected scores by the same protocol")
-    if old.search.seed != config.search.seed:
+    if old.training_seed != config.training_seed:
         raise StudyError(
-            f"{where}: its search.seed is {old.search.seed}; expected {config.search.seed}, since "
-            "trainings draw from it"
+            f"{where}: its trainings draw from seed {old.training_seed}; expected "
+            f"{config.training_seed} (training.seed, or search.seed without one)"
         )
     if (source / DATA_JSON).is_file() and read_preprocessing(source / DATA_JSON) != images:
         raise StudyError(f"{where}: its images differ; expected scores by the same protocol")
@@ -81,7 +85,7 @@ def _taken_over(
     numbers: dict[int, int] = {}
     for record in records:
         target = record.architecture
-        if not (config.space.contains(target) and feasible.limits.allow(cost(target))):
+        if not (config.space.contains(target) and not feasible.violations(target)):
             continue
         proxy = scale(target, config.proxy_at(record.fidelity.rung), images.data_shape)
         assert proxy.arch_id == record.proxy_id, "the same rule on the same images"
@@ -92,12 +96,19 @@ def _taken_over(
             reference=None,
             known=0,
             encoding=config.space.encode(target),
-            objectives={
-                item.name: figure
-                for item in config.objective_list
-                if record.state == "complete" and (figure := value(record, item)) is not None
-            },
+            objectives=_objectives(record, config, feasible) if record.state == "complete" else {},
         )
+
+
+def _objectives(record: Record, config: SearchConfig, feasible: FeasibleSet) -> Mapping[str, float]:
+    found = {
+        item.name: figure
+        for item in config.objective_list
+        if (figure := value(record, item)) is not None
+    }
+    # The earlier study may have had another table, or none.
+    found.pop(LATENCY.name, None)
+    return found | latency_figure(record.architecture, feasible.latency)
 
 
 def _read_config(folder: Path) -> SearchConfig:

@@ -23,7 +23,7 @@ from spach_nas.engine.pending import Pending, to_record
 from spach_nas.engine.samplers import SpaceExhausted
 from spach_nas.errors import StudyError
 from spach_nas.evaluation import Evaluation, EvaluationRequest
-from spach_nas.feasible import Feasible
+from spach_nas.feasible import Feasible, Latency
 from spach_nas.objectives import Objective
 from spach_nas.records import Record
 from spach_nas.references import get_reference
@@ -62,6 +62,7 @@ class Study:
         records: Iterable[Record] = (),
         mirrored: bool = True,
         archive: Archive | None = None,
+        latency: Latency | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """A study that begins, or goes on.
@@ -74,12 +75,14 @@ class Study:
             records: What the folder holds already, oldest first.
             mirrored: Whether `study.db` mirrors the records.
             archive: Takes the place of the folder, which then need not exist.
+            latency: Predicts that of the targets, for the records.
             clock: Seconds.
         """
         known = tuple(records)
         self.config = config
         self.folder = folder
         self._data = data
+        self._latency = latency
         self._clock = clock
         self._start = clock() - _elapsed(known)
         self._stopped = False
@@ -296,7 +299,7 @@ class Study:
             architecture=target,
             proxy=scale(target, self.config.proxy_at(rung), self._data),
             fidelity=self.config.fidelities[rung],
-            seed=self.config.search.seed,
+            seed=self.config.training_seed,
             course=self.config.course(rung),
             parent=checkpoint_file(self.folder, (parent.proxy_id, parent.fidelity.rung))
             if parent
@@ -312,7 +315,7 @@ class Study:
         )
 
     def _finish(self, pending: Pending, evaluation: Evaluation) -> Record:
-        record = to_record(pending, evaluation, objectives=self.objectives)
+        record = to_record(pending, evaluation, objectives=self.objectives, latency=self._latency)
         self._archive.save(record, evaluation.weights)
         self._knowledge.take(record)
         self._seen.add(record.trial)

@@ -1,6 +1,6 @@
 """The architectures inside the limits: counted and sampled exactly, and the way back into them."""
 
 from spach_nas.feasible.feasible_set import FeasibleSet, counts_without
-from spach_nas.feasible.interface import Feasible
+from spach_nas.feasible.interface import Feasible, Latency
 
-__all__ = ["Feasible", "FeasibleSet", "counts_without"]
+__all__ = ["Feasible", "FeasibleSet", "Latency", "counts_without"]

@@ -6,8 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 import numpy as np
 
 from spach_nas.feasible.tables import ClassTables, Ints
-from spach_nas.limits import Bound, Measure
-from spach_nas.units import format_count
+from spach_nas.limits import Bound, Measure, measure_words
 
 # Costs of rows (R, F) and of the classes beside them (K, F): every sum is an architecture.
 Parts = Iterable[tuple[Ints, Ints]]
@@ -68,7 +67,8 @@ class _Costs:
         assert low is not None and high is not None, "no space is empty"
         if bound.holds(high if bound.side == "min" else low):
             return None
-        what = f"{format_count(low)} to {format_count(high)} {_noun(bound.measure)}"
+        low_words, high_words = (measure_words(bound.measure.field, end) for end in (low, high))
+        what = f"{low_words} to {high_words} {_noun(bound.measure)}"
         return f"{_value(bound)} excludes everything: architectures have {what}"
 
     def pair(self, one: Bound, other: Bound) -> str | None:
@@ -128,18 +128,18 @@ def _wanted(bound: Bound) -> int:
 
 
 def _noun(measure: Measure) -> str:
-    noun = "MACs" if measure.field == "macs" else measure.field
+    noun = {"macs": "MACs", "latency": "of latency"}.get(measure.field, measure.field)
     return noun if measure.of == "limits" else f"{noun} of the proxy"
 
 
 def _phrase(bound: Bound, *, turned: bool = False) -> str:
     """`at least 12G MACs`; turned, `at most 12G MACs`."""
     least = (bound.side == "min") != turned
-    return f"at {'least' if least else 'most'} {format_count(bound.value)} {_noun(bound.measure)}"
+    return f"at {'least' if least else 'most'} {bound.words} {_noun(bound.measure)}"
 
 
 def _value(bound: Bound) -> str:
-    return f"{bound.name} {format_count(bound.value)}"
+    return f"{bound.name} {bound.words}"
 
 
 def _listed(bounds: Sequence[Bound]) -> str:

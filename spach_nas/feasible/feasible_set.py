@@ -8,6 +8,7 @@ from spach_nas.architecture import Architecture
 from spach_nas.cost import cost
 from spach_nas.errors import SearchSpaceError
 from spach_nas.feasible.conflicts import conflicts, every_architecture, smallest_conflict
+from spach_nas.feasible.interface import Latency
 from spach_nas.feasible.measures import depends_on_runs
 from spach_nas.feasible.repair import Repair
 from spach_nas.feasible.tables import ClassTables
@@ -30,6 +31,7 @@ class FeasibleSet:
         space: The space.
         limits: Bounds on the cost of the target.
         proxy: Bounds on the cost of its proxy, if any.
+        latency: Predicted latency of the target; needed where `limits` bound it.
         count: How many there are; None where they are drawn and rejected, in the case above or
             because the space has too many combinations to compare them all.
 
@@ -38,13 +40,19 @@ class FeasibleSet:
     """
 
     def __init__(
-        self, space: SearchSpace, limits: Limits, *, proxy: ProxyLimits | None = None
+        self,
+        space: SearchSpace,
+        limits: Limits,
+        *,
+        proxy: ProxyLimits | None = None,
+        latency: Latency | None = None,
     ) -> None:
         self.space = space
         self.limits = limits
         self.proxy = proxy
+        self.latency = latency
         self._bounds = bounds_set(limits, proxy)
-        self._tables = ClassTables(space, self._bounds, proxy=proxy)
+        self._tables = ClassTables(space, self._bounds, proxy=proxy, latency=latency)
         self._repair = Repair(space=space, allows=self._allows, sample=self.sample)
         self.count: int | None = None
         self._draws: UniformDraws | None = None
@@ -81,9 +89,15 @@ class FeasibleSet:
 
     def allows(self, architecture: Architecture) -> bool:
         """Whether an architecture and its proxy are inside the limits."""
-        return self.limits.allow(cost(architecture)) and (
+        return not self.violations(architecture) and (
             self.proxy is None or self.proxy.allow(architecture)
         )
+
+    def violations(self, architecture: Architecture) -> tuple[str, ...]:
+        """One phrase for each limit on the target that an architecture breaks."""
+        timed = self.latency is not None and self.limits.max_latency is not None
+        latency = self.latency.of(architecture) if self.latency and timed else None
+        return self.limits.violations(cost(architecture), latency=latency)
 
     def near(self, encoding: Encoding, rng: np.random.Generator) -> Architecture:
         """A feasible architecture near a proposal; the proposal itself when it is feasible.
@@ -137,7 +151,11 @@ class FeasibleSet:
 
 
 def counts_without(
-    space: SearchSpace, limits: Limits, *, proxy: ProxyLimits | None = None
+    space: SearchSpace,
+    limits: Limits,
+    *,
+    proxy: ProxyLimits | None = None,
+    latency: Latency | None = None,
 ) -> dict[str, int | None]:
     """For each limit that is set, how many architectures meet all the others.
 
@@ -145,13 +163,14 @@ def counts_without(
         space: The space.
         limits: Bounds on the cost of the target.
         proxy: Bounds on the cost of its proxy.
+        latency: Predicted latency of the target; needed where `limits` bound it.
 
     Returns:
         Counts by the name of the limit, such as `max_macs` or `proxy_limits.max_macs`: the limit
         without which most would be left binds most. None where there are too many to count.
     """
     bounds = bounds_set(limits, proxy)
-    tables = ClassTables(space, bounds, proxy=proxy)
+    tables = ClassTables(space, bounds, proxy=proxy, latency=latency)
     found: dict[str, int | None] = {}
     for bound in bounds:
         others = [other for other in bounds if other != bound]

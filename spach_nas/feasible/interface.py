@@ -4,7 +4,7 @@ from typing import Protocol
 
 import numpy as np
 
-from spach_nas.architecture import Architecture
+from spach_nas.architecture import Architecture, Stage
 from spach_nas.search_space import SearchSpace
 from spach_nas.stage_space import Encoding
 
@@ -25,3 +25,16 @@ class Feasible(Protocol):
 
     def near(self, encoding: Encoding, rng: np.random.Generator) -> Architecture:
         """One of them near a proposal; the proposal itself when it is one of them."""
+
+
+class Latency(Protocol):
+    """Predicted latency on some device, nanoseconds: a sum over the parts of a network."""
+
+    def frame(self, architecture: Architecture) -> int:
+        """Of all but the blocks."""
+
+    def blocks(self, stage: Stage, resolution: tuple[int, int]) -> int:
+        """Of the blocks of a stage, whatever their order."""
+
+    def of(self, architecture: Architecture) -> int:
+        """Of the whole network: the sum of its frame and of the blocks of all its stages."""

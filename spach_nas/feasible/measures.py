@@ -1,7 +1,8 @@
-"""What limits bound, the cost of target and proxy, summed from pieces that are each found once.
+"""What limits bound, summed from pieces that are each found once.
 
-The pieces of a network are its frame (stem, downsampling and head) and the blocks of each stage.
-Neither depends on the mixers of another stage, so a space has few of them.
+That is the cost of target and proxy, and the predicted latency of the target. The pieces of a
+network are its frame (stem, downsampling and head) and the blocks of each stage. Neither depends on
+the mixers of another stage, so a space has few of them.
 """
 
 from collections.abc import Sequence
@@ -11,6 +12,7 @@ from typing import NamedTuple
 from spach_nas.architecture import Architecture, Stage
 from spach_nas.cost import Cost, cost, stage_cost
 from spach_nas.errors import ArchitectureError, SearchSpaceError
+from spach_nas.feasible.interface import Latency
 from spach_nas.layouts import Mixers, PerBlock
 from spach_nas.limits import Bound, Measure, ProxyLimits
 from spach_nas.scaling import scale, scale_stage
@@ -21,6 +23,7 @@ from spach_nas.stage_space import Encoding, StageSizes
 
 _KEPT_FRAMES = 4096
 _KEPT_BLOCKS = 65536
+LATENCY = "latency"
 
 Resolution = tuple[int, int]
 
@@ -51,11 +54,19 @@ class Measures:
     """
 
     def __init__(
-        self, space: SearchSpace, bounds: Sequence[Bound], *, proxy: ProxyLimits | None
+        self,
+        space: SearchSpace,
+        bounds: Sequence[Bound],
+        *,
+        proxy: ProxyLimits | None,
+        latency: Latency | None = None,
     ) -> None:
         self.space = space
         self.names: tuple[Measure, ...] = tuple(dict.fromkeys(bound.measure for bound in bounds))
         self._proxy = proxy if any(name.of == "proxy_limits" for name in self.names) else None
+        timed = any(name.field == LATENCY for name in self.names)
+        assert latency is not None or not timed, "a limit on latency needs a table of them"
+        self._latency = latency if timed else None
         self._first = next(contexts(space))
         self.fixed = tuple(self._first)
         self._any_blocks = {name: values[0] for name, values in space.parameters.items()}
@@ -95,7 +106,8 @@ class Measures:
         scaled = None
         if self._proxy is not None:
             scaled = cost(scale(architecture, self._proxy.rule, self._proxy.data))
-        return self._pick(cost(architecture), scaled)
+        timed = self._latency.of(architecture) if self._latency else None
+        return self._pick(cost(architecture), scaled, timed)
 
     def _find_frame(self, fixed: tuple[str | int | float | bool, ...]) -> Frame:
         values = dict(zip(self.fixed, fixed, strict=True))
@@ -106,7 +118,11 @@ class Measures:
             skeleton,
             tuple(stage_sizes(self.space, values)),
             resolutions,
-            self._pick(_frame_cost(skeleton), _frame_cost(proxy) if self._proxy else None),
+            self._pick(
+                _frame_cost(skeleton),
+                _frame_cost(proxy) if self._proxy else None,
+                self._latency.frame(skeleton) if self._latency else None,
+            ),
         )
 
     def _scaled(self, skeleton: Architecture) -> Architecture:
@@ -126,13 +142,18 @@ class Measures:
         scaled = None
         if self._proxy is not None:
             scaled = stage_cost(scale_stage(stage, self._proxy.rule), resolutions[1])
-        return self._pick(stage_cost(stage, resolutions[0]), scaled)
+        timed = self._latency.blocks(stage, resolutions[0]) if self._latency else None
+        return self._pick(stage_cost(stage, resolutions[0]), scaled, timed)
 
-    def _pick(self, target: Cost, proxy: Cost | None) -> tuple[int, ...]:
-        return tuple(
-            getattr(target if measure.of == "limits" else proxy, measure.field)
-            for measure in self.names
-        )
+    def _pick(self, target: Cost, proxy: Cost | None, latency: int | None) -> tuple[int, ...]:
+        found: list[int] = []
+        for measure in self.names:
+            if measure.field == LATENCY:
+                assert latency is not None
+                found.append(latency)
+            else:
+                found.append(getattr(target if measure.of == "limits" else proxy, measure.field))
+        return tuple(found)
 
 
 def build_stage(sizes: StageSizes, mixers: Mixers) -> Stage:

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spach_nas.errors import SearchSpaceError
+from spach_nas.feasible.interface import Latency
 from spach_nas.feasible.measures import Frame, Measures, Resolution
 from spach_nas.layouts import MixerCounts
 from spach_nas.limits import Bound, ProxyLimits
@@ -137,7 +138,12 @@ class ClassTables:
     """
 
     def __init__(
-        self, space: SearchSpace, bounds: Sequence[Bound], *, proxy: ProxyLimits | None = None
+        self,
+        space: SearchSpace,
+        bounds: Sequence[Bound],
+        *,
+        proxy: ProxyLimits | None = None,
+        latency: Latency | None = None,
     ) -> None:
         """Tables for some bounds.
 
@@ -146,7 +152,7 @@ class ClassTables:
                 has.
         """
         self.space = space
-        self.measures = Measures(space, bounds, proxy=proxy)
+        self.measures = Measures(space, bounds, proxy=proxy, latency=latency)
         self._effects = effect_names(space)
         self.context = lru_cache(maxsize=_KEPT_CONTEXTS)(self._build)
         self._stage_table = lru_cache(maxsize=None)(self._build_stage_table)

@@ -54,7 +54,7 @@ class Binding:
 
     Attributes:
         limit: `max_macs`, `min_params`, `proxy_limits.max_macs` ...
-        value: The bound.
+        value: The bound; nanoseconds for a latency.
         met_by_others: Architectures that meet all other limits; None where they were not counted.
         excluded: How many of these this limit alone excludes.
         binds_most: Whether no other limit excludes more.

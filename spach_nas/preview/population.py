@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from spach_nas.architecture import Architecture
 from spach_nas.cost import Cost, blocks_cost, cost, stage_cost
 from spach_nas.cost_batch import costs
-from spach_nas.feasible import FeasibleSet
+from spach_nas.feasible import FeasibleSet, Latency
 from spach_nas.limits import Limits
 from spach_nas.mixers import MixerSite
 from spach_nas.search_space import SearchSpace
@@ -55,13 +55,16 @@ class Population:
         """One field of `Cost`, (N,)."""
         return self.costs[:, Cost._fields.index(name)]
 
-    def inside(self, limits: Limits) -> "Population":
-        """Those that meet the limits."""
+    def inside(self, limits: Limits, *, latency: Latency | None = None) -> "Population":
+        """Those that meet the limits; that on latency is left out where none is known."""
         kept = np.ones(len(self.costs), dtype=np.bool_)
         for name, low, high in limits.bounds:
             kept &= self.figures(name) >= (low or 0)
             if high is not None:
                 kept &= self.figures(name) <= high
+        if latency is not None and limits.max_latency is not None:
+            times = [latency.of(architecture) for architecture in self.architectures]
+            kept &= np.array(times, dtype=np.int64) <= limits.max_latency
         if kept.all():
             return self
         return Population(

@@ -7,7 +7,7 @@ import numpy as np
 
 from spach_nas.architecture import Architecture
 from spach_nas.cost import cost
-from spach_nas.errors import ArchitectureError, SearchSpaceError
+from spach_nas.errors import ArchitectureError, LatencyError, SearchSpaceError
 from spach_nas.feasible import FeasibleSet, counts_without
 from spach_nas.limits import Limits, ProxyLimits, bounds_set
 from spach_nas.preview.facts import (
@@ -66,12 +66,12 @@ def describe_space(feasible: FeasibleSet, *, seed: int = 0) -> SpaceReport:
         quantities=_quantities(space, everywhere, inside),
         stages=_stages(space, everywhere, inside),
         paper=tuple(_paper(model, feasible, inside) for model in REFERENCES.values()),
-        proxies=None if proxy is None else _proxies(space, limits, inside, proxy),
+        proxies=None if proxy is None else _proxies(feasible, inside, proxy),
     )
 
 
 def _inside(everywhere: Population, feasible: FeasibleSet) -> Population:
-    found = everywhere.inside(feasible.limits)
+    found = everywhere.inside(feasible.limits, latency=feasible.latency)
     if feasible.proxy is None or feasible.proxy.limits == Limits():
         return found
     kept = [item for item in found.architectures if feasible.proxy.allow(item)]
@@ -80,7 +80,9 @@ def _inside(everywhere: Population, feasible: FeasibleSet) -> Population:
 
 def _binding(feasible: FeasibleSet) -> tuple[Binding, ...]:
     count, bounds = feasible.count, bounds_set(feasible.limits, feasible.proxy)
-    others = counts_without(feasible.space, feasible.limits, proxy=feasible.proxy)
+    others = counts_without(
+        feasible.space, feasible.limits, proxy=feasible.proxy, latency=feasible.latency
+    )
     excluded = {
         name: None if count is None or left is None else left - count
         for name, left in others.items()
@@ -187,7 +189,10 @@ def _paper(model: Reference, feasible: FeasibleSet, inside: Population) -> Paper
 
 def _violations(target: Architecture, feasible: FeasibleSet) -> tuple[str, ...]:
     """Phrases for the limits that a model breaks, those on its proxy last."""
-    found = feasible.limits.violations(cost(target))
+    try:
+        found = feasible.violations(target)
+    except LatencyError:  # a model of another space, whose parts have no times
+        found = feasible.limits.violations(cost(target))
     proxy = feasible.proxy
     if proxy is not None and proxy.limits != Limits():
         try:
@@ -198,7 +203,7 @@ def _violations(target: Architecture, feasible: FeasibleSet) -> tuple[str, ...]:
     return found
 
 
-def _proxies(space: SearchSpace, limits: Limits, inside: Population, proxy: ProxyLimits) -> Proxies:
+def _proxies(feasible: FeasibleSet, inside: Population, proxy: ProxyLimits) -> Proxies:
     some = inside.architectures if inside.exact else inside.architectures[:_PROXIES]
     trained = population([scale(item, proxy.rule, proxy.data) for item in some], exact=inside.exact)
     return Proxies(
@@ -207,8 +212,9 @@ def _proxies(space: SearchSpace, limits: Limits, inside: Population, proxy: Prox
         sharing=targets_per_proxy(
             some,
             everything=inside.exact,
-            space=space,
-            limits=limits,
+            space=feasible.space,
+            limits=feasible.limits,
+            latency=feasible.latency,
             rule=proxy.rule,
             data=proxy.data,
         ),

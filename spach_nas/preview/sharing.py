@@ -7,13 +7,14 @@ them there are follows for every single target, however large the space.
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
 
 from spach_nas.architecture import Architecture, Stage
+from spach_nas.feasible import Latency
 from spach_nas.layouts import Mixers
 from spach_nas.limits import Limits
 from spach_nas.preview.population import population
@@ -85,6 +86,7 @@ def targets_per_proxy(
     limits: Limits,
     rule: ProxyRule,
     data: DataShape,
+    latency: Latency | None = None,
 ) -> Sharing | None:
     """How many feasible targets share one proxy.
 
@@ -95,6 +97,7 @@ def targets_per_proxy(
         limits: Bounds on the targets.
         rule: How a target becomes a proxy.
         data: Of the proxy.
+        latency: Of the targets; needed where `limits` bound it.
 
     Returns:
         None where the sizes have too many combinations to say.
@@ -108,8 +111,13 @@ def targets_per_proxy(
         ratio = len(set(targets)) / len({scaling.proxy(target) for target in set(targets)})
         return Sharing(targets_per_proxy=ratio, exact=True, reason=None if ratio == 1 else reason)
     rng = np.random.default_rng(0)
+
+    def inside(members: list[Architecture]) -> int:
+        found = population(members, exact=True).inside(limits, latency=latency)
+        return len(found.architectures)
+
     # Drawn by targets, a proxy is met as often as it has targets: the harmonic mean undoes that.
-    inverse = [1 / _together(target, scaling, limits, rng) for target in targets[:_TARGETS]]
+    inverse = [1 / _together(target, scaling, inside, rng) for target in targets[:_TARGETS]]
     return Sharing(targets_per_proxy=len(inverse) / sum(inverse), exact=False, reason=reason)
 
 
@@ -163,7 +171,10 @@ def _lengths(rule: ProxyRule, deepest: int) -> tuple[int, ...]:
 
 
 def _together(
-    target: Architecture, scaling: _Scaling, limits: Limits, rng: np.random.Generator
+    target: Architecture,
+    scaling: _Scaling,
+    inside: Callable[[list[Architecture]], int],
+    rng: np.random.Generator,
 ) -> float:
     """How many feasible targets share the proxy of this one, itself included."""
     proxy = scaling.proxy(target)
@@ -186,8 +197,7 @@ def _together(
         for candidate in _variants(target, frames[at], layout, flags)
         if scaling.proxy(candidate) == proxy
     ]
-    inside = population(members, exact=True).inside(limits).architectures
-    return max(1.0, total * len(inside) / len(drawn))
+    return max(1.0, total * inside(members) / len(drawn))
 
 
 def _variants(

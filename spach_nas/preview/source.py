@@ -1,12 +1,14 @@
 """What the command `space` looks at: a search, or a search space alone."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from spach_nas.config import load_config
 from spach_nas.data import data_shape
-from spach_nas.errors import ConfigError, DataError, SearchSpaceError
+from spach_nas.errors import ConfigError, DataError, LatencyError, SearchSpaceError
 from spach_nas.feasible import FeasibleSet
+from spach_nas.latency import search_latency
 from spach_nas.limits import Limits, ProxyLimits
 from spach_nas.plan import Plan, plan_search
 from spach_nas.search_space import SearchSpace
@@ -31,12 +33,15 @@ class SpaceSource:
     plan: Plan | None = None
 
 
-def read_space_source(source: str | Path, *, images: bool) -> SpaceSource:
+def read_space_source(
+    source: str | Path, *, images: bool, say: Callable[[str], None] | None = None
+) -> SpaceSource:
     """Read a search YAML, or a bare search space, which has no limits and no proxies.
 
     Args:
         source: A file, or the name of a shipped one.
         images: Whether to load the images of a search.
+        say: Gets a line for the eye before and after anything that takes long.
 
     Raises:
         SpachNasError: A mistake in the file, limits that nothing meets, or missing data.
@@ -47,14 +52,15 @@ def read_space_source(source: str | Path, *, images: bool) -> SpaceSource:
         space = SearchSpace.from_dict(plain, where=str(path))
         return SpaceSource(path=path, name=path.stem, feasible=FeasibleSet(space, Limits()))
     if images:
-        plan = plan_search(source)
+        plan = plan_search(source, say=say)
         return SpaceSource(path=path, name=plan.config.study, feasible=plan.feasible, plan=plan)
     config = load_config(path)
     try:
         proxy = ProxyLimits(
             limits=config.proxy_limits, rule=config.proxy, data=data_shape(config.data)
         )
-        feasible = FeasibleSet(config.space, config.limits, proxy=proxy)
-    except (DataError, SearchSpaceError) as problem:
+        latency = search_latency(config, say=say)
+        feasible = FeasibleSet(config.space, config.limits, proxy=proxy, latency=latency)
+    except (DataError, LatencyError, SearchSpaceError) as problem:
         raise type(problem)(f"{path}: {problem}") from None
     return SpaceSource(path=path, name=config.study, feasible=feasible)

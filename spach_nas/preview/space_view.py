@@ -12,6 +12,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from spach_nas.limits import measure_words
 from spach_nas.preview.estimate import TimeEstimate
 from spach_nas.preview.estimate_view import estimate_table
 from spach_nas.preview.facts import (
@@ -125,7 +126,7 @@ def _limits(binding: Sequence[Binding]) -> Table:
         note = "binds most" if item.binds_most else ""
         table.add_row(
             item.limit,
-            format_count(item.value),
+            measure_words(item.limit.rpartition("_")[2], item.value),
             "unknown" if item.met_by_others is None else f"{item.met_by_others:,}",
             share if item.excluded else ("none" if item.excluded == 0 else ""),
             Text(note, style="yellow"),

@@ -133,6 +133,6 @@ def _train(
         settings=replace(config.training, compile=False), threads=config.resources.threads
     )
     request = EvaluationRequest(
-        trial=0, architecture=target, proxy=proxy, fidelity=fidelity, seed=config.search.seed
+        trial=0, architecture=target, proxy=proxy, fidelity=fidelity, seed=config.training_seed
     )
     return evaluator(request, some)

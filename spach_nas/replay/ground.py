@@ -11,15 +11,19 @@ import numpy as np
 from spach_nas.architecture import Architecture
 from spach_nas.config import SEARCH_YAML, SearchConfig, load_config
 from spach_nas.cost import cost
+from spach_nas.engine.pending import latency_figure
 from spach_nas.errors import StudyError
+from spach_nas.feasible import Latency
+from spach_nas.latency import PredictedLatency
+from spach_nas.latency import read_table as read_latency
+from spach_nas.objectives import Objective
 from spach_nas.records import FILE_NAME, read_records
-from spach_nas.replay.table import Table, table_of_records
+from spach_nas.replay.table import Entry, Table, table_of_records
 from spach_nas.replay.table_files import read_table
 from spach_nas.replay.table_set import TableSet
+from spach_nas.study_folder import LATENCY_JSON
 
 TABLE_FILES = ("table.parquet", "table.csv")
-# What studies must share for their scores to stand in one table.
-_PROTOCOL = ("space", "data", "proxy", "training", "objectives")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,10 +33,12 @@ class Ground:
     Attributes:
         config: The search YAML of the table; sampler, budget and rungs of it do not matter.
         table: What was trained.
+        latency: Predicts that of the architectures, where it is an objective or a limit.
     """
 
     config: SearchConfig
     table: Table
+    latency: Latency | None = None
 
     @cached_property
     def feasible(self) -> TableSet:
@@ -42,7 +48,7 @@ class Ground:
             (
                 entry.architecture
                 for entry in self.table.entries.values()
-                if self.config.limits.allow(entry.target_cost)
+                if self.allows(entry.architecture)
                 and self.config.proxy_limits.allow(entry.proxy_cost)
             ),
         )
@@ -72,7 +78,14 @@ class Ground:
 
     def allows(self, architecture: Architecture) -> bool:
         """Whether an architecture, in the table or not, is inside the limits."""
-        return self.config.limits.allow(cost(architecture))
+        latency = None if self.latency is None else self.latency.of(architecture)
+        return self.config.limits.allow(cost(architecture), latency=latency)
+
+    def value(self, entry: Entry, objective: Objective) -> float:
+        """The figure of an entry at full length, a score as the mean over the seeds."""
+        if objective.name in (figures := latency_figure(entry.architecture, self.latency)):
+            return figures[objective.name]
+        return entry.value(objective)
 
     @cached_property
     def _places(self) -> dict[str, int]:
@@ -82,7 +95,10 @@ class Ground:
     def _points(self) -> np.ndarray:
         return np.array(
             [
-                [self.table.entries[arch_id].value(item) for item in self.config.objective_list]
+                [
+                    self.value(self.table.entries[arch_id], item)
+                    for item in self.config.objective_list
+                ]
                 for arch_id in self._places
             ]
         )
@@ -114,14 +130,14 @@ def read_ground(sources: Sequence[Path]) -> Ground:
         config = _shared_config(sources)
         records = [record for source in sources for record in read_records(source)]
         table = table_of_records(records, where=str(sources[0]))
-        return _fitting(config, table, where=str(sources[0]))
+        return _fitting(config, table, where=sources[0] / FILE_NAME)
     if len(sources) > 1:
         raise StudyError(f"{sources[1]}: expected one table, or folders of studies alone")
     path = _table_file(sources[0])
     search = path.with_name(SEARCH_YAML)
     if not search.is_file():
         raise StudyError(f"{search}: is missing; expected the search YAML of the table")
-    return _fitting(load_config(search), read_table(path), where=str(path))
+    return _fitting(load_config(search), read_table(path), where=path)
 
 
 def _table_file(source: Path) -> Path:
@@ -140,8 +156,8 @@ def _shared_config(folders: Sequence[Path]) -> SearchConfig:
     first = load_config(folders[0] / SEARCH_YAML)
     for folder in folders[1:]:
         other = load_config(folder / SEARCH_YAML)
-        for name in _PROTOCOL:
-            if getattr(other, name) != getattr(first, name):
+        for name, wanted in _shared(first).items():
+            if _shared(other)[name] != wanted:
                 raise StudyError(
                     f"{folder}: its {name} differs from that of {folders[0]}; expected studies by "
                     "one protocol"
@@ -149,13 +165,22 @@ def _shared_config(folders: Sequence[Path]) -> SearchConfig:
     return first
 
 
-def _fitting(config: SearchConfig, table: Table, *, where: str) -> Ground:
+def _shared(config: SearchConfig) -> dict[str, object]:
+    # What studies must share for their scores to stand in one table.
+    return {**config.protocol, "space": config.space, "objectives": config.objectives}
+
+
+def _fitting(config: SearchConfig, table: Table, *, where: Path) -> Ground:
     wanted = (config.fidelity.image_size, config.fidelity.data_share)
     if wanted != (table.image_size, table.data_share):
         raise StudyError(
             f"{where}: was trained at {table.image_size} on {table.data_share} of the data; "
             f"expected {wanted[0]} and {wanted[1]}, as its {SEARCH_YAML} says"
         )
+    latency = None
+    if config.wants_latency:
+        path = where.with_name(LATENCY_JSON)
+        latency = PredictedLatency(read_latency(path), where=str(path))
     training = replace(config.training, epochs=table.epochs)
     levels = tuple(level for level in config.rungs.levels if level.epochs < table.epochs)
     return Ground(
@@ -163,4 +188,5 @@ def _fitting(config: SearchConfig, table: Table, *, where: str) -> Ground:
             config, training=training, rungs=replace(config.rungs, levels=levels), references=()
         ),
         table=table,
+        latency=latency,
     )

@@ -142,7 +142,7 @@ class _Stock:
             [
                 getattr(last, item.name)
                 if item.source == "score"
-                else float(getattr(running.entry.target_cost, item.name))
+                else self._ground.value(running.entry, item)
                 for item in self._objectives
             ],
         )

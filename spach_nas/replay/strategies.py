@@ -87,6 +87,7 @@ def replay(ground: Ground, strategy: Strategy, *, seed: int, budget: Budget) -> 
         data=_data_shape(config),
         feasible=ground.feasible,
         archive=MemoryArchive(),
+        latency=ground.latency,
         clock=workers.clock,
     )
     try:

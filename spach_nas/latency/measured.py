@@ -1,0 +1,83 @@
+"""Times of whole networks, by every runtime of this device."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from spach_nas.architecture import Architecture
+from spach_nas.errors import LatencyError
+from spach_nas.latency.measuring import time_network
+from spach_nas.latency.table import Conditions, Timing
+from spach_nas.latency.timing import RUNTIMES, conditions
+from spach_nas.latency_settings import Format, RuntimeName
+from spach_nas.settings import Device
+
+# What the timed passes of one runtime and batch size take together at least.
+_SECONDS = 2.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Measured:
+    """What came of one runtime and batch size.
+
+    Attributes:
+        runtime: Its name.
+        batch_size: Images in a forward pass.
+        where: Conditions; None where they cannot be met.
+        timing: Of a whole batch; None where there is none.
+        missing: Why.
+    """
+
+    runtime: RuntimeName
+    batch_size: int
+    where: Conditions | None = None
+    timing: Timing | None = None
+    missing: str | None = None
+
+    @property
+    def images_per_second(self) -> float | None:
+        """At the median; higher is better."""
+        return None if self.timing is None else 1e9 * self.batch_size / self.timing.median
+
+
+def measure_network(
+    architecture: Architecture,
+    *,
+    batch_sizes: Sequence[int] = (1,),
+    runtimes: Sequence[RuntimeName] = RUNTIMES,
+    device: Device = "auto",
+    threads: int = 1,
+    precision: Format = "fp32",
+    seconds: float = _SECONDS,
+) -> Iterator[Measured]:
+    """Time a network on this device, one runtime and batch size after another.
+
+    Args:
+        architecture: What is timed, with random weights: they do not matter.
+        batch_sizes: Images in a forward pass.
+        runtimes: A runtime that is missing here is named as such.
+        device: Where.
+        threads: Threads of the CPU.
+        precision: Format of weights and features.
+        seconds: What the timed passes of each take together at least.
+
+    Raises:
+        ConfigError: This machine has no such device.
+    """
+    for runtime in runtimes:
+        for batch_size in batch_sizes:
+            where = None
+            try:
+                where = conditions(
+                    runtime=runtime,
+                    device=device,
+                    batch_size=batch_size,
+                    threads=threads,
+                    precision=precision,
+                )
+                timing = time_network(architecture, where, seconds=seconds)
+            except LatencyError as problem:
+                yield Measured(
+                    runtime=runtime, batch_size=batch_size, where=where, missing=str(problem)
+                )
+                break  # other batch sizes would fail alike
+            yield Measured(runtime=runtime, batch_size=batch_size, where=where, timing=timing)

@@ -1,0 +1,198 @@
+"""Measuring a table: the time of every part, and of a few whole networks to check the sums.
+
+Parts and networks take turns, so that a machine that slows down meanwhile slows both. What is
+measured is kept, and a table goes on where it stopped.
+"""
+
+import statistics
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import torch
+from scipy.stats import kendalltau
+
+from spach_nas.architecture import Architecture
+from spach_nas.latency.modules import part_module
+from spach_nas.latency.parts import Part, part_name, parts_of
+from spach_nas.latency.table import Check, Conditions, LatencyTable, PredictionError, Timing
+from spach_nas.latency.timing import time_module
+from spach_nas.networks import build
+from spach_nas.records import now
+
+# Called with how many of how many are done, and the table so far.
+Progress = Callable[[int, int, LatencyTable], None]
+
+
+class Network(NamedTuple):
+    """A whole network to compare with the sum over its parts.
+
+    Attributes:
+        name: Of the paper's model, or the `arch_id`.
+        architecture: What it is.
+        fitted: Whether the scale may be fitted on it; else it is held out.
+    """
+
+    name: str
+    architecture: Architecture
+    fitted: bool
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Clock:
+    """Takes times; tests put others in its place.
+
+    Attributes:
+        part: Of one part within a chain.
+        network: Of a whole network.
+    """
+
+    part: Callable[[Part, Conditions], Timing]
+    network: Callable[[Architecture, Conditions], Timing]
+
+
+def time_part(part: Part, where: Conditions) -> Timing:
+    """Time of one part on this device.
+
+    Raises:
+        LatencyError: The runtime does not take it.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        module, example, number = part_module(part, batch_size=where.batch_size)
+    whole = time_module(module, example, where)
+    return Timing(
+        median=whole.median / number,
+        low=whole.low / number,
+        high=whole.high / number,
+        runs=whole.runs,
+    )
+
+
+def time_network(
+    architecture: Architecture, where: Conditions, *, seconds: float | None = None
+) -> Timing:
+    """Time of a whole network with random weights on this device.
+
+    Args:
+        architecture: What is timed.
+        where: Conditions, which this device meets.
+        seconds: What the timed passes take together at least; None: as for a part.
+
+    Raises:
+        LatencyError: The runtime does not take it.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        image = torch.randn(where.batch_size, architecture.in_channels, *architecture.image_size)
+        network = build(architecture)
+    if seconds is None:
+        return time_module(network, image, where)
+    return time_module(network, image, where, seconds=seconds)
+
+
+THIS_DEVICE = Clock(part=time_part, network=time_network)
+
+
+def measure_table(
+    parts: Sequence[Part],
+    networks: Sequence[Network],
+    where: Conditions,
+    *,
+    known: LatencyTable | None = None,
+    clock: Clock = THIS_DEVICE,
+    on_progress: Progress | None = None,
+) -> LatencyTable:
+    """A table of these parts, checked against these networks.
+
+    Args:
+        parts: Of the networks that it is for, and of those below.
+        networks: To fit the scale on, and to state the error of.
+        where: Conditions, which this device meets.
+        known: A table of the same conditions to go on with.
+        clock: Takes the times.
+        on_progress: Called after each time.
+
+    Raises:
+        LatencyError: The runtime does not take a part.
+    """
+    table = known or LatencyTable(conditions=where, measured_at=now())
+    wanted = dict.fromkeys([*parts, *(part for item in networks for part in parts_of(item[1]))])
+    lacking = [part for part in wanted if part_name(part) not in table.parts]
+    checked = {check.name for check in table.checks}
+    unchecked = [network for network in networks if network.name not in checked]
+    total = len(wanted) + len(networks)
+    done = total - len(lacking) - len(unchecked)
+    for item in _in_turns(lacking, unchecked):
+        if isinstance(item, Network):
+            check = _check(item, clock.network(item.architecture, where))
+            table = replace(table, checks=(*table.checks, check))
+        else:
+            timing = clock.part(item, where)
+            table = replace(table, parts={**table.parts, part_name(item): timing})
+        done += 1
+        if on_progress is not None:
+            on_progress(done, total, table)
+    return judged(table, networks)
+
+
+def judged(table: LatencyTable, networks: Sequence[Network]) -> LatencyTable:
+    """The table with scale and error, from the times of its parts and of whole networks."""
+    measured = {check.name: check.measured for check in table.checks}
+    checks = tuple(
+        Check(
+            name=item.name,
+            drawing=str(item.architecture),
+            measured=measured[item.name],
+            sum=_sum(table, item.architecture),
+            fitted=item.fitted,
+        )
+        for item in networks
+    )
+    ratios = [check.measured / check.sum for check in checks if check.fitted]
+    scale = statistics.median(ratios) if ratios else 1.0
+    return replace(table, checks=checks, scale=scale, error=prediction_error(checks, scale))
+
+
+def prediction_error(checks: Sequence[Check], scale: float) -> PredictionError | None:
+    """Over the networks that the scale was not fitted on; None where there are none."""
+    held_out = [check for check in checks if not check.fitted]
+    if not held_out:
+        return None
+    errors = [abs(scale * check.sum / check.measured - 1) for check in held_out]
+    tau = None
+    if len(held_out) > 1:
+        found = kendalltau([c.sum for c in held_out], [c.measured for c in held_out]).statistic
+        tau = float(found) if found == found else None  # NaN where all are equal
+    return PredictionError(
+        networks=len(held_out),
+        median=statistics.median(errors),
+        largest=max(errors),
+        rank_correlation=tau,
+    )
+
+
+def _sum(table: LatencyTable, architecture: Architecture) -> float:
+    counts = parts_of(architecture)
+    return sum(count * table.parts[part_name(part)].median for part, count in counts.items())
+
+
+def _check(network: Network, timing: Timing) -> Check:
+    # The sum is known when all parts are.
+    return Check(
+        name=network.name,
+        drawing=str(network.architecture),
+        measured=timing.median,
+        sum=0.0,
+        fitted=network.fitted,
+    )
+
+
+def _in_turns(parts: Sequence[Part], networks: Sequence[Network]) -> Iterator[Part | Network]:
+    """All parts, with the networks spread evenly among them."""
+    for index, part in enumerate(parts):
+        first, end = (len(networks) * at // len(parts) for at in (index, index + 1))
+        yield from networks[first:end]
+        yield part
+    if not parts:
+        yield from networks

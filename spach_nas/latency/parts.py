@@ -1,0 +1,198 @@
+"""The parts of a network whose times add up to its latency, each told by what its time hangs on.
+
+A block is told by its mixer and its site, not by its place in the stage: as cost, predicted latency
+depends only on how many blocks of a stage use each mixer.
+"""
+
+import itertools
+from collections import Counter
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from spach_nas.architecture import DEFAULT_STEM_WIDTH, DEFAULT_TOKEN_RATIO, Architecture, Stage
+from spach_nas.errors import LatencyError
+from spach_nas.mixers import MixerSite, OptionValue, get_mixer
+from spach_nas.search_space import SearchSpace
+from spach_nas.space_choices import all_choices, stage_sizes
+from spach_nas.stage_space import own_choices
+
+_MOST_COMBINATIONS = 200_000
+Resolution = tuple[int, int]
+
+
+class StemPart(NamedTuple):
+    """The stem and the norm after it."""
+
+    stem: str
+    width: int
+    stem_width: int
+    patch_size: int
+    image_size: Resolution
+    in_channels: int
+
+
+class DownsamplePart(NamedTuple):
+    """The downsampling before a stage; `resolution` is that of its output."""
+
+    before: int
+    after: int
+    resolution: Resolution
+
+
+class HeadPart(NamedTuple):
+    """Last norm, mean over positions and linear head."""
+
+    width: int
+    resolution: Resolution
+    num_classes: int
+
+
+class BlockPart(NamedTuple):
+    """One block among others of its mixer; what its mixer does not read holds the default.
+
+    `shared`: whether it has its mixer function in common with the others, and so finds the weights
+    where the last one left them.
+    """
+
+    mixer: str
+    width: int
+    resolution: Resolution
+    expansion_ratio: float
+    heads: int
+    token_ratio: float
+    options: tuple[tuple[str, OptionValue], ...]
+    shared: bool
+
+    @property
+    def site(self) -> MixerSite:
+        """Where the mixer stands."""
+        return MixerSite(self.width, self.resolution, self.heads, self.token_ratio, self.options)
+
+
+Part = StemPart | DownsamplePart | HeadPart | BlockPart
+_KINDS = {
+    StemPart: "stem",
+    DownsamplePart: "downsample",
+    HeadPart: "head",
+    BlockPart: "block",
+}
+
+
+def part_name(part: Part) -> str:
+    """What a table calls a part: `block mixer=conv width=64 resolution=56x56 ...`."""
+    plain = part._asdict()
+    options = plain.pop("options", ())
+    words = [f"{name}={_text(value)}" for name, value in (*plain.items(), *options)]
+    return " ".join((_KINDS[type(part)], *words))
+
+
+def frame_parts(architecture: Architecture) -> list[Part]:
+    """All but the blocks: stem, downsamplings and head."""
+    stages, resolutions = architecture.stages, architecture.resolutions
+    found: list[Part] = [
+        StemPart(
+            stem=architecture.stem,
+            width=stages[0].width,
+            stem_width=architecture.stem_width,
+            patch_size=architecture.patch_size,
+            image_size=architecture.image_size,
+            in_channels=architecture.in_channels,
+        )
+    ]
+    found += [
+        DownsamplePart(before.width, after.width, resolution)
+        for before, after, resolution in zip(stages, stages[1:], resolutions[1:], strict=False)
+    ]
+    return [*found, HeadPart(stages[-1].width, resolutions[-1], architecture.num_classes)]
+
+
+def block_parts(stage: Stage, resolution: Resolution) -> Counter[BlockPart]:
+    """The blocks of a stage, with their numbers."""
+    found: Counter[BlockPart] = Counter()
+    for mixer, count in Counter(stage.mixers).items():
+        site = MixerSite(stage.width, resolution, stage.heads, stage.token_ratio, stage.options)
+        found[_block(mixer, site, stage.expansion_ratio, stage.shared and count > 1)] += count
+    return found
+
+
+def parts_of(architecture: Architecture) -> Counter[Part]:
+    """All parts of a network, with their numbers."""
+    found: Counter[Part] = Counter(frame_parts(architecture))
+    for stage, resolution in zip(architecture.stages, architecture.resolutions, strict=True):
+        found.update(block_parts(stage, resolution))
+    return found
+
+
+def space_parts(space: SearchSpace) -> list[Part]:
+    """Every part that some architecture of a space has, and no other kind of block.
+
+    Raises:
+        LatencyError: Widths and ratios have too many combinations.
+    """
+    found: dict[Part, None] = {}
+    for index, stage_space in enumerate(space.stages):
+        for values in _combinations(space, index):
+            sizes = stage_sizes(space, values)
+            P, side = int(values["patch_size"]), int(values["image_size"])
+            resolution = ((side // P) >> index,) * 2
+            own = sizes[index]
+            if index == 0:
+                stem_width = int(values["stem_width"])
+                stem = str(values["stem"])
+                found[StemPart(stem, own.width, stem_width, P, (side, side), space.in_channels)] = (
+                    None
+                )
+            else:
+                found[DownsamplePart(sizes[index - 1].width, own.width, resolution)] = None
+            for mixer in stage_space.mixers.names:
+                site = MixerSite(own.width, resolution, own.heads, own.token_ratio, own.options)
+                for shared in {False, own.shared}:
+                    found[_block(mixer, site, own.expansion_ratio, shared)] = None
+            if index == len(space.stages) - 1:
+                found[HeadPart(own.width, resolution, space.num_classes)] = None
+    return list(found)
+
+
+def _combinations(space: SearchSpace, index: int) -> Iterator[dict[str, str | int | float | bool]]:
+    """Values that the parts of one stage may feel; those of later stages are their first ones."""
+    choices = all_choices(space)
+    felt = [name for name in choices if "." not in name]
+    felt += [f"stage{i + 1}.width" for i in range(index + 1)]
+    felt += [f"stage{index + 1}.{name}" for name in own_choices(space.stages[index])]
+    felt = [name for name in felt if len(choices.get(name, ())) > 1]
+    number = 1
+    for name in felt:
+        number *= len(choices[name])
+    if number > _MOST_COMBINATIONS:
+        raise LatencyError(
+            f"latency: the widths and ratios of stage {index + 1} have {number:,} combinations; "
+            f"expected at most {_MOST_COMBINATIONS:,}, since each has a time of its own"
+        )
+    first = {name: values[0] for name, values in choices.items()}
+    for values in itertools.product(*(choices[name] for name in felt)):
+        found = {**first, **dict(zip(felt, values, strict=True))}
+        if found["stem"] == "conv1":  # it has no inner width, and holds the default
+            found["stem_width"] = DEFAULT_STEM_WIDTH
+        yield found
+
+
+def _block(mixer: str, site: MixerSite, expansion_ratio: float, shared: bool) -> BlockPart:
+    spec = get_mixer(mixer)
+    return BlockPart(
+        mixer=mixer,
+        width=site.width,
+        resolution=site.resolution,
+        expansion_ratio=float(expansion_ratio),
+        heads=site.heads if "heads" in spec.parameters else 1,
+        token_ratio=float(site.token_ratio)
+        if "token_ratio" in spec.parameters
+        else DEFAULT_TOKEN_RATIO,
+        options=tuple(item for item in site.options if item[0] in spec.options),
+        shared=shared and spec.is_branch,
+    )
+
+
+def _text(value: object) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return "x".join(map(str, value)) if isinstance(value, tuple) else str(value)

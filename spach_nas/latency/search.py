@@ -1,0 +1,185 @@
+"""The latency that a search takes for its targets: from a named table, from its folder, or new."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from spach_nas.config import SearchConfig
+from spach_nas.errors import LatencyError, SearchSpaceError
+from spach_nas.feasible import FeasibleSet
+from spach_nas.latency.measuring import THIS_DEVICE, Clock, Network, Progress, measure_table
+from spach_nas.latency.parts import Part, parts_of, space_parts
+from spach_nas.latency.table import Conditions, LatencyTable, PredictedLatency
+from spach_nas.latency.table_file import (
+    check_agrees,
+    check_conditions,
+    check_covers,
+    read_table,
+    write_table,
+)
+from spach_nas.latency.timing import busy, conditions
+from spach_nas.latency_settings import LatencySettings
+from spach_nas.limits import Limits
+from spach_nas.records import FILE_NAME
+from spach_nas.references import REFERENCES, get_reference
+from spach_nas.search_space import SearchSpace
+from spach_nas.study_folder import LATENCY_JSON
+
+# Whole networks that a table is fitted on, and held-out ones that state its error.
+_FITTED, _HELD_OUT = 6, 6
+_PAPER_MODELS = 3
+_SEED = 0
+_WRITTEN_EVERY = 20
+Say = Callable[[str], None]
+
+
+def search_latency(
+    config: SearchConfig,
+    *,
+    folder: Path | None = None,
+    say: Say | None = None,
+    clock: Clock = THIS_DEVICE,
+) -> PredictedLatency | None:
+    """What predicts the latency of a search's targets; None where it wants none.
+
+    Args:
+        config: The search YAML.
+        folder: Of the study to go on with, whose table is taken, never another.
+        say: Gets a line for the eye when measuring begins and when it ends.
+        clock: Takes the times.
+
+    Raises:
+        LatencyError: A table that is missing or damaged, or that does not fit the search.
+        ConfigError: This machine lacks the device that the search asks for.
+    """
+    if not config.wants_latency:
+        return None
+    settings = config.latency
+    path: Path | None = settings.table
+    if folder is not None and (folder / FILE_NAME).is_file():
+        path = folder / LATENCY_JSON
+        if not path.is_file():
+            raise LatencyError(
+                f"{path}: is missing; expected the table that the study began with: no study that "
+                "began without one can go on with latency as objective or limit"
+            )
+    if path is None:
+        found = measure_for(config.space, config.references, _here(settings), say=say, clock=clock)
+        return PredictedLatency(found, where="latency")
+    found = read_table(path)
+    check_covers(found, search_parts(config), where=str(path))
+    check_agrees(found, settings, where=str(path))
+    return PredictedLatency(found, where=str(path))
+
+
+def search_parts(config: SearchConfig) -> list[Part]:
+    """Every part of the targets that a search may propose, and of its references."""
+    references = (get_reference(name).architecture for name in config.references)
+    found = dict.fromkeys(space_parts(config.space))
+    return list(found | dict.fromkeys(part for item in references for part in parts_of(item)))
+
+
+def measure_file(
+    path: Path,
+    space: SearchSpace,
+    references: tuple[str, ...],
+    where: Conditions,
+    *,
+    say: Say | None = None,
+    clock: Clock = THIS_DEVICE,
+) -> LatencyTable:
+    """Measure the table of a space into a file, or go on with one that was stopped.
+
+    Raises:
+        LatencyError: The file holds something else, or times under other conditions.
+    """
+    known = None
+    if path.exists():
+        known = read_table(path)
+        check_conditions(known, where, where=str(path))
+
+    def keep(done: int, total: int, table: LatencyTable) -> None:
+        if done % _WRITTEN_EVERY == 0:
+            write_table(path, table)
+
+    table = measure_for(
+        space, references, where, known=known, say=say, clock=clock, on_progress=keep
+    )
+    write_table(path, table)
+    return table
+
+
+def measure_for(
+    space: SearchSpace,
+    references: tuple[str, ...],
+    where: Conditions,
+    *,
+    known: LatencyTable | None = None,
+    say: Say | None = None,
+    clock: Clock = THIS_DEVICE,
+    on_progress: Progress | None = None,
+) -> LatencyTable:
+    """The table of a space and of references, checked against whole networks.
+
+    Args:
+        space: Whose parts are measured.
+        references: The paper's models whose parts are measured, too.
+        where: Conditions, which this device meets.
+        known: A table of the same conditions to go on with.
+        say: Gets a line for the eye when measuring begins and when it ends.
+        clock: Takes the times.
+        on_progress: Called after each time.
+
+    Raises:
+        LatencyError: The runtime does not take a part.
+    """
+    own = [get_reference(name).architecture for name in references]
+    parts = [*space_parts(space), *(part for item in own for part in parts_of(item))]
+    if say is not None:
+        say(f"latency: timing {len(set(parts))} parts of networks on {where}")
+        if (warning := busy()) is not None:
+            say(f"latency: {warning}")
+    table = measure_table(
+        parts,
+        check_networks(space, references),
+        where,
+        known=known,
+        clock=clock,
+        on_progress=on_progress,
+    )
+    if say is not None and table.error is not None:
+        say(f"latency: predictions are {table.error}")
+    return table
+
+
+def check_networks(space: SearchSpace, references: tuple[str, ...] = ()) -> list[Network]:
+    """Some architectures of a space to fit on, and others, paper models among them, held out."""
+    try:
+        drawn = FeasibleSet(space, Limits()).samples(_FITTED + _HELD_OUT, _SEED)
+    except SearchSpaceError:  # too many classes to hold
+        drawn = [space.sample(_SEED + i) for i in range(_FITTED + _HELD_OUT)]
+    inside = [name for name in REFERENCES if space.contains(REFERENCES[name].architecture)]
+    step = max(1, len(inside) // _PAPER_MODELS)
+    names = dict.fromkeys([*references, *inside[::step][:_PAPER_MODELS]])
+    paper = {get_reference(name).architecture: name for name in names}
+    found = {item: Network(name, item, False) for item, name in paper.items()}
+    for index, item in enumerate(drawn):
+        found.setdefault(item, Network(item.arch_id, item, index < _FITTED))
+    return list(found.values())
+
+
+def table_conditions(settings: LatencySettings, given: LatencySettings) -> Conditions:
+    """Where to measure: what is given, else what the search says, else the defaults."""
+    names = ("runtime", "device", "batch_size", "threads", "precision")
+    chosen = {name: value for name in names if (value := getattr(given, name)) is not None}
+    return _here(replace(settings, **chosen))
+
+
+def _here(settings: LatencySettings) -> Conditions:
+    return conditions(
+        runtime=settings.runtime or "eager",
+        device=settings.device or "auto",
+        batch_size=settings.batch_size or 1,
+        threads=settings.threads or 1,
+        precision=settings.precision or "fp32",
+    )
