@@ -41,6 +41,19 @@ Plugins = Annotated[
 ]
 
 
+Port = Annotated[
+    int | None,
+    typer.Option(
+        min=1, max=65535, help="Of the page on this machine; default: the first free one from 8642."
+    ),
+]
+
+
+def _check_port(port: int | None, *, wanted: bool, by: str) -> None:
+    if port is not None and not wanted:
+        raise typer.BadParameter(f"no page is served; expected {by}, too", param_hint="--port")
+
+
 class ScaleName(StrEnum):
     """At which size to export."""
 
@@ -56,12 +69,40 @@ class RungRuleName(StrEnum):
     accuracy = "accuracy"
 
 
+class SchemaName(StrEnum):
+    """Which YAML file a schema is for."""
+
+    search = "search"
+    space = "space"
+
+
+class SplitName(StrEnum):
+    """On which images to evaluate."""
+
+    test = "test"
+    val = "val"
+
+
+class FormatName(StrEnum):
+    """Of weights and features when a network is timed."""
+
+    fp32 = "fp32"
+    bf16 = "bf16"
+
+
 class PictureFormat(StrEnum):
     """Of static pictures."""
 
     png = "png"
     svg = "svg"
     pdf = "pdf"
+
+
+class PlotlyPlaceName(StrEnum):
+    """Where the script that draws the figures of a page is."""
+
+    embed = "embed"
+    beside = "beside"
 
 
 def main() -> None:
@@ -89,18 +130,34 @@ def search(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Check everything, train and write nothing.")
     ] = False,
+    watch: Annotated[
+        bool,
+        typer.Option("--watch", help="Serve the report page meanwhile, to browsers here."),
+    ] = False,
+    port: Port = None,
     plugin: Plugins = None,
 ) -> None:
     """Search: train proxies within the limits, then write the report and export the best."""
-    from spach_nas.plan import plan_search
-    from spach_nas.terminal import LiveView, console, print_plan, print_result
+    _check_port(port, wanted=watch, by="--watch")
+    with contextlib.ExitStack() as stack:
+        page = None
+        if watch and not dry_run:
+            from spach_nas.report.live_process import PageProcess
 
-    with LiveView(console).shown() as view:
-        plan = plan_search(file)
+            page = stack.enter_context(PageProcess(port, plugins=plugin or ()))
+            print(f"page     {page.url}", flush=True)
+        from spach_nas.plan import plan_search
+        from spach_nas.terminal import LiveView, console, print_plan, print_result
+
+        view = stack.enter_context(LiveView(console).shown())
+        plan = plan_search(
+            file, out=out, resume=resume, say=lambda line: console.print(line, highlight=False)
+        )
         if not dry_run:
             from spach_nas.run import run_plan
 
-            study = run_plan(plan, out=out, resume=resume, listener=view)
+            listener = view if page is None else page.beside(view)
+            study = run_plan(plan, out=out, resume=resume, listener=listener)
     if dry_run:
         print_plan(plan)
         return
@@ -113,67 +170,236 @@ def search(
 def watch(
     folder: Annotated[Path, typer.Argument(help="Folder of a study.")],
     once: Annotated[bool, typer.Option("--once", help="Show it once, whole.")] = False,
+    page: Annotated[
+        bool,
+        typer.Option("--page", help="Serve the report page, too, to browsers here, until Ctrl-C."),
+    ] = False,
+    port: Port = None,
     plugin: Plugins = None,
 ) -> None:
     """Watch a search from another terminal until it ends."""
+    _check_port(port, wanted=page, by="--page")
+    if once and page:
+        raise typer.BadParameter("ends at once; expected it without --page", param_hint="--once")
     with contextlib.suppress(KeyboardInterrupt):  # leaving is no fault
         from spach_nas.live.view import make_console
         from spach_nas.live.watching import watch as watch_folder
 
-        progress = watch_folder(folder, console=make_console(), once=once)
+        console = make_console()
+        if page:
+            from spach_nas.report.live_process import watch_with_page
+
+            watch_with_page(folder, console=console, port=port)
+        progress = watch_folder(folder, console=console, once=once)
         if progress.phase == "silent" and not once:
             raise typer.Exit(1)
 
 
 @app.command()
 def report(
-    folder: Annotated[Path, typer.Argument(help="Folder of a study.")],
+    folder: Annotated[
+        list[Path],
+        typer.Argument(metavar="DIR...", help="Folder of a study; several are compared."),
+    ],
     static: Annotated[
-        PictureFormat | None, typer.Option(help="Write the front as a picture, too.")
+        PictureFormat | None,
+        typer.Option(help="Write front, hypervolume and drawings as pictures for print, too."),
     ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="File that compares; default: comparison.html.")
+    ] = None,
+    baseline: Annotated[
+        list[Path] | None,
+        typer.Option(help="Folder of a study to measure the others against; may stand again."),
+    ] = None,
+    plotly: Annotated[
+        PlotlyPlaceName,
+        typer.Option(help="Plotly's script, 4.8 MB: part of report.html, or a file beside it."),
+    ] = PlotlyPlaceName.embed,
     plugin: Plugins = None,
 ) -> None:
-    """Build report.html from the records of a study."""
-    from spach_nas.records import read_records
-    from spach_nas.report import static_front
-    from spach_nas.report.study import study_facts, write_study_report
+    """Build report.html from the records of a study, or one page that compares several."""
+    if len(folder) > 1 or baseline:
+        if static is not None:
+            raise SpachNasError(f"--static: {static.value} of several studies; expected one folder")
+        from spach_nas.report.comparison import write_comparison
 
-    print(write_study_report(folder))
+        print(write_comparison(folder, out or Path("comparison.html"), baselines=baseline or ()))
+        return
+    if out is not None:
+        raise SpachNasError(f"--out: {out} for one study; expected several: its own is report.html")
+    from spach_nas.report.study import write_study_pictures, write_study_report
+
+    print(write_study_report(folder[0], plotly=plotly.value), flush=True)
     if static is not None:
-        path = folder / f"front.{static.value}"
-        facts = study_facts(folder)
-        static_front(
-            read_records(folder),
-            path,
-            objectives=facts.objectives,
-            limits=facts.limits,
-            title=facts.name,
-        )
-        print(path)
+        print(*write_study_pictures(folder[0], kind=static.value), sep="\n")
 
 
 @app.command()
 def export(
     source: Annotated[
         str,
-        typer.Argument(help="Folder of a study, a model of the paper, or an architecture file."),
+        typer.Argument(
+            help="Folder of a study or of a bundle, a model of the paper, or an architecture file."
+        ),
     ],
-    out: Annotated[Path, typer.Option(help="Folder of the bundle; must not exist.")],
+    out: Annotated[
+        Path, typer.Option(help="Folder of the bundle, or with --top of the bundles; made anew.")
+    ],
     pick: Annotated[
-        str, typer.Option(help="In a study: best, knee, a trial number or an arch_id.")
-    ] = "best",
+        str | None,
+        typer.Option(help="In a study: best (the default), knee, a trial number or an arch_id."),
+    ] = None,
+    top: Annotated[
+        int | None,
+        typer.Option(min=1, help="The most accurate of a study's front, so many; not with --pick."),
+    ] = None,
+    formats: Annotated[
+        str | None,
+        typer.Option(
+            help="onnx,pt2 or all, beside safetensors; default: all that can be made here."
+        ),
+    ] = None,
     scale: Annotated[
         ScaleName | None,
         typer.Option(help="The trained proxy, or the target, which has no weights yet."),
     ] = None,
     plugin: Plugins = None,
 ) -> None:
-    """Write a network as a bundle that timm loads."""
-    from spach_nas.export import choose
+    """Write a network as a bundle for timm, PyTorch and ONNX, with proof that its forms agree."""
+    from spach_nas.export import Scale, choose, choose_top, export_all, parse_formats
     from spach_nas.export import export as export_choice
+    from spach_nas.export.view import doing, print_exported
 
-    choice = choose(source, pick=pick, scale_to=scale.value if scale else None)
-    print(export_choice(choice, out=out))
+    if pick is not None and top is not None:
+        raise typer.BadParameter("expected one of --pick and --top", param_hint="--top")
+    wanted = None if formats is None else parse_formats(formats)
+    scale_to: Scale | None = None if scale is None else scale.value
+    with doing("export") as tell:
+        if top is not None:
+            choices = choose_top(source, top, scale_to=scale_to)
+            written = export_all(choices, out=out, formats=wanted, tell=tell)
+        else:
+            choice = choose(source, pick=pick or "best", scale_to=scale_to)
+            written = (export_choice(choice, out=out, formats=wanted, tell=tell),)
+    print_exported(written)
+
+
+@app.command()
+def verify(
+    bundle: Annotated[Path, typer.Argument(help="Folder of a bundle.")],
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Fail where a form cannot be run here, too.")
+    ] = False,
+    plugin: Plugins = None,
+) -> None:
+    """Check that a bundle is what was exported and that its forms agree on this machine."""
+    from spach_nas.export import verify as verify_bundle
+    from spach_nas.export.view import doing, print_verification
+
+    with doing("verify") as tell:
+        found = verify_bundle(bundle, tell=tell)
+    print_verification(found)
+    if found.problems or (strict and found.unchecked):
+        raise typer.Exit(1)
+
+
+@app.command()
+def train(
+    source: Annotated[
+        str,
+        typer.Argument(
+            help="A bundle, a study (its best target), an architecture file, or a model of the "
+            "paper."
+        ),
+    ],
+    data: Annotated[
+        str,
+        typer.Option(
+            metavar="FOLDER|NAME",
+            help="A folder with train/ and val/, fashion-mnist, fashion-mini, or timm's torch/... "
+            "and hfds/...",
+        ),
+    ],
+    recipe: Annotated[str, typer.Option(help="spach, short, or a YAML file.")] = "spach",
+    out: Annotated[
+        Path | None, typer.Option(help="Folder of the run; default: results/SOURCE-DATA.")
+    ] = None,
+    resume: Annotated[
+        bool,
+        typer.Option(
+            "--resume", help="Go on where it was stopped or killed; begin where nothing is."
+        ),
+    ] = False,
+    init: Annotated[
+        str | None,
+        typer.Option(
+            metavar="official:PATH|BUNDLE|STUDY",
+            help="Weights to begin with: a checkpoint of the paper's code, or trained ones.",
+        ),
+    ] = None,
+    change: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", metavar="KEY=VALUE", help="Change the recipe: epochs=10; may stand again."
+        ),
+    ] = None,
+    plugin: Plugins = None,
+) -> None:
+    """Train a network at full size, and write it as a bundle."""
+    from spach_nas.full.session import train_in_terminal
+
+    with contextlib.suppress(KeyboardInterrupt):
+        train_in_terminal(
+            source,
+            data=data,
+            recipe=recipe,
+            out=out,
+            resume=resume,
+            init=init,
+            changes=change or (),
+        )
+        return
+    print("stopped; the same command with --resume goes on", file=sys.stderr)
+    raise typer.Exit(130)
+
+
+@app.command()
+def evaluate(
+    bundle: Annotated[str, typer.Argument(help="A bundle, or a study (its best proxy).")],
+    data: Annotated[
+        str,
+        typer.Option(
+            metavar="FOLDER|NAME",
+            help="A folder with test/ or val/, fashion-mnist, fashion-mini, or timm's torch/... "
+            "and hfds/...",
+        ),
+    ],
+    split: Annotated[
+        SplitName | None, typer.Option(help="Default: test where there is one, else val.")
+    ] = None,
+    batch_size: Annotated[
+        str, typer.Option(metavar="N,...", help="To measure the speed at.")
+    ] = "1,32",
+    root: Annotated[Path | None, typer.Option(help="Folder of a data set with a name.")] = None,
+    skip_broken: Annotated[
+        bool, typer.Option("--skip-broken", help="Leave broken files out, and say how many.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    plugin: Plugins = None,
+) -> None:
+    """Score a trained network, class by class, and time it on this device."""
+    from spach_nas.full.session import evaluate_in_terminal
+
+    evaluate_in_terminal(
+        bundle,
+        data=data,
+        split=None if split is None else "test" if split == SplitName.test else "validation",
+        batch_sizes=batch_size,
+        root=root,
+        skip_broken=skip_broken,
+        as_json=as_json,
+    )
 
 
 @app.command()
@@ -207,6 +433,55 @@ def cost(
 
 
 @app.command()
+def latency(
+    source: Annotated[
+        str,
+        typer.Argument(
+            help="A model of the paper, a bundle or an architecture file; a search with --table."
+        ),
+    ],
+    batch_size: Annotated[
+        str | None, typer.Option(metavar="N,N...", help="Images in a forward pass; default: 1.")
+    ] = None,
+    runtime: Annotated[
+        str | None,
+        typer.Option(metavar="NAME,NAME...", help="Of eager, compile and onnx; default: all."),
+    ] = None,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda, mps or auto, the default.")] = None,
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="Threads of the CPU; default: 1.")
+    ] = None,
+    precision: Annotated[
+        FormatName | None, typer.Option(help="Of weights and features; default: fp32.")
+    ] = None,
+    table: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Time the parts of all networks of a search, for a search anywhere to take.",
+        ),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, milliseconds.")] = False,
+    plugin: Plugins = None,
+) -> None:
+    """Time a network on this device, or the parts of all networks of a search."""
+    from spach_nas.latency.command import Request, print_network, print_space
+
+    asked = Request(
+        source=source,
+        batch_size=batch_size,
+        runtime=runtime,
+        device=device,
+        threads=threads,
+        precision=precision.value if precision else None,
+    )
+    if table is not None:
+        print_space(asked, table, as_json=as_json)
+    else:
+        print_network(asked, as_json=as_json)
+
+
+@app.command()
 def space(
     file: Annotated[
         str, typer.Argument(help="A search YAML, a search space, or a shipped one: quickstart.")
@@ -223,7 +498,9 @@ def space(
     from spach_nas.preview.space_view import print_estimate, print_space, space_json, waiting
 
     with waiting("counting and sampling"):
-        source = read_space_source(file, images=timing)
+        source = read_space_source(
+            file, images=timing, say=lambda line: print(line, file=sys.stderr)
+        )
         report, estimate = describe_space(source.feasible), None
     if not as_json:
         print_space(source.name, report)
@@ -291,6 +568,17 @@ def references() -> None:
     from spach_nas.terminal import console, references_table
 
     console.print(references_table())
+
+
+@app.command()
+def schema(
+    file: Annotated[SchemaName, typer.Argument(help="Which YAML file it is for.")],
+    plugin: Plugins = None,
+) -> None:
+    """Print the JSON Schema of a YAML file, for editors."""
+    from spach_nas.schema import search_schema, space_schema
+
+    print(json.dumps(search_schema() if file == SchemaName.search else space_schema(), indent=1))
 
 
 @app.command()

@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -7,15 +8,21 @@ from plotly import graph_objects as go
 from spach_nas.architecture import Architecture, Stage
 from spach_nas.hypervolume import hypervolume_data
 from spach_nas.limits import Limits
-from spach_nas.objectives import OBJECTIVES
+from spach_nas.memory import saved_bytes
+from spach_nas.objectives import OBJECTIVES, Direction, Objective
 from spach_nas.pareto import front, hypervolume
 from spach_nas.records import Record
+from spach_nas.references import REFERENCES
+from spach_nas.report.axes import MEMORY, study_axes
 from spach_nas.report.curves_figure import curves_data, curves_figure
+from spach_nas.report.failures import failures
 from spach_nas.report.hypervolume_figure import hypervolume_figure, reference_words
 from spach_nas.report.labels import Box, place_labels
 from spach_nas.report.pareto_data import AXES, pareto_data
 from spach_nas.report.pareto_figure import pareto_figure
-from spach_nas.report.shares_figure import shares_data, shares_figure
+from spach_nas.report.shares_data import shares_data
+from spach_nas.report.shares_figure import shares_figure
+from spach_nas.report.spent import format_bytes, spent, spent_html
 from spach_nas.report.summary import StudyFacts, conclusion, meaning, summarise
 from spach_nas.report.trials import trial_rows
 from study_factory import make_record, make_study, with_cost
@@ -251,10 +258,19 @@ def test_a_paper_model_over_the_limits_beats_nobody_but_can_be_beaten() -> None:
     assert (summary.references, summary.beaten, summary.front) == (1, 1, 1)
 
 
-@pytest.mark.parametrize("records", [[], [make_record(0, None)]])
-def test_conclusion_of_nothing_says_so(records: list[Record]) -> None:
-    words = conclusion(summarise(records, FACTS))
-    assert "none is complete" in words
+@pytest.mark.parametrize(
+    ("records", "expected"),
+    [
+        ([], "No trial is finished yet."),
+        ([make_record(0, None)], "none is complete; the reasons stand under Failures"),
+        ([make_record(0, 0.5, macs=20 * 10**9)], "none is complete within the limits"),
+        ([make_record(0, math.nan)], "none has a finite score"),
+    ],
+    ids=["none", "failed", "over the limits", "not finite"],
+)
+def test_conclusion_of_nothing_says_so(records: list[Record], expected: str) -> None:
+    facts = StudyFacts(name="a", objectives=TWO, limits=Limits(max_macs=12 * 10**9))
+    assert expected in conclusion(summarise(records, facts))
 
 
 def test_meaning_says_whether_proxies_were_trained() -> None:
@@ -270,3 +286,150 @@ def test_meaning_says_how_many_seeds() -> None:
     assert "trained once" in " ".join(meaning(STUDY))
     seeds = [make_record(0, 0.5, seed=0), make_record(0, 0.6, seed=1)]
     assert "several seeds" in " ".join(meaning(seeds))
+
+
+def trained(trial: int, accuracies: dict[int, float], *, macs: int, stem: str) -> list[Record]:
+    """An architecture trained with several seeds."""
+    plain = REFERENCES["conv_ms_xxs"].architecture
+    return [
+        make_record(
+            trial, accuracy, macs=macs, architecture=replace(plain, stem=stem), seed=seed, epochs=2
+        )
+        for seed, accuracy in accuracies.items()
+    ]
+
+
+# Its best training beats the other architecture, its mean does not.
+LUCKY = trained(0, {3: 0.50, 5: 0.90, 8: 0.58}, macs=3 * 10**9, stem="conv1")
+STEADY = trained(1, {3: 0.70, 5: 0.74}, macs=2 * 10**9, stem="conv4")
+
+
+def test_an_architecture_of_several_seeds_stands_at_their_mean() -> None:
+    data = pareto_data([*LUCKY, *STEADY], TWO)
+    assert [point.trial for point in data.front] == [1]
+    (steady,), (lucky,) = data.front, data.others
+    assert (lucky.y, lucky.low, lucky.high) == (pytest.approx(0.66), 0.50, 0.90)
+    assert (steady.y, steady.low, steady.high) == (pytest.approx(0.72), 0.70, 0.74)
+    bars = traces(pareto_figure(data))["range over seeds"]["error_y"]
+    assert bars["array"] == pytest.approx([0.02, 0.24])
+    assert bars["arrayminus"] == pytest.approx([0.02, 0.16])
+    assert "mean of seeds 3, 5, 8" in lucky.label
+
+
+def test_table_and_summary_count_means_too() -> None:
+    rows = trial_rows([*LUCKY, *STEADY], TWO)
+    assert [row.on_front for row in rows] == [False, True]
+    assert rows[0].accuracy == pytest.approx(0.66)
+    assert rows[0].accuracies == (0.50, 0.90, 0.58)
+    # What the study keeps the weights of is the front of its records.
+    assert [row.kept for row in rows] == [True, True]
+    summary = summarise([*LUCKY, *STEADY], FACTS)
+    assert (summary.trials, summary.front, summary.best.trial) == (2, 1, 1)
+    assert [row.mark for row in rows] == ["", "best, knee"]
+
+
+def test_one_seed_twice_is_no_repetition() -> None:
+    twice = [*LUCKY[:1], replace(LUCKY[0], trial=7, objectives={"accuracy": 0.8, "macs": 3e9})]
+    data = pareto_data(twice, TWO)
+    assert sorted(point.trial for point in data.points) == [0, 7]
+    assert "range over seeds" not in traces(pareto_figure(data))
+
+
+def test_training_memory_is_an_axis_of_every_study() -> None:
+    data = pareto_data(STUDY, TWO, axis=MEMORY)
+    by_trial = {record.trial: record for record in STUDY}
+    assert data.front
+    for point in data.points:
+        assert point.x == saved_bytes(by_trial[point.trial].architecture)
+
+
+@pytest.mark.parametrize("direction", ["min", "max"])
+def test_whatever_was_measured_is_an_axis(
+    direction: Direction, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measured = Objective(name="speed", label="speed", direction=direction, source="measured")
+    monkeypatch.setitem(OBJECTIVES, "speed", measured)
+    values = {0: (0.5, 0.4), 1: (0.6, 0.2), 2: (0.7, 0.3), 3: (0.65, None)}
+    records = [
+        replace(
+            make_record(trial, accuracy, macs=(trial + 1) * 10**9),
+            objectives={"accuracy": accuracy} | ({} if speed is None else {"speed": speed}),
+        )
+        for trial, (accuracy, speed) in values.items()
+    ]
+    assert list(study_axes(records, TWO).values())[-1] == measured
+    assert measured not in study_axes(records[3:], TWO).values()
+    data = pareto_data(records, TWO, axis="speed")
+    # In both figures: less (more) speed, more accuracy.
+    assert [point.trial for point in data.front] == ([1, 2] if direction == "min" else [2, 0])
+    figure = pareto_figure(data)
+    assert "less is" in figure.layout.xaxis.title.text or direction == "max"
+    low, high = (10**end for end in figure.layout.xaxis.range)
+    assert low < 0.2 < 0.4 < high
+    line = traces(figure)["Pareto front"]["line"]
+    assert line["shape"] == ("hv" if direction == "min" else "vh")
+
+
+def test_an_axis_that_reaches_zero_is_linear(monkeypatch: pytest.MonkeyPatch) -> None:
+    measured = Objective(name="energy", label="energy", direction="min", source="measured")
+    monkeypatch.setitem(OBJECTIVES, "energy", measured)
+    records = [
+        replace(make_record(i, 0.5 + i / 9), objectives={"accuracy": 0.5 + i / 9, "energy": x})
+        for i, x in enumerate((0.0, 4.0))
+    ]
+    axis = pareto_figure(pareto_data(records, TWO, axis="energy")).layout.xaxis
+    assert axis.type == "linear"
+    assert axis.range[0] < 0 < 4 < axis.range[1]
+    assert "log" not in axis.title.text
+
+
+def test_the_view_without_points_over_a_limit_fits_the_others() -> None:
+    data = pareto_data(STUDY, TWO, limits=Limits(max_macs=5 * 10**9))
+    layout = pareto_figure(data).layout
+    within = pareto_figure(replace(data, beyond=())).layout
+    assert tuple(layout.meta["within"]["x"]) == pytest.approx(within.xaxis.range)
+    assert tuple(layout.meta["within"]["y"]) == pytest.approx(within.yaxis.range)
+
+
+def test_reasons_that_differ_in_numbers_alone_are_one() -> None:
+    reasons = [
+        "the loss is not finite after epoch 1",
+        "out of memory: 12.5 GB wanted",
+        "the loss is not finite after epoch 17",
+    ]
+    records = [make_record(i, None, reason=reason) for i, reason in enumerate(reasons)]
+    found = failures(trial_rows([*records, make_record(9, 0.5)], TWO))
+    assert [item.trials for item in found] == [(0, 2), (1,)]
+    assert found[0].reason == reasons[0]
+    # What the table is filtered by finds each of them.
+    assert all(word in reasons[2] for word in found[0].words.split())
+
+
+def test_time_is_divided_into_training_and_waiting() -> None:
+    spans = [(2.0, 5.0), (4.0, 6.0), (12.0, 3.0)]
+    records = [
+        replace(make_record(i, 0.5), started=started, seconds=seconds)
+        for i, (started, seconds) in enumerate(spans)
+    ]
+    earlier = replace(make_record(3, 0.6), origin="old/3", started=500.0, seconds=90.0)
+    found = spent([*records, earlier])
+    # Busy from 2 to 10 and from 12 to 15.
+    assert (found.search_s, found.training_s, found.idle_s) == (15.0, 14.0, pytest.approx(4.0))
+    assert (found.taken_over, found.shared) == (1, 0)
+    assert summarise([*records, earlier], FACTS).wall_s == 15.0
+
+
+def test_time_and_trials_stand_by_rung() -> None:
+    low = [replace(make_record(i, 0.5, epochs=1), seconds=2.0) for i in range(4)]
+    high = [replace(make_record(i, 0.6, epochs=3, rung=1), seconds=5.0) for i in range(2)]
+    found = spent([*low, *high])
+    assert [(rung.trials, rung.seconds) for rung in found.rungs] == [(4, 8.0), (2, 10.0)]
+    assert "50%" in spent_html(found, {})
+    assert "<table" not in spent_html(spent(low), {})
+
+
+@pytest.mark.parametrize(
+    ("count", "words"), [(0, "0 B"), (999, "999 B"), (1000, "1 kB"), (4_861_000, "4.86 MB")]
+)
+def test_bytes_are_written_for_the_eye(count: int, words: str) -> None:
+    assert format_bytes(count) == words

@@ -1,59 +1,187 @@
 import importlib.util
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
 
+from conftest import run_main
+from search_tools import make_study as begin
 from spach_nas.errors import SpachNasError
-from spach_nas.objectives import OBJECTIVES
-from spach_nas.report import static_front
+from spach_nas.limits import Limits
+from spach_nas.pareto import front, knee
+from spach_nas.records import append_record
+from spach_nas.report import StudyFacts, static, write_pictures
+from spach_nas.report.sheet import sheet
 from study_factory import make_record, make_study
 
-choreographer = pytest.importorskip("choreographer", reason="needs kaleido: pip install kaleido")
+kaleido = pytest.importorskip("kaleido", reason="needs pip install kaleido")
+choreographer = pytest.importorskip("choreographer", reason="comes with kaleido")
 
-TWO = (OBJECTIVES["accuracy"], OBJECTIVES["macs"])
+SVG = "{http://www.w3.org/2000/svg}"
+HOSTILE = "<b>&"
 STUDY = make_study(12)
+FACTS = StudyFacts(name=HOSTILE)
+BROWSER = choreographer.browsers.chromium.Chromium
 needs_chrome = pytest.mark.skipif(
-    choreographer.browsers.chromium.Chromium.find_browser(skip_local=False) is None,
-    reason="needs Chrome or Chromium",
+    BROWSER.find_browser(skip_local=False) is None, reason="needs Chrome or Chromium"
 )
+
+
+def texts(svg: str) -> Iterator[str]:
+    for element in ElementTree.fromstring(svg).iter(f"{SVG}text"):
+        yield "".join(element.itertext())
+
+
+@pytest.fixture
+def no_chrome(monkeypatch: pytest.MonkeyPatch) -> None:
+    def nowhere(**_: object) -> None:
+        return None
+
+    monkeypatch.setattr(BROWSER, "find_browser", nowhere)
+
+
+@pytest.fixture
+def one_chrome(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The same Chrome for all pictures: its start takes longest."""
+    write = kaleido.write_fig_from_object_sync
+    # A running server warns that it has its options already.
+    monkeypatch.setattr(
+        kaleido, "write_fig_from_object_sync", lambda figures, kopts: write(figures)
+    )
+    kaleido.start_sync_server()
+    yield
+    kaleido.stop_sync_server()
 
 
 @needs_chrome
-@pytest.mark.parametrize(
-    ("ending", "start"), [("png", b"\x89PNG"), ("svg", b"<svg"), ("pdf", b"%PDF")]
-)
-def test_the_ending_decides_the_kind(tmp_path: Path, ending: str, start: bytes) -> None:
-    path = static_front(STUDY, tmp_path / f"front.{ending}", objectives=TWO, title="<b>&")
-    assert path.read_bytes().startswith(start)
-    assert [item.name for item in tmp_path.iterdir()] == [path.name]
-    if ending == "svg":
-        assert "<b>&" in list(ElementTree.parse(path).getroot().itertext())
+def test_front_hypervolume_and_drawings_are_written(tmp_path: Path, one_chrome: None) -> None:
+    for kind, start in (("png", b"\x89PNG"), ("svg", b"<svg"), ("pdf", b"%PDF")):
+        folder = tmp_path / kind
+        folder.mkdir()
+        paths = write_pictures(folder, kind=kind, records=STUDY, facts=FACTS)
+        assert {path.name for path in paths} == {f"{name}.{kind}" for name in static.NAMES}
+        assert set(folder.iterdir()) == set(paths)
+        for path in paths:
+            content = path.read_bytes()
+            assert content.startswith(start)
+            if kind == "svg":
+                words = list(ElementTree.fromstring(content).itertext())
+                assert any(HOSTILE in text for text in words)
+                assert not any("click" in text for text in words), "nobody clicks on paper"
+            if kind == "pdf":
+                assert b"/FontFile" in content, "its letters look the same everywhere"
+                assert b"/Subtype /Image" not in content, "sharp at any size"
 
 
-def test_another_ending_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(SpachNasError, match=r"'\.gif'; expected \.png, \.svg or \.pdf"):
-        static_front(STUDY, tmp_path / "front.gif", objectives=TWO)
+def test_the_sheet_shows_the_front_in_order_and_the_papers_best() -> None:
+    words = list(texts(sheet(STUDY, FACTS)))
+    members = front(STUDY, FACTS.objectives)
+    names = [record.reference or f"trial {record.trial}" for record in members]
+    places = [
+        next(i for i, text in enumerate(words) if text.startswith(name))
+        for name in (*names, "hybrid_ms_s_plus")
+    ]
+    assert places == sorted(places)
+    best = max(members, key=lambda record: record.objectives["accuracy"])
+    assert f"{best.target_cost.macs / 1e9:.2f} G MACs" in " ".join(words)
+    assert f"accuracy {best.objectives['accuracy']:.2%}" in " ".join(words)
+
+
+def test_a_sheet_has_one_scale() -> None:
+    svg = ElementTree.fromstring(sheet([make_record(0, 0.5)], FACTS))
+    _, first, paper = svg.iter(f"{SVG}svg")
+    heights = {}
+    for name, strip in (("conv_ms_xxs", first), ("hybrid_ms_s_plus", paper)):
+        for group in strip.iter(f"{SVG}g"):
+            title = group.find(f"{SVG}title").text
+            heights[name, title.split(",")[0]] = float(group.find(f"{SVG}rect").get("height"))
+    assert heights["conv_ms_xxs", "stage 4"] == heights["hybrid_ms_s_plus", "stage 3"]
+
+
+def test_a_long_front_is_thinned_out_and_keeps_its_ends() -> None:
+    # Its knee is none of the twelve that stand evenly.
+    records = [
+        make_record(i, 0.5 + min(i, 13) / 50 + i / 1000, macs=10**9 + i * 10**8) for i in range(40)
+    ]
+    words = list(texts(sheet(records, FACTS)))
+    assert words[0] == f"{HOSTILE}: 12 of the 40 architectures on the front"
+    captions = [text for text in words if text.startswith("trial ")]
+    assert len(captions) == 12
+    assert captions[0].startswith("trial 0")
+    assert captions[-1].startswith("trial 39, best")
+    assert knee(records, FACTS.objectives).trial == 13
+    assert any(text.startswith("trial 13, knee") for text in captions)
+
+
+def test_nothing_of_a_sheet_is_outside_of_it() -> None:
+    named = replace(make_record(0, 0.5), reference=HOSTILE + "a_very_long_name" * 6)
+    assert any(text.startswith(named.reference) for text in texts(sheet([named], FACTS)))
+    for records in (STUDY, [named], ()):
+        root = ElementTree.fromstring(sheet(records, FACTS))
+        wide, high = (float(root.get(name)) for name in ("width", "height"))
+        for group in root.findall(f"{SVG}g"):
+            x, y = map(float, group.get("transform").split("(")[1].split(")")[0].split())
+            strip = group.find(f"{SVG}svg")
+            assert x + 1.25 * float(strip.get("width")) <= wide
+            assert y + 1.25 * float(strip.get("height")) <= high
+
+
+def test_limits_decide_who_is_on_the_sheet() -> None:
+    cheapest = front(STUDY, FACTS.objectives)[0]
+    facts = replace(FACTS, limits=Limits(max_macs=cheapest.target_cost.macs))
+    strips = list(ElementTree.fromstring(sheet(STUDY, facts)).iter(f"{SVG}svg"))
+    assert len(strips) == 1 + 1 + 1  # the sheet, one member, the paper's best
+
+
+def test_another_kind_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(SpachNasError, match=r"'gif'; expected png, svg or pdf"):
+        write_pictures(tmp_path, kind="gif", records=STUDY, facts=FACTS)
 
 
 def test_nothing_to_draw_is_said(tmp_path: Path) -> None:
     with pytest.raises(SpachNasError, match="no complete trial"):
-        static_front([make_record(0, None)], tmp_path / "front.png", objectives=TWO)
+        write_pictures(tmp_path, kind="png", records=[make_record(0, None)], facts=FACTS)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("kind", ["png", "svg"])
+def test_without_chrome_the_drawings_are_written_and_a_line_says_why(
+    tmp_path: Path, no_chrome: None, kind: str
+) -> None:
+    with pytest.raises(SpachNasError, match="apt install chromium") as caught:
+        write_pictures(tmp_path, kind=kind, records=STUDY, facts=FACTS)
+    assert "\n" not in str(caught.value)
+    assert [path.name for path in tmp_path.iterdir()] == ["drawings.svg"]
+    assert (tmp_path / "drawings.svg").read_text() == sheet(STUDY, FACTS)
 
 
 def test_a_missing_kaleido_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(SpachNasError, match="pip install kaleido") as caught:
-        static_front(STUDY, tmp_path / "front.png", objectives=TWO)
+    with pytest.raises(SpachNasError, match="pip install") as caught:
+        write_pictures(tmp_path, kind="png", records=STUDY, facts=FACTS)
     assert "\n" not in str(caught.value)
+    assert [path.name for path in tmp_path.iterdir()] == ["drawings.svg"]
 
 
-def test_a_missing_chrome_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def nowhere(**_: object) -> None:
-        return None
+def test_a_picture_that_chrome_did_not_make_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(static.plotly_io, "write_images", lambda *_, **__: None)
+    with pytest.raises(SpachNasError, match=r"made no front\.png, hypervolume\.png"):
+        write_pictures(tmp_path, kind="png", records=STUDY, facts=FACTS)
 
-    monkeypatch.setattr(choreographer.browsers.chromium.Chromium, "find_browser", nowhere)
-    with pytest.raises(SpachNasError, match="apt install chromium") as caught:
-        static_front(STUDY, tmp_path / "front.png", objectives=TWO)
-    assert "\n" not in str(caught.value)
-    assert not list(tmp_path.iterdir())
+
+def test_the_command_writes_the_page_though_no_chrome_is_there(
+    tmp_path: Path, no_chrome: None
+) -> None:
+    folder = begin(tmp_path, limits={}, objectives={"accuracy": "max", "macs": "min"}).folder
+    for record in STUDY:
+        append_record(folder / "records.jsonl", record)
+    code, lines = run_main("report", str(folder), "--static", "pdf")
+    assert (code, len(lines)) == (2, 1)
+    assert "apt install chromium" in lines[0]
+    assert (folder / "report.html").is_file()
+    assert (folder / "drawings.svg").is_file()
+    assert not list(folder.glob("*.pdf"))

@@ -49,7 +49,7 @@ def members_table(
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("", no_wrap=True)
     fits = rows is None or len(members) <= rows
-    shown = members if fits else _spread(members, rows=max(1, (rows or 0) - 1), kept=marks)
+    shown = members if fits else spread(members, rows=max(1, (rows or 0) - 1), kept=marks)
     for record in shown:
         cells = _cells(record, marks, macs=macs, params=params, cut=live)
         table.add_row(*cells, style="bold" if record.trial in marks else "")
@@ -61,6 +61,16 @@ def members_table(
 def front_title(members: int, trials: int) -> str:
     """The heading of a front."""
     return f"Pareto front, {members} of {trials} {'trial' if trials == 1 else 'trials'}"
+
+
+def spread(members: Sequence[Record], *, rows: int, kept: Collection[int]) -> list[Record]:
+    """So many of the members, evenly over the front, with both ends and those to be kept."""
+    count = len(members)
+    chosen = [i for i, record in enumerate(members) if record.trial in kept]
+    even = [round(i * (count - 1) / max(1, rows - 1)) for i in range(rows)]
+    # Ends before the middle, so that they are there however few the rows are.
+    wanted = dict.fromkeys([*chosen, count - 1, 0, *even, *range(count)])
+    return [members[i] for i in sorted(list(wanted)[:rows])]
 
 
 def _unit(counts: Sequence[int], *, largest: str) -> str:
@@ -86,13 +96,3 @@ def _cells(
         f"{record.target_cost.params / _UNITS[params]:.1f}",
         Text(", ".join(words)),
     ]
-
-
-def _spread(members: Sequence[Record], *, rows: int, kept: Collection[int]) -> list[Record]:
-    """So many of the members, evenly over the front, with both ends and those to be kept."""
-    count = len(members)
-    chosen = [i for i, record in enumerate(members) if record.trial in kept]
-    even = [round(i * (count - 1) / max(1, rows - 1)) for i in range(rows)]
-    # Ends before the middle, so that they are there however few the rows are.
-    wanted = dict.fromkeys([*chosen, count - 1, 0, *even, *range(count)])
-    return [members[i] for i in sorted(list(wanted)[:rows])]

@@ -18,7 +18,7 @@ from spach_nas.errors import StudyError
 from spach_nas.journal import LOG_JSONL, Line, parse_journal
 from spach_nas.live.progress import Phase, Progress, Tally, outline
 from spach_nas.live.view import ProgressView
-from spach_nas.records import FILE_NAME, parse_record
+from spach_nas.records import FILE_NAME, Record, parse_record
 from spach_nas.study_folder import LOCK, check_plugins
 
 _SECONDS = 1.0  # between two looks
@@ -57,6 +57,9 @@ def watch(folder: Path, *, console: Console, once: bool = False) -> Progress:
 class Watcher:
     """Follows one study.
 
+    Attributes:
+        records: Read so far.
+
     Raises:
         PluginError: A mixer of the study is not known here.
         StudyError: The folder is no study.
@@ -71,7 +74,7 @@ class Watcher:
         self._folder = folder
         self._tally = Tally(outline(load_config(folder / SEARCH_YAML), folder))
         self._records, self._log = _Tail(folder / FILE_NAME), _Tail(folder / LOG_JSONL)
-        self._lines = 0
+        self.records: list[Record] = []
         self._running: set[tuple[object, object]] = set()
         self._elapsed = 0.0
         self._phase: Phase = "running"
@@ -88,9 +91,9 @@ class Watcher:
         for line in parse_journal(self._log.new()):
             self._take(line)
         for text in self._records.new().decode(errors="replace").split("\n")[:-1]:
-            self._lines += 1
-            where = f"{self._folder / FILE_NAME}:{self._lines}"
-            self._tally.add(parse_record(text, where=where))
+            where = f"{self._folder / FILE_NAME}:{len(self.records) + 1}"
+            self.records.append(parse_record(text, where=where))
+            self._tally.add(self.records[-1])
         return self._tally.progress(
             running=_by_rung(self._running),
             elapsed=self._elapsed_now(alive=alive),

@@ -2,8 +2,8 @@
 
 from spach_nas.report.drawing import draw
 from spach_nas.report.page import write_report
-from spach_nas.report.static import static_front
+from spach_nas.report.static import write_pictures
 from spach_nas.report.summary import StudyFacts
 from spach_nas.report.terminal import front_table
 
-__all__ = ["StudyFacts", "draw", "front_table", "static_front", "write_report"]
+__all__ = ["StudyFacts", "draw", "front_table", "write_pictures", "write_report"]

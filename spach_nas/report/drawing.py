@@ -2,55 +2,89 @@
 
 One box a block: its colour and letter are the mixer, its height grows with the square root of the
 width, so that a stage of four times the channels stands twice as high. Under each stage stand the
-resolution of its feature map, its channels and the expansion ratio of its channel MLP.
+resolution of its feature map, its channels and the expansion ratio of its channel MLP, and its
+heads where a mixer has any.
 """
 
 import math
+from collections.abc import Iterable
 from html import escape
 
 from spach_nas.architecture import Architecture, Stage
 from spach_nas.mixers import get_mixer
-from spach_nas.report.theme import FONT, TIMES, ink_on, mixer_colour
+from spach_nas.records import Record
+from spach_nas.references import get_reference
+from spach_nas.report.theme import FONT, TIMES, ink_on, mixer_colour, mixer_letter
 
 _BLOCK, _GAP, _STAGE_GAP = 13, 1.5, 20
 _STEM = 46
-_LABELS = 30
+_LINE, _LINES = 11.5, 3
 _MARGIN = 1.0
 # Width of a stage's labels: `112x112` and `1024 ch x4` at 9.5 px.
 _NARROWEST = 52
 _TALLEST = 58
 _LOWEST = 13
-# As high as the widest stage of the paper's models, so that drawings compare at a glance.
-_FULL_WIDTH = 1024
+DRAWN_HEIGHT = _TALLEST + 7 + _LINE * _LINES
 
 
-def draw(architecture: Architecture, *, full_width: int = _FULL_WIDTH) -> str:
+class Drawing(str):
+    """SVG as text, which notebooks show as a picture; `Path.write_text` makes it a file."""
+
+    __slots__ = ()
+
+    def _repr_html_(self) -> str:
+        # Inside the page, and so in the text colour of a light or a dark notebook.
+        return f'<div style="overflow-x:auto">{self}</div>'
+
+    def _repr_svg_(self) -> str:
+        return str(self)
+
+
+def draw(source: Architecture | Record | str, *, full_width: int | None = None) -> Drawing:
     """A drawing as SVG, which stands alone or inside a page.
 
     Text takes the colour of its surroundings (`currentColor`), for light and dark pages.
 
     Args:
-        architecture: What to draw.
-        full_width: Channels of a stage drawn at full height; wider ones are not drawn higher.
+        source: What to draw: an architecture, a record, or the name of a paper's model.
+        full_width: Channels of a stage drawn at full height; wider ones are not drawn higher. Give
+            drawings that stand side by side the same one; None: `common_width` of this one.
+
+    Raises:
+        ArchitectureError: No model of the paper is called so.
     """
-    parts = [_stem(architecture, x=_MARGIN, full_width=full_width)]
+    architecture = _architecture(source)
+    full = full_width or common_width([architecture])
+    parts = [_stem(architecture, x=_MARGIN, full_width=full)]
     x = _MARGIN + _STEM + _STAGE_GAP
     stages = list(zip(architecture.stages, architecture.resolutions, strict=True))
     for number, (stage, resolution) in enumerate(stages, 1):
         if number > 1:
             parts.append(_halving(x - _STAGE_GAP / 2))
         span = _span(stage)
-        parts.append(_stage(stage, number=number, x=x, span=span, full_width=full_width))
+        parts.append(_stage(stage, number=number, x=x, span=span, full_width=full))
         parts.append(_labels(stage, resolution=resolution, middle=x + span / 2))
         x += span + _STAGE_GAP
-    wide, high = drawn_width(architecture), _TALLEST + _LABELS
-    words = escape(describe(architecture))
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {wide:g} {high}" width="{wide:g}" '
-        f'height="{high}" role="img" aria-label="{words}" font-family="{escape(FONT)}" '
+    wide = drawn_width(architecture)
+    return Drawing(
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {wide:g} {DRAWN_HEIGHT:g}" '
+        f'width="{wide:g}" height="{DRAWN_HEIGHT:g}" role="img" font-family="{escape(FONT)}" '
         f'font-size="9.5" text-anchor="middle" fill="currentColor">'
-        f"<title>{words}</title>{''.join(parts)}</svg>"
+        f"<title>{escape(describe(architecture))}</title>"
+        f"<desc>{escape(_details(architecture))}</desc>{''.join(parts)}</svg>"
     )
+
+
+def common_width(architectures: Iterable[Architecture]) -> int:
+    """Channels at full height that suit all of these: the next power of four, at least 64.
+
+    In such steps, nearly all networks of one search space share it.
+    """
+    widest = max((stage.width for item in architectures for stage in item.stages), default=1)
+    full = 64
+    while full < widest:
+        full *= 4
+    return full
 
 
 def drawn_width(architecture: Architecture) -> float:
@@ -60,9 +94,33 @@ def drawn_width(architecture: Architecture) -> float:
 
 
 def describe(architecture: Architecture) -> str:
-    """The drawing in words, for those who do not see it."""
+    """The drawing in a line, for those who do not see it."""
     height, width = architecture.image_size
     return f"{architecture}, stem {architecture.stem}, {height}{TIMES}{width} px"
+
+
+def _details(architecture: Architecture) -> str:
+    lines = [f"Stem {architecture.stem}, patch size {architecture.patch_size}."]
+    stages = zip(architecture.stages, architecture.resolutions, strict=True)
+    for number, (stage, (height, width)) in enumerate(stages, 1):
+        runs = ", ".join(f"{count} {name}" for name, count in stage.runs)
+        heads = f", {stage.heads} heads" if _has_heads(stage) else ""
+        options = "".join(f", {name} {value}" for name, value in stage.options)
+        lines.append(
+            f"Stage {number}: {height}{TIMES}{width} positions, {stage.width} channels, expansion "
+            f"ratio {stage.expansion_ratio:g}{heads}{options}; blocks: {runs}."
+        )
+    return " ".join([*lines, f"{architecture.num_classes} classes."])
+
+
+def _architecture(source: Architecture | Record | str) -> Architecture:
+    if isinstance(source, str):
+        return get_reference(source).architecture
+    return source.architecture if isinstance(source, Record) else source
+
+
+def _has_heads(stage: Stage) -> bool:
+    return any("heads" in get_mixer(name).parameters for name in stage.mixers)
 
 
 def _span(stage: Stage) -> float:
@@ -87,9 +145,10 @@ def _stem(architecture: Architecture, *, x: float, full_width: int) -> str:
         'rx="1.5" fill="none" stroke="currentColor" stroke-opacity=".6"/>'
         for i in range(boxes)
     )
+    words = (f"{height}{TIMES}{width}", architecture.stem, f"patch {architecture.patch_size}")
     return (
         f"<g><title>stem {architecture.stem}, patch {architecture.patch_size}</title>{rects}"
-        f"{_text(middle, 1, f'{height}{TIMES}{width}')}{_text(middle, 2, architecture.stem)}</g>"
+        f"{_lines(middle, words)}</g>"
     )
 
 
@@ -111,11 +170,10 @@ def _stage(stage: Stage, *, number: int, x: float, span: float, full_width: int)
 
 def _block(name: str, *, title: str, x: float, y: float, high: float) -> str:
     colour = mixer_colour(name)
-    letter = get_mixer(name).short[:1]
     return (
         f'<g><title>{escape(title)}</title><rect x="{x:g}" y="{y:g}" width="{_BLOCK}" '
         f'height="{high:g}" rx="2" fill="{colour}"/><text x="{x + _BLOCK / 2:g}" '
-        f'y="{_TALLEST / 2 + 3:g}" fill="{ink_on(colour)}">{escape(letter)}</text></g>'
+        f'y="{_TALLEST / 2 + 3:g}" fill="{ink_on(colour)}">{escape(mixer_letter(name))}</text></g>'
     )
 
 
@@ -128,12 +186,19 @@ def _halving(x: float) -> str:
 
 
 def _labels(stage: Stage, *, resolution: tuple[int, int], middle: float) -> str:
-    ratio = f"{stage.width} ch {TIMES}{stage.expansion_ratio:g}"
     shared = " shared" if stage.shared else ""
-    return _text(middle, 1, f"{resolution[0]}{TIMES}{resolution[1]}{shared}") + _text(
-        middle, 2, ratio
+    heads = f"{stage.heads} {'head' if stage.heads == 1 else 'heads'}"
+    words = (
+        f"{resolution[0]}{TIMES}{resolution[1]}{shared}",
+        f"{stage.width} ch {TIMES}{stage.expansion_ratio:g}",
+        heads if _has_heads(stage) else "",
     )
+    return _lines(middle, words)
 
 
-def _text(x: float, line: int, words: str) -> str:
-    return f'<text x="{x:g}" y="{_TALLEST + 2 + 11.5 * line:g}" opacity=".8">{escape(words)}</text>'
+def _lines(x: float, words: Iterable[str]) -> str:
+    return "".join(
+        f'<text x="{x:g}" y="{_TALLEST + 2 + _LINE * line:g}" opacity=".8">{escape(text)}</text>'
+        for line, text in enumerate(words, 1)
+        if text
+    )

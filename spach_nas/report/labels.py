@@ -23,9 +23,11 @@ class Box(NamedTuple):
     def around(
         x: float, y: float, *, x_range: tuple[float, float], y_range: tuple[float, float]
     ) -> "Box":
-        """The marker of a point; x is on a log axis."""
-        low, high = (math.log(max(1.0, end)) for end in x_range)
-        share_x = (math.log(max(1.0, x)) - low) / (high - low)
+        """The marker of a point; x is on a log axis if its range is positive."""
+        low, high = x_range
+        if low > 0:
+            low, high, x = math.log(low), math.log(high), math.log(max(x, low))
+        share_x = (x - low) / (high - low)
         share_y = (y - y_range[0]) / (y_range[1] - y_range[0])
         wide, high = _POINT
         return Box(share_x - wide, share_y - high, share_x + wide, share_y + high)
@@ -89,12 +91,22 @@ def place_labels(
     chosen = []
     for point, name in zip(points, names, strict=True):
         labels = [(_label(point, side, name), side) for side in _SIDES]
-        blocked = [*taken, *(box for box in obstacles if box != point)]
+        near = _hull([label for label, _ in labels])
+        blocked = [*taken, *(box for box in obstacles if box != point and near.overlap(box))]
         costs = [sum(label.overlap(box) for box in blocked) + label.outside for label, _ in labels]
         label, side = labels[costs.index(min(costs))]
         taken.append(label)
         chosen.append(side)
     return chosen
+
+
+def _hull(boxes: Sequence[Box]) -> Box:
+    return Box(
+        min(box.left for box in boxes),
+        min(box.bottom for box in boxes),
+        max(box.right for box in boxes),
+        max(box.top for box in boxes),
+    )
 
 
 def _label(point: Box, side: Side, name: str) -> Box:

@@ -1,109 +1,144 @@
 "use strict";
-(() => {
-  const data = JSON.parse(document.getElementById("data").textContent);
+/* The page of a study: one selected trial, in the plots, the table and the drawings. */
+const StudyPage = (() => {
   const byId = (id) => document.getElementById(id);
-  const dark = window.matchMedia("(prefers-color-scheme: dark)");
-  const narrow = window.matchMedia("(max-width: 640px)");
-  const rowOf = new Map(data.rows.map((row) => [row.trial, row]));
-  const PAGE_ROWS = 100;
-  const PRINT_WIDTH = 700;
-  const COLUMNS = {
-    trial: { label: "Trial", digits: 0 },
-    architecture: { label: "Architecture" },
-    accuracy: { label: "Acc. (%)", name: "Accuracy", digits: 2, unit: 0.01 },
-    macs: { label: "MACs (G)", name: "MACs", digits: 2, unit: 1e9 },
-    params: { label: "Params (M)", name: "Parameters", digits: 2, unit: 1e6 },
-    activations: { label: "Act. (M)", name: "Activations", digits: 2, unit: 1e6 },
-    seconds: { label: "Time (s)", digits: 1 },
-    epochs: { label: "Epochs", digits: 0 },
-    note: { label: "Note" },
-  };
-  const state = { axis: "macs", selected: data.selected, sort: "trial", down: false, all: false, print: false };
+  const STEP = 100;
+  const PRINTED_ROWS = 200;
+  const BEYOND = "over a limit";
+  const HALO = "selected";
+  /* A circle in pixels as a path: those of plotly take no negative pixels on a log axis. */
+  const CIRCLE = "M-15,0C-15,-8.3,-8.3,-15,0,-15C8.3,-15,15,-8.3,15,0C15,8.3,8.3,15,0,15C-8.3,15,-15,8.3,-15,0Z";
+  let data = Figures.data;
+  let rowOf, columns;
+  const drawings = new Map();
+  const state = { selected: data.selected, sort: "trial", down: false, rows: STEP };
 
-  /* Figures: made in the light inks, repainted for a dark screen. */
-  function painted(value, inks) {
-    if (typeof value === "string") return inks.get(value) ?? value;
-    if (Array.isArray(value)) {
-      return typeof value[0] === "object" && value[0] !== null ? value.map((item) => painted(item, inks)) : value;
+  function index() {
+    rowOf = new Map(data.rows.map((row) => [row.trial, row]));
+    columns = new Map(data.columns.map((column) => [column.key, column]));
+  }
+
+  /* Drawings come deflated: thousands of them repeat each other. */
+  async function unpack(packed) {
+    if (!packed || !("DecompressionStream" in window)) return;
+    const bytes = Uint8Array.from(atob(packed), (letter) => letter.charCodeAt(0));
+    const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("deflate"));
+    const found = JSON.parse(await new Response(stream).text());
+    for (const [name, drawing] of Object.entries(found)) drawings.set(name, drawing);
+    const row = rowOf.get(state.selected);
+    if (row) byId("selected-drawing").innerHTML = drawings.get(row.id) ?? "";
+  }
+
+  /* The front: its scale, what lies over a limit, and a halo around the selected trial. */
+  function prepareFront(id, figure, inks) {
+    if (id !== "front") return;
+    const scale = document.querySelector("#scale input:checked")?.value;
+    const beyond = figure.data.find((trace) => trace.name === BEYOND);
+    const hides = beyond && !byId("beyond").checked;
+    byId("beyond-label").hidden = !beyond;
+    if (hides) {
+      const { x, y } = figure.layout.meta.within;
+      beyond.visible = false;
+      Object.assign(figure.layout.xaxis, { range: x });
+      Object.assign(figure.layout.yaxis, { range: y });
     }
-    if (value === null || typeof value !== "object") return value;
-    return Object.fromEntries(Object.entries(value).map(([key, item]) => [key, painted(item, inks)]));
+    byId("scale").disabled = figure.layout.xaxis.type !== "log";
+    if (scale === "linear" && figure.layout.xaxis.type === "log") toLinear(figure.layout);
+    figure.layout.shapes = [...(figure.layout.shapes ?? []), ...halo(figure.data, inks)];
   }
 
-  function inks() {
-    const to = dark.matches && !state.print ? data.inks.dark : data.inks.light;
-    return { to, swap: new Map(Object.keys(to).map((name) => [data.inks.light[name], to[name]])) };
-  }
-
-  function prepared(name) {
-    const { to, swap } = inks();
-    const figure = painted(data.figures[name], swap);
-    for (const trace of figure.data) {
-      if ((trace.hovertemplate ?? "").startsWith("%{text}")) {
-        trace.text = trace.customdata.map((trial) => data.labels[trial]);
-      }
+  function toLinear(layout) {
+    const { dtick, ...axis } = layout.xaxis;
+    const range = axis.range.map((end) => 10 ** end);
+    const title = { ...axis.title, text: axis.title.text.replace(", log scale", "") };
+    layout.xaxis = { ...axis, type: "linear", range, title, nticks: 8 };
+    for (const note of layout.annotations ?? []) {
+      if ((note.xref ?? "x") === "x") note.x = 10 ** note.x;
     }
-    if (name.startsWith("front-")) figure.data.unshift(halo(figure.data, to));
-    if (narrow.matches && !state.print) fitPhone(figure.layout);
-    if (state.print) figure.layout.width = PRINT_WIDTH;
-    return figure;
   }
 
-  function halo(traces, to) {
-    const at = { x: [], y: [] };
+  /* A shape and no trace: moving it leaves thousands of points alone. */
+  function halo(traces, inks) {
     for (const trace of traces) {
-      const place = (trace.customdata ?? []).indexOf(state.selected);
-      if (place >= 0) Object.assign(at, { x: [trace.x[place]], y: [trace.y[place]] });
+      const at = trace.visible === false ? -1 : (trace.customdata ?? []).indexOf(state.selected);
+      if (at < 0) continue;
+      const size = { xsizemode: "pixel", ysizemode: "pixel", type: "path", path: CIRCLE };
+      const paint = { fillcolor: inks.accent, opacity: 0.35, line: { width: 2, color: inks.accent } };
+      return [{ ...size, ...paint, name: HALO, xanchor: trace.x[at], yanchor: trace.y[at] }];
     }
-    const marker = { size: 30, color: to.accent, opacity: 0.25 };
-    return { ...at, type: "scatter", mode: "markers", marker, hoverinfo: "skip", showlegend: false, cliponaxis: false };
+    return [];
   }
 
-  function fitPhone(layout) {
-    layout.font.size = 12;
-    layout.margin = { ...layout.margin, l: 44, r: 10, t: 12 };
-    layout.legend = { ...layout.legend, orientation: "h", x: 0, xanchor: "left", y: -0.16, yanchor: "top" };
-    /* A finger scrolls the page; zooming is for the mouse. */
-    layout.dragmode = false;
-    /* No room for the names of the paper models: a tap tells them. */
-    layout.annotations = (layout.annotations ?? []).filter((note) => note.name !== "paper");
+  function moveHalo() {
+    const plot = byId("plot-front");
+    if (!plot?.data) return;
+    const others = (plot.layout.shapes ?? []).filter((shape) => shape.name !== HALO);
+    Plotly.relayout(plot, { shapes: [...others, ...halo(plot.data, Figures.inks())] });
   }
 
-  function plot(id, name) {
-    const place = byId(id);
-    if (!data.figures[name]) {
-      const section = place.closest("section");
-      if (section) section.hidden = true;
-      return;
-    }
-    const config = {
-      responsive: true,
-      displaylogo: false,
-      displayModeBar: narrow.matches ? false : "hover",
-      modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"],
+  /* Hovering: a card with the drawing, at the pointer. */
+  const card = document.createElement("div");
+  card.className = "card";
+  card.hidden = true;
+  document.body.append(card);
+
+  function showCard(event) {
+    const point = event.points.find((found) => found.data.hoverinfo === "none" && rowOf.has(found.customdata));
+    if (!point || window.matchMedia("(max-width: 640px)").matches) return;
+    const row = rowOf.get(point.customdata);
+    const line = (tag, text, kind) => {
+      const element = document.createElement(tag);
+      element.textContent = text;
+      if (kind) element.className = kind;
+      return element;
     };
-    Plotly.react(place, { ...prepared(name), config });
+    const drawing = document.createElement("div");
+    drawing.innerHTML = drawings.get(row.id) ?? "";
+    card.replaceChildren(
+      line("b", title(row)), line("div", figures(row)), drawing,
+      line("code", row.architecture), line("div", `${row.id}, ${inWords("seconds", row)}, ${row.seeds}`, "muted"),
+    );
+    card.hidden = false;
+    place(event.event);
   }
 
-  function drawFront() { plot("plot-front", `front-${state.axis}`); }
-
-  function drawAll() {
-    for (const name of ["hypervolume", "curves", "shares"]) plot(`plot-${name}`, name);
-    drawFront();
+  function place({ clientX, clientY }) {
+    const gap = 16;
+    const { offsetWidth: wide, offsetHeight: high } = card;
+    const right = clientX + gap + wide <= document.documentElement.clientWidth;
+    const left = right ? clientX + gap : Math.max(4, clientX - gap - wide);
+    const below = clientY + gap + high <= window.innerHeight;
+    card.style.left = `${left}px`;
+    card.style.top = `${below ? clientY + gap : Math.max(4, clientY - gap - high)}px`;
   }
 
-  /* The table: rows are built as text nodes, so that nothing in them is mark-up. */
-  function shown(key, row) {
-    const { digits, unit } = COLUMNS[key];
-    if (digits === undefined) return row[key] ?? "";
-    return row[key] === null ? "\u2013" : (row[key] / (unit ?? 1)).toFixed(digits);
+  /* Words: text alone, so that nothing in a study is mark-up. */
+  function shown({ key, unit, digits }, row) {
+    if (!unit) return row[key] ?? "";
+    if (row[key] === null || row[key] === undefined) return "\u2013";
+    const figure = row[key] / unit;
+    return digits < 0 ? String(Number(figure.toPrecision(4))) : figure.toFixed(digits);
   }
 
+  function inWords(key, row) {
+    const column = columns.get(key);
+    return `${column.name} ${shown(column, row)}${column.suffix}`;
+  }
+
+  function figures(row) {
+    const known = data.columns.filter(({ key, name }) => name && key !== "seconds" && (row[key] ?? null) !== null);
+    const words = known.map(({ key }) => inWords(key, row)).join(", ");
+    return words.charAt(0).toUpperCase() + words.slice(1);
+  }
+
+  function title(row) { return `Trial ${row.trial}${row.note ? ` \u00b7 ${row.note}` : ""}`; }
+
+  /* The table. */
   function compare(a, b) {
-    const [x, y] = [a[state.sort], b[state.sort]];
-    if (x === y || (x === null && y === null)) return a.trial - b.trial;
+    const [x, y] = [a[state.sort] ?? null, b[state.sort] ?? null];
+    if (x === y) return a.trial - b.trial;
     if (x === null || y === null) return x === null ? 1 : -1;
-    const order = typeof x === "number" ? x - y : x.localeCompare(y);
+    const order = typeof x === "number" ? x - y : x < y ? -1 : 1;
     return state.down ? -order : order;
   }
 
@@ -112,8 +147,8 @@
     const kind = byId("kind").value;
     return data.rows.filter((row) => {
       if (kind !== "all" && !row[kind]) return false;
-      const text = `${row.trial} ${row.id} ${row.architecture} ${row.note}`.toLowerCase();
-      return words.every((word) => text.includes(word));
+      row.text ??= `${row.trial} ${row.id} ${row.architecture} ${row.note ?? ""}`.toLowerCase();
+      return words.every((word) => row.text.includes(word));
     });
   }
 
@@ -122,21 +157,23 @@
     line.dataset.trial = row.trial;
     line.tabIndex = 0;
     line.setAttribute("aria-selected", String(row.trial === state.selected));
-    for (const kind of ["front", "paper", "failed"]) line.classList.toggle(kind, row[kind]);
-    for (const key of data.columns) {
+    for (const kind of ["front", "paper", "failed"]) line.classList.toggle(kind, Boolean(row[kind]));
+    for (const column of data.columns) {
       const cell = line.insertCell();
-      cell.textContent = shown(key, row);
-      cell.className = COLUMNS[key].digits === undefined ? key : "number";
+      cell.textContent = shown(column, row);
+      cell.className = column.unit ? "number" : column.key;
     }
     return line;
   }
 
   function fillTable() {
+    if (!byId("table")) return;
     const rows = matching().sort(compare);
-    const place = rows.findIndex((row) => row.trial === state.selected);
-    const visible = state.all || state.print ? rows : rows.slice(0, Math.max(PAGE_ROWS, place + 1));
+    const visible = rows.slice(0, Figures.printing ? PRINTED_ROWS : state.rows);
     byId("table").tBodies[0].replaceChildren(...visible.map(tableRow));
-    byId("shown").textContent = `${visible.length} of ${data.rows.length} trials shown.`;
+    const of = rows.length === data.rows.length ? "" : `${rows.length.toLocaleString("en")} that match, of `;
+    byId("shown").textContent =
+      `${visible.length.toLocaleString("en")} of ${of}${data.rows.length.toLocaleString("en")} trials shown.`;
     byId("more").hidden = visible.length === rows.length;
     for (const head of byId("table").tHead.rows[0].cells) {
       if (head.dataset.key === state.sort) head.setAttribute("aria-sort", state.down ? "descending" : "ascending");
@@ -144,25 +181,29 @@
     }
   }
 
+  function refill() { state.rows = STEP; fillTable(); }
+
   function fillHead() {
-    const line = byId("table").tHead.insertRow();
-    for (const key of data.columns) {
+    const line = document.createElement("tr");
+    for (const column of data.columns) {
       const head = document.createElement("th");
       const button = document.createElement("button");
-      head.dataset.key = key;
+      head.dataset.key = column.key;
       head.scope = "col";
-      head.className = COLUMNS[key].digits === undefined ? "" : "number";
+      head.className = column.unit ? "number" : "";
       button.type = "button";
-      button.textContent = COLUMNS[key].label;
+      button.textContent = column.label;
       button.addEventListener("click", () => {
         /* The first click shows the best first: high accuracy, low cost. */
-        state.down = state.sort === key ? !state.down : key === "accuracy";
-        state.sort = key;
-        fillTable();
+        state.down = state.sort === column.key ? !state.down : column.down;
+        state.sort = column.key;
+        byId("table").closest(".scroll").scrollTop = 0;
+        refill();
       });
       head.append(button);
       line.append(head);
     }
+    byId("table")?.tHead.replaceChildren(line);
   }
 
   /* Selection: one trial, in the plot, the table and the drawings. */
@@ -170,30 +211,40 @@
     const row = rowOf.get(trial);
     if (!row) return;
     state.selected = trial;
-    if (!matching().includes(row)) { byId("filter").value = ""; byId("kind").value = "all"; }
-    fillTable();
-    const line = byId("table").querySelector(`tr[data-trial="${trial}"]`);
-    const box = line.closest(".scroll");
-    if (scroll) box.scrollTop = line.offsetTop - box.clientHeight / 2;
-    for (const item of document.querySelectorAll(".drawings li")) {
-      const button = item.querySelector("button");
-      item.setAttribute("aria-current", String(button !== null && Number(button.dataset.trial) === trial));
+    if (!matching().includes(row)) { byId("filter").value = ""; byId("kind").value = "all"; fillTable(); }
+    const mark = (line, chosen) => line?.setAttribute("aria-selected", String(chosen));
+    const body = byId("table").tBodies[0];
+    for (const line of body.querySelectorAll("tr[aria-selected=true]")) mark(line, false);
+    let line = body.querySelector(`tr[data-trial="${trial}"]`);
+    if (line) mark(line, true);
+    else {
+      state.rows = Math.max(state.rows, matching().sort(compare).indexOf(row) + STEP);
+      fillTable();
+      line = body.querySelector("tr[aria-selected=true]");
+    }
+    if (scroll) {
+      const box = line.closest(".scroll");
+      box.scrollTop = line.offsetTop - box.clientHeight / 2;
     }
     fillSelection(row);
-    drawFront();
+    moveHalo();
   }
 
   function fillSelection(row) {
-    const figures = ["accuracy", "macs", "params", "activations"]
-      .filter((key) => row[key] !== null)
-      .map((key) => `${COLUMNS[key].name} ${shown(key, row)}${{ accuracy: " %", macs: " G" }[key] ?? " M"}`);
-    byId("selected-title").textContent = `Trial ${row.trial}${row.note ? ` · ${row.note}` : ""}`;
-    byId("selected-figures").textContent = figures.join(", ");
+    for (const item of document.querySelectorAll(".drawings li")) {
+      const button = item.querySelector("button");
+      item.setAttribute("aria-current", String(button !== null && Number(button.dataset.trial) === row.trial));
+    }
+    if (!byId("selection")) return;
+    byId("selection").hidden = false;
+    byId("selected-title").textContent = title(row);
+    byId("selected-figures").textContent = `${figures(row)}, ${row.seeds}`;
+    byId("selected-drawing").innerHTML = drawings.get(row.id) ?? "";
     byId("selected-architecture").textContent = row.architecture;
     /* Weights are kept for the front alone; of the others the architecture can be had. */
-    const scale = row.front ? "" : " --scale target";
+    const scale = row.kept ? "" : " --scale target";
     byId("selected-command").textContent = `spach-nas export ${data.study} --pick ${row.id}${scale} --out bundle-${row.id}`;
-    byId("selected-export").hidden = row.failed;
+    byId("selected-export").hidden = Boolean(row.failed);
     byId("copy").textContent = "Copy";
   }
 
@@ -213,49 +264,83 @@
     byId("copy").textContent = "Copied";
   }
 
-  function listen() {
-    for (const id of ["plot-front", "plot-curves"]) {
-      byId(id).on?.("plotly_click", (event) => {
-        const trial = event.points.map((point) => point.customdata).find((found) => found !== undefined);
-        if (trial !== undefined) select(trial);
-      });
-    }
-    byId("axes").addEventListener("change", (event) => { state.axis = event.target.value; drawFront(); });
-    const choose = (event) => {
-      const line = event.target.closest("tr");
-      if (line) select(Number(line.dataset.trial), { scroll: false });
-    };
-    const body = byId("table").tBodies[0];
-    body.addEventListener("click", choose);
-    body.addEventListener("keydown", (event) => {
-      if (event.key !== "Enter") return;
-      choose(event);
-      body.querySelector("tr[aria-selected=true]")?.focus();
-    });
-    byId("drawings").addEventListener("click", (event) => {
-      const button = event.target.closest("button");
-      if (button) select(Number(button.dataset.trial));
-    });
-    byId("filter").addEventListener("input", fillTable);
-    byId("kind").addEventListener("change", fillTable);
-    byId("more").addEventListener("click", () => { state.all = true; fillTable(); });
-    byId("copy").addEventListener("click", copyCommand);
-    dark.addEventListener("change", drawAll);
-    narrow.addEventListener("change", drawAll);
-    const print = (printing) => () => {
-      state.print = printing;
-      for (const part of document.querySelectorAll("details")) part.open = printing;
-      drawAll();
-      fillTable();
-    };
-    window.addEventListener("beforeprint", print(true));
-    window.addEventListener("afterprint", print(false));
+  function clicked(event) {
+    const on = (selector) => event.target.closest(selector);
+    const line = on("#table tbody tr");
+    const strip = on(".drawings button");
+    const failure = on(".failures button");
+    if (line) select(Number(line.dataset.trial), { scroll: false });
+    else if (strip) select(Number(strip.dataset.trial));
+    else if (failure) {
+      byId("kind").value = "failed";
+      byId("filter").value = failure.dataset.filter;
+      refill();
+      byId("trials").scrollIntoView();
+    } else if (on("#more")) { state.rows = Infinity; fillTable(); }
+    else if (on("#copy")) copyCommand();
   }
 
+  function scrolled(event) {
+    const box = event.target;
+    if (!box.classList?.contains("scroll") || byId("more").hidden) return;
+    if (box.scrollTop + box.clientHeight < box.scrollHeight - 200) return;
+    state.rows = box.querySelectorAll("tbody tr").length + STEP;
+    fillTable();
+  }
+
+  function listen() {
+    for (const plot of document.querySelectorAll(".plot[data-trials]")) {
+      const id = plot.id.slice("plot-".length);
+      Figures.on(id, "plotly_click", (event) => {
+        const trial = event.points.map((point) => point.customdata).find((found) => rowOf.has(found));
+        if (trial !== undefined) select(trial);
+      });
+      Figures.on(id, "plotly_hover", showCard);
+      Figures.on(id, "plotly_unhover", () => { card.hidden = true; });
+    }
+    document.addEventListener("click", clicked);
+    document.addEventListener("scroll", scrolled, { capture: true, passive: true });
+    document.addEventListener("keydown", (event) => {
+      if (event.key !== "Enter" || !event.target.matches("#table tbody tr")) return;
+      clicked(event);
+      byId("table").querySelector("tr[aria-selected=true]")?.focus();
+    });
+    document.addEventListener("input", (event) => { if (event.target.id === "filter") refill(); });
+    document.addEventListener("change", (event) => {
+      if (event.target.id === "kind") refill();
+      if (event.target.id === "beyond" || event.target.name === "scale") Figures.draw("front");
+    });
+    document.addEventListener("print", fillTable);
+  }
+
+  /* Other data in place: what the reader has chosen stays. */
+  function renew(fresh) {
+    const box = document.querySelector("#trials .scroll");
+    const top = box?.scrollTop;
+    const focused = document.activeElement?.closest("#table tbody tr")?.dataset.trial;
+    data = fresh;
+    index();
+    unpack(fresh.drawings);
+    if (!rowOf.has(state.selected)) state.selected = fresh.selected;
+    Figures.update(fresh);
+    fillHead();
+    fillTable();
+    const row = rowOf.get(state.selected);
+    if (row) fillSelection(row);
+    if (box?.isConnected) box.scrollTop = top;
+    if (focused) byId("table").querySelector(`tr[data-trial="${Number(focused)}"]`)?.focus({ preventScroll: true });
+  }
+
+  index();
+  Figures.prepare.push(prepareFront);
   fillHead();
-  drawAll();
   listen();
   fillTable();
-  if (state.selected !== null) select(state.selected, { scroll: false });
-  document.documentElement.dataset.ready = "true";
+  unpack(data.drawings);
+  /* The figures are drawn when all scripts are read. */
+  document.addEventListener("DOMContentLoaded", () => {
+    const row = rowOf.get(state.selected);
+    if (row) fillSelection(row);
+  });
+  return { renew };
 })();

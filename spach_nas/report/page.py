@@ -1,268 +1,202 @@
-"""The page: everything about a study in one HTML file that opens without a network."""
+"""The page of a study: everything about it in one HTML file that opens without a network.
 
-import base64
-import hashlib
-import json
-import os
-import shlex
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict
-from html import escape
-from importlib.resources import files
+`_sections` lists what stands on it: a figure is added by one entry there (see `sections.py`).
+`render` makes the page; `page_data` is what a server of a live page gives to its script again and
+again.
+"""
+
+from collections.abc import Sequence
 from pathlib import Path
-from string import Template
 from typing import Any
 
-from plotly import graph_objects as go
-from plotly.offline import get_plotlyjs
-
-from spach_nas.architecture import Architecture
-from spach_nas.hypervolume import hypervolume_data
-from spach_nas.objectives import OBJECTIVES
-from spach_nas.pareto import front, value
+from spach_nas.pareto import comparable
 from spach_nas.records import Record
-from spach_nas.references import REFERENCES
+from spach_nas.report import page_parts as parts
+from spach_nas.report.axes import study_axes
+from spach_nas.report.choices_sections import choices_sections, hypervolume_section
 from spach_nas.report.curves_figure import curves_data, curves_figure
-from spach_nas.report.drawing import draw, drawn_width
-from spach_nas.report.hypervolume_figure import hypervolume_figure, reference_words
-from spach_nas.report.pareto_data import AXES, pareto_data, score_of
+from spach_nas.report.document import PlotlyPlace, document, write_page, write_plotly
+from spach_nas.report.failures import failures, failures_html
+from spach_nas.report.page_table import packed_drawings, table_data
+from spach_nas.report.pareto_data import pareto_views, score_of
 from spach_nas.report.pareto_figure import pareto_figure
-from spach_nas.report.shares_figure import shares_data, shares_figure
-from spach_nas.report.summary import StudyFacts, Summary, conclusion, meaning, summarise
-from spach_nas.report.theme import DARK, FONT, LIGHT, MONOSPACE, css_variables, mixer_colour
-from spach_nas.report.trials import TrialRow, hover_text, trial_rows
-from spach_nas.units import format_duration
-from spach_nas.version import __version__
+from spach_nas.report.sections import Section, contents_html, figures_data, sections_data
+from spach_nas.report.seeds import average_seeds
+from spach_nas.report.spent import spent, spent_html
+from spach_nas.report.summary import StudyFacts
+from spach_nas.report.trials import TrialRow, trial_rows
 
 FILE_NAME = "report.html"
-# The paper's best model, drawn beside the front for comparison.
-_DRAWN_REFERENCE = "hybrid_ms_s_plus"
-_COLUMNS = ("trial", "architecture", "accuracy", "macs", "params", "activations", "seconds")
+_SCRIPTS = ("figures.js", "page.js")
+_LIVE_SCRIPTS = (*_SCRIPTS, "live.js")
 
 
-def write_report(folder: Path, *, records: Sequence[Record], facts: StudyFacts) -> Path:
+def write_report(
+    folder: Path,
+    *,
+    records: Sequence[Record],
+    facts: StudyFacts,
+    plotly: PlotlyPlace = "embed",
+) -> Path:
     """Write `report.html` of a study; an older one is replaced in one step.
 
     Args:
         folder: Of the study; the page's export commands name it as given here.
         records: Of the study, in the order in which they finished.
         facts: What the records do not say.
+        plotly: Whether plotly's script, 4.8 MB, is part of the page or a file beside it.
 
     Returns:
         Path of the page.
     """
-    path = folder / FILE_NAME
-    temporary = folder / f".{FILE_NAME}.{os.getpid()}"
-    try:
-        temporary.write_text(render(records, facts=facts, folder=folder), encoding="utf-8")
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    return path
+    if plotly == "beside":
+        write_plotly(folder)
+    text = render(records, facts=facts, folder=folder, plotly=plotly)
+    return write_page(folder / FILE_NAME, text)
 
 
-def render(records: Sequence[Record], *, facts: StudyFacts, folder: Path) -> str:
-    """The page as text."""
-    summary = summarise(records, facts)
+def render(
+    records: Sequence[Record],
+    *,
+    facts: StudyFacts,
+    folder: Path,
+    plotly: PlotlyPlace = "embed",
+    refresh: float | None = None,
+) -> str:
+    """The page as text.
+
+    Args:
+        records: Of the study, in the order in which they finished.
+        facts: What the records do not say.
+        folder: Of the study, as export commands name it.
+        plotly: Where plotly's script is; `beside` needs the file `plotly.min.js` at the same place.
+        refresh: Of a live page, seconds between two requests for news. None: the page asks for
+            nothing, and nothing that it holds could make it.
+
+    A live page asks its own origin for `data.json?revision=R`, beside itself, where R is empty at
+    first and then the `revision` of the last answer. The answer is `page_data` as JSON with status
+    200, or status 204 when nothing has changed since R. What the reader has selected, sorted,
+    filtered, switched, zoomed and scrolled stays. Any other status, or no answer, is told on the
+    page, with the `problem` of a JSON answer, and it asks again, less and less often.
+    """
     rows = trial_rows(records, facts.objectives, limits=facts.limits)
-    hypervolume = hypervolume_data(records, facts.objectives, limits=facts.limits)
-    score = score_of(facts.objectives)
-    plotly, script = get_plotlyjs(), _asset("page.js")
-    style = css_variables() + _asset("page.css")
-    return Template(_asset("page.html")).substitute(
-        # Only these two scripts may run, and nothing may be fetched, whatever a name contains.
-        policy=f"default-src 'none'; script-src {_hash(plotly)} {_hash(script)}; "
-        "style-src 'unsafe-inline'; img-src data: blob:; base-uri 'none'; form-action 'none'",
-        blank="" if records else "hidden",
-        better=f"{'Up' if score.direction == 'max' else 'Down'} and left is better.",
-        style=style.replace("$FONT", FONT).replace("$MONOSPACE", MONOSPACE),
-        name=escape(facts.name),
-        conclusion=escape(conclusion(summary)),
-        tiles=_tiles(summary),
-        meaning="".join(f"<p>{escape(sentence)}</p>" for sentence in meaning(records)),
-        empty="" if summary.front else "hidden",
-        reference=escape(reference_words(hypervolume)) if hypervolume else "",
-        drawings=_drawings(records, facts=facts, rows=rows),
-        legend=_legend(records),
-        origin=_origin(records, facts=facts),
-        settings=escape(facts.settings) or "not recorded",
-        data=_json(_data(records, facts=facts, folder=folder, rows=rows)),
+    sections = _sections(records, facts=facts, rows=rows)
+    data = table_data(rows, folder=folder) | {
+        "figures": figures_data(sections),
+        "drawings": packed_drawings(records),
+    }
+    if refresh is not None:
+        data |= {"refresh": refresh} | _replaceable(records, facts=facts, sections=sections)
+    return document(
+        name=facts.name,
+        header=parts.header(records, facts),
+        sections=sections,
+        data=data,
+        scripts=_SCRIPTS if refresh is None else _LIVE_SCRIPTS,
         plotly=plotly,
-        script=script,
+        live=refresh is not None,
     )
 
 
-def _data(
-    records: Sequence[Record], *, facts: StudyFacts, folder: Path, rows: Sequence[TrialRow]
+def page_data(
+    records: Sequence[Record],
+    *,
+    facts: StudyFacts,
+    folder: Path,
+    revision: str,
+    since: int = 0,
+    ended: str = "",
 ) -> dict[str, Any]:
-    best = next((row.trial for row in rows if "best" in row.mark), None)
-    # The epochs say something only where rungs differ.
-    epochs = ["epochs"] if len({row.epochs for row in rows}) > 1 else []
-    columns = [*_COLUMNS, *epochs, "note"]
-    return {
-        "study": shlex.quote(str(folder)),
-        "selected": best,
-        "columns": columns,
-        "rows": [_table_row(row) for row in rows],
-        "labels": {record.trial: hover_text(record) for record in records},
-        "inks": {"light": asdict(LIGHT), "dark": asdict(DARK)},
-        "figures": _figures(records, facts=facts),
+    """What a live page shows now, ready for JSON (`document.to_json`).
+
+    Args:
+        records: Of the study, in the order in which they finished.
+        facts: What the records do not say.
+        folder: Of the study, as export commands name it.
+        revision: Names this state; the page sends it with its next request.
+        since: How many of the records the page had by then; their drawings are not sent again.
+        ended: Why no more will come, in words; the page says so and asks no more.
+    """
+    rows = trial_rows(records, facts.objectives, limits=facts.limits)
+    sections = _sections(records, facts=facts, rows=rows)
+    return table_data(rows, folder=folder) | {
+        "figures": figures_data(sections),
+        "drawings": packed_drawings(records[since:]),
+        "revision": revision,
+        "ended": ended,
+        **_replaceable(records, facts=facts, sections=sections),
     }
 
 
-def _figures(records: Sequence[Record], *, facts: StudyFacts) -> dict[str, Any]:
+def _replaceable(
+    records: Sequence[Record], *, facts: StudyFacts, sections: Sequence[Section]
+) -> dict[str, Any]:
+    """HTML that a live page replaces where it has changed."""
+    return {
+        "header": parts.header(records, facts),
+        "contents": contents_html(sections),
+        "sections": sections_data(sections),
+    }
+
+
+def _sections(
+    records: Sequence[Record], *, facts: StudyFacts, rows: Sequence[TrialRow]
+) -> list[Section]:
+    """What stands on the page, in the order of reading."""
     objectives, limits = facts.objectives, facts.limits
-    figures: dict[str, Any] = {}
-    for axis in AXES:
-        data = pareto_data(records, objectives, axis=axis, limits=limits)
-        if data.front or data.others or data.references:
-            figures[f"front-{axis}"] = _plain(pareto_figure(data))
-    growth = hypervolume_data(records, objectives, limits=limits)
-    if growth is not None:
-        figures["hypervolume"] = _plain(hypervolume_figure(growth))
+    averaged = average_seeds(records)
     curves = curves_data(records, objectives, limits=limits)
-    if curves.curves:
-        figures["curves"] = _plain(curves_figure(curves))
-    shares = shares_data(records, objectives, limits=limits)
-    if shares.groups:
-        figures["shares"] = _plain(shares_figure(shares))
-    return figures
-
-
-def _plain(figure: go.Figure) -> dict[str, Any]:
-    plain: dict[str, Any] = figure.to_plotly_json()
-    for trace in plain["data"]:
-        # The page holds each trial's label once, not once for each axis.
-        if trace.get("hovertemplate", "").startswith("%{text}"):
-            del trace["text"]
-    return plain
-
-
-def _table_row(row: TrialRow) -> dict[str, Any]:
-    words = ["front"] if row.on_front else []
-    words += [row.mark] if row.mark else []
-    words += [f"paper: {row.reference}"] if row.reference else []
-    words += [f"failed: {row.reason or 'no reason given'}"] if row.state == "failed" else []
-    return {
-        "trial": row.trial,
-        "id": row.arch_id,
-        "architecture": row.architecture,
-        "accuracy": row.accuracy,
-        "macs": row.macs,
-        "params": row.params,
-        "activations": row.activations,
-        "seconds": row.seconds,
-        "epochs": row.epochs,
-        "note": " · ".join(words),
-        "front": row.on_front,
-        "paper": row.reference is not None,
-        "failed": row.state == "failed",
-    }
-
-
-def _tiles(summary: Summary) -> str:
-    best = summary.best
-    accuracy = value(best, OBJECTIVES["accuracy"]) if best else None
-    tiles = [
-        (f"{summary.trials:,}", f"trials, {summary.failed} failed"),
-        (f"{summary.front}", "on the front"),
+    return [
+        _front(records, facts=facts),
+        Section(
+            id="drawings",
+            title="Architectures on the front",
+            body=parts.drawings(averaged, facts),
+        ),
+        hypervolume_section(records, facts=facts),
+        *choices_sections(averaged, facts=facts),
+        Section(
+            id="curves",
+            title="Learning curves of the front",
+            figure=curves_figure(curves) if curves.curves else None,
+            trials=True,
+        ),
+        Section(
+            id="trials",
+            title="All trials",
+            controls=parts.FILTERS if records else "",
+            body=parts.TABLE if records else "",
+            missing="" if records else "No trial is finished yet.",
+        ),
+        Section(id="failures", title="Failures", body=failures_html(failures(rows))),
+        Section(id="spent", title="Time and disk", body=spent_html(spent(records), facts.disk)),
+        Section(id="origin", title="How it was made", body=parts.origin(records, facts)),
     ]
-    if best and accuracy is not None:
-        tiles.append((f"{accuracy:.2%}", f"best, at {best.target_cost.macs / 1e9:.2f} G MACs"))
-    if summary.references:
-        beaten = f"{summary.beaten} of {summary.references}"
-        tiles.append((beaten, "paper models dominated"))
-    tiles.append(
-        (format_duration(summary.wall_s), f"search, {format_duration(summary.training_s)} training")
-    )
-    return "".join(
-        f"<div><strong>{escape(figure)}</strong><span>{escape(words)}</span></div>"
-        for figure, words in tiles
-    )
 
 
-def _drawings(records: Sequence[Record], *, facts: StudyFacts, rows: Sequence[TrialRow]) -> str:
-    marks = {row.trial: row.mark for row in rows}
-    members = front(records, facts.objectives, limits=facts.limits)
-    paper = REFERENCES[_DRAWN_REFERENCE]
-    longest = max(
-        drawn_width(item) for item in (paper.architecture, *(r.architecture for r in members))
-    )
-    cards = []
-    for record in members:
-        accuracy = value(record, OBJECTIVES["accuracy"])
-        words = [record.reference or f"trial {record.trial}", marks.get(record.trial, "")]
-        title = escape(" · ".join(filter(None, words)))
-        figures = f"{record.target_cost.macs / 1e9:.2f} G MACs"
-        figures += "" if accuracy is None else f", {accuracy:.2%}"
-        cards.append(
-            f'<li><button type="button" data-trial="{record.trial}"><b>{title}</b>'
-            f"<span>{figures}</span></button>{_strip(record.architecture, longest)}</li>"
-        )
-    cards.append(
-        f'<li class="paper"><span class="title"><b>{paper.name}</b>'
-        f"<span>the paper's best, for comparison</span></span>"
-        f"{_strip(paper.architecture, longest)}</li>"
-    )
-    return "".join(cards)
-
-
-def _strip(architecture: Architecture, longest: float) -> str:
-    share = drawn_width(architecture) / longest
-    return (
-        f'<div style="--share:{share:.4f}">{draw(architecture)}'
-        f"<code>{escape(str(architecture))}</code></div>"
-    )
-
-
-def _legend(records: Sequence[Record]) -> str:
-    used = {
-        mixer: None
-        for record in records
-        for stage in record.architecture.stages
-        for mixer in stage.mixers
+def _front(records: Sequence[Record], *, facts: StudyFacts) -> Section:
+    score = score_of(facts.objectives)
+    axes = study_axes(records, facts.objectives)
+    views = pareto_views(records, facts.objectives, axes=axes.values(), limits=facts.limits)
+    figures = {
+        words: pareto_figure(data) for words, data in zip(axes, views, strict=True) if data.points
     }
-    names = dict.fromkeys(("conv", "attention", "mlp")) | used
-    return "".join(
-        f'<span><i style="background:{mixer_colour(name)}"></i>{escape(name)}</span>'
-        for name in names
+    lower = len({record.trial for record in records if record.state == "complete"}) - len(
+        {record.trial for record in comparable(records)}
     )
-
-
-def _origin(records: Sequence[Record], *, facts: StudyFacts) -> str:
-    finished = max((record.finished_at for record in records), default="")
-    entries: Mapping[str, str] = {
-        "Objectives": ", ".join(f"{item.name} ({item.direction})" for item in facts.objectives),
-        "Limits on the target": str(facts.limits),
-        "Seed of the study": "" if facts.seed is None else str(facts.seed),
-        "Trained by": ", ".join(sorted({f"spach-nas {record.version}" for record in records})),
-        "Page written by": f"spach-nas {__version__}",
-        "Machine": "; ".join(sorted({record.machine for record in records})),
-        "Last evaluation": finished,
-    }
-    lines = "".join(
-        f"<dt>{escape(name)}</dt><dd>{escape(words)}</dd>"
-        for name, words in entries.items()
-        if words
+    seeds = any(point.low < point.high for data in views[:1] for point in data.points)
+    stopped = f" {lower:,} trials that stopped at a lower rung are in the table alone."
+    return Section(
+        id="front",
+        title=f"{score.name.capitalize()} against cost",
+        figure=figures or None,
+        missing="" if figures else parts.why_empty(records, score),
+        size="tall",
+        trials=True,
+        note="The line is the front of the two figures shown: nothing is better in both. "
+        + ("Bars are the range over several seeds, points their mean. " if seeds else "")
+        + "Click a point to select its trial."
+        + (stopped if lower else ""),
+        controls=parts.FRONT_CONTROLS if figures else "",
+        body=parts.SELECTION if figures else "",
     )
-    command = (
-        f"<dt>Run it again</dt><dd><code>{escape(facts.command)}</code></dd>"
-        if facts.command
-        else ""
-    )
-    return f"<dl>{lines}{command}</dl>"
-
-
-def _asset(name: str) -> str:
-    return files("spach_nas.report").joinpath(name).read_text(encoding="utf-8")
-
-
-def _hash(script: str) -> str:
-    digest = hashlib.sha256(script.encode()).digest()
-    return f"'sha256-{base64.b64encode(digest).decode()}'"
-
-
-def _json(data: Any) -> str:
-    # Without `<` no string can end the script element or open a comment in it.
-    text = json.dumps(data, separators=(",", ":"), allow_nan=False)
-    return text.replace("<", "\\u003c")

@@ -1,25 +1,30 @@
-"""What a picture of the Pareto front shows: score and cost of every comparable trial."""
+"""What a picture of the Pareto front shows: score and cost of every comparable architecture."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from spach_nas.limits import Limits
 from spach_nas.objectives import OBJECTIVES, Objective
 from spach_nas.pareto import comparable, front, value
 from spach_nas.records import Record
+from spach_nas.report.axes import COSTS, MEMORY, with_memory
+from spach_nas.report.seeds import Trained, group_seeds
 from spach_nas.report.trials import hover_text, marked
 
-AXES = ("macs", "params", "activations")
+AXES = tuple(item.name for item in COSTS)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Point:
-    """One trial in the picture.
+    """One architecture in the picture.
 
     Attributes:
-        trial: Its number.
-        x: Cost of the target, a count.
-        y: The score.
+        trial: Its number; the earliest of several.
+        x: What stands on the horizontal axis; a count for costs.
+        y: The score, the mean over its seeds.
+        low: The lowest score of its seeds.
+        high: The highest score of its seeds.
         label: Hover text in plotly's mark-up.
         name: `best`, `knee` or the paper model's name, where there is one.
         within: Whether the target keeps to the limits.
@@ -28,6 +33,8 @@ class Point:
     trial: int
     x: float
     y: float
+    low: float
+    high: float
     label: str
     name: str = ""
     within: bool = True
@@ -38,11 +45,11 @@ class ParetoData:
     """What the picture shows.
 
     Attributes:
-        x: The cost on the horizontal axis; lower is better.
+        x: The figure on the horizontal axis.
         y: The score on the vertical axis.
-        front: Nobody is both cheaper and better; cheapest first.
+        front: No other is better in both figures; lowest `x` first.
         others: Everything else within the limits that is no paper model.
-        beyond: Trials that break a limit.
+        beyond: What breaks a limit.
         references: The paper's models, trained by the same protocol.
         marks: What `--pick best` and `--pick knee` take.
         limits: Bounds on this cost, lower before upper, by name.
@@ -57,6 +64,11 @@ class ParetoData:
     marks: tuple[Point, ...]
     limits: tuple[tuple[str, int], ...]
 
+    @property
+    def points(self) -> tuple[Point, ...]:
+        """All of them, those of the front first."""
+        return (*self.front, *self.references, *self.others, *self.beyond)
+
 
 def score_of(objectives: Sequence[Objective]) -> Objective:
     """The first score among a study's objectives; accuracy when there is none."""
@@ -68,54 +80,112 @@ def pareto_data(
     records: Sequence[Record],
     objectives: Sequence[Objective],
     *,
-    axis: str = "macs",
+    axis: str | Objective = "macs",
     limits: Limits | None = None,
 ) -> ParetoData:
     """The front in the two figures shown, whatever else the study optimised.
 
+    Where an architecture was trained with several seeds, its point is their mean (`seeds.py`).
+
     Args:
         records: Of one study; those of lower rungs are left out.
         objectives: Of the study; they decide about the score shown, and about the knee.
-        axis: Which cost stands on the horizontal axis: one of `AXES`.
+        axis: What stands on the horizontal axis: one of `study_axes`, or its name.
         limits: Bounds on the target's cost; paper models beyond them are shown, off the front.
     """
-    allowed = limits or Limits()
-    x, y = OBJECTIVES[axis], score_of(objectives)
-    scored = {
-        record.trial: record for record in comparable(records) if value(record, y) is not None
-    }
-    members = front(tuple(scored.values()), (y, x), limits=limits)
-    on_front = {record.trial for record in members}
-    words = marked(records, objectives, limits=limits)
+    return pareto_views(records, objectives, axes=[axis], limits=limits)[0]
 
-    def points(chosen: Iterable[Record], names: Mapping[int, Sequence[str]]) -> tuple[Point, ...]:
+
+def pareto_views(
+    records: Sequence[Record],
+    objectives: Sequence[Objective],
+    *,
+    axes: Iterable[str | Objective],
+    limits: Limits | None = None,
+) -> tuple[ParetoData, ...]:
+    """`pareto_data` for several axes at the price of little more than one."""
+    allowed, y = limits or Limits(), score_of(objectives)
+    shown = [_axis(axis, objectives) for axis in axes]
+    usable = comparable(records)
+    groups = group_seeds(with_memory(usable) if MEMORY in shown else usable)
+    marks = marked(usable, objectives, limits=limits)
+    candidates = {
+        group.record.trial: _Candidate(
+            group=group,
+            label=hover_text(group.record, seeds=group.seeds),
+            within=allowed.allow(group.record.target_cost),
+        )
+        for group in groups
+        if group.values(y)
+    }
+    return tuple(
+        _view(candidates, axes=(x, y), marks=marks, limits=_bounds(allowed, x.name)) for x in shown
+    )
+
+
+class _Candidate(NamedTuple):
+    group: Trained
+    label: str
+    within: bool
+
+
+def _view(
+    candidates: Mapping[int, _Candidate],
+    *,
+    axes: tuple[Objective, Objective],
+    marks: Mapping[int, Sequence[str]],
+    limits: tuple[tuple[str, int], ...],
+) -> ParetoData:
+    x, y = axes
+    scored = {trial: item for trial, item in candidates.items() if item.group.values(x)}
+    members = front([item.group.record for item in scored.values() if item.within], (y, x))
+    on_front = {record.trial for record in members}
+
+    def points(chosen: Iterable[int], names: Mapping[int, Sequence[str]]) -> tuple[Point, ...]:
         return tuple(
-            Point(
-                trial=record.trial,
-                x=value(record, x) or 0.0,
-                y=value(record, y) or 0.0,
-                label=hover_text(record),
-                name=", ".join(names.get(record.trial, ())) or record.reference or "",
-                within=allowed.allow(record.target_cost),
-            )
-            for record in chosen
+            _point(scored[trial], axes=axes, name=", ".join(names.get(trial, ())))
+            for trial in chosen
         )
 
-    found = [record for record in scored.values() if record.reference is None]
-    rest = points((record for record in found if record.trial not in on_front), {})
+    paper = [trial for trial, item in scored.items() if item.group.record.reference is not None]
+    apart = {*on_front, *paper}
+    rest = points((trial for trial in scored if trial not in apart), {})
     return ParetoData(
         x=x,
         y=y,
-        front=points(sorted(members, key=lambda record: value(record, x) or 0.0), {}),
+        front=tuple(sorted(points(on_front, {}), key=lambda point: (point.x, point.trial))),
         others=tuple(point for point in rest if point.within),
         beyond=tuple(point for point in rest if not point.within),
-        references=points((item for item in scored.values() if item.reference is not None), {}),
-        marks=points((scored[trial] for trial in words if trial in scored), words),
-        limits=_bounds(allowed, axis),
+        references=points(paper, {}),
+        marks=points([trial for trial in marks if trial in scored], marks),
+        limits=limits,
+    )
+
+
+def _axis(axis: str | Objective, objectives: Sequence[Objective]) -> Objective:
+    if isinstance(axis, Objective):
+        return axis
+    return {item.name: item for item in (*OBJECTIVES.values(), MEMORY, *objectives)}[axis]
+
+
+def _point(candidate: _Candidate, *, axes: tuple[Objective, Objective], name: str) -> Point:
+    record, scores = candidate.group.record, candidate.group.values(axes[1])
+    x, y = value(record, axes[0]), value(record, axes[1])
+    assert x is not None
+    assert y is not None
+    return Point(
+        trial=record.trial,
+        x=x,
+        y=y,
+        low=min(scores),
+        high=max(scores),
+        label=candidate.label,
+        name=name or record.reference or "",
+        within=candidate.within,
     )
 
 
 def _bounds(limits: Limits, axis: str) -> tuple[tuple[str, int], ...]:
-    low, high = next(ends for name, *ends in limits.bounds if name == axis)
+    low, high = next((ends for name, *ends in limits.bounds if name == axis), (None, None))
     named = ((f"min_{axis}", low), (f"max_{axis}", high))
     return tuple((name, bound) for name, bound in named if bound is not None)

@@ -3,9 +3,12 @@
 import itertools
 import math
 from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, Literal
 
 from plotly import graph_objects as go
 
+from spach_nas.report.axes import is_logarithmic
 from spach_nas.report.labels import Box, place_labels
 from spach_nas.report.pareto_data import ParetoData, Point
 from spach_nas.report.theme import LIGHT, VERMILLION, layout, plain
@@ -21,30 +24,55 @@ _MANY = 400
 
 
 def pareto_figure(data: ParetoData) -> go.Figure:
-    """Points, the front's staircase, paper models as stars, limits as lines; log x."""
+    """Points, the front's staircase, paper models as stars, limits as lines; log x.
+
+    Bars are the range over the seeds of an architecture. `layout.meta["within"]` has the ranges of
+    the axes without the points over a limit, for those who hide them.
+    """
     figure = go.Figure(layout=layout())
-    low, high = _x_range(data)
-    bottom, top = _y_range(data)
-    makers = (_beyond, _others, _front, _references, _marks)
+    x_range, y_range = _x_range(data), _y_range(data)
+    makers = (_beyond, _others, _bars, _front, _references, _marks)
     figure.add_traces([trace for make in makers if (trace := make(data)) is not None])
-    _name_points(figure, data, x_range=(low, high), y_range=(bottom, top))
-    figure.update_xaxes(
-        type="log",
-        range=[math.log10(low), math.log10(high)],
-        title_text=f"{data.x.label}, log scale (less is better)",
-        tickformat="~s",
-        **({"dtick": "D1" if high / low < 6 else "D2"} if high / low > 2 else {"nticks": 8}),
-    )
+    _name_points(figure, data, x_range=x_range, y_range=y_range)
+    figure.update_xaxes(_x_axis(data, x_range))
     figure.update_yaxes(
         title_text=data.y.label,
-        range=[bottom, top],
+        range=y_range,
         tickformat=".1%" if data.y.name == "accuracy" else ".3f",
     )
     for name, bound in data.limits:
-        if low <= bound <= high:
-            _add_limit(figure, name=name, bound=bound)
-    _count_hidden(figure, data, bottom=bottom, top=top)
+        if x_range[0] <= bound <= x_range[1]:
+            _add_limit(figure, name=name, bound=bound, log=_is_log(data))
+    _count_hidden(figure, data, bottom=y_range[0], top=y_range[1])
+    if data.beyond:
+        within = replace(data, beyond=())
+        ranges = {"x": _ends(within, _x_range(within)), "y": _y_range(within)}
+        figure.update_layout(meta={"within": ranges})
     return figure
+
+
+def _x_axis(data: ParetoData, x_range: tuple[float, float]) -> dict[str, Any]:
+    low, high = x_range
+    better = "less is better" if data.x.direction == "min" else "more is better"
+    log = _is_log(data)
+    axis = {
+        "type": "log" if log else "linear",
+        "range": _ends(data, x_range),
+        "title_text": f"{data.x.label}{', log scale' if log else ''} ({better})",
+        "tickformat": "~s" if data.x.source == "target_cost" or low > 1e4 else "~g",
+    }
+    if log and high / low > 2:
+        return axis | {"dtick": "D1" if high / low < 6 else "D2"}
+    return axis | {"nticks": 8}
+
+
+def _is_log(data: ParetoData) -> bool:
+    return is_logarithmic([point.x for point in data.points])
+
+
+def _ends(data: ParetoData, x_range: tuple[float, float]) -> tuple[float, float]:
+    low, high = x_range
+    return (math.log10(low), math.log10(high)) if _is_log(data) else (low, high)
 
 
 def _trace(points: Sequence[Point]) -> go.Scatter:
@@ -54,6 +82,32 @@ def _trace(points: Sequence[Point]) -> go.Scatter:
         text=[point.label for point in points],
         customdata=[point.trial for point in points],
         hovertemplate="%{text}<extra></extra>",
+    )
+
+
+def _bars(data: ParetoData) -> go.Scatter | None:
+    """From the lowest to the highest score of the seeds; nothing where each has one."""
+    shown = (*data.front, *data.references, *data.others)
+    points = [point for point in shown if point.low < point.high]
+    if not points:
+        return None
+    return go.Scatter(
+        x=[point.x for point in points],
+        y=[point.y for point in points],
+        mode="markers",
+        marker={"size": 1, "color": LIGHT.muted},
+        error_y={
+            "type": "data",
+            "symmetric": False,
+            "array": [point.high - point.y for point in points],
+            "arrayminus": [point.y - point.low for point in points],
+            "color": LIGHT.muted,
+            "thickness": 1.3,
+            "width": 4,
+        },
+        hoverinfo="skip",
+        name="range over seeds",
+        showlegend=False,
     )
 
 
@@ -79,8 +133,7 @@ def _front(data: ParetoData) -> go.Scatter | None:
         return None
     return _trace(data.front).update(
         mode="lines+markers",
-        # A staircase: between two members, the cheaper one is the best to be had.
-        line={"shape": "hv", "width": 2, "color": LIGHT.text},
+        line={"shape": _steps(data), "width": 2, "color": LIGHT.text},
         marker={
             "size": 10,
             "color": LIGHT.accent,
@@ -89,6 +142,11 @@ def _front(data: ParetoData) -> go.Scatter | None:
         name="Pareto front",
         legendrank=1,
     )
+
+
+def _steps(data: ParetoData) -> Literal["hv", "vh"]:
+    # A staircase: between two members, the one on the better side is the best to be had.
+    return "hv" if data.x.direction == "min" else "vh"
 
 
 def _marks(data: ParetoData) -> go.Scatter | None:
@@ -128,9 +186,11 @@ def _references(data: ParetoData) -> go.Scatter | None:
 
 
 def _x_range(data: ParetoData) -> tuple[float, float]:
-    points = (*data.front, *data.others, *data.references, *data.beyond)
-    values = [max(1.0, point.x) for point in points] or [1e9, 1e10]
+    values = [point.x for point in data.points] or [1e9, 1e10]
     low, high = min(values), max(values)
+    if not _is_log(data):
+        margin = _PADDING * (high - low) or 0.05 * abs(high) or 1.0
+        return low - margin, high + margin
     near = [
         bound
         for _, bound in data.limits
@@ -143,8 +203,9 @@ def _x_range(data: ParetoData) -> tuple[float, float]:
 
 def _y_range(data: ParetoData) -> tuple[float, float]:
     """Front and paper models in full; what lies far on the worse side is left out."""
-    shown = [point.y for point in (*data.front, *data.references)]
-    values = [point.y for point in (*data.front, *data.references, *data.others, *data.beyond)]
+    best = (*data.front, *data.references)
+    shown = [end for point in best for end in (point.low, point.high)]
+    values = [end for point in data.points for end in (point.low, point.high)]
     if not shown:
         return (0.0, 1.0) if not values else _padded(min(values), max(values))
     reach = _LOWEST * max(max(shown) - min(shown), 0.01 * abs(max(shown)))
@@ -199,18 +260,20 @@ def _name_points(
         figure.add_annotation(
             text=f"<b>{plain(point.name)}</b>" if bold else plain(point.name),
             font={"size": 13 if bold else 12, "color": LIGHT.text if bold else VERMILLION},
-            x=math.log10(max(1.0, point.x)),
+            x=math.log10(point.x) if _is_log(data) else point.x,
             y=point.y,
             showarrow=False,
             xanchor=side.xanchor,
             yanchor=side.yanchor,
             xshift=side.xshift,
             yshift=side.yshift,
+            # Among thousands of points a name is lost without a ground of its own.
+            bgcolor=LIGHT.surface if len(data.points) > _MANY else None,
             name="mark" if bold else "paper",
         )
 
 
-def _add_limit(figure: go.Figure, *, name: str, bound: int) -> None:
+def _add_limit(figure: go.Figure, *, name: str, bound: int, log: bool) -> None:
     figure.add_shape(
         type="line",
         x0=bound,
@@ -225,7 +288,7 @@ def _add_limit(figure: go.Figure, *, name: str, bound: int) -> None:
         text=f"{plain(name)} {format_count(bound)}",
         font={"size": 12, "color": LIGHT.muted},
         # Unlike a shape, an annotation stands at the logarithm.
-        x=math.log10(bound),
+        x=math.log10(bound) if log else bound,
         y=0.12,
         yref="paper",
         textangle=-90,

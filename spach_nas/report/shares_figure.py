@@ -1,90 +1,16 @@
-"""Which mixers the front prefers: their share of the blocks, stage by stage."""
+"""Pictures of the mixers that the front prefers: by stage, and by the depth inside each stage."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from plotly import graph_objects as go
 
-from spach_nas.limits import Limits
-from spach_nas.objectives import Objective
-from spach_nas.pareto import comparable, front
-from spach_nas.records import Record
+from spach_nas.report.shares_data import POSITIONS, Group, SharesData, mixer_order
 from spach_nas.report.theme import LIGHT, ink_on, layout, mixer_colour, plain
 
 # A narrower bar has no room for its figure.
 _NARROWEST_LABEL = 0.09
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Group:
-    """A set of architectures.
-
-    Attributes:
-        name: As on the axis.
-        count: Architectures in it.
-        shares: For each stage, the share of its blocks by mixer name, in [0, 1], averaged over the
-            architectures that have the stage.
-    """
-
-    name: str
-    count: int
-    shares: tuple[dict[str, float], ...]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class SharesData:
-    """The groups to compare, and the mixers that occur in any."""
-
-    mixers: tuple[str, ...]
-    groups: tuple[Group, ...]
-
-
-def shares_data(
-    records: Sequence[Record],
-    objectives: Sequence[Objective],
-    *,
-    limits: Limits | None = None,
-) -> SharesData:
-    """Shares on the front, over all that the search evaluated, and in the paper's models."""
-    evaluated = comparable(records)
-    groups = [
-        ("front", front(records, objectives, limits=limits)),
-        ("all evaluated", tuple(item for item in evaluated if item.reference is None)),
-        ("paper models", tuple(item for item in evaluated if item.reference is not None)),
-    ]
-    used = {
-        mixer: None
-        for record in evaluated
-        for stage in record.architecture.stages
-        for mixer in stage.mixers
-    }
-    order = {mixer: position for position, mixer in enumerate(("conv", "attention", "mlp"))}
-    return SharesData(
-        mixers=tuple(sorted(used, key=lambda mixer: (order.get(mixer, len(order)), mixer))),
-        groups=tuple(
-            Group(name=name, count=len(members), shares=_shares(members))
-            for name, members in groups
-            if members
-        ),
-    )
-
-
-def _shares(records: Sequence[Record]) -> tuple[dict[str, float], ...]:
-    stages = max(len(record.architecture.stages) for record in records)
-    result = []
-    for i in range(stages):
-        having = [
-            record.architecture.stages[i]
-            for record in records
-            if len(record.architecture.stages) > i
-        ]
-        shares: dict[str, float] = {}
-        for stage in having:
-            for mixer in set(stage.mixers):
-                part = stage.mixers.count(mixer) / stage.depth / len(having)
-                shares[mixer] = shares.get(mixer, 0.0) + part
-        result.append(shares)
-    return tuple(result)
+# In parts of a stage: what lies between two stages.
+_GAP = 1.5
 
 
 def shares_figure(data: SharesData) -> go.Figure:
@@ -94,7 +20,7 @@ def shares_figure(data: SharesData) -> go.Figure:
     # A stage takes one row for its name and one for each group.
     step = len(data.groups) + 1
     rows = [
-        (i * step + place + 1, f"{group.name} ({group.count})", group.shares[i])
+        (i * step + place + 1, group.title, group.shares[i])
         for i in range(stages)
         for place, group in enumerate(data.groups)
         if i < len(group.shares)
@@ -146,4 +72,82 @@ def _bars(mixer: str, rows: Sequence[tuple[int, str, dict[str, float]]]) -> go.B
         textangle=0,
         textfont={"color": ink_on(colour)},
         hovertemplate=f"%{{customdata}}: {plain(mixer)} %{{x:.1%}}<extra></extra>",
+    )
+
+
+def positions_figure(data: SharesData) -> go.Figure:
+    """For each group a row, for each stage a field: from its first block to its last one."""
+    figure = go.Figure(layout=layout())
+    stages = max((len(group.positions) for group in data.groups), default=0)
+    for row, group in enumerate(data.groups):
+        for mixer in data.mixers:
+            figure.add_trace(_parts(mixer, group, row))
+        figure.add_annotation(
+            text=f"<b>{plain(group.title)}</b>",
+            x=0,
+            y=_base(row) + 1,
+            xanchor="left",
+            yanchor="bottom",
+            showarrow=False,
+            xshift=-4,
+        )
+    figure.update_layout(
+        barmode="overlay",
+        bargap=0,
+        height=120 + 104 * len(data.groups),
+        legend={"traceorder": "normal"},
+    )
+    figure.update_xaxes(
+        tickvals=[_left(i) + POSITIONS / 2 for i in range(stages)],
+        ticktext=[f"stage {i + 1}" for i in range(stages)],
+        title_text="from the first block of a stage to its last",
+        showgrid=False,
+        showline=False,
+        ticks="",
+        range=[-0.2, _left(stages) - _GAP + 0.2],
+    )
+    figure.update_yaxes(
+        tickvals=[_base(row) + share for row in range(len(data.groups)) for share in (0, 0.5, 1)],
+        ticktext=["0%", "50%", "100%"] * len(data.groups),
+        range=[_base(len(data.groups) - 1) - 0.04, 1.32],
+        showgrid=False,
+        showline=False,
+        ticks="",
+    )
+    return figure
+
+
+def _left(stage: int) -> float:
+    return stage * (POSITIONS + _GAP)
+
+
+def _base(row: int) -> float:
+    return -1.34 * row
+
+
+def _parts(mixer: str, group: Group, row: int) -> go.Bar:
+    """The share of a mixer at each part of each stage, on top of the mixers before it."""
+    x, y, base, words = [], [], [], []
+    for i, parts in enumerate(group.positions):
+        for place, part in enumerate(parts):
+            names = sorted(part, key=mixer_order)
+            below = sum(part[name] for name in names if mixer_order(name) < mixer_order(mixer))
+            x.append(_left(i) + place + 0.5)
+            y.append(part.get(mixer, 0.0))
+            base.append(_base(row) + below)
+            words.append(
+                f"{plain(group.title)}<br>stage {i + 1}, {place / POSITIONS:.0%} to "
+                f"{(place + 1) / POSITIONS:.0%} of its depth"
+            )
+    return go.Bar(
+        x=x,
+        y=y,
+        base=base,
+        width=1,
+        customdata=words,
+        name=plain(mixer),
+        legendgroup=mixer,
+        showlegend=row == 0,
+        marker={"color": mixer_colour(mixer), "line": {"width": 0}},
+        hovertemplate=f"%{{customdata}}<br>{plain(mixer)} %{{y:.1%}}<extra></extra>",
     )

@@ -1,17 +1,29 @@
 """The report of a study folder."""
 
+import shlex
+from contextlib import suppress
 from pathlib import Path
 
-from spach_nas.config import SEARCH_YAML, load_config
+from spach_nas.config import SEARCH_YAML, SPACE_YAML, SearchConfig, load_config
+from spach_nas.data.preprocessing import read_preprocessing
 from spach_nas.errors import StudyError
+from spach_nas.limits import Limits, ProxyLimits
 from spach_nas.records import read_records
+from spach_nas.report.document import PlotlyPlace
+from spach_nas.report.page import FILE_NAME as PAGE_NAME
 from spach_nas.report.page import write_report
+from spach_nas.report.static import write_pictures
 from spach_nas.report.summary import StudyFacts
-from spach_nas.study_folder import check_plugins
+from spach_nas.scaling import DataShape
+from spach_nas.study_folder import DATA_JSON, check_plugins
 
 
-def write_study_report(folder: Path) -> Path:
+def write_study_report(folder: Path, *, plotly: PlotlyPlace = "embed") -> Path:
     """Build `report.html` from the records of a study.
+
+    Args:
+        folder: Of the study.
+        plotly: Whether plotly's script, 4.8 MB, is part of the page or a file beside it.
 
     Raises:
         PluginError: A mixer of the study is not known here.
@@ -19,7 +31,17 @@ def write_study_report(folder: Path) -> Path:
         ConfigError: Its search YAML was damaged.
     """
     facts = study_facts(folder)
-    return write_report(folder, records=read_records(folder), facts=facts)
+    return write_report(folder, records=read_records(folder), facts=facts, plotly=plotly)
+
+
+def write_study_pictures(folder: Path, *, kind: str) -> tuple[Path, ...]:
+    """Draw a study for print, into its folder; see `write_pictures`.
+
+    Raises:
+        SpachNasError: As those of `write_study_report` and of `write_pictures`.
+    """
+    facts = study_facts(folder)
+    return write_pictures(folder, kind=kind, records=read_records(folder), facts=facts)
 
 
 def study_facts(folder: Path) -> StudyFacts:
@@ -34,12 +56,39 @@ def study_facts(folder: Path) -> StudyFacts:
     path = folder / SEARCH_YAML
     if not path.is_file():
         raise StudyError(f"{folder}: holds no {SEARCH_YAML}; expected the folder of a study")
-    config = load_config(path)
+    config, space = load_config(path), folder / SPACE_YAML
     return StudyFacts(
         name=config.study,
         objectives=config.objective_list,
         limits=config.limits,
         seed=config.search.seed,
         settings=path.read_text(encoding="utf-8"),
-        command=f"spach-nas search {path} --out NEW_FOLDER",
+        space=space.read_text(encoding="utf-8") if space.is_file() else "",
+        command=shlex.join(["spach-nas", "search", str(path), "--out", "NEW_FOLDER"]),
+        disk=_disk(folder),
+        search_space=config.space,
+        proxy_limits=_proxy_limits(config, folder),
     )
+
+
+def _proxy_limits(config: SearchConfig, folder: Path) -> ProxyLimits | None:
+    """None where there are none, or where the study does not say what its images are."""
+    if config.proxy_limits == Limits():
+        return None
+    try:
+        images = read_preprocessing(folder / DATA_JSON)
+    except StudyError:
+        return None
+    shape = DataShape(in_channels=len(images.mean), num_classes=len(images.class_names))
+    return ProxyLimits(limits=config.proxy_limits, rule=config.proxy, data=shape)
+
+
+def _disk(folder: Path) -> dict[str, int]:
+    """Bytes of each file and folder of a study; a search may take some away meanwhile."""
+    sizes: dict[str, int] = {}
+    for path in folder.rglob("*"):
+        with suppress(OSError):
+            if path.is_file() and path.name != PAGE_NAME:
+                name = path.relative_to(folder).parts[0]
+                sizes[name] = sizes.get(name, 0) + path.stat().st_size
+    return sizes

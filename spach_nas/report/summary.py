@@ -3,11 +3,14 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from spach_nas.limits import Limits
+from spach_nas.hypervolume import finished_after
+from spach_nas.limits import Limits, ProxyLimits
 from spach_nas.objectives import OBJECTIVES, Objective
 from spach_nas.pareto import best, comparable, dominates, front, value
 from spach_nas.records import Record
+from spach_nas.report.seeds import average_seeds, group_seeds
 from spach_nas.report.theme import TIMES
+from spach_nas.search_space import SearchSpace
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -20,7 +23,13 @@ class StudyFacts:
         limits: Bounds on the target's cost.
         seed: Of the study.
         settings: The search YAML as run.
+        space: The YAML of its search space, where that is a file of its own.
         command: What a reader types to run the same search again.
+        disk: Bytes in the study's folder, by file or folder.
+        search_space: What was searched, for what chance gives; None: not known.
+        proxy_limits: Bounds on the cost of the trained networks.
+        baseline: Records of another study of the same space and protocol, such as one by uniform
+            random search, whose growth is drawn beside this one's.
     """
 
     name: str
@@ -28,7 +37,12 @@ class StudyFacts:
     limits: Limits = field(default_factory=Limits)
     seed: int | None = None
     settings: str = ""
+    space: str = ""
     command: str = ""
+    disk: Mapping[str, int] = field(default_factory=dict)
+    search_space: SearchSpace | None = None
+    proxy_limits: ProxyLimits | None = None
+    baseline: tuple[Record, ...] | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -38,16 +52,18 @@ class Summary:
     Attributes:
         trials: Done, failed ones too; paper models are counted apart.
         failed: Trials and paper models that failed.
+        outside: Complete trials of the search that break a limit.
         references: Paper models that were evaluated to the end.
         beaten: Paper models that a trial of the search dominates.
         front: Members of the front.
-        best: The record of highest accuracy.
-        training_s: Sum over all evaluations.
+        best: The record of highest accuracy; of several seeds their mean.
+        training_s: Sum over the search's own evaluations, without those taken over.
         wall_s: From the start of the search to the end of its last evaluation.
     """
 
     trials: int
     failed: int
+    outside: int
     references: int
     beaten: int
     front: int
@@ -57,34 +73,45 @@ class Summary:
 
 
 def summarise(records: Sequence[Record], facts: StudyFacts) -> Summary:
-    """The figures of a study."""
-    usable = comparable(records)
-    found = [
-        record for record in comparable(records, limits=facts.limits) if record.reference is None
-    ]
+    """The figures of a study; an architecture of several seeds counts by their mean."""
+    averaged = average_seeds(records)
+    usable = comparable(averaged)
+    allowed = comparable(averaged, limits=facts.limits)
+    found = [record for record in allowed if record.reference is None]
     paper = [record for record in usable if record.reference is not None]
     return Summary(
         trials=len({record.trial for record in records if record.reference is None}),
         failed=len({record.trial for record in records if record.state == "failed"}),
+        outside=len(usable) - len(paper) - len(found),
         references=len(paper),
         beaten=sum(
             any(dominates(record, model, objectives=facts.objectives) for record in found)
             for model in paper
         ),
-        front=len(front(records, facts.objectives, limits=facts.limits)),
-        best=best(records, limits=facts.limits),
-        training_s=sum(record.seconds for record in records),
-        wall_s=max((record.started + record.seconds for record in records), default=0.0),
+        front=len(front(averaged, facts.objectives, limits=facts.limits)),
+        best=best(averaged, limits=facts.limits),
+        training_s=sum(record.seconds for record in records if record.origin is None),
+        wall_s=max((finished_after(record) for record in records), default=0.0),
     )
 
 
 def conclusion(summary: Summary) -> str:
     """The outcome in one line."""
+    if not summary.trials and not summary.failed and not summary.references:
+        return "No trial is finished yet."
     failed = f" ({summary.failed} failed)" if summary.failed else ""
     done = f"{_count(summary.trials, 'trial')} done{failed}"
     if not summary.front:
-        return f"{done}; none is complete within the limits, so there is no front."
+        return f"{done}; {_why_no_front(summary)}, so there is no front."
     return f"{done}, {summary.front} on the front{_best(summary.best)}.{_beaten(summary)}"
+
+
+def _why_no_front(summary: Summary) -> str:
+    if summary.outside:
+        return "none is complete within the limits"
+    if summary.failed:
+        return "none is complete; the reasons stand under Failures"
+    return "none has a finite score"
 
 
 def _best(record: Record | None) -> str:
@@ -135,11 +162,12 @@ def meaning(records: Sequence[Record]) -> tuple[str, ...]:
 
 
 def _noise(records: Sequence[Record]) -> str:
-    seeds: Mapping[str, set[int]] = {record.arch_id: set() for record in records}
-    for record in records:
-        seeds[record.arch_id].add(record.seed)
-    if max(len(values) for values in seeds.values()) > 1:
-        return "Some architectures were trained with several seeds; each training is a point."
+    if any(len(group.trainings) > 1 for group in group_seeds(records)):
+        return (
+            "Some architectures were trained with several seeds: they stand at the mean, bars show "
+            "the lowest and the highest, and the front is one of means. Those with one training "
+            "may still owe their place to chance."
+        )
     return (
         "Each architecture was trained once, so a small difference may be chance: train the "
         "candidates again with other seeds before you believe it."

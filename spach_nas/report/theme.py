@@ -5,17 +5,19 @@ colour blindness can tell apart.
 """
 
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from html import escape
 
 from plotly import graph_objects as go
 
-from spach_nas.mixers import mixer_names
+from spach_nas.mixers import get_mixer, mixer_names
 
 BLUE, ORANGE, GREEN = "#0072B2", "#E69F00", "#009E73"
 SKY, VERMILLION, PURPLE, YELLOW = "#56B4E9", "#D55E00", "#CC79A7", "#F0E442"
 
 MIXER_COLOURS = {"conv": BLUE, "attention": ORANGE, "mlp": GREEN}
 _OTHERS = (PURPLE, SKY, YELLOW, VERMILLION)
+_ANY_LETTER = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
 # What is written on a hue: white reads on these, near-black on the others.
 _DARK_HUES = frozenset({BLUE, VERMILLION})
 
@@ -68,11 +70,31 @@ DARK = Inks(
 
 
 def mixer_colour(name: str) -> str:
-    """The hue of a mixer; further mixers take the remaining hues in the order of the registry."""
+    """The hue of a mixer; mixers of the user's take the remaining hues in the order of names."""
     if name in MIXER_COLOURS:
         return MIXER_COLOURS[name]
-    others = [known for known in mixer_names() if known not in MIXER_COLOURS]
+    others = _others()
     return _OTHERS[others.index(name) % len(_OTHERS)] if name in others else PURPLE
+
+
+def mixer_letter(name: str) -> str:
+    """A character of its own for each mixer, from its short name as long as one is free there."""
+    names = (*MIXER_COLOURS, *_others())
+    return _letters(tuple((known, get_mixer(known).short) for known in names)).get(name, "?")
+
+
+@lru_cache(maxsize=8)
+def _letters(names: tuple[tuple[str, str], ...]) -> dict[str, str]:
+    letters: dict[str, str] = {}
+    for known, short in names:
+        fitting = filter(str.isalnum, short + short.upper() + _ANY_LETTER)
+        letters[known] = next((one for one in fitting if one not in letters.values()), "?")
+    return letters
+
+
+def _others() -> list[str]:
+    # Sorted, so that it does not matter which plugin was loaded first.
+    return sorted(known for known in mixer_names() if known not in MIXER_COLOURS)
 
 
 def ink_on(colour: str) -> str:
@@ -86,6 +108,11 @@ def ink_on(colour: str) -> str:
 def plain(text: object) -> str:
     """Text for a plotly label, where `<` would start a tag."""
     return escape(str(text))
+
+
+def shortened(text: str, longest: int = 30) -> str:
+    """A name for a place that has room for so many letters; call it before `plain`."""
+    return text if len(text) <= longest else f"{text[: longest - 1]}\N{HORIZONTAL ELLIPSIS}"
 
 
 def css_variables() -> str:

@@ -1,12 +1,13 @@
 """Rows of the report's table, one for each trial, and what hovering over its point says."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from spach_nas.limits import Limits
 from spach_nas.objectives import OBJECTIVES, Objective
 from spach_nas.pareto import best, front, knee, value
 from spach_nas.records import Record
+from spach_nas.report.seeds import Trained, average_seeds, group_seeds
 from spach_nas.report.theme import plain
 
 _LONGEST_LINE = 40
@@ -21,17 +22,22 @@ class TrialRow:
         arch_id: Of the target.
         architecture: As text, `conv3 | conv2+attn2`.
         reference: Name of the paper's model, if it is one.
-        accuracy: Validation accuracy in [0, 1], higher is better; None when failed.
+        accuracy: Validation accuracy in [0, 1], the mean over the seeds of the architecture; higher
+            is better. None when failed or not finite.
+        accuracies: Of each seed, where there are several.
         macs: Of the target.
         params: Of the target.
         activations: Of the target.
+        measured: Further objectives of the study by name.
         seconds: Of all its evaluations.
         epochs: Of the highest rung.
         rung: The highest it reached.
-        seed: Of the training run.
+        seeds: Of the training runs at that rung.
         state: `complete` or `failed`.
         reason: Why it failed.
-        on_front: Whether no other trial dominates it.
+        remark: What was unusual about it.
+        on_front: Whether no other architecture dominates it.
+        kept: Whether the study keeps its weights.
         mark: `best`, `knee`, `best, knee` or nothing.
     """
 
@@ -40,16 +46,20 @@ class TrialRow:
     architecture: str
     reference: str | None
     accuracy: float | None
+    accuracies: tuple[float, ...]
     macs: int
     params: int
     activations: int
+    measured: Mapping[str, float | None]
     seconds: float
     epochs: int
     rung: int
-    seed: int
+    seeds: tuple[int, ...]
     state: str
     reason: str | None
+    remark: str | None
     on_front: bool
+    kept: bool
     mark: str
 
 
@@ -67,16 +77,20 @@ def trial_rows(
         known = last.get(record.trial)
         if known is None or record.fidelity.rung > known.fidelity.rung:
             last[record.trial] = record
-    members = {record.trial for record in front(records, objectives, limits=limits)}
+    groups = {record.trial: group for group in group_seeds(records) for record in group.trainings}
+    members = {record.trial for record in front(average_seeds(records), objectives, limits=limits)}
+    kept = {record.trial for record in front(records, objectives, limits=limits)}
     marks = marked(records, objectives, limits=limits)
     return tuple(
         _row(
-            last[trial],
+            groups.get(trial, Trained(record=record, trainings=(record,))),
+            trial=record,
+            objectives=objectives,
             seconds=seconds[trial],
-            on_front=trial in members,
+            fronts=(trial in members, trial in kept),
             mark=", ".join(marks.get(trial, ())),
         )
-        for trial in sorted(last)
+        for trial, record in sorted(last.items())
     )
 
 
@@ -86,19 +100,28 @@ def marked(
     *,
     limits: Limits | None = None,
 ) -> dict[int, tuple[str, ...]]:
-    """The trials that `--pick best` and `--pick knee` take, with those words."""
+    """The trials that `--pick best` and `--pick knee` take, with those words.
+
+    Of several seeds of an architecture, the mean counts.
+    """
     marks: dict[int, tuple[str, ...]] = {}
+    averaged = average_seeds(records)
     for word, record in (
-        ("best", best(records, limits=limits)),
-        ("knee", knee(records, objectives, limits=limits)),
+        ("best", best(averaged, limits=limits)),
+        ("knee", knee(averaged, objectives, limits=limits)),
     ):
         if record is not None:
             marks[record.trial] = (*marks.get(record.trial, ()), word)
     return marks
 
 
-def hover_text(record: Record) -> str:
-    """A point's label, in plotly's mark-up; everything from the study is escaped."""
+def hover_text(record: Record, *, seeds: Sequence[int] = ()) -> str:
+    """A point's label, in plotly's mark-up; everything from the study is escaped.
+
+    Args:
+        record: The trial, or the mean over several seeds.
+        seeds: Of the trainings behind it; by default that of the record.
+    """
     accuracy = value(record, OBJECTIVES["accuracy"])
     cost = record.target_cost
     name = f"<b>{plain(record.reference)}</b> (paper model)<br>" if record.reference else ""
@@ -108,8 +131,15 @@ def hover_text(record: Record) -> str:
         f"{cost.macs / 1e9:.2f} G MACs, {cost.params / 1e6:.1f} M params, "
         f"{cost.activations / 1e6:.1f} M activations<br>"
         f"trial {record.trial}, {plain(record.arch_id)}, {record.seconds:.1f} s, "
-        f"seed {record.seed}"
+        f"{seed_words(seeds or (record.seed,))}"
     )
+
+
+def seed_words(seeds: Sequence[int]) -> str:
+    """`seed 3`, or `mean of seeds 3, 4, 5`."""
+    if len(seeds) == 1:
+        return f"seed {seeds[0]}"
+    return f"mean of seeds {', '.join(map(str, seeds))}"
 
 
 def _wrapped(drawing: str) -> str:
@@ -124,22 +154,37 @@ def _wrapped(drawing: str) -> str:
     return " |<br>".join(plain(line) for line in lines)
 
 
-def _row(record: Record, *, seconds: float, on_front: bool, mark: str) -> TrialRow:
+def _row(
+    group: Trained,
+    *,
+    trial: Record,
+    objectives: Sequence[Objective],
+    seconds: float,
+    fronts: tuple[bool, bool],
+    mark: str,
+) -> TrialRow:
+    accuracy = OBJECTIVES["accuracy"]
+    scored = trial.state == "complete"
+    further = [item for item in objectives if item.source != "target_cost" and item != accuracy]
     return TrialRow(
-        trial=record.trial,
-        arch_id=record.arch_id,
-        architecture=str(record.architecture),
-        reference=record.reference,
-        accuracy=value(record, OBJECTIVES["accuracy"]) if record.state == "complete" else None,
-        macs=record.target_cost.macs,
-        params=record.target_cost.params,
-        activations=record.target_cost.activations,
+        trial=trial.trial,
+        arch_id=trial.arch_id,
+        architecture=str(trial.architecture),
+        reference=trial.reference,
+        accuracy=value(group.record, accuracy) if scored else None,
+        accuracies=group.values(accuracy) if len(group.trainings) > 1 else (),
+        macs=trial.target_cost.macs,
+        params=trial.target_cost.params,
+        activations=trial.target_cost.activations,
+        measured={item.name: value(group.record, item) if scored else None for item in further},
         seconds=round(seconds, 2),
-        epochs=record.fidelity.epochs,
-        rung=record.fidelity.rung,
-        seed=record.seed,
-        state=record.state,
-        reason=record.reason,
-        on_front=on_front,
+        epochs=trial.fidelity.epochs,
+        rung=trial.fidelity.rung,
+        seeds=group.seeds,
+        state=trial.state,
+        reason=trial.reason,
+        remark=trial.remark,
+        on_front=fronts[0],
+        kept=fronts[1],
         mark=mark,
     )

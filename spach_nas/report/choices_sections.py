@@ -1,0 +1,154 @@
+"""The sections of a page that say how far a search came and what each choice did."""
+
+from collections.abc import Sequence
+
+from spach_nas.hypervolume import hypervolume_data
+from spach_nas.limits import Limits
+from spach_nas.pareto import comparable
+from spach_nas.records import Record
+from spach_nas.report.chance import draw_feasible
+from spach_nas.report.effects_data import FEWEST, effects_data
+from spach_nas.report.effects_figure import effects_figure, effects_note
+from spach_nas.report.hypervolume_figure import (
+    baseline_words,
+    hypervolume_figure,
+    reference_words,
+)
+from spach_nas.report.importance_data import importance_data
+from spach_nas.report.importance_figure import (
+    importance_figure,
+    importance_missing,
+    importance_note,
+)
+from spach_nas.report.parallel_data import parallel_data
+from spach_nas.report.parallel_figure import parallel_figure, parallel_note
+from spach_nas.report.sections import Section
+from spach_nas.report.shares_data import shares_data
+from spach_nas.report.shares_figure import positions_figure, shares_figure
+from spach_nas.report.summary import StudyFacts
+
+
+def hypervolume_section(records: Sequence[Record], *, facts: StudyFacts) -> Section:
+    """How the front grew, over trials and over time.
+
+    Raises:
+        StudyError: The baseline was scored otherwise.
+    """
+    growth = hypervolume_data(
+        records, facts.objectives, limits=facts.limits, baseline=facts.baseline
+    )
+    words = [
+        "Share of the box between a reference point and the ideal one that the trials so far "
+        "dominate; higher is better.",
+        reference_words(growth) if growth else "",
+        baseline_words(growth) if growth else "",
+    ]
+    return Section(
+        id="hypervolume",
+        title="Hypervolume",
+        figure={
+            "trials": hypervolume_figure(growth, against="trials"),
+            "training time": hypervolume_figure(growth, against="training"),
+            "clock": hypervolume_figure(growth, against="clock"),
+        }
+        if growth
+        else None,
+        note=" ".join(filter(None, words)) if growth else "",
+        missing="Two trials that differ in every objective are needed for a hypervolume."
+        if records
+        else "",
+    )
+
+
+def choices_sections(records: Sequence[Record], *, facts: StudyFacts) -> list[Section]:
+    """What each choice did: shares of the mixers, effects, importance and every trial as a line."""
+    if not comparable(records, limits=facts.limits):
+        return []
+    return [
+        _shares(records, facts),
+        _effects(records, facts),
+        _importance(records, facts),
+        _parallel(records, facts),
+    ]
+
+
+def _shares(records: Sequence[Record], facts: StudyFacts) -> Section:
+    feasible = (
+        draw_feasible(facts.search_space, facts.limits, proxy=facts.proxy_limits)
+        if facts.search_space
+        else ()
+    )
+    data = shares_data(records, facts.objectives, limits=facts.limits, feasible=feasible)
+    chance = (
+        f"All feasible are {len(feasible):,} drawn uniformly from the search space inside the "
+        "limits: what chance gives, each share to about "
+        f"{100 / len(feasible) ** 0.5:.0f} points or better."
+        if feasible
+        else "What chance gives is not shown: the search space is not known here, or too large "
+        "to draw from inside its limits at once."
+    )
+    return Section(
+        id="shares",
+        title="Mixers",
+        figure={"by stage": shares_figure(data), "by depth": positions_figure(data)},
+        size="free",
+        note="Share of a stage's blocks, averaged over the architectures of each group; their "
+        f"number stands in brackets. {chance}",
+    )
+
+
+def _effects(records: Sequence[Record], facts: StudyFacts) -> Section:
+    data = effects_data(records, facts.objectives, limits=facts.limits)
+    return Section(
+        id="effects",
+        title="What each choice did at equal MACs",
+        figure=effects_figure(data) if data.intervals else None,
+        size="free",
+        note=_joined(effects_note(data), _selected(records, facts.limits))
+        if data.intervals
+        else "",
+        missing=f"{data.trials:,} complete architectures of the search are too few: no two values "
+        f"of a choice have {FEWEST} each at common MACs.",
+    )
+
+
+def _importance(records: Sequence[Record], facts: StudyFacts) -> Section:
+    data = importance_data(records, facts.objectives, limits=facts.limits)
+    views = {
+        "at equal MACs": data.at_equal_macs,
+        f"for the {data.score.name} alone": data.of_score,
+    }
+    return Section(
+        id="importance",
+        title="Importance of each choice",
+        figure={words: importance_figure(items) for words, items in views.items() if items} or None,
+        size="free",
+        note=importance_note(data),
+        missing=importance_missing(data),
+    )
+
+
+def _parallel(records: Sequence[Record], facts: StudyFacts) -> Section:
+    data = parallel_data(records, facts.objectives, limits=facts.limits)
+    return Section(
+        id="parallel",
+        title="Every trial, choice by choice",
+        figure=parallel_figure(data) if data.trials else None,
+        size="free",
+        note=parallel_note(data) if data.trials else "",
+        missing="No complete trial of the search has a known choice.",
+    )
+
+
+def _selected(records: Sequence[Record], limits: Limits) -> str:
+    top = max((record.fidelity.rung for record in comparable(records, limits=limits)), default=0)
+    if not top:
+        return ""
+    return (
+        "Only trials of the highest rung are compared, and lower rungs chose those for their "
+        "scores: effects look smaller than they are."
+    )
+
+
+def _joined(*sentences: str) -> str:
+    return " ".join(filter(None, sentences))

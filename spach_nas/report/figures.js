@@ -1,0 +1,121 @@
+"use strict";
+/* Draws the figures of a page's sections and follows dark screens, phones and paper.
+ *
+ * The element `data` holds {inks, figures: {section: {words: {data, layout}}}}. Every section with a
+ * figure has an element `plot-SECTION`, and `switch-SECTION` with radio buttons for its words.
+ *
+ * Figures.data          what the page holds; Figures.update(data) takes other figures
+ * Figures.draw(id)      draws one section again, Figures.drawAll() all of them
+ * Figures.prepare       functions (id, figure, inks, words), called before each drawing: push yours
+ * Figures.on(id, event, call)  a plotly event of a section, whenever it gets a figure
+ * Figures.inks()        colours of the moment, by the names of `theme.Inks`
+ * Figures.chosen(id)    words of the figure shown
+ * Figures.printing      whether the page is on its way to paper; `print` events on `document` tell
+ */
+const Figures = (() => {
+  const PRINT_WIDTH = 700;
+  const byId = (id) => document.getElementById(id);
+  const dark = window.matchMedia("(prefers-color-scheme: dark)");
+  const narrow = window.matchMedia("(max-width: 640px)");
+  const own = { data: JSON.parse(byId("data").textContent), prepare: [], printing: false };
+  const listeners = [];
+
+  /* Figures are made in the light inks, and repainted for a dark screen. */
+  function painted(value, swap) {
+    if (typeof value === "string") return swap.get(value) ?? value;
+    if (Array.isArray(value)) return value.map((item) => painted(item, swap));
+    if (value === null || typeof value !== "object") return value;
+    return Object.fromEntries(Object.entries(value).map(([key, item]) => [key, painted(item, swap)]));
+  }
+
+  own.inks = () => own.data.inks[dark.matches && !own.printing ? "dark" : "light"];
+
+  function swaps() {
+    const { light } = own.data.inks;
+    return new Map(Object.entries(own.inks()).map(([name, ink]) => [light[name], ink]));
+  }
+
+  function fitPhone(layout) {
+    layout.font.size = 12;
+    layout.margin = { ...layout.margin, l: 44, r: 10, t: 12 };
+    /* Under the axis, however low the figure is. */
+    layout.legend = { ...layout.legend, orientation: "h", x: 0, xanchor: "left", y: 0, yref: "container", yanchor: "bottom" };
+    /* A finger scrolls the page; zooming is for the mouse. */
+    layout.dragmode = false;
+    /* No room for the names of the paper models: a tap tells them. */
+    layout.annotations = (layout.annotations ?? []).filter((note) => note.name !== "paper");
+  }
+
+  function prepared(id, words) {
+    const figure = painted(own.data.figures[id][words], swaps());
+    for (const prepare of own.prepare) prepare(id, figure, own.inks(), words);
+    figure.layout.uirevision ??= words;
+    /* Some need more room than a phone has: their place scrolls sideways. */
+    const wide = figure.layout.meta?.width ?? 0;
+    if (wide > byId(`plot-${id}`).clientWidth) figure.layout.width = wide;
+    else if (narrow.matches && !own.printing) fitPhone(figure.layout);
+    if (own.printing) figure.layout.width = PRINT_WIDTH;
+    return figure;
+  }
+
+  own.chosen = (id) => {
+    const known = Object.keys(own.data.figures[id] ?? {});
+    const words = byId(`switch-${id}`)?.querySelector("input:checked")?.value;
+    return known.includes(words) ? words : known[0];
+  };
+
+  own.draw = (id) => {
+    const place = byId(`plot-${id}`);
+    const words = own.chosen(id);
+    if (!place) return;
+    place.hidden = words === undefined;
+    if (place.hidden) return;
+    const config = {
+      responsive: true,
+      displaylogo: false,
+      /* Plotly would offer to upload the figure. */
+      showSendToCloud: false,
+      plotlyServerURL: "",
+      displayModeBar: narrow.matches ? false : "hover",
+      modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"],
+    };
+    const fresh = !place.classList.contains("js-plotly-plot");
+    Plotly.react(place, { ...prepared(id, words), config });
+    if (fresh) for (const [where, event, call] of listeners) if (where === id) place.on(event, call);
+  };
+
+  own.drawAll = () => { for (const id of Object.keys(own.data.figures)) own.draw(id); };
+
+  own.on = (id, event, call) => {
+    listeners.push([id, event, call]);
+    const place = byId(`plot-${id}`);
+    if (place?.classList.contains("js-plotly-plot")) place.on(event, call);
+  };
+
+  own.update = (data) => { own.data = { inks: own.data.inks, ...data }; own.drawAll(); };
+
+  let opened = [];
+  function print(printing) {
+    const parts = [...document.querySelectorAll("details")];
+    if (printing) opened = parts.filter((part) => part.open);
+    for (const part of parts) part.open = printing || opened.includes(part);
+    own.printing = printing;
+    own.drawAll();
+    document.dispatchEvent(new Event("print"));
+  }
+
+  document.addEventListener("change", (event) => {
+    const id = /^switch-(.+)$/.exec(event.target.name ?? "")?.[1];
+    if (id) own.draw(id);
+  });
+  dark.addEventListener("change", own.drawAll);
+  narrow.addEventListener("change", own.drawAll);
+  window.addEventListener("beforeprint", () => print(true));
+  window.addEventListener("afterprint", () => print(false));
+  /* After the scripts of the page, which may prepare figures. */
+  document.addEventListener("DOMContentLoaded", () => {
+    own.drawAll();
+    document.documentElement.dataset.ready = "true";
+  });
+  return own;
+})();

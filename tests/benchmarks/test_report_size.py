@@ -1,0 +1,75 @@
+"""How long the page of a study takes to build, and how large it is, by the number of trials.
+
+Off by default; `pytest -m benchmark tests/benchmarks/test_report_size.py` takes about a minute and
+writes `results/benchmarks/report.csv`. Nothing here asserts a time.
+"""
+
+import csv
+import os
+import platform
+import statistics
+import time
+from pathlib import Path
+
+import pytest
+
+from spach_nas.records import append_record
+from spach_nas.report.page_table import _drawn
+from spach_nas.report.study import write_study_report
+from spach_nas.shipped import shipped_folder
+from study_factory import make_study
+
+pytestmark = [pytest.mark.benchmark, pytest.mark.timeout(600)]
+RESULTS = Path(__file__).parents[2] / "results" / "benchmarks"
+COMMAND = "pytest -m benchmark tests/benchmarks/test_report_size.py"
+TRIALS = (50, 500, 5000)
+REPEATS = 5
+
+
+def machine() -> str:
+    """In words: processor and number of cores, of which one is used."""
+    model = platform.processor() or platform.machine()
+    info = Path("/proc/cpuinfo")
+    if info.is_file():
+        names = [line for line in info.read_text().splitlines() if line.startswith("model name")]
+        model = names[0].split(":", 1)[1].strip() if names else model
+    return f"{model}, one of {os.cpu_count()} cores, Python {platform.python_version()}"
+
+
+def make_folder(folder: Path, *, trials: int, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder.mkdir()
+    (folder / "search.yaml").write_text((shipped_folder() / "quickstart.yaml").read_text())
+    # Whether each line is on the disk does not matter here.
+    monkeypatch.setattr(os, "fsync", lambda _: None)
+    for record in make_study(trials, failed=trials // 50):
+        append_record(folder / "records.jsonl", record)
+    return folder
+
+
+def test_build_time_and_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folders = {
+        trials: make_folder(tmp_path / str(trials), trials=trials, monkeypatch=monkeypatch)
+        for trials in TRIALS
+    }
+    seconds: dict[int, list[float]] = {trials: [] for trials in TRIALS}
+    cpu: dict[int, list[float]] = {trials: [] for trials in TRIALS}
+    size: dict[int, int] = {}
+    for _ in range(REPEATS):  # interleaved: a busy moment hits all of them
+        for trials, folder in folders.items():
+            _drawn.cache_clear()
+            start, used = time.perf_counter(), time.process_time()
+            size[trials] = write_study_report(folder).stat().st_size
+            seconds[trials].append(time.perf_counter() - start)
+            cpu[trials].append(time.process_time() - used)
+    assert size[TRIALS[-1]] < 10_000_000
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    with (RESULTS / "report.csv").open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(("trials", "seconds", "cpu_seconds", "megabytes", "command", "machine"))
+        for trials in TRIALS:
+            row = [
+                round(statistics.median(seconds[trials]), 2),
+                round(statistics.median(cpu[trials]), 2),
+                round(size[trials] / 1e6, 2),
+            ]
+            writer.writerow((trials, *row, COMMAND, machine()))
