@@ -1,0 +1,230 @@
+"""The pages of the site that are made from the package: YAML reference and commands.
+
+A hook of mkdocs; it adds the pages to the files in `docs/`.
+"""
+
+import ast
+import re
+import runpy
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from spach_nas.schema import search_schema, space_schema
+from spach_nas.shipped import shipped_folder
+
+Node = dict[str, Any]
+ROOT = Path(__file__).parents[2]
+CSS = Path(__file__).with_name("site.css")
+_TYPES = {
+    "integer": "whole number",
+    "number": "number",
+    "boolean": "true or false",
+    "string": "text",
+}
+_EDITOR = """
+A key that is not here is an error, and so is a value that is not of its kind; all mistakes of a
+file are told at once. What depends on several keys is checked by `{check}`.
+
+This page is made from the schema that `spach-nas schema {name}` prints for editors and other
+tools:
+
+```bash
+spach-nas schema {name} > {name}.schema.json
+```
+
+An editor with the YAML language server (Visual Studio Code with the YAML extension, Neovim, Emacs,
+Zed) completes and checks a file that begins with this line, the path being relative to the file:
+
+```yaml
+# yaml-language-server: $schema={name}.schema.json
+```
+
+`--plugin MODULE` adds mixers, their options and samplers of your own to the schema.
+"""
+_CHOICES = """
+## How choices are written
+
+A key that takes a **choice** may hold one value (`width: 64`: no choice), a list
+(`width: [64, 96]`), or, for whole numbers, a range with both ends:
+`depth: {from: 2, to: 10, step: 2}` is `[2, 4, 6, 8, 10]`; `step` is 1 unless said otherwise.
+"""
+_MISTAKES = """
+A mistake of the user's is told without a traceback, a line for each, and the exit code is 2.
+"""
+
+
+def pages() -> dict[str, str]:
+    """All generated pages as Markdown, by file name."""
+    return {
+        "reference_search.md": "\n".join(_search_page()),
+        "reference_space.md": "\n".join(_space_page()),
+        "reference_commands.md": _commands_page(),
+    }
+
+
+def on_files(files: Any, config: Any) -> Any:
+    """Called by mkdocs: adds the generated pages and the style."""
+    from mkdocs.structure.files import File
+
+    for name, text in {**pages(), CSS.name: CSS.read_text(encoding="utf-8")}.items():
+        files.append(File.generated(config, name, content=text))
+    return files
+
+
+def on_page_markdown(markdown: str, **_: Any) -> str:
+    """Called by mkdocs for each page: fills in the ranks of the modules."""
+    return re.sub(r"<!-- ranks: .* -->", lambda _: "\n".join(_ranks()), markdown)
+
+
+def _ranks() -> Iterator[str]:
+    """Each module with the first sentence of its docstring, by rank."""
+    tests = runpy.run_path(str(ROOT / "tests" / "test_layering.py"))
+    for rank, names in enumerate(tests["RANKS"]):
+        yield f"\n**Rank {rank}**\n"
+        for name in sorted(names):
+            file = ROOT / "spach_nas" / f"{name}.py"
+            path = file if file.is_file() else file.with_suffix("") / "__init__.py"
+            summary = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
+            yield f"- `{name}`: {summary.splitlines()[0]}"
+
+
+def _search_page() -> Iterator[str]:
+    schema = search_schema()
+    yield "# The search YAML\n\nOne file says everything about a search."
+    yield _EDITOR.format(name="search", check="spach-nas search FILE --dry-run")
+    yield "## An example\n\nThe shipped `quickstart`:\n"
+    yield _shipped("quickstart")
+    yield "## Keys of the file\n"
+    yield from _keys(schema, "", elsewhere={"space": "reference_space.md"})
+
+
+def _space_page() -> Iterator[str]:
+    yield "# The search space YAML\n\nA file of its own, or the value of `space` in a search YAML."
+    yield _EDITOR.format(name="space", check="spach-nas space FILE")
+    yield "## An example\n\nThe shipped `spach_ms`; it holds the multi-stage models of the paper:\n"
+    yield _shipped("spach_ms")
+    yield _CHOICES
+    yield "## Keys of the file\n"
+    yield from _keys(space_schema(), "")
+
+
+def _shipped(name: str) -> str:
+    text = (shipped_folder() / f"{name}.yaml").read_text(encoding="utf-8")
+    return f"```yaml\n{text}```\n"
+
+
+def _keys(node: Node, path: str, *, elsewhere: Mapping[str, str] | None = None) -> Iterator[str]:
+    """The keys of a mapping, then a section for each key that holds a mapping itself.
+
+    Args:
+        node: The mapping.
+        path: What comes before a key, with a dot; empty at the top.
+        elsewhere: The pages of keys whose own keys are not told here.
+    """
+    pages_by_key = elsewhere or {}
+    inner = {}
+    for name, key in node["properties"].items():
+        yield from _key(path + name, key, required=name in node.get("required", ()))
+        if name in pages_by_key:
+            yield f"[Its keys]({pages_by_key[name]}).\n"
+        elif mapping := _mapping(key):
+            inner[path + name] = mapping
+    told: list[tuple[str, Node]] = []
+    for name, mapping in inner.items():
+        yield f"\n## Keys of `{name}`\n"
+        same = next((before for before, keys in told if keys == mapping["properties"]), None)
+        if same:
+            yield f"The same as [those of `{same}`](#{same}).\n"
+        else:
+            yield from _keys(mapping, f"{name}.")
+        told.append((name, mapping["properties"]))
+
+
+def _key(path: str, node: Node, *, required: bool) -> Iterator[str]:
+    name = path.rsplit(".", 1)[-1]
+    yield f"\n#### `{name}` {{ #{path.replace('.', '-')} .key }}\n"
+    yield f"{_words(node)} · {_default(node, required=required)}\n{{ .key-facts }}\n"
+    yield f"{node['description']}\n"
+
+
+def _default(node: Node, *, required: bool) -> str:
+    if required:
+        return "required"
+    default = node.get("default")
+    return "optional" if default in (None, {}, []) else f"default {_value(default)}"
+
+
+def _mapping(node: Node) -> Node | None:
+    """What a key holds whose own keys are to be told: no range, and no values without a choice."""
+    for part in (node, *node.get("anyOf", ()), node.get("items", {})):
+        keys = part.get("properties", {})
+        if keys and "from" not in keys and not all("const" in key for key in keys.values()):
+            return part
+    return None
+
+
+def _words(node: Node) -> str:
+    """The kind of a value, and which are legal."""
+    if "const" in node:
+        return _value(node["const"])
+    if "enum" in node:
+        return "one of " + ", ".join(_value(item) for item in node["enum"] if item is not None)
+    if "title" in node:
+        return node["title"] + _names(node)
+    if node.get("type") == "array":
+        return f"list: {_words(node['items'])}"
+    kinds = [kind for kind in _as_list(node["type"]) if kind != "null"]
+    if kinds == ["object"]:
+        return "mapping"
+    return " or ".join(_TYPES[kind] for kind in kinds) + _bounds(node)
+
+
+def _names(node: Node) -> str:
+    """The legal names inside of a choice or a list."""
+    for part in (
+        *node.get("anyOf", ()),
+        node.get("items", {}),
+        *node.get("properties", {}).values(),
+    ):
+        if "enum" in part:
+            return ": " + ", ".join(map(_value, part["enum"]))
+    if node.get("type") == "object" and node.get("properties"):
+        return ": " + ", ".join(
+            f"`{name}: {item['const']}`" for name, item in node["properties"].items()
+        )
+    return ""
+
+
+def _bounds(node: Node) -> str:
+    words = {
+        "exclusiveMinimum": "above",
+        "minimum": "at least",
+        "exclusiveMaximum": "below",
+        "maximum": "at most",
+    }
+    found = [f"{word} {node[key]}" for key, word in words.items() if key in node]
+    return f", {' and '.join(found)}" if found else ""
+
+
+def _value(value: Any) -> str:
+    text = yaml.safe_dump(value, default_flow_style=True, width=1000, sort_keys=False)
+    plain = text.removesuffix("\n").removesuffix("\n...")
+    return f"`{plain}`"
+
+
+def _as_list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
+
+
+def _commands_page() -> str:
+    command = [sys.executable, "-m", "typer", "spach_nas.cli", "utils", "docs"]
+    done = subprocess.run([*command, "--name", "spach-nas"], capture_output=True, check=True)
+    text = done.stdout.decode().replace("# `spach-nas`\n", "# Commands\n", 1)
+    # The list of contents names them, whole.
+    text = re.sub(r"\*\*Commands\*\*:\n\n(\* .*\n)+", _MISTAKES, text)
+    return text.replace("```console\n$ ", "```text\n")
