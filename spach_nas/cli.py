@@ -210,7 +210,9 @@ def report(
     ] = None,
     baseline: Annotated[
         list[Path] | None,
-        typer.Option(help="Folder of a study to measure the others against; may stand again."),
+        typer.Option(
+            help="Folder of a study to measure by, such as a random one; may stand again."
+        ),
     ] = None,
     plotly: Annotated[
         PlotlyPlaceName,
@@ -219,18 +221,21 @@ def report(
     plugin: Plugins = None,
 ) -> None:
     """Build report.html from the records of a study, or one page that compares several."""
-    if len(folder) > 1 or baseline:
+    baselines = baseline or []
+    if len(folder) > 1 or len(baselines) > 1 or (baselines and out):
         if static is not None:
             raise SpachNasError(f"--static: {static.value} of several studies; expected one folder")
         from spach_nas.report.comparison import write_comparison
 
-        print(write_comparison(folder, out or Path("comparison.html"), baselines=baseline or ()))
+        print(write_comparison(folder, out or Path("comparison.html"), baselines=baselines))
         return
     if out is not None:
         raise SpachNasError(f"--out: {out} for one study; expected several: its own is report.html")
     from spach_nas.report.study import write_study_pictures, write_study_report
 
-    print(write_study_report(folder[0], plotly=plotly.value), flush=True)
+    beside = baselines[0] if baselines else None
+    path = write_study_report(folder[0], plotly=plotly.value, baseline=beside)
+    print(path, flush=True)
     if static is not None:
         print(*write_study_pictures(folder[0], kind=static.value), sep="\n")
 

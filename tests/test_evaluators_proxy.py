@@ -52,7 +52,7 @@ def test_the_weights_give_the_scores_again(mixer: str) -> None:
     assert evaluation.reason is None
     assert len(evaluation.curve) == 2
     assert evaluation.seconds >= sum(epoch.seconds for epoch in evaluation.curve) > 0
-    assert all(0 < (epoch.cpu_seconds or 0) for epoch in evaluation.curve)
+    assert all((epoch.cpu_seconds or 0) > 0 for epoch in evaluation.curve)
     last = evaluation.curve[-1]
     assert evaluation.scores == {"accuracy": last.accuracy, "loss": last.loss}
 

@@ -306,3 +306,19 @@ def test_a_duration_that_is_not_finite_is_damage(study_folder: Path) -> None:
     path.write_text("\n".join(lines) + "\n")
     with pytest.raises(StudyError, match=r"records\.jsonl:3: seconds"):
         write_study_report(study_folder)
+
+
+def test_the_hypervolume_of_a_baseline_stands_beside(study_folder: Path, tmp_path: Path) -> None:
+    other = tmp_path / "random"
+    other.mkdir()
+    for record in make_study(9):
+        append_record(other / "records.jsonl", record)
+    alone = write_study_report(study_folder).read_text(encoding="utf-8")
+    beside = write_study_report(study_folder, baseline=other).read_text(encoding="utf-8")
+    assert ("baseline" in visible(alone), "baseline" in visible(beside)) == (False, True)
+    with pytest.raises(StudyError, match="expected the folder of a study"):
+        write_study_report(study_folder, baseline=tmp_path / "none")
+
+
+def visible(page: str) -> str:
+    return page.split('<script type="application/json"')[0].split("</style>")[1]

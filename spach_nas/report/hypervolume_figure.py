@@ -24,7 +24,7 @@ def hypervolume_figure(
     data: HypervolumeData,
     *,
     against: Against = "trials",
-    baseline_name: str = "uniform random search",
+    baseline_name: str = "the baseline",
 ) -> go.Figure:
     """A staircase, beside it the baseline's, and the paper's models as a line.
 
@@ -69,7 +69,7 @@ def reference_words(data: HypervolumeData) -> str:
     return f"Reference point: {ends[0]} (the worst of {of}). Ideal: {ends[1]} (the best)."
 
 
-def baseline_words(data: HypervolumeData, *, name: str = "uniform random search") -> str:
+def baseline_words(data: HypervolumeData, *, name: str = "the baseline") -> str:
     """Who got farther with as many trials, and when the search had caught up; else nothing."""
     other = data.baseline
     if other is None:

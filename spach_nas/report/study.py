@@ -2,6 +2,7 @@
 
 import shlex
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 from spach_nas.config import SEARCH_YAML, SPACE_YAML, SearchConfig, load_config
@@ -18,19 +19,25 @@ from spach_nas.scaling import DataShape
 from spach_nas.study_folder import DATA_JSON, check_plugins
 
 
-def write_study_report(folder: Path, *, plotly: PlotlyPlace = "embed") -> Path:
+def write_study_report(
+    folder: Path, *, plotly: PlotlyPlace = "embed", baseline: Path | None = None
+) -> Path:
     """Build `report.html` from the records of a study.
 
     Args:
         folder: Of the study.
         plotly: Whether plotly's script, 4.8 MB, is part of the page or a file beside it.
+        baseline: Folder of another study by the same protocol, such as a random one, whose
+            hypervolume stands beside.
 
     Raises:
         PluginError: A mixer of the study is not known here.
-        StudyError: The folder is no study.
+        StudyError: A folder is no study, or the baseline is of another protocol.
         ConfigError: Its search YAML was damaged.
     """
     facts = study_facts(folder)
+    if baseline is not None:
+        facts = replace(facts, baseline=read_records(baseline))
     return write_report(folder, records=read_records(folder), facts=facts, plotly=plotly)
 
 
