@@ -7,7 +7,7 @@ split, and a part of train scores candidates.
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
 
@@ -30,7 +30,19 @@ _GREY_MODES = frozenset({"1", "L", "LA", "La", "I", "F", "I;16", "I;16L", "I;16B
 
 
 def find_splits(root: Path) -> dict[Split, Path]:
-    """The folder of each split that `root` has; `train` always.
+    """The folder of each split that `root` has for a search; `train` always.
+
+    Raises:
+        DataError: The folder is missing, or holds a split other than train but no train.
+    """
+    found = named_splits(root)
+    if "test" not in found and "validation" in found:
+        found["test"] = found.pop("validation")
+    return found
+
+
+def named_splits(root: Path) -> dict[Split, Path]:
+    """The folder of each split by its own name; `train` always.
 
     Raises:
         DataError: The folder is missing, or holds a split other than train but no train.
@@ -50,22 +62,28 @@ def find_splits(root: Path) -> dict[Split, Path]:
         return {"train": root}
     if "train" not in found:
         raise DataError(f"{root}: has {min(found.values()).name}/ but no train/; expected both")
-    if "test" not in found and "validation" in found:
-        found["test"] = found.pop("validation")
     return found
 
 
 def _check(settings: DataSettings) -> None:
     if settings.root is None:
         raise DataError("root: is missing; expected the folder with train/<class>/<image>")
-    splits = find_splits(settings.root)
-    train = _classes(splits["train"])
+    check_splits(find_splits(settings.root))
+
+
+def check_splits(splits: Mapping[Split, Path]) -> None:
+    """Check that all splits have the same classes, images of each, and no folder in common.
+
+    Raises:
+        DataError: They have not.
+    """
+    train = class_folders(splits["train"])
     if len(train) < 2:
         raise DataError(f"{splits['train']}: has {len(train)} class folders; expected at least 2")
     # By their real paths: a link must not bring test images into the training.
     owners: dict[Path, Path] = {}
     for folder in splits.values():
-        names = _classes(folder)
+        names = class_folders(folder)
         unequal = sorted(set(names) ^ set(train))
         if unequal:
             raise DataError(
@@ -84,7 +102,8 @@ def _check_class(folder: Path, owners: dict[Path, Path]) -> None:
         raise DataError(f"{folder}: has no image; expected {', '.join(sorted(SUFFIXES))} files")
 
 
-def _classes(folder: Path) -> tuple[str, ...]:
+def class_folders(folder: Path) -> tuple[str, ...]:
+    """The classes of a split, in the order of their labels."""
     return tuple(
         sorted(p.name for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
     )
@@ -101,7 +120,7 @@ def _images(folder: Path) -> Iterator[Path]:
 def _shape(settings: DataSettings) -> DataShape:
     assert settings.root is not None
     folder = find_splits(settings.root)["train"]
-    classes = _classes(folder)
+    classes = class_folders(folder)
     first = next(_images(folder / classes[0]))
     with _opened(first) as image:
         channels = 1 if is_grey(image) else 3
@@ -115,12 +134,12 @@ def _load(settings: DataSettings, split: Split, image_size: tuple[int, int]) -> 
         return None
     # The first training image decides for all splits, so that they have equal channels.
     channels = _shape(settings).in_channels
-    classes = _classes(folder)
-    files = [(path, label) for label, name in enumerate(classes) for path in _images(folder / name)]
+    classes = class_folders(folder)
+    files = labelled_files(folder)
     return ImageSet(
         images=stack(
             [path for path, _ in files],
-            partial(_read, channels=channels, size=image_size),
+            partial(read_image, channels=channels, size=image_size),
             shape=(len(files), *image_size, channels),
             name=str(folder),
         ),
@@ -129,7 +148,21 @@ def _load(settings: DataSettings, split: Split, image_size: tuple[int, int]) -> 
     )
 
 
-def _read(path: Path, *, channels: int, size: tuple[int, int]) -> Pixels:
+def labelled_files(folder: Path) -> list[tuple[Path, int]]:
+    """All images of one split, each with its label, class by class."""
+    return [
+        (path, label)
+        for label, name in enumerate(class_folders(folder))
+        for path in _images(folder / name)
+    ]
+
+
+def read_image(path: Path, *, channels: int, size: tuple[int, int]) -> Pixels:
+    """One image at `size` (H, W), as (H, W, C).
+
+    Raises:
+        DataError: The file is no image.
+    """
     with _opened(path) as image:
         try:
             return to_size(pixels(image, channels=channels), size)
@@ -155,6 +188,12 @@ def is_grey(image: Image.Image) -> bool:
 
 def pixels(image: Image.Image, *, channels: int) -> Pixels:
     """An image of any mode as (H, W, C) with C = `channels`, 1 or 3, upright as its camera says."""
+    converted = np.asarray(upright(image, channels=channels))
+    return converted.reshape(*converted.shape[:2], channels)
+
+
+def upright(image: Image.Image, *, channels: int) -> Image.Image:
+    """An image of any mode as grey or RGB by `channels`, 1 or 3, upright as its camera says."""
     image = ImageOps.exif_transpose(image)
     if image.mode.startswith("I"):
         # 16 bits: Pillow clips them on conversion, so the upper 8 are taken here.
@@ -163,8 +202,7 @@ def pixels(image: Image.Image, *, channels: int) -> Pixels:
     if image.mode == "P":
         # A palette with transparency converts cleanly by way of RGBA only.
         image = image.convert("RGBA")
-    converted = np.asarray(image.convert("L" if channels == 1 else "RGB"))
-    return converted.reshape(*converted.shape[:2], channels)
+    return image.convert("L" if channels == 1 else "RGB")
 
 
 FOLDER = DataSource(check=_check, shape=_shape, load=_load)

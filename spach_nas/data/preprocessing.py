@@ -11,17 +11,21 @@ from spach_nas.scaling import DataShape
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Preprocessing:
-    """What the images of a search went through; smaller images are padded with zeros.
+    """What the images of a training went through.
 
     Attributes:
         mean: Of each channel, of pixels in [0, 1].
         std: Of each channel, of pixels in [0, 1].
         class_names: In the order of the outputs.
+        crop_share: Images are resized (bicubic, antialiased) and a square of this share of the
+            shorter side is cut from the centre, such as 224 of 256; None: they are not enlarged,
+            and smaller ones are padded with zeros.
     """
 
     mean: tuple[float, ...]
     std: tuple[float, ...]
     class_names: tuple[str, ...]
+    crop_share: float | None = None
 
     @property
     def data_shape(self) -> DataShape:
@@ -56,6 +60,7 @@ def read_preprocessing(path: Path) -> Preprocessing:
     """
     try:
         plain = json.loads(path.read_text(encoding="utf-8"))
-        return Preprocessing(**{name: tuple(values) for name, values in plain.items()})
-    except (OSError, ValueError, TypeError, AttributeError):
+        plain |= {name: tuple(plain[name]) for name in ("mean", "std", "class_names")}
+        return Preprocessing(**plain)
+    except (OSError, ValueError, TypeError, KeyError):
         raise StudyError(f"{path}: missing or damaged; expected what the search wrote") from None

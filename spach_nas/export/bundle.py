@@ -1,16 +1,20 @@
-"""A bundle: one network in a folder, in the layout that timm loads.
+"""A bundle: one network in a folder, in the layout that timm and the Hugging Face hub load.
 
-    architecture.yaml   the architecture
-    config.json         timm's: `timm.create_model("local-dir:BUNDLE", pretrained=True)`
-    model.safetensors   the weights, where there are any
-    README.md           what it is, what it costs, how it was found
+    architecture.yaml    the architecture
+    config.json          timm's: `timm.create_model("local-dir:BUNDLE", pretrained=True)`
+    model.safetensors    the weights, where there are any
+    model.onnx           for ONNX Runtime and others, where it was asked for
+    model.pt2            for PyTorch without this package, where it was asked for
+    preprocessing.json   how images become its input, where there are weights
+    README.md            what it is, what it costs, how it was found
+    architecture.svg     its drawing
+    parity.json          how far the forms agree
+    manifest.json        sha256 of every file
 
 A target without trained weights has no file that pretends to hold some.
 """
 
 import json
-import shutil
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +25,16 @@ from safetensors.torch import load
 from spach_nas.architecture import Architecture
 from spach_nas.data.preprocessing import Preprocessing
 from spach_nas.errors import BundleError
+from spach_nas.export.manifest import write_manifest
+from spach_nas.export.staging import staged
 from spach_nas.networks import Spach, build, model_config
 from spach_nas.validation import read_yaml
 
 ARCHITECTURE = "architecture.yaml"
+CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
+PREPROCESSING = "preprocessing.json"
+README = "README.md"
 
 
 def write_bundle(
@@ -36,7 +45,7 @@ def write_bundle(
     weights: bytes | None = None,
     preprocessing: Preprocessing | None = None,
 ) -> Path:
-    """Write a bundle: whole or not at all.
+    """Write a bundle without proof: whole or not at all. `export` writes one with it.
 
     Args:
         out: A folder that does not exist yet.
@@ -51,27 +60,27 @@ def write_bundle(
     Raises:
         BundleError: The folder exists already or cannot be written.
     """
-    if out.exists():
-        raise BundleError(f"{out}: exists already and is never overwritten; expected a new folder")
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
-    except OSError as problem:
-        raise BundleError(f"{out}: {problem.strerror}; expected a writable place") from None
-    try:
-        (temporary / ARCHITECTURE).write_text(architecture.to_yaml(), encoding="utf-8")
-        config = json.dumps(_config(architecture, preprocessing), indent=2)
-        (temporary / "config.json").write_text(config + "\n", encoding="utf-8")
-        (temporary / "README.md").write_text(card, encoding="utf-8")
-        if weights is not None:
-            (temporary / WEIGHTS).write_bytes(weights)
-        temporary.chmod(0o755)  # mkdtemp keeps others out
-        temporary.rename(out)
-    except OSError as problem:
-        raise BundleError(f"{out}: {problem.strerror}; nothing was written") from None
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+    with staged(out) as folder:
+        write_core(folder, architecture=architecture, weights=weights, preprocessing=preprocessing)
+        (folder / README).write_text(card, encoding="utf-8")
+        write_manifest(folder)
     return out
+
+
+def write_core(
+    folder: Path,
+    *,
+    architecture: Architecture,
+    weights: bytes | None,
+    preprocessing: Preprocessing | None,
+) -> None:
+    """Write what every form of a bundle builds on into an existing folder; see `write_bundle`."""
+    (folder / ARCHITECTURE).write_text(architecture.to_yaml(), encoding="utf-8")
+    _write_json(folder / CONFIG, _config(architecture, preprocessing))
+    if weights is not None:
+        (folder / WEIGHTS).write_bytes(weights)
+    if preprocessing is not None:
+        _write_json(folder / PREPROCESSING, _preprocessing(architecture, preprocessing))
 
 
 def load_model(folder: str | Path) -> Spach:
@@ -81,16 +90,45 @@ def load_model(folder: str | Path) -> Spach:
         BundleError: A file is missing or damaged, or the weights are those of another network.
     """
     folder = Path(folder)
-    if not (folder / ARCHITECTURE).is_file():
-        raise BundleError(f"{folder}: holds no {ARCHITECTURE}; expected a bundle")
-    architecture = Architecture.from_dict(
-        read_yaml(folder / ARCHITECTURE, error=BundleError), where=str(folder / ARCHITECTURE)
-    )
-    network = build(architecture)
+    network = build(load_architecture(folder))
     path = folder / WEIGHTS
     if path.is_file():
         load_weights(network, path.read_bytes(), where=str(path))
     return network.eval()
+
+
+def load_architecture(folder: Path) -> Architecture:
+    """The architecture of a bundle.
+
+    Raises:
+        BundleError: There is none.
+        ArchitectureError: No network has it.
+    """
+    path = folder / ARCHITECTURE
+    if not path.is_file():
+        raise BundleError(f"{folder}: holds no {ARCHITECTURE}; expected a bundle")
+    return Architecture.from_dict(read_yaml(path, error=BundleError), where=str(path))
+
+
+def load_preprocessing(folder: Path) -> Preprocessing | None:
+    """How images become the input of a bundle's network; None where nothing was trained.
+
+    Raises:
+        BundleError: The file is damaged.
+    """
+    path = folder / PREPROCESSING
+    if not path.is_file():
+        return None
+    try:
+        plain = json.loads(path.read_text(encoding="utf-8"))
+        return Preprocessing(
+            mean=tuple(map(float, plain["mean"])),
+            std=tuple(map(float, plain["std"])),
+            class_names=tuple(map(str, plain["class_names"])),
+            crop_share=None if plain.get("crop_share") is None else float(plain["crop_share"]),
+        )
+    except (ValueError, KeyError, TypeError):
+        raise BundleError(f"{path}: is damaged; expected what the export wrote") from None
 
 
 def load_weights(network: Spach, weights: bytes, *, where: str) -> None:
@@ -116,8 +154,42 @@ def _config(architecture: Architecture, preprocessing: Preprocessing | None) -> 
         config["pretrained_cfg"] |= {
             "mean": list(preprocessing.mean),
             "std": list(preprocessing.std),
-            # Images are padded to the input size, never cropped.
-            "crop_pct": 1.0,
+            # Of images that are not resized, all is taken: they are padded.
+            "crop_pct": preprocessing.crop_share or 1.0,
         }
         config["label_names"] = list(preprocessing.class_names)
     return config
+
+
+def _preprocessing(architecture: Architecture, preprocessing: Preprocessing) -> dict[str, Any]:
+    """All that it takes to prepare images without this package, in the order of the steps."""
+    height, width = architecture.image_size
+    return {
+        "channels": architecture.in_channels,
+        "height": height,
+        "width": width,
+        **_steps(preprocessing),
+        "pixels": "divide by 255",
+        "mean": list(preprocessing.mean),
+        "std": list(preprocessing.std),
+        "layout": "batch, channels, height, width; float32",
+        "class_names": list(preprocessing.class_names),
+    }
+
+
+def _steps(preprocessing: Preprocessing) -> dict[str, Any]:
+    if preprocessing.crop_share is None:
+        return {
+            "larger_images": "shrink (bicubic, antialiased) until they just cover it, cut the "
+            "centre",
+            "smaller_images": "pad with zeros on all sides, never enlarge",
+        }
+    return {
+        "images": "resize (bicubic, antialiased) the shorter side to that of the input divided by "
+        "crop_share, rounded down, cut the centre",
+        "crop_share": preprocessing.crop_share,
+    }
+
+
+def _write_json(path: Path, plain: dict[str, Any]) -> None:
+    path.write_text(json.dumps(plain, indent=2) + "\n", encoding="utf-8")

@@ -9,6 +9,9 @@ from spach_nas.architecture import Architecture
 from spach_nas.config import SEARCH_YAML, SearchConfig, load_config
 from spach_nas.data.preprocessing import Preprocessing, read_preprocessing
 from spach_nas.errors import BundleError, did_you_mean, one_of
+from spach_nas.export.bundle import ARCHITECTURE, WEIGHTS, load_architecture, load_preprocessing
+from spach_nas.export.manifest import check_manifest
+from spach_nas.objectives import OBJECTIVES
 from spach_nas.records import Record, read_records
 from spach_nas.references import REFERENCES
 from spach_nas.scaling import scale
@@ -29,6 +32,9 @@ class Choice:
         search_yaml: The search as run, when it comes from a study.
         weights: Of the trained proxy, as safetensors.
         preprocessing: Of the images that the weights were trained on.
+        config: The search, when it comes from a study.
+        front: Of the study, cheapest target first.
+        training: How the weights were trained, a section of Markdown, when not by a search.
     """
 
     architecture: Architecture
@@ -37,13 +43,16 @@ class Choice:
     search_yaml: str | None = None
     weights: bytes | None = None
     preprocessing: Preprocessing | None = None
+    config: SearchConfig | None = None
+    front: tuple[Record, ...] = ()
+    training: str | None = None
 
 
 def choose(source: str | Path, *, pick: str = "best", scale_to: Scale | None = None) -> Choice:
     """The network that a user names.
 
     Args:
-        source: Folder of a study, name of a paper's model, or an architecture file.
+        source: Folder of a study or of a bundle, name of a paper's model, or an architecture file.
         pick: In a study: `best` (most accurate, ties to fewer MACs), `knee` (farthest from the
             chord of the front), the number of a trial or an `arch_id`.
         scale_to: `proxy`, with the weights of the search, or `target`, which has none yet. None:
@@ -54,6 +63,10 @@ def choose(source: str | Path, *, pick: str = "best", scale_to: Scale | None = N
         PluginError: A mixer of the study is not known here.
     """
     path = Path(source)
+    if (path / ARCHITECTURE).is_file():
+        if scale_to is not None:
+            raise BundleError(f"{source}: is a bundle, which has one scale; expected no --scale")
+        return _from_bundle(path)
     if path.is_dir():
         return _from_study(path, pick=pick, scale_to=scale_to or "proxy")
     if scale_to == "proxy":
@@ -101,9 +114,15 @@ def _from_study(folder: Path, *, pick: str, scale_to: Scale) -> Choice:
     record = pick_record(records, pick, config=config)
     name = record.reference or f"trial {record.trial}"
     search_yaml = (folder / SEARCH_YAML).read_text(encoding="utf-8")
+    front = pareto.front(records, config.objective_list, limits=config.limits)
     if scale_to == "target":
         return Choice(
-            architecture=record.architecture, name=name, record=record, search_yaml=search_yaml
+            architecture=record.architecture,
+            name=name,
+            record=record,
+            search_yaml=search_yaml,
+            config=config,
+            front=front,
         )
     weights = checkpoint_path(folder, record)
     if not weights.is_file():
@@ -124,6 +143,47 @@ def _from_study(folder: Path, *, pick: str, scale_to: Scale) -> Choice:
         search_yaml=search_yaml,
         weights=_network_weights(weights),
         preprocessing=preprocessing,
+        config=config,
+        front=front,
+    )
+
+
+def choose_top(
+    source: str | Path, count: int, *, scale_to: Scale | None = None
+) -> tuple[Choice, ...]:
+    """The most accurate members of a study's front, best first; see `choose`.
+
+    Raises:
+        BundleError: The source is no study, or its front is smaller.
+    """
+    folder = Path(source)
+    if not folder.is_dir() or (folder / ARCHITECTURE).is_file():
+        raise BundleError(f"{source}: --top needs the folder of a study")
+    records = read_records(folder)
+    config = load_config(folder / SEARCH_YAML)
+    members = [
+        (-accuracy, record.target_cost.macs, record.trial)
+        for record in pareto.front(records, config.objective_list, limits=config.limits)
+        if (accuracy := pareto.value(record, OBJECTIVES["accuracy"])) is not None
+    ]
+    if len(members) < count:
+        raise BundleError(f"--top {count}: the front has {len(members)}; expected at most as many")
+    return tuple(
+        choose(folder, pick=str(trial), scale_to=scale_to)
+        for _, _, trial in sorted(members)[:count]
+    )
+
+
+def _from_bundle(folder: Path) -> Choice:
+    _, problems = check_manifest(folder)
+    if problems:
+        raise BundleError("\n".join(problems))
+    weights = folder / WEIGHTS
+    return Choice(
+        architecture=load_architecture(folder),
+        name=folder.resolve().name,
+        weights=weights.read_bytes() if weights.is_file() else None,
+        preprocessing=load_preprocessing(folder),
     )
 
 

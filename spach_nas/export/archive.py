@@ -1,0 +1,100 @@
+"""Whether a `.pt2` file can be loaded without running what it says.
+
+`torch.export.load` trusts its file: it unpickles, evaluates symbolic sizes and guards as Python,
+and takes operators by any path below `torch`. So the file is looked through first, and what a
+network of ours never needs is refused.
+"""
+
+import json
+import re
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any
+
+from spach_nas.errors import BundleError
+
+_MEMBERS = (
+    r"models/[\w-]+\.json",
+    r"data/(weights|constants)/[\w-]+_config\.json",
+    r"data/weights/weight_\d+",
+    r"data/constants/tensor_\d+",
+    r"archive_format|archive_version|byteorder|\.data/version|\.data/serialization_id",
+)
+_MEMBER = re.compile("|".join(f"({pattern})" for pattern in _MEMBERS))
+# torch writes an empty file in place of sample inputs that are left out.
+_EMPTY_MEMBER = re.compile(r"data/sample_inputs/[\w-]+\.pt")
+_OPERATOR = re.compile(r"(torch\.ops|_operator|math)(\.\w+)+")
+_SYMBOLIC = re.compile(
+    r"("
+    r"'[su]\d+'|\d+|[-+*/(),=\s]"
+    r"|Symbol|Integer|Rational|positive|integer|nonnegative|True|False"
+    r"|Add|Mul|Pow|Mod|PythonMod|Max|Min|FloorDiv|CleanDiv|CeilDiv|Eq|Ne|Lt|Le|Gt|Ge"
+    r")*"
+)
+_LARGEST_JSON = 256 * 2**20
+
+
+def check_archive(path: Path | IO[bytes], *, where: str) -> None:
+    """See that a `.pt2` file holds tensors, a graph of operators, and nothing else.
+
+    Raises:
+        BundleError: It is no such archive, or holds something that loading it would execute.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            for member in archive.infolist():
+                _check_member(archive, member, where=where)
+    except (zipfile.BadZipFile, ValueError, RecursionError, NotImplementedError) as problem:
+        if isinstance(problem, BundleError):
+            raise
+        raise BundleError(
+            f"{where}: is no archive of torch.export ({problem}); expected what the export wrote"
+        ) from None
+
+
+def _check_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo, *, where: str) -> None:
+    # The first folder is the archive's own name.
+    name = member.filename.partition("/")[2]
+    if _EMPTY_MEMBER.fullmatch(name) and member.file_size == 0:
+        return
+    if not _MEMBER.fullmatch(name):
+        raise BundleError(
+            f"{where}: holds {member.filename!r}, which might be executed; expected weights and a "
+            "graph alone"
+        )
+    if not name.endswith(".json"):
+        return
+    if member.file_size > _LARGEST_JSON:
+        raise BundleError(f"{where}: {member.filename!r} is too large to be looked through")
+    for key, value in _items(json.loads(archive.read(member))):
+        if not _is_harmless(key, value):
+            raise BundleError(
+                f"{where}: {member.filename}: {key}: {value!r:.200}, which might be executed; "
+                "expected weights and a graph alone"
+            )
+
+
+def _is_harmless(key: str, value: Any) -> bool:
+    if key == "use_pickle":
+        return value is False
+    if key == "target":
+        return isinstance(value, str) and bool(_OPERATOR.fullmatch(value))
+    if key == "expr_str":
+        return isinstance(value, str) and bool(_SYMBOLIC.fullmatch(value))
+    if key in ("guards_code", "graph_module_guards"):
+        return not value
+    if key == "path_name":
+        return isinstance(value, str) and bool(re.fullmatch(r"(weight|tensor)_\d+", value))
+    return True
+
+
+def _items(value: Any) -> Iterator[tuple[str, Any]]:
+    """Every key of nested JSON with its value."""
+    if isinstance(value, dict):
+        for key, item in value.items():
+            yield key, item
+            yield from _items(item)
+    elif isinstance(value, list):
+        for item in value:
+            yield from _items(item)

@@ -1,0 +1,150 @@
+"""From a choice to a bundle with its proof."""
+
+import contextlib
+from collections.abc import Sequence
+from pathlib import Path
+
+from spach_nas.errors import BundleError
+from spach_nas.export.bundle import README, load_weights, write_core
+from spach_nas.export.card import DRAWING, card, drawing
+from spach_nas.export.formats import FORMS, brief, trace
+from spach_nas.export.manifest import write_manifest
+from spach_nas.export.proof import PARITY, Proof, Tell, prove, write_proof
+from spach_nas.export.samples import study_sample
+from spach_nas.export.source import Choice
+from spach_nas.export.staging import check_new, staged
+from spach_nas.networks import Spach, build
+
+
+def export(
+    choice: Choice,
+    *,
+    out: Path,
+    test_accuracy: float | None = None,
+    formats: Sequence[str] | None = ("safetensors",),
+    tell: Tell = lambda _: None,
+) -> Path:
+    """Write the bundle of a choice, whole or not at all.
+
+    Args:
+        choice: What is exported.
+        out: A folder that does not exist yet.
+        test_accuracy: On the test split, in [0, 1], when it was measured.
+        formats: Names of `FORMATS`; None: all that can be made here, and `parity.json` says why
+            others were left out. `safetensors` is always written.
+        tell: Told what goes on, in a few words.
+
+    Returns:
+        The folder.
+
+    Raises:
+        BundleError: The folder exists already or cannot be written, a format that was asked for
+            cannot be made, or a form computes something else than the network.
+    """
+    check_new(out)
+    trained = choice.weights is not None
+    if not trained and set(formats or ()) - {"safetensors"}:
+        raise BundleError(
+            f"{choice.name}: has no trained weights, and {', '.join(sorted(formats or ()))} carry "
+            "weights; expected a trained network, or no --formats"
+        )
+    network = build(choice.architecture).eval()
+    if choice.weights is not None:
+        load_weights(network, choice.weights, where=choice.name)
+    with staged(out) as folder:
+        write_core(
+            folder,
+            architecture=choice.architecture,
+            weights=choice.weights,
+            preprocessing=choice.preprocessing,
+        )
+        left_out = _write_forms(folder, network, formats, tell=tell) if trained else {}
+        tell("reading images to compare on")
+        proof = prove(
+            folder, network, trained=trained, sample=study_sample(choice), tell=tell, skip=set()
+        )
+        _settle(folder, proof, required=formats, left_out=left_out)
+        write_proof(folder / PARITY, proof, left_out=left_out, network=network, trained=trained)
+        (folder / DRAWING).write_text(drawing(choice.architecture), encoding="utf-8")
+        text = card(choice, proof=proof, left_out=left_out, test_accuracy=test_accuracy)
+        (folder / README).write_text(text, encoding="utf-8")
+        write_manifest(folder)
+    return out
+
+
+def export_all(
+    choices: Sequence[Choice],
+    *,
+    out: Path,
+    formats: Sequence[str] | None = ("safetensors",),
+    tell: Tell = lambda _: None,
+) -> tuple[Path, ...]:
+    """Write a bundle of each choice into one folder; each is there whole or not at all.
+
+    Raises:
+        BundleError: See `export`; bundles that were finished before stay.
+    """
+    written: list[Path] = []
+    try:
+        for choice in choices:
+            folder = out / choice.name.replace(" ", "-")
+            written.append(
+                export(choice, out=folder, formats=formats, tell=_prefixed(tell, folder))
+            )
+    finally:
+        if not written:
+            with contextlib.suppress(OSError):  # someone else's files, or never made
+                out.rmdir()
+    return tuple(written)
+
+
+def _prefixed(tell: Tell, folder: Path) -> Tell:
+    return lambda what: tell(f"{folder.name}, {what}")
+
+
+def _write_forms(
+    folder: Path, network: Spach, formats: Sequence[str] | None, *, tell: Tell
+) -> dict[str, str]:
+    """Write the forms that need tracing; which were left out, and why."""
+    wanted = [form for form in FORMS.values() if form.make is not None]
+    if formats is not None:
+        wanted = [form for form in wanted if form.name in formats]
+    left_out = {form.name: form.cannot_make for form in wanted if form.cannot_make}
+    _refuse(left_out, required=formats)
+    program = None
+    for form in wanted:
+        if form.make is None or form.name in left_out:
+            continue
+        tell(f"making {form.file}")
+        try:
+            program = trace(network) if program is None else program
+            data = form.make(program)
+        # torch has no common class for what it cannot trace or translate.
+        except Exception as problem:
+            left_out[form.name] = f"cannot be made: {brief(problem)}"
+            _refuse(left_out, required=formats)
+            continue
+        (folder / form.file).write_bytes(data)
+    return left_out
+
+
+def _settle(
+    folder: Path, proof: Proof, *, required: Sequence[str] | None, left_out: dict[str, str]
+) -> None:
+    """Drop the forms that do not run, and raise where one computes something else."""
+    if proof.broken:
+        lines = [str(item) for item in proof.broken]
+        raise BundleError("\n".join([*lines, "nothing was written"]))
+    for name, reason in proof.failed.items():
+        if FORMS[name].make is None:
+            raise BundleError(f"{name}: cannot be run: {reason}; nothing was written")
+        left_out[name] = f"cannot be run: {reason}"
+        _refuse(left_out, required=required)
+        (folder / FORMS[name].file).unlink()
+
+
+def _refuse(left_out: dict[str, str], *, required: Sequence[str] | None) -> None:
+    if required is not None and left_out:
+        raise BundleError(
+            "\n".join(f"--formats {name}: {reason}" for name, reason in left_out.items())
+        )

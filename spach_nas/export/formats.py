@@ -1,0 +1,253 @@
+"""The forms of a bundle: how each is made of a network, and how it is run again from its file.
+
+All of them keep the names of the network's tensors, so that the very graph in a file can be run
+with other weights, too: that is how parity is proven under weights that hide nothing.
+
+Letters: B batch, C channels, H and W image, K classes.
+"""
+
+import importlib.util
+import io
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import timm
+import torch
+from safetensors.torch import save
+from torch import Tensor
+
+from spach_nas.errors import BundleError, did_you_mean, one_of
+from spach_nas.export.archive import check_archive
+from spach_nas.export.bundle import WEIGHTS, load_architecture, load_weights
+from spach_nas.networks import Spach, build
+
+Weights = Mapping[str, Tensor]
+# (B, C, H, W) -> (B, K), in float32.
+Run = Callable[[Tensor], Tensor]
+# A form that was read from its file, ready to run with its own weights (None) or with others. What
+# it ran with before counts for nothing; runs that it gave before must not be called again.
+Opened = Callable[[Weights | None], Run]
+
+ONNX, PT2 = "model.onnx", "model.pt2"
+INPUT, OUTPUT = "image", "logits"
+# The first with GELU as one operator.
+OPSET = 20
+_NO_PACKAGE = "needs the packages {}: pip install 'spach-nas[export]'"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Form:
+    """One form of a network.
+
+    Attributes:
+        name: As in `--formats`.
+        file: What holds it.
+        open: Reads it from a folder.
+        make: Its bytes, of the traced network; None where the bundle's core is all that it takes.
+        packages: What making it takes beside this package's own requirements.
+        runtime: What running it takes.
+    """
+
+    name: str
+    file: str
+    open: Callable[[Path], Opened]
+    make: Callable[[torch.export.ExportedProgram], bytes] | None = None
+    packages: tuple[str, ...] = ()
+    runtime: tuple[str, ...] = ()
+
+    @property
+    def cannot_make(self) -> str:
+        """Why it cannot be made on this machine; empty where it can."""
+        return _lacking(self.packages)
+
+    @property
+    def cannot_run(self) -> str:
+        """Why it cannot be run on this machine; empty where it can."""
+        return _lacking(self.runtime)
+
+
+def _lacking(packages: tuple[str, ...]) -> str:
+    missing = [name for name in packages if importlib.util.find_spec(name) is None]
+    return _NO_PACKAGE.format(", ".join(missing)) if missing else ""
+
+
+def as_run(network: torch.nn.Module) -> Run:
+    """A network in evaluation mode as a function of images."""
+
+    def run(images: Tensor) -> Tensor:
+        with torch.inference_mode():
+            logits: Tensor = network(images)
+        return logits
+
+    return run
+
+
+def _open_safetensors(folder: Path) -> Opened:
+    network = build(load_architecture(folder)).eval()
+
+    def opened(weights: Weights | None) -> Run:
+        data = (folder / WEIGHTS).read_bytes() if weights is None else save(dict(weights))
+        load_weights(network, data, where=str(folder / WEIGHTS))
+        return as_run(network)
+
+    return opened
+
+
+def _open_timm(folder: Path) -> Opened:
+    def opened(weights: Weights | None) -> Run:
+        network = timm.create_model(f"local-dir:{folder}", pretrained=weights is None).eval()
+        if weights is not None:
+            network.load_state_dict(weights)
+        return as_run(network)
+
+    return opened
+
+
+def trace(network: Spach) -> torch.export.ExportedProgram:
+    """The network as a graph of operators, for any batch; it says nothing about this machine.
+
+    What torch cannot trace, as a mixer of the user's may be, raises one of torch's many errors.
+    """
+    architecture = network.architecture
+    # With an example batch of 1, the batch would be taken for a constant.
+    example = torch.zeros(2, architecture.in_channels, *architecture.image_size)
+    program = torch.export.export(
+        network.eval(), (example,), dynamic_shapes=({0: torch.export.Dim("batch")},)
+    )
+    # Sample inputs would be pickled; traces name the files of the machine that exported.
+    program.example_inputs = None
+    for node in program.graph.nodes:
+        node.meta.pop("stack_trace", None)
+    return program
+
+
+def _make_pt2(program: torch.export.ExportedProgram) -> bytes:
+    buffer = io.BytesIO()
+    torch.export.save(program, buffer)
+    check_archive(io.BytesIO(buffer.getvalue()), where=PT2)
+    return buffer.getvalue()
+
+
+def _open_pt2(folder: Path) -> Opened:
+    path = folder / PT2
+    check_archive(path, where=str(path))
+    try:
+        network = torch.export.load(path).module()
+    # torch has no error of its own for a damaged file.
+    except Exception as problem:
+        raise BundleError(f"{path}: cannot be loaded: {brief(problem)}") from problem
+    own = {name: value.clone() for name, value in network.state_dict().items()}
+
+    def opened(weights: Weights | None) -> Run:
+        network.load_state_dict(own if weights is None else weights)
+        return as_run(network)
+
+    return opened
+
+
+def _make_onnx(program: torch.export.ExportedProgram) -> bytes:
+    with warnings.catch_warnings():
+        # The exporter's own deprecations are no matter of the user's.
+        warnings.simplefilter("ignore")
+        exported = torch.onnx.export(
+            program,
+            dynamo=True,
+            input_names=[INPUT],
+            output_names=[OUTPUT],
+            opset_version=OPSET,
+            # As it is, each tensor keeps its name; runtimes optimise what they load.
+            optimize=False,
+            verbose=False,
+        )
+    assert exported is not None
+    model = exported.model_proto
+    for node in model.graph.node:
+        del node.metadata_props[:]
+    data: bytes = model.SerializeToString()
+    return data
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _OnnxRun:
+    session: Any
+    # The session does not keep the weights that were put in place of its own.
+    borrowed: tuple[Any, ...]
+
+    def __call__(self, images: Tensor) -> Tensor:
+        return torch.from_numpy(self.session.run([OUTPUT], {INPUT: images.numpy()})[0])
+
+
+def _open_onnx(folder: Path) -> Opened:
+    path = folder / ONNX
+    data = path.read_bytes()
+
+    def opened(weights: Weights | None) -> Run:
+        try:
+            return _onnx_run(data, weights)
+        except Exception as problem:  # its errors have no common class
+            raise BundleError(f"{path}: cannot be loaded: {brief(problem)}") from problem
+
+    return opened
+
+
+def _onnx_run(data: bytes, weights: Weights | None) -> Run:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    options.intra_op_num_threads = torch.get_num_threads()
+    borrowed = []
+    if weights is not None:
+        # Its optimiser would fold its own weights before they are replaced.
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+        for name, value in weights.items():
+            if value.is_floating_point():
+                borrowed.append(onnxruntime.OrtValue.ortvalue_from_numpy(value.numpy()))
+                options.add_initializer(name, borrowed[-1])
+    session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+    return _OnnxRun(session=session, borrowed=tuple(borrowed))
+
+
+_ALL = (
+    Form(name="safetensors", file=WEIGHTS, open=_open_safetensors),
+    Form(name="timm", file="config.json", open=_open_timm),
+    Form(
+        name="onnx",
+        file=ONNX,
+        make=_make_onnx,
+        open=_open_onnx,
+        packages=("onnx", "onnxscript", "onnxruntime"),
+        runtime=("onnxruntime",),
+    ),
+    Form(name="pt2", file=PT2, make=_make_pt2, open=_open_pt2),
+)
+FORMS = {form.name: form for form in _ALL}
+# What `--formats` may name: forms with a file of weights of their own.
+FORMATS = ("safetensors", "onnx", "pt2")
+
+
+def parse_formats(text: str) -> tuple[str, ...]:
+    """The formats of a text such as `onnx,pt2` or `all`; `safetensors` is always one of them.
+
+    Raises:
+        BundleError: An unknown name.
+    """
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    if names == ["all"]:
+        return FORMATS
+    for name in names:
+        if name not in FORMATS:
+            raise BundleError(
+                f"--formats: {name!r}; expected {one_of([*FORMATS, 'all'])}"
+                f"{did_you_mean(name, FORMATS)}"
+            )
+    return tuple(name for name in FORMATS if name in {"safetensors", *names})
+
+
+def brief(problem: Exception) -> str:
+    """The first words of a foreign error, in one line."""
+    text = " ".join(str(problem).split()) or type(problem).__name__
+    return text if len(text) <= 300 else f"{text[:297]}..."

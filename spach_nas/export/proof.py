@@ -1,0 +1,181 @@
+"""The proof in a bundle: every form run beside the network, and what is written of it.
+
+parity.json    figures of each form, on which images, and logits for other machines to meet
+"""
+
+import json
+import platform
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from spach_nas.errors import BundleError
+from spach_nas.export.formats import FORMS, OPSET, Form, Run, as_run, brief
+from spach_nas.export.parity import (
+    RELATIVE_TOLERANCE,
+    SEED,
+    Agreement,
+    WeightsName,
+    compare,
+    random_weights,
+    run_batches,
+)
+from spach_nas.export.samples import BATCHES, Sample, embedded_sample
+from spach_nas.networks import Spach, build
+from spach_nas.version import __version__
+
+PARITY = "parity.json"
+_PROBE_IMAGES = 3
+_PACKAGES = ("torch", "timm", "safetensors", "onnx", "onnxscript", "onnxruntime")
+
+# Told what goes on, in a few words.
+Tell = Callable[[str], None]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Proof:
+    """What is known of the forms of a bundle.
+
+    Attributes:
+        agreements: Each form with each kind of weights.
+        failed: Forms that could not be run, with the reason.
+        images: On which images.
+    """
+
+    agreements: tuple[Agreement, ...]
+    failed: Mapping[str, str]
+    images: str
+
+    @property
+    def broken(self) -> tuple[Agreement, ...]:
+        """Forms that compute something else."""
+        return tuple(item for item in self.agreements if not item.holds)
+
+
+def present_forms(folder: Path) -> tuple[Form, ...]:
+    """The forms of a bundle: of one without weights, only what timm builds."""
+    return tuple(form for form in FORMS.values() if (folder / form.file).is_file())
+
+
+def prove(
+    folder: Path, network: Spach, *, trained: bool, sample: Sample, tell: Tell, skip: set[str]
+) -> Proof:
+    """Run every form in a folder beside the network.
+
+    Args:
+        folder: A bundle, or one in the making.
+        network: With the bundle's weights, if it has any; in evaluation mode.
+        trained: Whether there are weights.
+        sample: Images to run.
+        tell: Told what goes on.
+        skip: Names of forms to leave out.
+    """
+    kinds: dict[WeightsName, Mapping[str, Tensor] | None] = {"random": random_weights(network)}
+    if trained:
+        kinds = {"bundle": None, **kinds}
+    expected = {
+        name: run_batches(_reference(network, weights), sample) for name, weights in kinds.items()
+    }
+    for logits in expected.values():
+        _check_finite(logits, folder=folder)
+    agreements: list[Agreement] = []
+    failed: dict[str, str] = {}
+    for form in present_forms(folder):
+        if form.name in skip:
+            continue
+        tell(f"comparing {form.name} with the network")
+        try:
+            opened = form.open(folder)
+            agreements += [
+                compare(
+                    form.name,
+                    name,
+                    logits=run_batches(opened(weights), sample),
+                    expected=expected[name],
+                )
+                for name, weights in kinds.items()
+            ]
+        # Whatever a foreign runtime raises over a graph that it cannot run.
+        except Exception as problem:
+            failed[form.name] = brief(problem)
+    return Proof(agreements=tuple(agreements), failed=failed, images=sample.origin)
+
+
+def _reference(network: Spach, weights: Mapping[str, Tensor] | None) -> Run:
+    if weights is not None:
+        network = build(network.architecture)
+        network.load_state_dict(weights)
+    return as_run(network.eval())
+
+
+def _check_finite(logits: Tensor, *, folder: Path) -> None:
+    if not logits.isfinite().all():
+        raise BundleError(
+            f"{folder.name}: the network's logits are not finite, which no form can agree with; "
+            "expected weights of a training that converged"
+        )
+
+
+def probe(network: Spach, sample: Sample) -> Tensor:
+    """Logits that another machine has to meet, (3, K), on the first embedded images."""
+    with torch.inference_mode():
+        logits: Tensor = network(sample.images[:_PROBE_IMAGES])
+    return logits
+
+
+def write_proof(
+    path: Path, proof: Proof, *, left_out: Mapping[str, str], network: Spach, trained: bool
+) -> None:
+    """Write `parity.json`."""
+    embedded = embedded_sample(network.architecture)
+    plain: dict[str, Any] = {
+        "made_with": {"spach-nas": __version__, **_versions()},
+        "machine": f"{platform.system()} {platform.machine()}, CPU",
+        "images": proof.images,
+        "batch_sizes": list(BATCHES),
+        "relative_tolerance": RELATIVE_TOLERANCE,
+        "random_weights_seed": SEED,
+        "onnx_opset": OPSET,
+        "forms": [_agreement(item) for item in proof.agreements],
+        "left_out": dict(left_out),
+    }
+    if trained:
+        plain["probe"] = {
+            "images": embedded.origin,
+            "logits": probe(network, embedded).tolist(),
+        }
+    path.write_text(json.dumps(plain, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def read_proof(path: Path) -> dict[str, Any]:
+    """What `parity.json` holds.
+
+    Raises:
+        BundleError: It is missing or damaged.
+    """
+    try:
+        plain = json.loads(path.read_text(encoding="utf-8"))
+        if isinstance(plain, dict) and isinstance(plain["left_out"], dict):
+            return plain
+    except (OSError, ValueError, KeyError):
+        pass
+    raise BundleError(f"{path}: missing or damaged; expected what the export wrote")
+
+
+def _agreement(item: Agreement) -> dict[str, Any]:
+    return asdict(item) | {"tolerance": item.tolerance}
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for name in _PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found

@@ -1,0 +1,86 @@
+"""Whether a bundle is what was exported, and its forms still agree, on this machine."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from spach_nas.errors import BundleError
+from spach_nas.export.bundle import WEIGHTS, load_model
+from spach_nas.export.manifest import check_manifest
+from spach_nas.export.parity import Agreement, compare
+from spach_nas.export.proof import PARITY, Tell, present_forms, probe, prove, read_proof
+from spach_nas.export.samples import embedded_sample
+from spach_nas.networks import Spach
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Verification:
+    """What was found.
+
+    Attributes:
+        bundle: sha256 of the whole bundle, to compare with the one that was published.
+        problems: A line for each; empty where all is well.
+        unchecked: Forms that this machine cannot run, with what it lacks.
+        agreements: Each form beside the network, as computed here.
+        images: On which images.
+    """
+
+    bundle: str
+    problems: tuple[str, ...]
+    unchecked: tuple[str, ...] = ()
+    agreements: tuple[Agreement, ...] = ()
+    images: str = ""
+
+
+def verify(folder: str | Path, *, tell: Tell = lambda _: None) -> Verification:
+    """Check every file against the manifest, then run every form beside the network.
+
+    Nothing is loaded from a bundle whose files are not those of its manifest, and nothing in a file
+    is executed. Images are the embedded ones, the same on every machine.
+
+    Args:
+        folder: A bundle.
+        tell: Told what goes on, in a few words.
+
+    Raises:
+        BundleError: The folder is no bundle, or its manifest is damaged.
+    """
+    folder = Path(folder)
+    tell("reading all files")
+    bundle, problems = check_manifest(folder)
+    if problems:
+        return Verification(bundle=bundle, problems=tuple(problems))
+    try:
+        network, proof = load_model(folder), read_proof(folder / PARITY)
+    except BundleError as problem:
+        return Verification(bundle=bundle, problems=(str(problem),))
+    sample = embedded_sample(network.architecture)
+    lacking = {form.name: form.cannot_run for form in present_forms(folder) if form.cannot_run}
+    trained = (folder / WEIGHTS).is_file()
+    found = prove(folder, network, trained=trained, sample=sample, tell=tell, skip=set(lacking))
+    agreements = found.agreements
+    if trained:
+        agreements += (_recorded(network, proof),)
+    return Verification(
+        bundle=bundle,
+        problems=(
+            *(f"{folder}: {item}" for item in agreements if not item.holds),
+            *(f"{folder}: {name}: cannot be run: {why}" for name, why in found.failed.items()),
+        ),
+        unchecked=tuple(f"{name}: {reason}" for name, reason in lacking.items()),
+        agreements=agreements,
+        images=found.images,
+    )
+
+
+def _recorded(network: Spach, proof: Mapping[str, Any]) -> Agreement:
+    """The network of today beside what it computed when it was exported."""
+    computed = probe(network, embedded_sample(network.architecture))
+    try:
+        expected = torch.tensor(proof["probe"]["logits"], dtype=torch.float32)
+    except (KeyError, TypeError, ValueError):
+        expected = torch.empty(0)
+    return compare("recorded", "bundle", logits=computed, expected=expected)

@@ -1,0 +1,59 @@
+"""What the commands `export` and `verify` show."""
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from spach_nas.export.parity import Agreement
+from spach_nas.export.proof import PARITY, Tell, read_proof
+from spach_nas.export.verification import Verification
+
+
+@contextmanager
+def doing(what: str) -> Iterator[Tell]:
+    """One line that says what goes on; nothing where there is no terminal."""
+    with Console(stderr=True).status(f"{what} ...") as status:
+        yield lambda step: status.update(f"{what}: {step} ...")
+
+
+def print_exported(folders: Iterable[Path]) -> None:
+    """Where the bundles lie, and in a line what was left out of them."""
+    errors = Console(stderr=True, soft_wrap=True, highlight=False)
+    told: dict[str, str] = {}
+    for folder in folders:
+        print(folder)
+        told |= read_proof(folder / PARITY)["left_out"]
+    for name, reason in told.items():
+        errors.print(f"left out {name}: {reason}", markup=False)
+
+
+def print_verification(found: Verification) -> None:
+    """Figures, then what is wrong, what could not be checked, and the sum of the bundle."""
+    console = Console(soft_wrap=True, highlight=False)
+    if found.agreements:
+        console.print(_table(found.agreements, images=found.images))
+    for line in found.unchecked:
+        console.print(f"not checked: {line}", markup=False)
+    for line in found.problems:
+        Console(stderr=True, soft_wrap=True, highlight=False).print(line, markup=False)
+    console.print(f"sha256 {found.bundle}", markup=False)
+    console.print("FAILED" if found.problems else "verified", style="bold")
+
+
+def _table(agreements: Iterable[Agreement], *, images: str) -> Table:
+    table = Table("form", "weights", title=images, title_justify="left", box=None)
+    for column in ("largest difference", "mean", "tolerance", "same top-1"):
+        table.add_column(column, justify="right")
+    for item in agreements:
+        table.add_row(
+            item.form,
+            item.weights,
+            f"{item.max_difference:.1e}",
+            f"{item.mean_difference:.1e}",
+            f"{item.tolerance:.1e}",
+            f"{item.top1_agreement:.0%}",
+        )
+    return table
