@@ -10,6 +10,7 @@ from pathlib import Path
 from unittest import mock
 
 import pytest
+from filelock import FileLock
 
 from search_tools import write_search
 from spach_nas.cli import main
@@ -57,10 +58,20 @@ def run_main(*arguments: str) -> tuple[int, list[str]]:
 
 @pytest.fixture(scope="session")
 def finished_search(tmp_path_factory: pytest.TempPathFactory) -> Finished:
-    """Six trials on Ray, two at a time."""
-    home = tmp_path_factory.mktemp("search")
-    path = write_search(home, search__trials=6)
-    done = run_command("search", path, cwd=home)
-    assert done.returncode == 0, done.stderr
-    assert done.stderr == "", "nothing but the result is printed"
-    return Finished(yaml=path, folder=home / "results" / "small", output=done.stdout)
+    """Six trials on Ray, two at a time; made once for all processes of `-n`. Not to be changed."""
+    own = tmp_path_factory.getbasetemp()
+    home = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "search"
+    output = home / "output.txt"
+    with FileLock(f"{home}.lock"):
+        if not output.is_file():
+            home.mkdir(exist_ok=True)
+            path = write_search(home, search__trials=6)
+            done = run_command("search", path, cwd=home)
+            assert done.returncode == 0, done.stderr
+            assert done.stderr == "", "nothing but the result is printed"
+            output.write_text(done.stdout, encoding="utf-8")
+    return Finished(
+        yaml=home / "small.yaml",
+        folder=home / "results" / "small",
+        output=output.read_text(encoding="utf-8"),
+    )
