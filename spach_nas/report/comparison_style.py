@@ -9,6 +9,7 @@ from plotly import graph_objects as go
 from spach_nas.objectives import Objective
 from spach_nas.report.axes import is_logarithmic
 from spach_nas.report.comparison_study import StudyGroup, short
+from spach_nas.report.cost_axis import add_limit, log_ticks
 from spach_nas.report.theme import (
     BLUE,
     GREEN,
@@ -19,7 +20,6 @@ from spach_nas.report.theme import (
     VERMILLION,
     plain,
 )
-from spach_nas.units import format_count
 
 # Yellow is not among them: a thin line of it is lost on white.
 _COLOURS = (BLUE, VERMILLION, GREEN, ORANGE, PURPLE, SKY)
@@ -118,15 +118,11 @@ def cost_axis(
         range=[math.log10(low), math.log10(high)] if log else [low, high],
         title_text=f"{objective.label}{', log scale' if log else ''} (less is better)",
         tickformat="~s" if objective.source == "target_cost" or low > 1e4 else "~g",
-        **_ticks(high / low if log else 1.0),
+        **log_ticks(high / low if log else 1.0),
     )
     for name, bound in near:
-        _add_limit(figure, name=name, bound=bound, log=log)
+        add_limit(figure, name=name, bound=bound, log=log)
     return low, high
-
-
-def _ticks(ratio: float) -> dict[str, object]:
-    return {"dtick": "D1" if ratio < 6 else "D2"} if ratio > 2 else {"nticks": 8}
 
 
 def score_axis(figure: go.Figure, objective: Objective, *, values: Sequence[float]) -> float:
@@ -147,21 +143,3 @@ def make_room(figure: go.Figure, groups: Sequence[StudyGroup]) -> go.Figure:
 def legend_order(groups: Sequence[StudyGroup]) -> Mapping[str, int]:
     """Groups in the legend as they were given."""
     return {group.label: place for place, group in enumerate(groups, 1)}
-
-
-def _add_limit(figure: go.Figure, *, name: str, bound: int, log: bool) -> None:
-    figure.add_vline(
-        x=bound, layer="below", line={"dash": "dash", "width": 1.5, "color": LIGHT.muted}
-    )
-    figure.add_annotation(
-        text=f"{plain(name)} {format_count(bound)}",
-        font={"size": 12, "color": LIGHT.muted},
-        # Unlike a shape, an annotation stands at the logarithm.
-        x=math.log10(bound) if log else bound,
-        y=0.04,
-        yref="paper",
-        textangle=-90,
-        xanchor="right",
-        yanchor="bottom",
-        showarrow=False,
-    )

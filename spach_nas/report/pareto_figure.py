@@ -9,10 +9,10 @@ from typing import Any, Literal
 from plotly import graph_objects as go
 
 from spach_nas.report.axes import is_logarithmic
+from spach_nas.report.cost_axis import add_limit, log_ticks
 from spach_nas.report.labels import Box, place_labels
 from spach_nas.report.pareto_data import ParetoData, Point
 from spach_nas.report.theme import LIGHT, VERMILLION, layout, plain
-from spach_nas.units import format_count
 
 # A limit farther from the points than this factor would squeeze them; it is left out.
 _FARTHEST_LIMIT = 2.0
@@ -42,7 +42,7 @@ def pareto_figure(data: ParetoData) -> go.Figure:
     )
     for name, bound in data.limits:
         if x_range[0] <= bound <= x_range[1]:
-            _add_limit(figure, name=name, bound=bound, log=_is_log(data))
+            add_limit(figure, name=name, bound=bound, log=_is_log(data))
     _count_hidden(figure, data, bottom=y_range[0], top=y_range[1])
     if data.beyond:
         within = replace(data, beyond=())
@@ -55,15 +55,13 @@ def _x_axis(data: ParetoData, x_range: tuple[float, float]) -> dict[str, Any]:
     low, high = x_range
     better = "less is better" if data.x.direction == "min" else "more is better"
     log = _is_log(data)
-    axis = {
+    return {
         "type": "log" if log else "linear",
         "range": _ends(data, x_range),
         "title_text": f"{data.x.label}{', log scale' if log else ''} ({better})",
         "tickformat": "~s" if data.x.source == "target_cost" or low > 1e4 else "~g",
+        **log_ticks(high / low if log else 1.0),
     }
-    if log and high / low > 2:
-        return axis | {"dtick": "D1" if high / low < 6 else "D2"}
-    return axis | {"nticks": 8}
 
 
 def _is_log(data: ParetoData) -> bool:
@@ -271,28 +269,3 @@ def _name_points(
             bgcolor=LIGHT.surface if len(data.points) > _MANY else None,
             name="mark" if bold else "paper",
         )
-
-
-def _add_limit(figure: go.Figure, *, name: str, bound: int, log: bool) -> None:
-    figure.add_shape(
-        type="line",
-        x0=bound,
-        x1=bound,
-        y0=0,
-        y1=1,
-        yref="paper",
-        layer="below",
-        line={"dash": "dash", "width": 1.5, "color": LIGHT.muted},
-    )
-    figure.add_annotation(
-        text=f"{plain(name)} {format_count(bound)}",
-        font={"size": 12, "color": LIGHT.muted},
-        # Unlike a shape, an annotation stands at the logarithm.
-        x=math.log10(bound) if log else bound,
-        y=0.12,
-        yref="paper",
-        textangle=-90,
-        xanchor="right",
-        yanchor="bottom",
-        showarrow=False,
-    )
