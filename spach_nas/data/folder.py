@@ -193,8 +193,11 @@ def pixels(image: Image.Image, *, channels: int) -> Pixels:
 
 
 def upright(image: Image.Image, *, channels: int) -> Image.Image:
-    """An image of any mode as grey or RGB by `channels`, 1 or 3, upright as its camera says."""
-    image = ImageOps.exif_transpose(image)
+    """An image of any mode as grey or RGB by `channels`, 1 or 3, upright as its camera says.
+
+    It may be the same one, turned in place: a copy of each would be felt in a training.
+    """
+    ImageOps.exif_transpose(image, in_place=True)
     if image.mode.startswith("I"):
         # 16 bits: Pillow clips them on conversion, so the upper 8 are taken here.
         values = np.asarray(image)
@@ -202,7 +205,8 @@ def upright(image: Image.Image, *, channels: int) -> Image.Image:
     if image.mode == "P":
         # A palette with transparency converts cleanly by way of RGBA only.
         image = image.convert("RGBA")
-    return image.convert("L" if channels == 1 else "RGB")
+    mode = "L" if channels == 1 else "RGB"
+    return image if image.mode == mode else image.convert(mode)
 
 
 FOLDER = DataSource(check=_check, shape=_shape, load=_load)

@@ -59,7 +59,7 @@ class Moves:
             padding=self.padding,
         )
 
-    def of(self, indices: slice) -> "Moves":
+    def of(self, indices: slice | Tensor) -> "Moves":
         """The moves of some of the images."""
         return Moves(
             top=self.top[indices],

@@ -71,14 +71,18 @@ def pack(network: nn.Module, *, state: TrainingState, origin: Origin) -> bytes:
     tensors = dict(network.state_dict())
     if state.epochs < origin.course[-1].epochs:
         tensors |= {PREFIX + name: tensor for name, tensor in state.optimizer.items()}
+    return seal(tensors, {"epochs": state.epochs, **origin.as_dict()})
+
+
+def seal(tensors: Mapping[str, Tensor], info: Mapping[str, Any]) -> bytes:
+    """Tensors and plain values as safetensors, with a sha256 of both."""
     # Contiguous, on the CPU, without shared memory.
     tensors = {
         name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in tensors.items()
     }
-    info = {"epochs": state.epochs, **origin.as_dict()}
-    info["sha256"] = _digest(info, tensors)
     # A single entry: safetensors writes several in no fixed order.
-    return save(tensors, metadata={_KEY: json.dumps(info, sort_keys=True)})
+    sealed = json.dumps({**info, "sha256": _digest(info, tensors)}, sort_keys=True)
+    return save(tensors, metadata={_KEY: sealed})
 
 
 def unpack(checkpoint: bytes, *, network: nn.Module, origin: Origin, epochs: int) -> TrainingState:
@@ -93,7 +97,7 @@ def unpack(checkpoint: bytes, *, network: nn.Module, origin: Origin, epochs: int
     Raises:
         CheckpointError: It is damaged, or of another training, or later than `epochs`.
     """
-    tensors, info = _read(checkpoint)
+    tensors, info = unseal(checkpoint)
     for key, value in origin.as_dict().items():
         if info.get(key) != value:
             raise CheckpointError(f"is of another {key}")
@@ -132,7 +136,12 @@ def _load(checkpoint: bytes) -> dict[str, Tensor]:
         raise CheckpointError(_BAD) from None
 
 
-def _read(checkpoint: bytes) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def unseal(checkpoint: bytes) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """What `seal` was given.
+
+    Raises:
+        CheckpointError: It is damaged, or was not written by `seal`.
+    """
     tensors = _load(checkpoint)
     try:
         # A header that safetensors has read: 8 bytes of length, then JSON.

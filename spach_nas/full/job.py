@@ -1,0 +1,63 @@
+"""What workers are told: everything that a training needs beside the images."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from spach_nas.architecture import Architecture
+from spach_nas.data.images import Normalisation
+from spach_nas.data.preprocessing import Preprocessing
+from spach_nas.full.recipe import Recipe
+from spach_nas.full.sets import DataChoice
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Job:
+    """One training.
+
+    Attributes:
+        name: For a person.
+        architecture: Of the network, with the channels and classes of the data.
+        recipe: How it is trained.
+        data: On what.
+        class_names: In the order of the outputs.
+        normalisation: Of the pixels.
+        folder: Where the run is kept; every worker sees it.
+        initial: Whether initial weights lie there; else they are drawn by the seed.
+    """
+
+    name: str
+    architecture: Architecture
+    recipe: Recipe
+    data: DataChoice
+    class_names: tuple[str, ...]
+    normalisation: Normalisation
+    folder: Path
+    initial: bool = False
+
+    @property
+    def shifted(self) -> bool:
+        """Whether images are held in memory at the size of the network."""
+        return self.recipe.augmentation.crop == "shifted"
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """What the network's images go through when they are scored."""
+        return Preprocessing(
+            mean=self.normalisation.mean,
+            std=self.normalisation.std,
+            class_names=self.class_names,
+            crop_share=None if self.shifted else self.recipe.evaluation.crop_share,
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Place:
+    """One of the workers that share every batch.
+
+    Attributes:
+        rank: From 0; that one writes the files.
+        world: How many there are.
+    """
+
+    rank: int = 0
+    world: int = 1

@@ -1,0 +1,256 @@
+"""A training before it begins: everything that can be checked, checked; nothing is written."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
+
+from spach_nas.architecture import Architecture
+from spach_nas.data.images import Normalisation, measure_normalisation
+from spach_nas.engine.logger_choice import check_packages
+from spach_nas.errors import ConfigError, DataError, StudyError
+from spach_nas.export import Choice, choose
+from spach_nas.full.initial import Initial, adapted_architecture, fitted, load_initial
+from spach_nas.full.job import Job
+from spach_nas.full.pictures import Pictures
+from spach_nas.full.recipe import DataOptions, Recipe
+from spach_nas.full.recipe_files import load_recipe
+from spach_nas.full.resources import HERE
+from spach_nas.full.sets import DataChoice, FullData, check_data, open_data
+
+RUN_JSON = "run.json"
+_SAMPLE = 10_000
+# What may change while a training is interrupted: none of it changes the curve by more than the
+# order of sums.
+_FREE = ("resources", "loggers", "checkpoint_steps", "final", "compile")
+_FREE_DATA = ("loader_processes", "check_images", "skip_broken", "download", "root")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrainingPlan:
+    """A training that was checked and has not begun.
+
+    Attributes:
+        job: What workers are told.
+        data: Its images.
+        choice: What is trained, as the export knows it.
+        weights: To begin with; None: drawn by the seed.
+        notes: What a person should know.
+        going_on: Whether the folder holds a part of it already.
+    """
+
+    job: Job
+    data: FullData
+    choice: Choice
+    weights: bytes | None
+    notes: tuple[str, ...]
+    going_on: bool
+
+    @property
+    def origin(self) -> dict[str, Any]:
+        """What a training that goes on must agree in."""
+        recipe = {k: v for k, v in self.job.recipe.as_dict().items() if k not in _FREE}
+        recipe["data"] = {k: v for k, v in recipe["data"].items() if k not in _FREE_DATA}
+        validation = self.data.validation
+        return {
+            "architecture": self.job.architecture.arch_id,
+            "data": self.job.data.name,
+            "training images": len(self.data.train),
+            "validation images": 0 if validation is None else len(validation),
+            "classes": list(self.job.class_names),
+            "weights to begin with": self.weights is not None,
+            "recipe": recipe,
+        }
+
+
+def plan_training(
+    source: str,
+    *,
+    data: str,
+    recipe: str | Path = "spach",
+    out: Path | None = None,
+    resume: bool = False,
+    init: str | None = None,
+    changes: Sequence[str] = (),
+) -> TrainingPlan:
+    """Check everything that can be checked before anything is trained.
+
+    Args:
+        source: A bundle, a study, an architecture file or a model of the paper.
+        data: A folder with train/ and val/, or the name of a data set.
+        recipe: Its name or file.
+        out: Folder of the run; None: `results/SOURCE-DATA`.
+        resume: Go on where the run in that folder stands.
+        init: Weights to begin with.
+        changes: Of the recipe, `key.path=value` each.
+
+    Raises:
+        SpachNasError: A mistake in any of them.
+    """
+    settings = load_recipe(recipe, changes=changes)
+    _check_loggers(settings)
+    choice = _choose(source)
+    initial = None if init is None else load_initial(init, source=source)
+    folder = out or Path("results") / f"{_plain(choice.name)}-{_plain(data)}"
+    going_on = _going_on(folder, resume=resume)
+    images = _open(data, settings, folder if going_on else None, initial=initial)
+    architecture, changed = adapted_architecture(
+        choice.architecture,
+        classes=len(images.train.class_names),
+        channels=images.train.channels,
+        image_size=settings.image_size,
+    )
+    weights, notes = None, [*images.notes, *([f"the network has {changed}"] if changed else [])]
+    if initial is not None:
+        weights, begun = fitted(initial, architecture, resample_tokens=settings.resample_tokens)
+        notes.append(begun)
+    elif choice.weights is not None:
+        notes.append(f"begins from scratch; `--init {source}` takes the weights of the bundle")
+    plan = TrainingPlan(
+        job=Job(
+            name=choice.name,
+            architecture=architecture,
+            recipe=settings,
+            data=images.choice,
+            class_names=images.train.class_names,
+            normalisation=_normalisation(settings, architecture, images, initial),
+            folder=folder.absolute(),
+            initial=weights is not None,
+        ),
+        data=images,
+        choice=choice,
+        weights=weights,
+        notes=tuple(notes),
+        going_on=going_on,
+    )
+    _check_sizes(plan)
+    if going_on:
+        _check_origin(plan, folder)
+    return plan
+
+
+def data_choice(name: str, options: DataOptions, *, channels: int | None = None) -> DataChoice:
+    """What `--data` names; a folder by its whole path, since workers may be elsewhere."""
+    if options.root is not None:
+        options = replace(options, root=options.root.resolve())
+    choice = DataChoice(name=name, options=options, channels=channels)
+    path = Path(name)
+    if choice.is_folder and path.is_dir():
+        return replace(choice, name=str(path.resolve()))
+    return choice
+
+
+def _check_loggers(recipe: Recipe) -> None:
+    check_packages(recipe.loggers, key="loggers")
+    if "wandb" in recipe.loggers and recipe.resources.address == HERE:
+        raise ConfigError(
+            "loggers: wandb: is a process of Ray's; expected resources.address=local with it"
+        )
+
+
+def _choose(source: str) -> Choice:
+    # Of a study, the target: the proxy was a stand-in for it. Other things have one scale.
+    is_study = Path(source).is_dir() and not (Path(source) / "architecture.yaml").is_file()
+    return choose(source, scale_to="target" if is_study else None)
+
+
+def _plain(name: str) -> str:
+    return "".join(c if c.isalnum() or c in "-_." else "-" for c in Path(name).name) or "run"
+
+
+def _going_on(folder: Path, *, resume: bool) -> bool:
+    if not folder.exists():
+        return False
+    if not resume:
+        raise StudyError(
+            f"{folder}: exists already and is never overwritten; expected --resume to go on with "
+            "it, or another folder with --out"
+        )
+    if not (folder / RUN_JSON).is_file():
+        raise StudyError(f"{folder}: holds no {RUN_JSON}; expected the folder of a training")
+    return True
+
+
+def _open(name: str, recipe: Recipe, folder: Path | None, *, initial: Initial | None) -> FullData:
+    channels = None if initial is None else initial.network.in_chans
+    choice = data_choice(name, recipe.data, channels=channels)
+    if folder is None:
+        return check_data(choice)
+    known = _read(folder)["files"]
+    return open_data(replace(choice, broken=frozenset(known["broken"]), channels=known["channels"]))
+
+
+def _normalisation(
+    recipe: Recipe, architecture: Architecture, images: FullData, initial: Initial | None
+) -> Normalisation:
+    if initial is not None and initial.preprocessing is not None:
+        # Weights expect what they were trained on.
+        return initial.preprocessing.normalisation
+    if recipe.data.normalisation == "measured":
+        sample = _spread(images.train, _SAMPLE).in_memory(architecture.image_size)
+        return measure_normalisation(sample.images)
+    if architecture.in_channels == 3:
+        return Normalisation(mean=IMAGENET_DEFAULT_MEAN, std=IMAGENET_DEFAULT_STD)
+    mean, std = (float(np.mean(v)) for v in (IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD))
+    return Normalisation(mean=(mean,), std=(std,))
+
+
+def _spread(pictures: Pictures, most: int) -> Pictures:
+    return pictures.take(np.arange(0, len(pictures), -(-len(pictures) // most)))
+
+
+def _check_sizes(plan: TrainingPlan) -> None:
+    job, images = plan.job, plan.data.train
+    if len(images) < job.recipe.batch_size:
+        raise ConfigError(
+            f"batch_size: {job.recipe.batch_size}; expected at most the {len(images):,} training "
+            "images"
+        )
+    if not job.shifted or images.held is None:
+        return
+    own, wanted = images.held.images.shape[1:3], job.architecture.image_size
+    if wanted[0] >= 2 * own[0] and wanted[1] >= 2 * own[1]:
+        sides = ["x".join(map(str, size)) for size in (wanted, own)]
+        raise DataError(
+            f"image_size: {sides[0]}; {images.name} has images of {sides[1]}, which would be "
+            "mostly padding; expected a smaller one, such as --set image_size=32"
+        )
+
+
+def _read(folder: Path) -> dict[str, Any]:
+    path = folder / RUN_JSON
+    try:
+        plain: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        return {"origin": plain["origin"], "files": plain["files"]}
+    except (OSError, ValueError, KeyError, TypeError):
+        raise StudyError(f"{path}: missing or damaged; expected what the training wrote") from None
+
+
+def run_text(plan: TrainingPlan) -> str:
+    """What `--resume` looks at, as JSON."""
+    choice = plan.job.data
+    files = {"broken": sorted(choice.broken), "channels": plan.data.train.channels}
+    return json.dumps({"origin": plan.origin, "files": files}, indent=1) + "\n"
+
+
+def _check_origin(plan: TrainingPlan, folder: Path) -> None:
+    before, now = _flat(_read(folder)["origin"]), _flat(json.loads(json.dumps(plan.origin)))
+    mistakes = [
+        f"{folder}: {key}: {now.get(key)!r}; expected {before.get(key)!r}, as the training began"
+        for key in dict.fromkeys([*before, *now])
+        if before.get(key) != now.get(key)
+    ]
+    if mistakes:
+        raise StudyError("\n".join(mistakes))
+
+
+def _flat(plain: Mapping[str, Any], path: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in plain.items():
+        name = f"{path}.{key}" if path else key
+        flat |= _flat(value, name) if isinstance(value, dict) else {name: value}
+    return flat

@@ -1,0 +1,175 @@
+"""Ray Train starts the workers of a training, here or on a cluster, and replaces lost ones."""
+
+import os
+
+# Read when Ray is imported.
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+
+import shutil
+import signal
+import uuid
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from ray.train import FailureConfig, RunConfig, ScalingConfig, get_context
+from ray.train.torch import TorchConfig, TorchTrainer, get_device
+
+from spach_nas.engine.cluster import nodes, ray_session
+from spach_nas.engine.ray_repairs import mend_ray
+from spach_nas.errors import SpachNasError, StudyError
+from spach_nas.full.job import Job, Place
+from spach_nas.full.loop import train_worker
+from spach_nas.full.resources import FullResources
+from spach_nas.mixers import MixerSpec
+from spach_nas.plugins import restore
+from spach_nas.search_settings import Resources
+
+_STORE = ".ray"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Shape:
+    """What Ray is asked for.
+
+    Attributes:
+        workers: How many.
+        cpus: Of each.
+        gpus: Of each, 0 or 1.
+    """
+
+    workers: int
+    cpus: int
+    gpus: int
+
+
+def train_on_ray(
+    job: Job,
+    *,
+    mixers: Sequence[MixerSpec] = (),
+    beside: AbstractContextManager[None] | None = None,
+) -> None:
+    """Train to the end with the workers that the recipe asks for.
+
+    Args:
+        job: The training.
+        mixers: Those that do not come with this package.
+        beside: What is at work meanwhile, and needs Ray.
+
+    Raises:
+        SpachNasError: What a worker could not do, or a cluster that cannot be reached or has not
+            enough resources.
+    """
+    mend_ray()
+    resources = job.recipe.resources
+    session = ray_session(Resources(address=resources.address), mixers)
+    with session, beside or nullcontext():
+        shape = shape_of(resources, job)
+        store = job.folder / _STORE
+        trainer = TorchTrainer(
+            _run_worker,
+            train_loop_config={"job": job, "threads": shape.cpus, "mixers": tuple(mixers)},
+            torch_config=TorchConfig(backend="nccl" if shape.gpus else "gloo"),
+            scaling_config=ScalingConfig(
+                num_workers=shape.workers,
+                use_gpu=bool(shape.gpus),
+                resources_per_worker={"CPU": shape.cpus} | ({"GPU": 1} if shape.gpus else {}),
+            ),
+            run_config=RunConfig(
+                # Ray would go on with a run of the same name by its own means.
+                name=uuid.uuid4().hex,
+                storage_path=str(store),
+                failure_config=FailureConfig(max_failures=resources.max_failures),
+            ),
+        )
+        on_interrupt = signal.getsignal(signal.SIGINT)
+        try:
+            trainer.fit()
+        except SystemExit:  # Ray's answer to Ctrl-C
+            raise KeyboardInterrupt from None
+        except Exception as problem:
+            raise _told(problem, job) from None
+        finally:
+            signal.signal(signal.SIGINT, on_interrupt)
+            shutil.rmtree(store, ignore_errors=True)
+
+
+def shape_of(resources: FullResources, job: Job) -> Shape:
+    """Workers and their shares on the nodes that Ray has.
+
+    Raises:
+        StudyError: There are not so many CPUs or GPUs.
+        ConfigError: The batch cannot be shared by so many workers.
+    """
+    known = nodes()
+    have_cpus = [int(node.get("CPU", 0)) for node in known]
+    have_gpus = [int(node.get("GPU", 0)) for node in known]
+    asked = resources.gpus_per_worker
+    gpus = int(any(have_gpus)) if asked == "auto" else asked
+    if job.recipe.device == "cpu":
+        gpus = 0
+    workers = resources.workers
+    count = (max(1, sum(have_gpus)) if gpus else 1) if workers == "auto" else workers
+    # Of the largest machine: as many as it has GPUs, or its part of them all.
+    beside = max(have_gpus) if gpus else -(-count // len(known))
+    share = max(1, max(have_cpus) // max(1, min(count, beside)))
+    cpus = share if resources.cpus_per_worker == "auto" else resources.cpus_per_worker
+    fitting = sum(
+        min(cpu // cpus, gpu if gpus else count)
+        for cpu, gpu in zip(have_cpus, have_gpus, strict=True)
+    )
+    if fitting < count:
+        kind = f"{cpus} CPUs" + (" and a GPU" if gpus else "")
+        raise StudyError(
+            f"resources.workers: {count} of {kind} each; expected at most the {fitting} for "
+            "which there is room"
+        )
+    _check_shares(job, count)
+    return Shape(workers=count, cpus=cpus, gpus=gpus)
+
+
+def _check_shares(job: Job, workers: int) -> None:
+    # The recipe has checked itself for the workers that it names; auto is known only now.
+    recipe = job.recipe
+    replace(recipe, resources=replace(recipe.resources, workers=workers))
+
+
+def _run_worker(config: dict[str, Any]) -> None:
+    job: Job = config["job"]
+    restore(config["mixers"])
+    context = get_context()
+    device = get_device()
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    if not job.folder.is_dir():
+        raise StudyError(
+            f"{job.folder}: is not seen by every machine; expected a folder that they share"
+        )
+    place = Place(rank=context.get_world_rank(), world=context.get_world_size())
+    train_worker(job, place=place, threads=config["threads"])
+
+
+def _told(problem: Exception, job: Job) -> SpachNasError:
+    """A mistake that a worker found, or what happened to it."""
+    failures = getattr(problem, "worker_failures", None) or {0: problem}
+    causes = [cause for failure in failures.values() for cause in _causes(failure)]
+    for cause in causes:
+        if isinstance(cause, SpachNasError):
+            return type(cause)(str(cause))
+    text = " ".join(str(causes[-1]).split())[:300]
+    return StudyError(
+        f"{job.folder}: the workers were lost too often: {type(causes[-1]).__name__}: {text}; "
+        "expected --resume once that is mended"
+    )
+
+
+def _causes(failure: BaseException) -> list[BaseException]:
+    causes: list[BaseException] = []
+    found: BaseException | None = failure
+    while found is not None and found not in causes:
+        causes.append(found)
+        inner = getattr(found, "cause", None) or getattr(found, "_base_exc", None)
+        found = inner if isinstance(inner, BaseException) else found.__cause__
+    return causes
