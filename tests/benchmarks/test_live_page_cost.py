@@ -67,18 +67,17 @@ def run(folder: Path, search: Path, *, page: bool) -> dict[str, float]:
     """Seconds of the search, of the command, and of the page's processor."""
     began = time.perf_counter()
     command = [sys.executable, "-m", "spach_nas", "search", str(search), "--out", str(folder)]
-    process = subprocess.Popen(
-        [*command, *(["--watch"] if page else [])], stdout=subprocess.PIPE, text=True
-    )
-    assert process.stdout is not None
+    command += ["--watch"] if page else []
     browser = None
     processor = 0.0
-    for line in process.stdout:
-        found = re.match(r"page\s+(\S+)", line)
-        if found:
-            browser = Browser(found[1])
-        processor = max(processor, page_seconds(process.pid))
-    assert process.wait() == 0
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            found = re.match(r"page\s+(\S+)", line)
+            if found:
+                browser = Browser(found[1])
+            processor = max(processor, page_seconds(process.pid))
+    assert process.returncode == 0
     wall = time.perf_counter() - began
     records = read_records(folder)
     assert len(records) == TRIALS
