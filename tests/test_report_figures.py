@@ -359,6 +359,8 @@ def test_whatever_was_measured_is_an_axis(
     ]
     assert list(study_axes(records, TWO).values())[-1] == measured
     assert measured not in study_axes(records[3:], TWO).values()
+    optimised = (OBJECTIVES["accuracy"], measured)
+    assert next(iter(study_axes(records, optimised).values())) == measured
     data = pareto_data(records, TWO, axis="speed")
     # In both figures: less (more) speed, more accuracy.
     assert [point.trial for point in data.front] == ([1, 2] if direction == "min" else [2, 0])

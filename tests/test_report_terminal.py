@@ -50,3 +50,11 @@ def test_a_narrow_terminal_keeps_the_figures() -> None:
     text = printed([record], width=70)
     assert "81.25%" in text
     assert "3.21" in text
+
+
+def test_a_latency_has_a_column_where_one_is_known() -> None:
+    record = make_record(0, 0.5)
+    timed = replace(record, objectives={**record.objectives, "latency": 7.126})
+    assert "latency" not in printed([record])
+    assert "latency (ms)" in printed([timed])
+    assert "7.13" in printed([timed])

@@ -6,7 +6,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from spach_nas.objectives import OBJECTIVES
+from spach_nas.objectives import LATENCY, OBJECTIVES
 from spach_nas.pareto import value
 from spach_nas.records import Record
 
@@ -45,13 +45,15 @@ def members_table(
     )
     macs = _unit([record.target_cost.macs for record in members], largest="G")
     params = _unit([record.target_cost.params for record in members], largest="M")
-    for heading in ("accuracy", f"MACs ({macs})", f"params ({params})"):
+    timed = any(value(record, LATENCY) is not None for record in members)
+    latency = ["latency (ms)"] if timed else []
+    for heading in ("accuracy", f"MACs ({macs})", f"params ({params})", *latency):
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("", no_wrap=True)
     fits = rows is None or len(members) <= rows
     shown = members if fits else spread(members, rows=max(1, (rows or 0) - 1), kept=marks)
     for record in shown:
-        cells = _cells(record, marks, macs=macs, params=params, cut=live)
+        cells = _cells(record, marks, macs=macs, params=params, timed=timed, cut=live)
         table.add_row(*cells, style="bold" if record.trial in marks else "")
     if len(shown) < len(members):
         table.add_row("", Text(f"... and {len(members) - len(shown)} more", style="dim"))
@@ -81,9 +83,15 @@ def _unit(counts: Sequence[int], *, largest: str) -> str:
 
 
 def _cells(
-    record: Record, marks: Mapping[int, tuple[str, ...]], *, macs: str, params: str, cut: bool
+    record: Record,
+    marks: Mapping[int, tuple[str, ...]],
+    *,
+    macs: str,
+    params: str,
+    timed: bool,
+    cut: bool,
 ) -> list[str | Text]:
-    accuracy = value(record, OBJECTIVES["accuracy"])
+    accuracy, latency = value(record, OBJECTIVES["accuracy"]), value(record, LATENCY)
     words = [*marks.get(record.trial, ()), *filter(None, [record.reference])]
     # The text is kept on its line, not its column: rich shrinks columns that may wrap first.
     drawing = Text(str(record.architecture), no_wrap=cut, overflow="ellipsis" if cut else "fold")
@@ -94,5 +102,6 @@ def _cells(
         "" if accuracy is None else f"{accuracy:.2%}",
         f"{record.target_cost.macs / _UNITS[macs]:.2f}",
         f"{record.target_cost.params / _UNITS[params]:.1f}",
+        *(["" if latency is None else f"{latency:.2f}"] if timed else []),
         Text(", ".join(words)),
     ]

@@ -28,14 +28,18 @@ _WORDS = {
 def study_axes(
     records: Sequence[Record], objectives: Sequence[Objective]
 ) -> Mapping[str, Objective]:
-    """The axes of a study by the words of their switch: costs, memory, and what was measured."""
+    """The axes of a study by the words of their switch: costs, memory, and what was measured.
+
+    What the study optimises comes first.
+    """
     known = {item.name: item for item in (*OBJECTIVES.values(), *objectives)}
     measured = [
         item
         for item in known.values()
         if item.source == "measured" and any(value(record, item) is not None for record in records)
     ]
-    return {axis_words(item): item for item in (*COSTS, MEMORY, *measured)}
+    axes = sorted((*COSTS, MEMORY, *measured), key=lambda item: item not in objectives)
+    return {axis_words(item): item for item in axes}
 
 
 def axis_words(axis: Objective) -> str:
