@@ -6,12 +6,12 @@ writes `results/benchmarks/report.csv`. Nothing here asserts a time.
 
 import csv
 import os
-import platform
 import statistics
 import time
 from pathlib import Path
 
 import pytest
+from test_cost_speed import machine
 
 from spach_nas.records import append_record
 from spach_nas.report.page_table import _drawn
@@ -24,16 +24,6 @@ RESULTS = Path(__file__).parents[2] / "results" / "benchmarks"
 COMMAND = "pytest -m benchmark tests/benchmarks/test_report_size.py"
 TRIALS = (50, 500, 5000)
 REPEATS = 5
-
-
-def machine() -> str:
-    """In words: processor and number of cores, of which one is used."""
-    model = platform.processor() or platform.machine()
-    info = Path("/proc/cpuinfo")
-    if info.is_file():
-        names = [line for line in info.read_text().splitlines() if line.startswith("model name")]
-        model = names[0].split(":", 1)[1].strip() if names else model
-    return f"{model}, one of {os.cpu_count()} cores, Python {platform.python_version()}"
 
 
 def make_folder(folder: Path, *, trials: int, monkeypatch: pytest.MonkeyPatch) -> Path:
