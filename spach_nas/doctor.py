@@ -7,6 +7,7 @@ import platform
 import shutil
 from dataclasses import dataclass
 
+from spach_nas.errors import DataError, one_line
 from spach_nas.version import __version__
 
 _REQUIRED = (
@@ -76,7 +77,7 @@ def _devices() -> tuple[Finding, ...]:
         import torch
     except Exception as problem:
         # Any import may fail in its own way, and saying so is the purpose.
-        return (Finding(name="device", value=f"torch: {problem}", fault=True),)
+        return (Finding(name="device", value=f"torch: {one_line(problem)}", fault=True),)
     if torch.cuda.is_available():
         names = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
         bf16 = "bf16" if torch.cuda.is_bf16_supported() else "no bf16"
@@ -112,7 +113,6 @@ def _browser() -> Finding:
 
 def _fashion_mnist() -> Finding:
     from spach_nas.data import validate_settings
-    from spach_nas.errors import DataError
     from spach_nas.settings import DataSettings
 
     try:

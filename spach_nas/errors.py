@@ -3,6 +3,9 @@
 from collections.abc import Iterable
 from difflib import get_close_matches
 
+# A traceback or a state dict in a message may be pages long.
+_LONGEST = 500
+
 
 class SpachNasError(ValueError):
     """A user's mistake: the message names the place, the value and what is legal."""
@@ -50,3 +53,18 @@ def did_you_mean(name: str, legal: Iterable[str]) -> str:
     """`; did you mean 'attention'?` for a near miss, else nothing."""
     nearest = get_close_matches(str(name), [str(item) for item in legal], n=1)
     return f"; did you mean {nearest[0]!r}?" if nearest else ""
+
+
+def one_line(problem: BaseException, *, named: bool = False, first: bool = False) -> str:
+    """What a foreign error says, in one line; its class where it says nothing.
+
+    Args:
+        problem: An error that is not ours, whose message may have any form and length.
+        named: Whether its class stands before what it says: `ImportError: no module ...`.
+        first: Whether its first line is enough, as where a traceback or advice follows.
+    """
+    lines = [line for line in str(problem).splitlines() if line.strip()]
+    text = " ".join(" ".join(lines[:1] if first else lines).split())
+    name = type(problem).__name__
+    line = ": ".join(filter(None, [name if named or not text else "", text]))
+    return line if len(line) <= _LONGEST else f"{line[: _LONGEST - 3]}..."

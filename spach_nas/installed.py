@@ -3,7 +3,7 @@
 from functools import cache
 from importlib.metadata import entry_points
 
-from spach_nas.errors import PluginError, SpachNasError
+from spach_nas.errors import PluginError, SpachNasError, one_line
 
 
 @cache
@@ -21,5 +21,5 @@ def load_installed(group: str) -> None:
         except Exception as problem:
             raise PluginError(
                 f"plugin {entry_point.value} (installed): cannot be imported: "
-                f"{type(problem).__name__}: {problem}"
+                f"{one_line(problem, named=True)}"
             ) from problem

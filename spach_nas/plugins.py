@@ -12,7 +12,7 @@ from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 
-from spach_nas.errors import PluginError, SpachNasError
+from spach_nas.errors import PluginError, SpachNasError, one_line
 from spach_nas.mixers import MixerSpec, known_mixers, plugin_mixers, register_mixer
 from spach_nas.sampler_registry import known_samplers
 
@@ -58,8 +58,8 @@ def _import(name: str) -> ModuleType:
         raise PluginError(f"plugin {name}: {problem}") from None
     except Exception as problem:
         raise PluginError(
-            f"plugin {name}: cannot be imported: {type(problem).__name__}: {problem}; expected a "
-            "module in the current folder or one that is installed"
+            f"plugin {name}: cannot be imported: {one_line(problem, named=True)}; expected "
+            "a module in the current folder or one that is installed"
         ) from problem
 
 

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import TypeAdapter, ValidationError
 
-from spach_nas.errors import SpachNasError, did_you_mean, one_of
+from spach_nas.errors import SpachNasError, did_you_mean, one_line, one_of
 
 T = TypeVar("T")
 _LONGEST_VALUE = 60
@@ -44,8 +44,7 @@ def read_yaml(path: Path, *, error: type[SpachNasError]) -> Any:
     except RecursionError:
         raise error(f"{path}: is nested too deeply; expected a YAML file") from None
     except (yaml.YAMLError, ValueError) as problem:  # ValueError: a date such as 2024-13-45
-        text = " ".join(str(problem).split())
-        raise error(f"{path}: is no YAML: {text}") from None
+        raise error(f"{path}: is no YAML: {one_line(problem)}") from None
     if mistakes:
         raise error("\n".join(f"{path}: {mistake}" for mistake in mistakes))
     return data

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 import pytest
 from pydantic import ConfigDict, TypeAdapter
 
-from spach_nas.errors import ConfigError, SpachNasError, did_you_mean, one_of
+from spach_nas.errors import ConfigError, SpachNasError, did_you_mean, one_line, one_of
 from spach_nas.units import Whole
 from spach_nas.validation import read_yaml, validate
 
@@ -194,3 +194,33 @@ def test_names_are_listed_and_near_misses_named() -> None:
     assert one_of([]) == ""
     assert did_you_mean("atention", ["conv", "attention"]) == "; did you mean 'attention'?"
     assert did_you_mean("zzz", ["conv", "attention"]) == ""
+
+
+@pytest.mark.parametrize(
+    ("problem", "whole", "named", "first"),
+    [
+        (OSError("no room"), "no room", "OSError: no room", "no room"),
+        (EOFError(), "EOFError", "EOFError", "EOFError"),
+        (KeyError(""), "''", "KeyError: ''", "''"),
+        (
+            ValueError("\n  bad\tkey:\n\n at 3\n"),
+            "bad key: at 3",
+            "ValueError: bad key: at 3",
+            "bad key:",
+        ),
+    ],
+    ids=["plain", "silent", "quoted", "lines"],
+)
+def test_a_foreign_error_is_one_line(
+    problem: Exception, whole: str, named: str, first: str
+) -> None:
+    assert one_line(problem) == whole
+    assert one_line(problem, named=True) == named
+    assert one_line(problem, first=True) == first
+
+
+@pytest.mark.parametrize("length", [400, 500, 501, 10**6])
+def test_a_foreign_error_has_an_end(length: int) -> None:
+    line = one_line(ValueError("x" * length))
+    assert len(line) == min(length, 500)
+    assert line.endswith("...") == (length > 500)

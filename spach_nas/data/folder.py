@@ -16,7 +16,7 @@ from PIL import Image, ImageOps
 
 from spach_nas.data.images import ImageSet, Pixels, stack, to_size
 from spach_nas.data.source import DataSource, Split
-from spach_nas.errors import DataError
+from spach_nas.errors import DataError, one_line
 from spach_nas.scaling import DataShape
 from spach_nas.settings import DataSettings
 
@@ -178,7 +178,8 @@ def _opened(path: Path) -> Image.Image:
 
 
 def _unreadable(path: Path, problem: Exception) -> DataError:
-    return DataError(f"{path}: cannot be read as an image ({problem}); expected it whole or away")
+    why = one_line(problem)
+    return DataError(f"{path}: cannot be read as an image ({why}); expected it whole or away")
 
 
 def is_grey(image: Image.Image) -> bool:

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from spach_nas.errors import DataError
+from spach_nas.errors import DataError, one_line
 
 _GZIP = b"\x1f\x8b"
 _UNSIGNED_BYTES = 0x08
@@ -36,7 +36,9 @@ def read_plain(path: Path) -> bytes:
         raw = path.read_bytes()
         return gzip.decompress(raw) if raw[:2] == _GZIP else raw
     except (OSError, EOFError, zlib.error) as problem:
-        raise DataError(f"{path}: cannot be read ({problem}); expected an idx file") from None
+        raise DataError(
+            f"{path}: cannot be read ({one_line(problem)}); expected an idx file"
+        ) from None
 
 
 def _parse(data: bytes, path: Path) -> npt.NDArray[np.uint8]:

@@ -13,7 +13,7 @@ from PIL import Image
 from spach_nas.data.folder import is_grey, pixels
 from spach_nas.data.images import ImageSet, require_memory, to_size
 from spach_nas.data.source import DataSource, Split
-from spach_nas.errors import DataError
+from spach_nas.errors import DataError, one_line
 from spach_nas.scaling import DataShape
 from spach_nas.settings import DataSettings
 
@@ -47,7 +47,7 @@ def _open(settings: DataSettings, split: Split) -> Any:
 
     prefix = settings.name.lower().split("/")[0] + "/"
     names = ("train",) if split == "train" else _TEST_NAMES.get(prefix, _OTHER_TEST_NAMES)
-    problem: Exception | None = None
+    problems: list[Exception] = []
     for name in names:
         try:
             return create_dataset(
@@ -57,9 +57,10 @@ def _open(settings: DataSettings, split: Split) -> Any:
                 download=settings.download,
             )
         # Whatever a foreign library raises over a missing file, package, split or connection.
-        except Exception as caught:
-            problem = problem or caught
-    raise DataError(f"{settings.name}: split {names[0]} cannot be opened: {_brief(problem)}")
+        except Exception as problem:
+            problems.append(problem)
+    why = one_line(problems[0])
+    raise DataError(f"{settings.name}: split {names[0]} cannot be opened: {why}")
 
 
 def _pairs(dataset: Any) -> Iterator[tuple[Image.Image, int]]:
@@ -87,7 +88,7 @@ def _shape(settings: DataSettings) -> DataShape:
         # Without names, as in most webdatasets, the labels have to be counted.
         classes = len(names) or 1 + max(label, *(label for _, label in _pairs(dataset)))
     except Exception as problem:
-        raise DataError(f"{settings.name}: cannot be read: {_brief(problem)}") from None
+        raise DataError(f"{settings.name}: cannot be read: {one_line(problem)}") from None
     return DataShape(in_channels=1 if is_grey(first) else 3, num_classes=classes)
 
 
@@ -113,17 +114,13 @@ def _load(settings: DataSettings, split: Split, image_size: tuple[int, int]) -> 
             labels.append(label)
     except Exception as problem:
         where = f"{settings.name}: image {len(labels)} of {count}"
-        raise DataError(f"{where} cannot be read: {_brief(problem)}") from None
+        raise DataError(f"{where} cannot be read: {one_line(problem)}") from None
     if not labels or min(labels) < 0 or max(labels) >= shape.num_classes:
         raise DataError(f"{settings.name}: has no labels from 0 to {shape.num_classes - 1}")
     names = _class_names(dataset) or tuple(map(str, range(shape.num_classes)))
     return ImageSet(
         images=np.stack(images), labels=np.array(labels, dtype=np.int64), class_names=names
     )
-
-
-def _brief(problem: Exception | None) -> str:
-    return " ".join(str(problem).split()) or type(problem).__name__
 
 
 TIMM = DataSource(check=_check, shape=_shape, load=_load)

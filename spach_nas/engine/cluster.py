@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import ray
 
-from spach_nas.errors import StudyError
+from spach_nas.errors import StudyError, one_line
 from spach_nas.mixers import MixerSpec
 from spach_nas.plugins import shipped_modules
 from spach_nas.search_settings import Resources
@@ -61,7 +61,7 @@ def ray_session(resources: Resources, mixers: Sequence[MixerSpec] = ()) -> Itera
             runtime_env={"py_modules": modules} if modules else None,
         )
     except (OSError, ValueError, RuntimeError) as problem:
-        raise _unreachable(address, str(problem)) from None
+        raise _unreachable(address, one_line(problem)) from None
     try:
         yield
     finally:
@@ -92,13 +92,14 @@ def _connect(address: str) -> None:
     try:
         socket.create_connection((host.strip("[]"), int(port)), timeout=_CONNECT_SECONDS).close()
     except (OSError, OverflowError) as problem:
-        raise _unreachable(address, getattr(problem, "strerror", None) or str(problem)) from None
+        why = getattr(problem, "strerror", None) or one_line(problem)
+        raise _unreachable(address, why) from None
 
 
 def _unreachable(address: str, why: str) -> StudyError:
     return StudyError(
-        f"resources.address: {address}: {' '.join(why.split())}; expected `local`, or `auto` or "
-        "host:port of a running cluster that this machine has joined by `ray start`"
+        f"resources.address: {address}: {why}; expected `local`, or `auto` or host:port of a "
+        "running cluster that this machine has joined by `ray start`"
     )
 
 

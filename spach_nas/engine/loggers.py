@@ -15,6 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
+from spach_nas.errors import one_line
 from spach_nas.journal import Journal
 from spach_nas.records import Record
 
@@ -137,10 +138,8 @@ class Loggers:
             work()
         except Exception as problem:
             self._callbacks.pop(name, None)
-            words = " ".join(f"{type(problem).__name__}: {problem}".split())
-            self._journal.write(
-                "warning", {"reason": f"callbacks: {name}: left out after {words[:500]}"}
-            )
+            words = one_line(problem, named=True)
+            self._journal.write("warning", {"reason": f"callbacks: {name}: left out after {words}"})
 
     def _log(self, name: str, record: Record) -> None:
         callback = self._callbacks[name]

@@ -30,7 +30,7 @@ from spach_nas.engine.searcher import (
     TrialListener,
 )
 from spach_nas.engine.study import Study
-from spach_nas.errors import StudyError
+from spach_nas.errors import StudyError, one_line
 from spach_nas.evaluation import Evaluation, EvaluationRequest
 from spach_nas.mixers import MixerSpec
 from spach_nas.plugins import restore
@@ -97,9 +97,9 @@ def _fit(tuner: tune.Tuner) -> None:
     except RuntimeError as problem:
         if not isinstance(problem.__cause__, RayError):
             raise
-        text = str(problem.__cause__).partition("\n")[0]
+        text = one_line(problem.__cause__, named=True, first=True)
         raise StudyError(
-            f"ray: {type(problem.__cause__).__name__}: {text}; expected none: the same command "
+            f"ray: {text}; expected none: the same command "
             "with --resume goes on with what is finished"
         ) from problem
 

@@ -13,7 +13,7 @@ from optuna.trial import FrozenTrial, TrialState
 from spach_nas.engine.mirror import OPTUNA_DIRECTIONS
 from spach_nas.engine.sampler_factories import make_factory
 from spach_nas.engine.samplers import distributions, whole_proposal
-from spach_nas.errors import ConfigError, PluginError
+from spach_nas.errors import ConfigError, PluginError, one_line
 from spach_nas.objectives import Objective
 from spach_nas.sampler_registry import get_sampler
 from spach_nas.search_settings import SearchSettings
@@ -46,10 +46,9 @@ def check_sampler(
     except (ConfigError, PluginError):
         raise
     except Exception as problem:  # whatever a foreign sampler finds wrong
-        first = next(iter(str(problem).splitlines()), "")
         raise ConfigError(
             f"search.sampler: {settings.sampler} cannot propose for this space and "
-            f"{', '.join(item.name for item in objectives)}: {type(problem).__name__}: {first}; "
+            f"{', '.join(item.name for item in objectives)}: {one_line(problem, named=True)}; "
             "expected another sampler, objectives or sampler_options"
         ) from problem
 

@@ -18,7 +18,7 @@ from optuna.exceptions import ExperimentalWarning
 from optuna.samplers import BaseSampler, GPSampler, NSGAIISampler, TPESampler
 
 from spach_nas.engine.evolution import LocalSearch, RegularisedEvolution
-from spach_nas.errors import ConfigError, PluginError, did_you_mean, one_of
+from spach_nas.errors import ConfigError, PluginError, did_you_mean, one_line, one_of
 from spach_nas.objectives import Objective
 from spach_nas.sampler_registry import SamplerSpec, get_sampler
 from spach_nas.search_settings import OptionValue, SearchSettings
@@ -117,7 +117,7 @@ def make_sampler(
         options = ", ".join(f"{name}: {value}" for name, value in request.options.items())
         raise ConfigError(
             f"search.sampler_options: {options or 'none'}; expected what {request.name} takes: "
-            f"{problem}"
+            f"{one_line(problem)}"
         ) from problem
 
 
@@ -211,7 +211,7 @@ def _factory(spec: SamplerSpec) -> Factory:
         found: Factory = getattr(import_module(module), name)
     except (ImportError, AttributeError, ValueError) as problem:
         raise PluginError(
-            f"sampler {spec.name!r}: factory {spec.factory!r}: {problem}; expected "
+            f"sampler {spec.name!r}: factory {spec.factory!r}: {one_line(problem)}; expected "
             "package.module:function"
         ) from problem
     return found

@@ -19,6 +19,7 @@ from ray.tune.search import Searcher
 from ray.tune.stopper import Stopper
 
 from spach_nas.engine.study import Signal, Study
+from spach_nas.errors import one_line
 from spach_nas.evaluation import Evaluation, EvaluationRequest
 from spach_nas.records import Record
 
@@ -236,4 +237,4 @@ def _error(trial: Trial) -> Exception | None:
 def _innermost(error: BaseException) -> str:
     while error.__cause__ is not None:
         error = error.__cause__
-    return f"{type(error).__name__}: {' '.join(str(error).split())}"[:300]
+    return one_line(error, named=True)

@@ -8,6 +8,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from spach_nas.data import DataSplits
+from spach_nas.errors import one_line
 from spach_nas.evaluation import Evaluation, EvaluationRequest
 from spach_nas.evaluators.memory import free_memory, is_out_of_memory
 from spach_nas.networks import build
@@ -132,8 +133,7 @@ def _attempt(job: _Job, micro_batch: int | None, *, remark: str = "") -> Evaluat
     # A mixer of a user's may raise anything.
     except Exception as problem:
         out_of_memory = is_out_of_memory(problem)
-        text = " ".join(str(problem).split())
-        reason = f"{type(problem).__name__}: {text}" if text else type(problem).__name__
+        reason = one_line(problem, named=True)
     # Only here: before, the problem held the frames that hold the tensors.
     free_memory(job.runtime.device)
     return None if out_of_memory else Evaluation(state="failed", reason=reason)

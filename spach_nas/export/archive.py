@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
-from spach_nas.errors import BundleError
+from spach_nas.errors import BundleError, one_line
 
 _MEMBERS = (
     r"models/[\w-]+\.json",
@@ -49,7 +49,8 @@ def check_archive(path: Path | IO[bytes], *, where: str) -> None:
         if isinstance(problem, BundleError):
             raise
         raise BundleError(
-            f"{where}: is no archive of torch.export ({problem}); expected what the export wrote"
+            f"{where}: is no archive of torch.export ({one_line(problem)}); expected what the "
+            "export wrote"
         ) from None
 
 

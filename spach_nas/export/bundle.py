@@ -24,7 +24,7 @@ from safetensors.torch import load
 
 from spach_nas.architecture import Architecture
 from spach_nas.data.preprocessing import Preprocessing
-from spach_nas.errors import BundleError
+from spach_nas.errors import BundleError, one_line
 from spach_nas.export.manifest import write_manifest
 from spach_nas.export.staging import staged
 from spach_nas.networks import Spach, build, model_config
@@ -141,10 +141,9 @@ def load_weights(network: Spach, weights: bytes, *, where: str) -> None:
         state = load(weights)
         network.load_state_dict(state)
     except SafetensorError as problem:
-        raise BundleError(f"{where}: is no safetensors file: {problem}") from None
+        raise BundleError(f"{where}: is no safetensors file: {one_line(problem)}") from None
     except RuntimeError as problem:
-        text = " ".join(str(problem).split())
-        raise BundleError(f"{where}: belongs to another network: {text}") from None
+        raise BundleError(f"{where}: belongs to another network: {one_line(problem)}") from None
 
 
 def _config(architecture: Architecture, preprocessing: Preprocessing | None) -> dict[str, Any]:

@@ -4,10 +4,10 @@ import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 
-from spach_nas.errors import BundleError
+from spach_nas.errors import BundleError, one_line
 from spach_nas.export.bundle import README, load_weights, write_core
 from spach_nas.export.card import DRAWING, card, drawing
-from spach_nas.export.formats import FORMS, brief, trace
+from spach_nas.export.formats import FORMS, trace
 from spach_nas.export.manifest import write_manifest
 from spach_nas.export.proof import PARITY, Proof, Tell, prove, write_proof
 from spach_nas.export.samples import study_sample
@@ -121,7 +121,7 @@ def _write_forms(
             data = form.make(program)
         # torch has no common class for what it cannot trace or translate.
         except Exception as problem:
-            left_out[form.name] = f"cannot be made: {brief(problem)}"
+            left_out[form.name] = f"cannot be made: {one_line(problem)}"
             _refuse(left_out, required=formats)
             continue
         (folder / form.file).write_bytes(data)

@@ -19,7 +19,7 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
-from spach_nas.errors import BundleError, did_you_mean, one_of
+from spach_nas.errors import BundleError, did_you_mean, one_line, one_of
 from spach_nas.export.archive import check_archive
 from spach_nas.export.bundle import WEIGHTS, load_architecture, load_weights
 from spach_nas.networks import Spach, build
@@ -138,7 +138,7 @@ def _open_pt2(folder: Path) -> Opened:
         network = torch.export.load(path).module()
     # torch has no error of its own for a damaged file.
     except Exception as problem:
-        raise BundleError(f"{path}: cannot be loaded: {brief(problem)}") from problem
+        raise BundleError(f"{path}: cannot be loaded: {one_line(problem)}") from problem
     own = {name: value.clone() for name, value in network.state_dict().items()}
 
     def opened(weights: Weights | None) -> Run:
@@ -188,7 +188,7 @@ def _open_onnx(folder: Path) -> Opened:
         try:
             return _onnx_run(data, weights)
         except Exception as problem:  # its errors have no common class
-            raise BundleError(f"{path}: cannot be loaded: {brief(problem)}") from problem
+            raise BundleError(f"{path}: cannot be loaded: {one_line(problem)}") from problem
 
     return opened
 
@@ -245,9 +245,3 @@ def parse_formats(text: str) -> tuple[str, ...]:
                 f"{did_you_mean(name, FORMATS)}"
             )
     return tuple(name for name in FORMATS if name in {"safetensors", *names})
-
-
-def brief(problem: Exception) -> str:
-    """The first words of a foreign error, in one line."""
-    text = " ".join(str(problem).split()) or type(problem).__name__
-    return text if len(text) <= 300 else f"{text[:297]}..."

@@ -14,8 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from spach_nas.errors import BundleError
-from spach_nas.export.formats import FORMS, OPSET, Form, Run, as_run, brief
+from spach_nas.errors import BundleError, one_line
+from spach_nas.export.formats import FORMS, OPSET, Form, Run, as_run
 from spach_nas.export.parity import (
     RELATIVE_TOLERANCE,
     SEED,
@@ -102,7 +102,7 @@ def prove(
             ]
         # Whatever a foreign runtime raises over a graph that it cannot run.
         except Exception as problem:
-            failed[form.name] = brief(problem)
+            failed[form.name] = one_line(problem)
     return Proof(agreements=tuple(agreements), failed=failed, images=sample.origin)
 
 

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from spach_nas.errors import LatencyError
+from spach_nas.errors import LatencyError, one_line
 from spach_nas.latency.table import Conditions, Timing
 from spach_nas.latency_settings import Format, RuntimeName
 from spach_nas.settings import Device
@@ -160,7 +160,7 @@ def _compiled(module: nn.Module, example: Tensor) -> Callable[[], object]:
     try:
         compiled(example)
     except Exception as problem:  # no C++ compiler, no Triton, a mixer that it does not take
-        raise LatencyError(f"compile: {_first_line(problem)}") from None
+        raise LatencyError(f"compile: {one_line(problem, named=True, first=True)}") from None
     return lambda: compiled(example)
 
 
@@ -174,7 +174,7 @@ def _onnx_session(module: nn.Module, example: Tensor, where: Conditions) -> Call
             _onnx_bytes(module, example), options, providers=["CPUExecutionProvider"]
         )
     except Exception as problem:
-        raise LatencyError(f"onnx: {_first_line(problem)}") from None
+        raise LatencyError(f"onnx: {one_line(problem, named=True, first=True)}") from None
     feed = {session.get_inputs()[0].name: example.numpy()}
     return lambda: session.run(None, feed)
 
@@ -225,8 +225,3 @@ def _machine(device: str) -> str:
             if key.strip() == "model name" and name.strip():
                 return name.strip()
     return platform.processor() or platform.machine()
-
-
-def _first_line(problem: Exception) -> str:
-    lines = [line.strip() for line in str(problem).splitlines() if line.strip()]
-    return f"{type(problem).__name__}: {lines[0] if lines else 'no message'}"[:200]

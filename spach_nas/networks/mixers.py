@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from spach_nas.errors import ArchitectureError
+from spach_nas.errors import ArchitectureError, one_line
 from spach_nas.mixers import LARGEST_WRITTEN_OUT, MixerSite, MixerSpec
 
 
@@ -92,8 +92,8 @@ def load_mixer(spec: MixerSpec, site: MixerSite) -> nn.Module:
         factory = getattr(importlib.import_module(package), name)
     except (ImportError, AttributeError, ValueError) as problem:
         raise ArchitectureError(
-            f"mixer {spec.name!r}: module {spec.module!r} cannot be imported ({problem}); "
-            "expected 'package.module:Class'"
+            f"mixer {spec.name!r}: module {spec.module!r} cannot be imported "
+            f"({one_line(problem)}); expected 'package.module:Class'"
         ) from problem
     module = factory(site)
     assert isinstance(module, nn.Module), f"{spec.module} built a {type(module).__name__}"

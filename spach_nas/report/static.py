@@ -15,7 +15,7 @@ from xml.etree import ElementTree
 from plotly import graph_objects as go
 from plotly import io as plotly_io
 
-from spach_nas.errors import SpachNasError
+from spach_nas.errors import SpachNasError, one_line
 from spach_nas.hypervolume import hypervolume_data
 from spach_nas.records import Record
 from spach_nas.report.hypervolume_figure import hypervolume_figure, reference_words
@@ -140,8 +140,8 @@ def _render(pictures: Mapping[str, _Picture], *, kind: str, folder: Path) -> lis
             scale=_SCALE if kind == "png" else 1,
         )
     except (RuntimeError, BrowserFailedError) as problem:
-        first = next(iter(str(problem).strip().splitlines()), type(problem).__name__)
-        raise SpachNasError(f"pictures need a browser: {_NO_CHROME} ({first})") from None
+        why = one_line(problem, first=True)
+        raise SpachNasError(f"pictures need a browser: {_NO_CHROME} ({why})") from None
     # kaleido keeps the mistakes of a single picture to itself.
     missing = [path.name for path in paths if not path.is_file()]
     if missing:
