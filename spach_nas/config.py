@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, TypeAdapter, ValidationInfo
 
-from spach_nas.cost import cost
+from spach_nas.config_mistakes import proxy_mistakes, reference_mistakes, rung_mistakes
 from spach_nas.errors import (
     ArchitectureError,
     ConfigError,
@@ -23,7 +23,7 @@ from spach_nas.limits import Limits
 from spach_nas.objectives import LATENCY, OBJECTIVES, Direction, Objective
 from spach_nas.records import FILE_NAME
 from spach_nas.references import get_reference
-from spach_nas.scaling import DataShape, ProxyRule, scale
+from spach_nas.scaling import ProxyRule
 from spach_nas.search_settings import Resources, Rungs, SearchSettings
 from spach_nas.search_space import SearchSpace
 from spach_nas.settings import DataSettings, TrainingSettings
@@ -130,7 +130,13 @@ class SearchConfig:
     callbacks: tuple[CallbackName, ...] = ()
 
     def __post_init__(self) -> None:
-        mistakes = [*_proxy_mistakes(self), *_rung_mistakes(self), *_reference_mistakes(self)]
+        fidelities = self.fidelities
+        proxies = [self.proxy_at(rung) for rung in range(len(fidelities))]
+        mistakes = [
+            *proxy_mistakes(self.proxy, self.space, fidelities=fidelities),
+            *rung_mistakes(fidelities, rank=self.rungs.rank, objectives=self.objective_list),
+            *reference_mistakes(self.references, self.space, limits=self.limits, proxies=proxies),
+        ]
         if self.proxy_limits.max_latency is not None:
             mistakes.append(
                 "proxy_limits.max_latency: only targets have a latency; expected it under limits"
@@ -212,69 +218,6 @@ class SearchConfig:
     def proxy_at(self, rung: int) -> ProxyRule:
         """How a target becomes the network that is trained at a rung."""
         return replace(self.proxy, image_size=self.fidelities[rung].image_size)
-
-
-def _proxy_mistakes(config: SearchConfig) -> list[str]:
-    """A proxy must be as buildable as its target; widths follow the heads by the rule itself."""
-    rule = config.proxy
-    if rule.image_size is None and len(config.space.image_size) > 1:
-        return ["proxy.image_size: is missing; expected one, since the space has several"]
-    sizes = [side for rung in config.fidelities for side in rung.image_size]
-    patches = (rule.patch_size,) if rule.patch_size else config.space.patch_size
-    mistakes: list[str] = []
-    for side in dict.fromkeys(sizes):
-        try:
-            replace(config.space, image_size=(side,), patch_size=patches)
-        except SearchSpaceError as error:
-            for line in str(error).split("\n"):
-                own = line.startswith(("image_size", "patch_size"))
-                mistakes.append(f"proxy.{line}" if own else f"proxy: {line}")
-    return mistakes
-
-
-def _rung_mistakes(config: SearchConfig) -> list[str]:
-    mistakes = []
-    for rung, fidelity in enumerate(config.fidelities[:-1]):
-        following = config.fidelities[rung + 1]
-        same = following.image_size == fidelity.image_size
-        if same and fidelity.epochs >= following.epochs:
-            where = "training.epochs" if following == config.fidelity else "the next level"
-            mistakes.append(
-                f"rungs.levels[{rung}].epochs: {fidelity.epochs}; expected less than the "
-                f"{following.epochs} of {where}"
-            )
-    scores = [item.name for item in config.objective_list if item.source == "score"]
-    if config.rungs.rank not in ("front", *scores):
-        mistakes.append(
-            f"rungs.rank: {config.rungs.rank!r}; expected {one_of(('front', *scores))}"
-            f"{did_you_mean(config.rungs.rank, ('front', *scores))}"
-        )
-    return mistakes
-
-
-def _reference_mistakes(config: SearchConfig) -> list[str]:
-    mistakes = []
-    for name in config.references:
-        target = get_reference(name).architecture
-        broken = config.limits.violations(cost(target))
-        if broken:
-            mistakes.append(
-                f"references: {name}: {', '.join(broken)}; expected a model inside the limits, "
-                "since nothing above them is trained"
-            )
-        if target.image_size[0] not in config.space.image_size:
-            mistakes.append(
-                f"references: {name}: is a model for {target.image_size[0]} px; expected one for "
-                f"{one_of(map(str, config.space.image_size))} px, the image size of the space"
-            )
-            continue
-        shape = DataShape(in_channels=target.in_channels, num_classes=target.num_classes)
-        try:
-            for rung in range(len(config.fidelities)):
-                scale(target, config.proxy_at(rung), shape)
-        except ArchitectureError as error:
-            mistakes.append(f"references: {name}: no network has its proxy: {error}")
-    return mistakes
 
 
 def load_config(path: Path) -> SearchConfig:

@@ -26,7 +26,7 @@ RANKS: list[set[str]] = [
     },
     {
         *("feasible", "records", "pareto", "hypervolume", "config", "study_folder", "journal"),
-        *("live", "doctor", "schema"),
+        *("config_mistakes", "live", "doctor", "schema"),
     },
     {"networks"},
     {"data"},
@@ -62,7 +62,7 @@ def name_of(path: Path) -> str:
 def imports(path: Path) -> Iterator[str]:
     """Full names of all imported modules, those inside functions and for type checkers too."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
-    late = path.parent == PACKAGE and path.stem in LATE
+    late = unit(name_of(path)) in LATE
     for node in tree.body if late else ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)

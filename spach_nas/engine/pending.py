@@ -110,6 +110,21 @@ def latency_figure(target: Architecture, latency: Latency | None) -> dict[str, f
     return {} if latency is None else {LATENCY.name: latency.of(target) / _NANOSECONDS}
 
 
+def journal_fields(pending: Pending | None, outcome: Record | str | None) -> dict[str, object]:
+    """What the journal says about a request, and about its record or why it has none."""
+    fields: dict[str, object] = {}
+    if pending is not None:
+        fields |= {
+            "trial": pending.request.trial,
+            "rung": pending.request.fidelity.rung,
+            "arch_id": pending.request.architecture.arch_id,
+        }
+    if isinstance(outcome, Record):
+        fields |= {"state": outcome.state, "seconds": round(outcome.seconds, 3)}
+        outcome = outcome.reason
+    return fields if outcome is None else fields | {"reason": outcome}
+
+
 def _whole_curve(pending: Pending, evaluation: Evaluation) -> tuple[Epoch, ...]:
     # A run that could not go on from its checkpoint has trained the earlier epochs itself.
     whole = pending.before + evaluation.curve

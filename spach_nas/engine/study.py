@@ -14,22 +14,19 @@ from enum import Enum
 from pathlib import Path
 
 from spach_nas import pareto
-from spach_nas.architecture import Architecture
 from spach_nas.config import SearchConfig
 from spach_nas.engine.archive import Archive, FolderArchive
 from spach_nas.engine.knowledge import Knowledge
 from spach_nas.engine.ladder import Step
-from spach_nas.engine.pending import Pending, to_record
-from spach_nas.engine.samplers import SpaceExhausted
+from spach_nas.engine.pending import Pending, journal_fields, to_record
+from spach_nas.engine.trials import Trials
 from spach_nas.errors import StudyError
 from spach_nas.evaluation import Evaluation, EvaluationRequest
 from spach_nas.feasible import Feasible, Latency
 from spach_nas.objectives import Objective
 from spach_nas.records import Record
-from spach_nas.references import get_reference
-from spach_nas.scaling import DataShape, scale
-from spach_nas.stage_space import Encoding
-from spach_nas.study_folder import CheckpointKey, checkpoint_file
+from spach_nas.scaling import DataShape
+from spach_nas.study_folder import CheckpointKey
 
 # A worker that is lost so often with the same trial is lost because of it. The last time it is
 # asked for in smaller batches, since the host may have run out of memory.
@@ -81,10 +78,9 @@ class Study:
         known = tuple(records)
         self.config = config
         self.folder = folder
-        self._data = data
         self._latency = latency
-        self._clock = clock
-        self._start = clock() - _elapsed(known)
+        start = clock() - _elapsed(known)
+        self._elapsed: Callable[[], float] = lambda: clock() - start
         self._stopped = False
         self._pending: dict[Step, Pending] = {}
         self._training: set[CheckpointKey] = set()  # keys of what is pending
@@ -101,15 +97,14 @@ class Study:
         self._archive = archive or FolderArchive(folder, config, records=known, mirrored=mirrored)
         self._knowledge.doubtful.update(self._archive.kept())
         self._forget_checkpoints()
-        self._references = deque(
-            (number, name)
-            for number, name in enumerate(config.references, warm)
-            if number not in self._seen
-        )
-        self._numbers = deque(
-            number
-            for number in range(self._knowledge.first, self.total)
-            if number not in self._seen
+        self._trials = Trials(
+            config,
+            self._knowledge,
+            archive=self._archive,
+            folder=folder,
+            data=data,
+            seen=self._seen,
+            elapsed=self._elapsed,
         )
 
     @property
@@ -135,7 +130,7 @@ class Study:
     @property
     def elapsed(self) -> float:
         """Seconds since the study began, those before a resume included."""
-        return self._clock() - self._start
+        return self._elapsed()
 
     @property
     def stopped(self) -> bool:
@@ -145,7 +140,7 @@ class Study:
     @property
     def spent(self) -> bool:
         """Whether there is nothing to evaluate, now and later, unless the budget grows."""
-        waiting = self._pending or self._lost or self._references or self._numbers
+        waiting = self._pending or self._lost or self._trials.left
         return self._is_late() or not (waiting or self._knowledge.ladder.next((), closing=True))
 
     @property
@@ -237,9 +232,9 @@ class Study:
             return None
         if self._lost:
             return self._lost.popleft()
-        closing = not (self._under_way or self._references or self._numbers)
+        closing = not (self._under_way or self._trials.left)
         record = self._knowledge.ladder.next(self._under_way, closing=closing)
-        pending = self._create() if record is None else self._promote(record)
+        pending = self._trials.begin() if record is None else self._trials.promote(record)
         if pending is not None:
             self._under_way.add(pending.step)
         return pending
@@ -247,72 +242,6 @@ class Study:
     def _is_late(self) -> bool:
         limit = self.config.search.max_duration
         return limit is not None and self.elapsed >= limit
-
-    def _promote(self, record: Record) -> Pending:
-        """The record's trial at the next rung, from where it stands."""
-        rung = record.fidelity.rung + 1
-        goes_on = record.fidelity in self.config.course(rung)
-        held = self._archive.holds((record.proxy_id, record.fidelity.rung))
-        return self._pend(
-            record.trial,
-            record.architecture,
-            rung=rung,
-            encoding=dict(record.encoding) if record.encoding is not None else None,
-            reference=record.reference,
-            known=record.known,
-            parent=record if goes_on and held else None,
-        )
-
-    def _create(self) -> Pending | None:
-        """The next trial: the references first, then what the sampler proposes."""
-        if self._references:
-            number, name = self._references.popleft()
-            target = get_reference(name).architecture
-            inside = self.config.space.contains(target)
-            encoding = self.config.space.encode(target) if inside else None
-            self._knowledge.proposer.take(target)
-            return self._pend(number, target, encoding=encoding, reference=name)
-        if not self._numbers:
-            return None
-        number = self._numbers[0]
-        try:
-            encoding = self._knowledge.proposer.propose(number - self._knowledge.first)
-        except SpaceExhausted:
-            self._numbers.clear()
-            return None
-        self._numbers.popleft()
-        return self._pend(number, self.config.space.decode(encoding), encoding=encoding)
-
-    def _pend(
-        self,
-        trial: int,
-        target: Architecture,
-        *,
-        encoding: Encoding | None,
-        reference: str | None = None,
-        rung: int = 0,
-        known: int | None = None,
-        parent: Record | None = None,
-    ) -> Pending:
-        request = EvaluationRequest(
-            trial=trial,
-            architecture=target,
-            proxy=scale(target, self.config.proxy_at(rung), self._data),
-            fidelity=self.config.fidelities[rung],
-            seed=self.config.training_seed,
-            course=self.config.course(rung),
-            parent=checkpoint_file(self.folder, (parent.proxy_id, parent.fidelity.rung))
-            if parent
-            else None,
-        )
-        return Pending(
-            request=request,
-            encoding=encoding,
-            reference=reference,
-            known=len(self.records) if known is None else known,
-            started=self.elapsed,
-            before=parent.curve if parent else (),
-        )
 
     def _finish(self, pending: Pending, evaluation: Evaluation) -> Record:
         record = to_record(pending, evaluation, objectives=self.objectives, latency=self._latency)
@@ -349,19 +278,8 @@ class Study:
     def _log(
         self, event: str, pending: Pending | None = None, outcome: Record | str | None = None
     ) -> None:
-        fields: dict[str, object] = {"elapsed": round(self.elapsed, 3)}
-        if pending is not None:
-            fields |= {
-                "trial": pending.request.trial,
-                "rung": pending.request.fidelity.rung,
-                "arch_id": pending.request.architecture.arch_id,
-            }
-        if isinstance(outcome, Record):
-            fields |= {"state": outcome.state, "seconds": round(outcome.seconds, 3)}
-            outcome = outcome.reason
-        if outcome is not None:
-            fields["reason"] = outcome
-        self._archive.log(event, fields)
+        elapsed = round(self.elapsed, 3)
+        self._archive.log(event, {"elapsed": elapsed, **journal_fields(pending, outcome)})
 
 
 def _shared(evaluation: Evaluation) -> Evaluation:

@@ -87,8 +87,6 @@ def train(
             images of a batch meet or draw together: a BatchNorm takes its statistics from each
             part, and dropped paths are other ones.
     """
-    if settings.compile:
-        _compile(network)
     start = start or TrainingState()
     course = course or (fidelity,)
     assert fidelity.epochs <= course[-1].epochs, "a fidelity is a rung of its course"
@@ -102,24 +100,17 @@ def train(
         start=start,
         micro_batch=micro_batch,
     )
-    validation = load(splits.validation, splits.normalisation, runtime=runtime)
     curve: list[Epoch] = []
-    scores: dict[str, float] = {}
-    for epoch in range(start.epochs, fidelity.epochs):
-        started, cpu_started = time.perf_counter(), time.process_time()
-        train_loss = _train_epoch(run, epoch)
-        scores = _scores(run, validation)
-        if not (math.isfinite(train_loss) and math.isfinite(scores["loss"])):
-            reason = f"the loss is not finite after epoch {epoch + 1}"
+    for number in range(start.epochs, fidelity.epochs):
+        epoch = _epoch(run, number)
+        if not (math.isfinite(epoch.train_loss) and math.isfinite(epoch.loss)):
+            reason = f"the loss is not finite after epoch {number + 1}"
             return TrainingResult(curve=tuple(curve), diverged=reason)
-        seconds = time.perf_counter() - started
-        cpu_seconds = time.process_time() - cpu_started if runtime.device.type == "cpu" else None
-        curve.append(
-            Epoch(train_loss=train_loss, seconds=seconds, cpu_seconds=cpu_seconds, **scores)
-        )
+        curve.append(epoch)
+    last = curve[-1] if curve else None
     return TrainingResult(
         curve=tuple(curve),
-        scores=scores or _scores(run, validation),
+        scores={"accuracy": last.accuracy, "loss": last.loss} if last else _scores(run),
         state=TrainingState(
             epochs=fidelity.epochs, optimizer=optimizer_state(run.optimizer, network)
         ),
@@ -141,6 +132,7 @@ class _Run:
     optimizer: torch.optim.Optimizer
     schedule: Schedule
     data: LoadedSet
+    validation: LoadedSet
     legs: tuple[Leg, ...]
     settings: TrainingSettings
     seed: int
@@ -159,6 +151,8 @@ def _prepare(
     start: TrainingState,
     micro_batch: int | None,
 ) -> _Run:
+    if settings.compile:
+        _compile(network)
     legs = make_legs(course, splits.train.labels, batch_size=settings.batch_size)
     schedule = make_schedule(
         peak=settings.learning_rate,
@@ -172,6 +166,7 @@ def _prepare(
         optimizer=optimizer,
         schedule=schedule,
         data=load(splits.train, splits.normalisation, runtime=runtime),
+        validation=load(splits.validation, splits.normalisation, runtime=runtime),
         legs=legs,
         settings=settings,
         seed=seed,
@@ -180,10 +175,24 @@ def _prepare(
     )
 
 
-def _scores(run: _Run, validation: LoadedSet) -> dict[str, float]:
+def _epoch(run: _Run, number: int) -> Epoch:
+    """Train and score an epoch."""
+    started, cpu_started = time.perf_counter(), time.process_time()
+    train_loss = _train_epoch(run, number)
+    scores = _scores(run)
+    seconds, cpu_seconds = time.perf_counter() - started, time.process_time() - cpu_started
+    return Epoch(
+        train_loss=train_loss,
+        seconds=seconds,
+        cpu_seconds=cpu_seconds if run.runtime.device.type == "cpu" else None,
+        **scores,
+    )
+
+
+def _scores(run: _Run) -> dict[str, float]:
     size = BATCH if run.micro_batch is None else min(BATCH, run.micro_batch)
-    logits = predict(run.network, validation, runtime=run.runtime, batch_size=size)
-    return score(logits, validation.labels)
+    logits = predict(run.network, run.validation, runtime=run.runtime, batch_size=size)
+    return score(logits, run.validation.labels)
 
 
 def _train_epoch(run: _Run, epoch: int) -> float:
