@@ -1,0 +1,60 @@
+"""The command `spach-nas`: one thin function for each command, by what they are for.
+
+The modules of the package import what a command needs only inside its function, so that `--help`
+answers at once.
+"""
+
+import sys
+from typing import Annotated
+
+import typer
+
+from spach_nas.cli.costs import cost, latency, references
+from spach_nas.cli.models import evaluate, export, train, verify
+from spach_nas.cli.preparing import doctor, schema, space
+from spach_nas.cli.reporting import replay, report
+from spach_nas.cli.searching import search, watch
+from spach_nas.errors import SpachNasError
+
+# In the order of `--help`.
+_COMMANDS = (
+    *(search, watch, report, export, verify, train, evaluate, cost, latency, space, replay),
+    *(references, schema, doctor),
+)
+
+app = typer.Typer(
+    help="Search vision backbones of convolution, attention and token-MLP.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for _command in _COMMANDS:
+    app.command()(_command)
+
+
+def main() -> None:
+    """Run the command; a user's mistake is told without a traceback and exits with 2."""
+    try:
+        app()
+    except SpachNasError as error:
+        print(error, file=sys.stderr)
+        sys.exit(2)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from spach_nas.version import __version__
+
+        print(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool,
+        typer.Option("--version", help="Print the version.", callback=_version, is_eager=True),
+    ] = False,
+) -> None:
+    pass

@@ -1,0 +1,101 @@
+"""Commands that say what networks cost: in counts, and in time on this machine."""
+
+import json
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from spach_nas.cli.options import Plugins
+
+
+class FormatName(StrEnum):
+    """Of weights and features when a network is timed."""
+
+    fp32 = "fp32"
+    bf16 = "bf16"
+
+
+def cost(
+    source: Annotated[str, typer.Argument(help="A model of the paper, or an architecture file.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, plain counts.")] = False,
+    plugin: Plugins = None,
+) -> None:
+    """Print the exact cost of an architecture."""
+    from spach_nas.architecture import Architecture
+    from spach_nas.cost import cost as cost_of
+    from spach_nas.memory import saved_bytes
+    from spach_nas.references import get_reference
+
+    is_file = Path(source).is_file()
+    architecture = (
+        Architecture.from_yaml(Path(source)) if is_file else get_reference(source).architecture
+    )
+    figures = {
+        "arch_id": architecture.arch_id,
+        **cost_of(architecture)._asdict(),
+        "saved_bytes": saved_bytes(architecture),
+        "saved_bytes_bf16": saved_bytes(architecture, precision="bf16"),
+    }
+    if as_json:
+        print(json.dumps(figures))
+        return
+    print(architecture)
+    for name, value in figures.items():
+        print(f"{name:<16} {value:>16,}" if isinstance(value, int) else f"{name:<16} {value:>16}")
+
+
+def latency(
+    source: Annotated[
+        str,
+        typer.Argument(
+            help="A model of the paper, a bundle or an architecture file; a search with --table."
+        ),
+    ],
+    batch_size: Annotated[
+        str | None, typer.Option(metavar="N,N...", help="Images in a forward pass; default: 1.")
+    ] = None,
+    runtime: Annotated[
+        str | None,
+        typer.Option(metavar="NAME,NAME...", help="Of eager, compile and onnx; default: all."),
+    ] = None,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda, mps or auto, the default.")] = None,
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="Threads of the CPU; default: 1.")
+    ] = None,
+    precision: Annotated[
+        FormatName | None, typer.Option(help="Of weights and features; default: fp32.")
+    ] = None,
+    table: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Time the parts of all networks of a search, for a search anywhere to take.",
+        ),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, milliseconds.")] = False,
+    plugin: Plugins = None,
+) -> None:
+    """Time a network on this device, or the parts of all networks of a search."""
+    from spach_nas.latency.command import Request, print_network, print_space
+
+    asked = Request(
+        source=source,
+        batch_size=batch_size,
+        runtime=runtime,
+        device=device,
+        threads=threads,
+        precision=precision.value if precision else None,
+    )
+    if table is not None:
+        print_space(asked, table, as_json=as_json)
+    else:
+        print_network(asked, as_json=as_json)
+
+
+def references() -> None:
+    """List the models of the paper beside their published figures."""
+    from spach_nas.terminal import console, references_table
+
+    console.print(references_table())

@@ -1,0 +1,191 @@
+"""Commands for networks with weights: bundles of them, training at full size, evaluation."""
+
+import contextlib
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from spach_nas.cli.options import Plugins
+
+
+class ScaleName(StrEnum):
+    """At which size to export."""
+
+    proxy = "proxy"
+    target = "target"
+
+
+class SplitName(StrEnum):
+    """On which images to evaluate."""
+
+    test = "test"
+    val = "val"
+
+
+def export(
+    source: Annotated[
+        str,
+        typer.Argument(
+            help="Folder of a study or of a bundle, a model of the paper, or an architecture file."
+        ),
+    ],
+    out: Annotated[
+        Path, typer.Option(help="Folder of the bundle, or with --top of the bundles; made anew.")
+    ],
+    pick: Annotated[
+        str | None,
+        typer.Option(help="In a study: best (the default), knee, a trial number or an arch_id."),
+    ] = None,
+    top: Annotated[
+        int | None,
+        typer.Option(min=1, help="The most accurate of a study's front, so many; not with --pick."),
+    ] = None,
+    formats: Annotated[
+        str | None,
+        typer.Option(
+            help="onnx,pt2 or all, beside safetensors; default: all that can be made here."
+        ),
+    ] = None,
+    scale: Annotated[
+        ScaleName | None,
+        typer.Option(help="The trained proxy, or the target, which has no weights yet."),
+    ] = None,
+    plugin: Plugins = None,
+) -> None:
+    """Write a network as a bundle for timm, PyTorch and ONNX, with proof that its forms agree."""
+    from spach_nas.export import Scale, choose, choose_top, export_all, parse_formats
+    from spach_nas.export import export as export_choice
+    from spach_nas.export.view import doing, print_exported
+
+    if pick is not None and top is not None:
+        raise typer.BadParameter("expected one of --pick and --top", param_hint="--top")
+    wanted = None if formats is None else parse_formats(formats)
+    scale_to: Scale | None = None if scale is None else scale.value
+    with doing("export") as tell:
+        if top is not None:
+            choices = choose_top(source, top, scale_to=scale_to)
+            written = export_all(choices, out=out, formats=wanted, tell=tell)
+        else:
+            choice = choose(source, pick=pick or "best", scale_to=scale_to)
+            written = (export_choice(choice, out=out, formats=wanted, tell=tell),)
+    print_exported(written)
+
+
+def verify(
+    bundle: Annotated[Path, typer.Argument(help="Folder of a bundle.")],
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Fail where a form cannot be run here, too.")
+    ] = False,
+    plugin: Plugins = None,
+) -> None:
+    """Check that a bundle is what was exported and that its forms agree on this machine."""
+    from spach_nas.export import verify as verify_bundle
+    from spach_nas.export.view import doing, print_verification
+
+    with doing("verify") as tell:
+        found = verify_bundle(bundle, tell=tell)
+    print_verification(found)
+    if found.problems or (strict and found.unchecked):
+        raise typer.Exit(1)
+
+
+def train(
+    source: Annotated[
+        str,
+        typer.Argument(
+            help="A bundle, a study (its best target), an architecture file, or a model of the "
+            "paper."
+        ),
+    ],
+    data: Annotated[
+        str,
+        typer.Option(
+            metavar="FOLDER|NAME",
+            help="A folder with train/ and val/, fashion-mnist, fashion-mini, or timm's torch/... "
+            "and hfds/...",
+        ),
+    ],
+    recipe: Annotated[str, typer.Option(help="spach, short, or a YAML file.")] = "spach",
+    out: Annotated[
+        Path | None, typer.Option(help="Folder of the run; default: results/SOURCE-DATA.")
+    ] = None,
+    resume: Annotated[
+        bool,
+        typer.Option(
+            "--resume", help="Go on where it was stopped or killed; begin where nothing is."
+        ),
+    ] = False,
+    init: Annotated[
+        str | None,
+        typer.Option(
+            metavar="official:PATH|BUNDLE|STUDY",
+            help="Weights to begin with: a checkpoint of the paper's code, or trained ones.",
+        ),
+    ] = None,
+    change: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", metavar="KEY=VALUE", help="Change the recipe: epochs=10; may stand again."
+        ),
+    ] = None,
+    plugin: Plugins = None,
+) -> None:
+    """Train a network at full size, and write it as a bundle."""
+    from spach_nas.full.plan import TrainingRequest
+    from spach_nas.full.session import train_in_terminal
+
+    with contextlib.suppress(KeyboardInterrupt):
+        train_in_terminal(
+            TrainingRequest(
+                source=source,
+                data=data,
+                recipe=recipe,
+                out=out,
+                resume=resume,
+                init=init,
+                changes=change or (),
+            )
+        )
+        return
+    print("stopped; the same command with --resume goes on", file=sys.stderr)
+    raise typer.Exit(130)
+
+
+def evaluate(
+    bundle: Annotated[str, typer.Argument(help="A bundle, or a study (its best proxy).")],
+    data: Annotated[
+        str,
+        typer.Option(
+            metavar="FOLDER|NAME",
+            help="A folder with test/ or val/, fashion-mnist, fashion-mini, or timm's torch/... "
+            "and hfds/...",
+        ),
+    ],
+    split: Annotated[
+        SplitName | None, typer.Option(help="Default: test where there is one, else val.")
+    ] = None,
+    batch_size: Annotated[
+        str, typer.Option(metavar="N,...", help="To measure the speed at.")
+    ] = "1,32",
+    root: Annotated[Path | None, typer.Option(help="Folder of a data set with a name.")] = None,
+    skip_broken: Annotated[
+        bool, typer.Option("--skip-broken", help="Leave broken files out, and say how many.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    plugin: Plugins = None,
+) -> None:
+    """Score a trained network, class by class, and time it on this device."""
+    from spach_nas.full.session import evaluate_in_terminal
+
+    evaluate_in_terminal(
+        bundle,
+        data=data,
+        split=None if split is None else "test" if split == SplitName.test else "validation",
+        batch_sizes=batch_size,
+        root=root,
+        skip_broken=skip_broken,
+        as_json=as_json,
+    )

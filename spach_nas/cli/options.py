@@ -1,0 +1,36 @@
+"""Options that several commands have."""
+
+from typing import Annotated
+
+import typer
+
+
+def _bring_in(modules: list[str]) -> list[str]:
+    if modules:
+        from spach_nas.plugins import load_plugins
+
+        load_plugins(modules)
+    return modules
+
+
+Plugins = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--plugin",
+        metavar="MODULE",
+        callback=_bring_in,
+        help="A module with mixers of your own, importable or in this folder; may stand again.",
+    ),
+]
+Port = Annotated[
+    int | None,
+    typer.Option(
+        min=1, max=65535, help="Of the page on this machine; default: the first free one from 8642."
+    ),
+]
+
+
+def check_port(port: int | None, *, wanted: bool, by: str) -> None:
+    """A port is for a page; `by` is the option that serves one."""
+    if port is not None and not wanted:
+        raise typer.BadParameter(f"no page is served; expected {by}, too", param_hint="--port")

@@ -1,0 +1,71 @@
+"""Commands before a search: what its space offers, the keys of its YAML, this machine."""
+
+import json
+import sys
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+
+from spach_nas.cli.options import Plugins
+
+
+class SchemaName(StrEnum):
+    """Which YAML file a schema is for."""
+
+    search = "search"
+    space = "space"
+
+
+def space(
+    file: Annotated[
+        str, typer.Argument(help="A search YAML, a search space, or a shipped one: quickstart.")
+    ],
+    timing: Annotated[
+        bool, typer.Option(help="Time a few training steps to estimate the whole search.")
+    ] = True,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, plain counts.")] = False,
+    plugin: Plugins = None,
+) -> None:
+    """Say what a search space offers within its limits, and what the search would take."""
+    from spach_nas.preview.report import describe_space
+    from spach_nas.preview.source import read_space_source
+    from spach_nas.preview.space_view import print_estimate, print_space, space_json, waiting
+
+    with waiting("counting and sampling"):
+        source = read_space_source(
+            file, images=timing, say=lambda line: print(line, file=sys.stderr)
+        )
+        report, estimate = describe_space(source.feasible), None
+    if not as_json:
+        print_space(source.name, report)
+    if source.plan is not None:
+        from spach_nas.preview.timing import time_search
+
+        with waiting("timing a few training steps"):
+            estimate = time_search(source.plan)
+        if not as_json:
+            print_estimate(estimate)
+    if as_json:
+        print(space_json(source.name, report, estimate))
+
+
+def schema(
+    file: Annotated[SchemaName, typer.Argument(help="Which YAML file it is for.")],
+    plugin: Plugins = None,
+) -> None:
+    """Print the JSON Schema of a YAML file, for editors."""
+    from spach_nas.schema import search_schema, space_schema
+
+    print(json.dumps(search_schema() if file == SchemaName.search else space_schema(), indent=1))
+
+
+def doctor() -> None:
+    """Say what this machine has, and what is missing for which feature."""
+    from spach_nas.doctor import diagnose
+    from spach_nas.terminal import console, findings_table
+
+    findings = diagnose()
+    console.print(findings_table(findings))
+    if any(finding.fault for finding in findings):
+        raise typer.Exit(1)

@@ -1,0 +1,123 @@
+"""Commands that look back on studies."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from spach_nas.cli.options import Plugins
+from spach_nas.errors import SpachNasError
+
+
+class PictureFormat(StrEnum):
+    """Of static pictures."""
+
+    png = "png"
+    svg = "svg"
+    pdf = "pdf"
+
+
+class PlotlyPlaceName(StrEnum):
+    """Where the script that draws the figures of a page is."""
+
+    embed = "embed"
+    beside = "beside"
+
+
+class RungRuleName(StrEnum):
+    """Who goes on to more epochs in a replay."""
+
+    off = "off"
+    front = "front"
+    accuracy = "accuracy"
+
+
+def report(
+    folder: Annotated[
+        list[Path],
+        typer.Argument(metavar="DIR...", help="Folder of a study; several are compared."),
+    ],
+    static: Annotated[
+        PictureFormat | None,
+        typer.Option(help="Write front, hypervolume and drawings as pictures for print, too."),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="File that compares; default: comparison.html.")
+    ] = None,
+    baseline: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="Folder of a study to measure by, such as a random one; may stand again."
+        ),
+    ] = None,
+    plotly: Annotated[
+        PlotlyPlaceName,
+        typer.Option(help="Plotly's script, 4.8 MB: part of report.html, or a file beside it."),
+    ] = PlotlyPlaceName.embed,
+    plugin: Plugins = None,
+) -> None:
+    """Build report.html from the records of a study, or one page that compares several."""
+    baselines = baseline or []
+    if len(folder) > 1 or len(baselines) > 1 or (baselines and out):
+        if static is not None:
+            raise SpachNasError(f"--static: {static.value} of several studies; expected one folder")
+        from spach_nas.report.comparison import write_comparison
+
+        print(write_comparison(folder, out or Path("comparison.html"), baselines=baselines))
+        return
+    if out is not None:
+        raise SpachNasError(f"--out: {out} for one study; expected several: its own is report.html")
+    from spach_nas.report.study import write_study_pictures, write_study_report
+
+    beside = baselines[0] if baselines else None
+    path = write_study_report(folder[0], plotly=plotly.value, baseline=beside)
+    print(path, flush=True)
+    if static is not None:
+        print(*write_study_pictures(folder[0], kind=static.value), sep="\n")
+
+
+def replay(
+    table: Annotated[
+        list[Path],
+        typer.Argument(help="Folders of studies, or a table with its search.yaml beside it."),
+    ],
+    sampler: Annotated[
+        list[str] | None,
+        typer.Option(help="To compare; may stand again. Default: random, nsga2, evolution."),
+    ] = None,
+    rungs: Annotated[
+        list[RungRuleName] | None,
+        typer.Option(help="To compare; may stand again. Default: all."),
+    ] = None,
+    seeds: Annotated[int, typer.Option(min=1, help="Searches of each strategy.")] = 30,
+    workers: Annotated[int, typer.Option(min=1, help="Trainings at once.")] = 2,
+    trials: Annotated[int, typer.Option(min=1, help="Budget of a search.")] = 100,
+    out: Annotated[Path | None, typer.Option(help="Write the figures as CSV.")] = None,
+    plugin: Plugins = None,
+) -> None:
+    """Compare samplers and rungs on architectures that were all trained before."""
+    from spach_nas.replay.comparison import compare, strategies, write_regrets
+    from spach_nas.replay.ground import read_ground
+    from spach_nas.replay.view import ground_line, regret_table
+    from spach_nas.terminal import console
+
+    ground = read_ground(table)
+    console.print(ground_line(ground), soft_wrap=True, highlight=False)
+    names = sampler or ["random", "nsga2", "evolution"]
+    chosen = strategies(names, [rule.value for rule in rungs or RungRuleName])
+    with console.status("") as status:
+        rows = list(
+            compare(
+                ground,
+                chosen,
+                seeds=seeds,
+                trials=trials,
+                workers=workers,
+                on_strategy=lambda one: status.update(str(one)),
+            )
+        )
+    console.print(regret_table(rows, "trials"), regret_table(rows, "seconds"))
+    if out is not None:
+        write_regrets(rows, out)
+        print(out)
