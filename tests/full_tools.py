@@ -1,13 +1,15 @@
 """What tests of full-size trainings share: a tiny network, a folder of images, a quick recipe."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
 from spach_nas.architecture import Architecture, Stage
-from spach_nas.full.plan import TrainingPlan, plan_training
+from spach_nas.full.plan import TrainingPlan, TrainingRequest, plan_training
+from spach_nas.full.progress import EpochLine, read_curve
 
 CLASSES = ("ant", "bee", "cat")
 # Everything that is random is on.
@@ -92,11 +94,18 @@ def plan_in(
     source = write_architecture(folder, architecture)
     base = STREAMED if recipe == "spach" else HELD
     return plan_training(
-        str(source),
-        data=str(data),
-        recipe=recipe,
-        out=folder / "run",
-        resume=resume,
-        init=init,
-        changes=(*base, *changes),
+        TrainingRequest(
+            source=str(source),
+            data=str(data),
+            recipe=recipe,
+            out=folder / "run",
+            resume=resume,
+            init=init,
+            changes=(*base, *changes),
+        )
     )
+
+
+def curve_figures(folder: Path) -> list[EpochLine]:
+    """The curve without what a clock measured."""
+    return [replace(line, images_per_s=0.0, seconds=0.0) for line in read_curve(folder)]

@@ -7,6 +7,11 @@ from pathlib import Path
 from unittest import mock
 
 import pytest
+from ray.train import ControllerError, RunConfig, WorkerGroupError
+from ray.train.v2._internal.execution.failure_handling import (
+    FailureDecision,
+    create_failure_policy,
+)
 from rich.console import Console
 
 from conftest import run_main
@@ -15,7 +20,7 @@ from spach_nas import load_model
 from spach_nas.errors import ConfigError, DataError, StudyError
 from spach_nas.full import ray_train
 from spach_nas.full.progress import EpochLine, Now, ProgressFile, read_curve, write_curve
-from spach_nas.full.ray_train import shape_of
+from spach_nas.full.ray_train import Shape, shape_of
 from spach_nas.full.run import run_training
 from spach_nas.full.view import TrainingView
 from spach_nas.journal import read_journal
@@ -165,12 +170,48 @@ def test_workers_that_do_not_fit_are_refused(
         shape_of(replace(resources, **changes), job)  # type: ignore[arg-type]
 
 
-def test_what_a_worker_found_is_told_in_its_own_words(tmp_path: Path) -> None:
-    job = plan_in(tmp_path).job
-    lost = RuntimeError("two\nlines")
-    failure = RuntimeError("of Ray")
-    failure.worker_failures = {0: lost, 1: RuntimeError("outer")}  # type: ignore[attr-defined]
-    failure.worker_failures[1].__cause__ = DataError("a.jpg: is broken")  # type: ignore[attr-defined]
-    told = ray_train._told(failure, job)
+def asked_of_ray(folder: Path, *changes: str) -> RunConfig:
+    """How Ray Train is asked to run a training."""
+    job = plan_in(folder, "resources.address=local", *changes).job
+    with mock.patch.object(ray_train, "TorchTrainer") as trainer:
+        ray_train._trainer(job, Shape(workers=1, cpus=1, gpus=0), mixers=())
+    config: RunConfig = trainer.call_args.kwargs["run_config"]
+    return config
+
+
+def test_a_mistake_that_a_worker_finds_is_told_in_its_own_words_and_never_tried_again(
+    tmp_path: Path,
+) -> None:
+    outer = RuntimeError("outer")
+    outer.__cause__ = DataError("a.jpg: is broken")
+    config = asked_of_ray(tmp_path)
+    (callback,) = config.callbacks
+    with pytest.raises(DataError, match=r"^a\.jpg: is broken$") as raised:
+        callback.after_exception(None, {0: RuntimeError("lost"), 1: outer})
+    ended = ControllerError(raised.value)  # as Ray has it of what a callback raises
+    policy = create_failure_policy(config.failure_config)
+    assert policy.make_decision(ended) == FailureDecision.RAISE
+    told = ray_train._told(ended, plan_in(tmp_path).job)
     assert (type(told), str(told)) == (DataError, "a.jpg: is broken")
-    assert "RuntimeError: two lines" in str(ray_train._told(lost, job))
+
+
+def test_a_lost_worker_is_replaced_and_told_when_it_is_lost_too_often(tmp_path: Path) -> None:
+    failures = {0: RuntimeError("two\nlines")}
+    config = asked_of_ray(tmp_path, "resources.max_failures=1")
+    (callback,) = config.callbacks
+    callback.after_exception(None, failures)
+    lost = WorkerGroupError("of Ray", failures)
+    policy = create_failure_policy(config.failure_config)
+    decisions = [policy.make_decision(lost) for _ in range(2)]
+    assert decisions == [FailureDecision.RETRY, FailureDecision.RAISE]
+    told = str(ray_train._told(lost, plan_in(tmp_path).job))
+    assert "the workers were lost too often: RuntimeError: two lines; expected --resume" in told
+
+
+def test_a_device_that_is_not_there_is_found_before_ray_starts(tmp_path: Path) -> None:
+    with (
+        mock.patch("torch.cuda.is_available", return_value=False),
+        pytest.raises(ConfigError, match="device: cuda; this machine has cpu"),
+    ):
+        plan_in(tmp_path, "device=cuda", "resources.address=local")
+    assert not (tmp_path / "run").exists()

@@ -3,8 +3,9 @@
 import errno
 import multiprocessing
 import os
+import signal
 import socket
-from dataclasses import replace
+import time
 from pathlib import Path
 from unittest import mock
 
@@ -13,7 +14,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from full_tools import CLASSES, plan_in, tiny, write_images
+from full_tools import CLASSES, curve_figures, plan_in, tiny, write_images
 from spach_nas import load_model
 from spach_nas.errors import BundleError, StudyError
 from spach_nas.export import verify
@@ -22,11 +23,13 @@ from spach_nas.full.checkpoints import BEST, LAST, load_state
 from spach_nas.full.job import Place
 from spach_nas.full.loop import train_worker
 from spach_nas.full.plan import TrainingPlan
-from spach_nas.full.progress import EpochLine, read_curve
+from spach_nas.full.progress import read_curve
 from spach_nas.full.run import prepare, run_training
 from spach_nas.full.worker import make_worker
 
 RECIPES = ("spach", "short")
+CONTEXT = multiprocessing.get_context("forkserver")
+CONTEXT.set_forkserver_preload(["spach_nas.full.loop"])  # imported once for all workers
 
 
 class StoppedError(Exception):
@@ -39,11 +42,6 @@ def stop_at(epoch: int, step: int) -> object:
             raise StoppedError
 
     return on_step
-
-
-def figures(folder: Path) -> list[EpochLine]:
-    """The curve without what a clock measured."""
-    return [replace(line, images_per_s=0.0, seconds=0.0) for line in read_curve(folder)]
 
 
 def start(plan: TrainingPlan, **options: object) -> None:
@@ -68,11 +66,36 @@ def test_a_training_goes_on_as_one_that_was_never_stopped(
     again = plan_in(cut, change, data=data, recipe=recipe, resume=True)
     assert load_state(cut / "run" / LAST)[1].step == (1 if every == "1" else 0)
     start(again)
-    assert len(figures(whole / "run")) == 3
-    assert figures(cut / "run") == figures(whole / "run")
+    assert len(curve_figures(whole / "run")) == 3
+    assert curve_figures(cut / "run") == curve_figures(whole / "run")
     one, other = (load_state(folder / "run" / LAST)[0] for folder in (whole, cut))
     assert one.keys() == other.keys()
     assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+def _train(plan: TrainingPlan) -> None:
+    train_worker(plan.job, threads=1)
+
+
+def test_a_killed_worker_leaves_all_that_the_next_one_needs(tmp_path: Path) -> None:
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    for folder in (whole, cut):
+        folder.mkdir()
+    data = write_images(tmp_path / "images")
+    change = ("checkpoint_steps=1", "epochs=5")
+    start(plan_in(whole, *change, data=data))
+    plan = plan_in(cut, *change, data=data)
+    prepare(plan)
+    worker = CONTEXT.Process(target=_train, args=(plan,))
+    worker.start()
+    while worker.is_alive() and not (cut / "run" / LAST).exists():
+        time.sleep(0.001)
+    worker.kill()
+    worker.join()
+    assert worker.exitcode == -signal.SIGKILL
+    assert load_state(cut / "run" / LAST)[1].epoch < 5
+    _train(plan)
+    assert curve_figures(cut / "run") == curve_figures(whole / "run")
 
 
 def test_a_training_does_not_depend_on_who_reads_the_images(tmp_path: Path) -> None:
@@ -82,7 +105,7 @@ def test_a_training_does_not_depend_on_who_reads_the_images(tmp_path: Path) -> N
         folder = tmp_path / str(processes)
         folder.mkdir()
         start(plan_in(folder, f"data.loader_processes={processes}", "epochs=2", data=data))
-        curves.append(figures(folder / "run"))
+        curves.append(curve_figures(folder / "run"))
     assert curves[0] == curves[1]
 
 
@@ -93,7 +116,7 @@ def test_seeds_and_augmentation_change_the_curve(tmp_path: Path) -> None:
         folder = tmp_path / str(number)
         folder.mkdir()
         start(plan_in(folder, change, "epochs=2", data=data))
-        curves.append([line.loss for line in figures(folder / "run")])
+        curves.append([line.loss for line in curve_figures(folder / "run")])
     assert curves[0] != curves[1]
     assert curves[0] != curves[2]
 
@@ -173,7 +196,7 @@ def test_a_full_disk_leaves_the_last_checkpoint_good(tmp_path: Path) -> None:
     fresh = tmp_path / "fresh"
     fresh.mkdir()
     start(plan_in(fresh, data=tmp_path / "images"))
-    assert figures(tmp_path / "run") == figures(fresh / "run")
+    assert curve_figures(tmp_path / "run") == curve_figures(fresh / "run")
 
 
 @pytest.mark.parametrize("damage", ["flip", "cut", "pickle"])
@@ -236,7 +259,7 @@ def test_parts_of_a_batch_add_up_to_the_whole(tmp_path: Path, recipe: str) -> No
         folder = tmp_path / str(parts)
         folder.mkdir()
         start(plan_in(folder, f"accumulation={parts}", *quiet, data=data, recipe=recipe))
-        losses.append([line.loss for line in figures(folder / "run")])
+        losses.append([line.loss for line in curve_figures(folder / "run")])
     np.testing.assert_allclose(losses[0], losses[1], rtol=1e-5)
 
 
@@ -263,15 +286,13 @@ def test_two_workers_compute_what_one_does(tmp_path: Path) -> None:
     prepare(plan)
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["spach_nas.full.loop"])  # imported once, not twice
-    workers = [context.Process(target=_join, args=(rank, port, plan)) for rank in (0, 1)]
+    workers = [CONTEXT.Process(target=_join, args=(rank, port, plan)) for rank in (0, 1)]
     for worker in workers:
         worker.start()
     for worker in workers:
         worker.join(60)
     assert [worker.exitcode for worker in workers] == [0, 0]
-    one, two = (figures(tmp_path / name / "run") for name in ("one", "two"))
+    one, two = (curve_figures(tmp_path / name / "run") for name in ("one", "two"))
     assert len(one) == len(two) == 3
     for name in ("loss", "top1", "top5", "validation_loss", "ema_top1"):
         pairs = [[getattr(line, name) for line in lines] for lines in (one, two)]

@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
 
+from spach_nas.data.preprocessing import Preprocessing
 from spach_nas.errors import BundleError, DataError
 from spach_nas.export import choose, load_weights
 from spach_nas.full.loaders import scoring_batches
@@ -20,13 +20,14 @@ from spach_nas.full.pictures import Pictures
 from spach_nas.full.plan import data_choice
 from spach_nas.full.recipe import DataOptions
 from spach_nas.full.recipe_files import load_recipe
-from spach_nas.full.scoring import score_batches
+from spach_nas.full.scoring import Scores, score_batches
 from spach_nas.full.sets import EvaluationSplit, check_split, default_split
-from spach_nas.networks import build
+from spach_nas.networks import Spach, build
 from spach_nas.settings import Device, Precision
 from spach_nas.training import Runtime, choose_runtime, move
 from spach_nas.training.device import autocast
 
+_BATCH_SIZE = 256
 _WARM_UP = 3
 _ROUNDS = 20
 _MOST_SECONDS = 5.0
@@ -130,34 +131,13 @@ def evaluate(
         DataError: The images are missing or broken, or of other classes.
         ConfigError: This machine has no such device.
     """
-    choice = choose(source)
-    if choice.weights is None or choice.preprocessing is None:
-        raise BundleError(f"{source}: has no trained weights; expected a bundle with them")
-    runtime = choose_runtime(device=device, precision=precision)
-    network = build(choice.architecture)
-    load_weights(network, choice.weights, where=source)
-    move(network, runtime)
+    network, preprocessing, runtime = _load(source, device=device, precision=precision)
     options = options or load_recipe("short").data
-    chosen = data_choice(data, options, channels=choice.architecture.in_channels)
-    split = split or default_split(chosen)
-    pictures, notes = check_split(chosen, split)
-    names = choice.preprocessing.class_names
-    pictures = _labelled_as(pictures, names, source=source)
-    size = choice.architecture.image_size
-    scores = score_batches(
-        network,
-        scoring_batches(
-            pictures,
-            preprocessing=choice.preprocessing,
-            image_size=size,
-            runtime=runtime,
-            batch_size=256,
-            processes=0,
-        ),
-        classes=len(names),
-        runtime=runtime,
-    )
-    shape = (len(choice.preprocessing.mean), *size)
+    choice = data_choice(data, options, channels=network.architecture.in_channels)
+    split = split or default_split(choice)
+    pictures, notes = check_split(choice, split)
+    pictures = _labelled_as(pictures, preprocessing.class_names, source=source)
+    scores = _scores(network, pictures, preprocessing, runtime=runtime)
     return EvaluationResult(
         source=source,
         data=data,
@@ -166,23 +146,26 @@ def evaluate(
         top1=scores.top1,
         top5=scores.top5,
         loss=scores.loss,
-        classes=tuple(
-            ClassScore(
-                name=name,
-                images=images,
-                top1=hits1 / images if images else None,
-                top5=hits5 / images if images else None,
-            )
-            for name, images, hits1, hits5 in zip(
-                names, scores.images, scores.hits1, scores.hits5, strict=True
-            )
-        ),
+        classes=_by_class(preprocessing.class_names, scores),
         device=str(runtime.device),
         precision="bf16" if runtime.bf16 else "fp32",
         threads=torch.get_num_threads(),
-        speeds=tuple(_speed(network, batch, shape, runtime=runtime) for batch in batch_sizes),
+        speeds=tuple(_speed(network, batch, runtime=runtime) for batch in batch_sizes),
         notes=notes,
     )
+
+
+def _load(
+    source: str, *, device: Device, precision: Precision
+) -> tuple[Spach, Preprocessing, Runtime]:
+    choice = choose(source)
+    if choice.weights is None or choice.preprocessing is None:
+        raise BundleError(f"{source}: has no trained weights; expected a bundle with them")
+    runtime = choose_runtime(device=device, precision=precision)
+    network = build(choice.architecture)
+    load_weights(network, choice.weights, where=source)
+    move(network, runtime)
+    return network, choice.preprocessing, runtime
 
 
 def _labelled_as(pictures: Pictures, names: Sequence[str], *, source: str) -> Pictures:
@@ -204,9 +187,39 @@ def _labelled_as(pictures: Pictures, names: Sequence[str], *, source: str) -> Pi
     return replace(pictures, labels=places[pictures.labels], class_names=tuple(names))
 
 
-def _speed(network: nn.Module, batch: int, shape: tuple[int, ...], *, runtime: Runtime) -> Speed:
-    generator = torch.Generator().manual_seed(0)
-    images = torch.randn((batch, *shape), generator=generator)
+def _scores(
+    network: Spach, pictures: Pictures, preprocessing: Preprocessing, *, runtime: Runtime
+) -> Scores:
+    batches = scoring_batches(
+        pictures,
+        preprocessing=preprocessing,
+        image_size=network.architecture.image_size,
+        runtime=runtime,
+        batch_size=_BATCH_SIZE,
+        processes=0,
+    )
+    classes = len(preprocessing.class_names)
+    return score_batches(network, batches, classes=classes, runtime=runtime)
+
+
+def _by_class(names: Sequence[str], scores: Scores) -> tuple[ClassScore, ...]:
+    return tuple(
+        ClassScore(
+            name=name,
+            images=images,
+            top1=hits1 / images if images else None,
+            top5=hits5 / images if images else None,
+        )
+        for name, images, hits1, hits5 in zip(
+            names, scores.images, scores.hits1, scores.hits5, strict=True
+        )
+    )
+
+
+def _speed(network: Spach, batch: int, *, runtime: Runtime) -> Speed:
+    architecture = network.architecture
+    shape = (batch, architecture.in_channels, *architecture.image_size)
+    images = torch.randn(shape, generator=torch.Generator().manual_seed(0))
     images = images.to(runtime.device).contiguous(memory_format=torch.channels_last)
     network.eval()
     seconds: list[float] = []

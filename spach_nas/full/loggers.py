@@ -12,6 +12,7 @@ from functools import partial
 
 from spach_nas.engine.logger_choice import make_callback
 from spach_nas.engine.loggers import LOGS, Callback, LoggedTrial
+from spach_nas.errors import one_line
 from spach_nas.full.job import Job
 from spach_nas.full.progress import EpochLine, read_curve
 from spach_nas.full.recipe import LoggerName
@@ -94,5 +95,5 @@ class CurveLoggers:
         # Whatever goes wrong in a foreign logger, the training goes on without it.
         except Exception as problem:
             self._callbacks.pop(name, None)
-            words = " ".join(f"{type(problem).__name__}: {problem}".split())[:500]
-            self._journal.write("warning", {"reason": f"loggers: {name}: left out after {words}"})
+            words = f"left out after {one_line(problem, named=True)}"
+            self._journal.write("warning", {"reason": f"loggers: {name}: {words}"})

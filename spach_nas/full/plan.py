@@ -1,10 +1,8 @@
 """A training before it begins: everything that can be checked, checked; nothing is written."""
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
@@ -16,18 +14,38 @@ from spach_nas.errors import ConfigError, DataError, StudyError
 from spach_nas.export import Choice, choose
 from spach_nas.full.initial import Initial, adapted_architecture, fitted, load_initial
 from spach_nas.full.job import Job
+from spach_nas.full.origin import RUN_JSON, check_origin, known_files
 from spach_nas.full.pictures import Pictures
 from spach_nas.full.recipe import DataOptions, Recipe
 from spach_nas.full.recipe_files import load_recipe
-from spach_nas.full.resources import HERE
+from spach_nas.full.resources import HERE, LOCAL
 from spach_nas.full.sets import DataChoice, FullData, check_data, open_data
+from spach_nas.training import choose_runtime
 
-RUN_JSON = "run.json"
 _SAMPLE = 10_000
-# What may change while a training is interrupted: none of it changes the curve by more than the
-# order of sums.
-_FREE = ("resources", "loggers", "checkpoint_steps", "final", "compile")
-_FREE_DATA = ("loader_processes", "check_images", "skip_broken", "download", "root")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrainingRequest:
+    """A training as a person asks for it.
+
+    Attributes:
+        source: A bundle, a study, an architecture file or a model of the paper.
+        data: A folder with train/ and val/, or the name of a data set.
+        recipe: Its name or file.
+        out: Folder of the run; None: `results/SOURCE-DATA`.
+        resume: Go on where the run in that folder stands.
+        init: Weights to begin with.
+        changes: Of the recipe, `key.path=value` each.
+    """
+
+    source: str
+    data: str
+    recipe: str | Path = "spach"
+    out: Path | None = None
+    resume: bool = False
+    init: str | None = None
+    changes: Sequence[str] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -37,7 +55,6 @@ class TrainingPlan:
     Attributes:
         job: What workers are told.
         data: Its images.
-        choice: What is trained, as the export knows it.
         weights: To begin with; None: drawn by the seed.
         notes: What a person should know.
         going_on: Whether the folder holds a part of it already.
@@ -45,91 +62,54 @@ class TrainingPlan:
 
     job: Job
     data: FullData
-    choice: Choice
     weights: bytes | None
     notes: tuple[str, ...]
     going_on: bool
 
-    @property
-    def origin(self) -> dict[str, Any]:
-        """What a training that goes on must agree in."""
-        recipe = {k: v for k, v in self.job.recipe.as_dict().items() if k not in _FREE}
-        recipe["data"] = {k: v for k, v in recipe["data"].items() if k not in _FREE_DATA}
-        validation = self.data.validation
-        return {
-            "architecture": self.job.architecture.arch_id,
-            "data": self.job.data.name,
-            "training images": len(self.data.train),
-            "validation images": 0 if validation is None else len(validation),
-            "classes": list(self.job.class_names),
-            "weights to begin with": self.weights is not None,
-            "recipe": recipe,
-        }
 
-
-def plan_training(
-    source: str,
-    *,
-    data: str,
-    recipe: str | Path = "spach",
-    out: Path | None = None,
-    resume: bool = False,
-    init: str | None = None,
-    changes: Sequence[str] = (),
-) -> TrainingPlan:
+def plan_training(request: TrainingRequest) -> TrainingPlan:
     """Check everything that can be checked before anything is trained.
 
-    Args:
-        source: A bundle, a study, an architecture file or a model of the paper.
-        data: A folder with train/ and val/, or the name of a data set.
-        recipe: Its name or file.
-        out: Folder of the run; None: `results/SOURCE-DATA`.
-        resume: Go on where the run in that folder stands.
-        init: Weights to begin with.
-        changes: Of the recipe, `key.path=value` each.
-
     Raises:
-        SpachNasError: A mistake in any of them.
+        SpachNasError: A mistake in any part of the request.
     """
-    settings = load_recipe(recipe, changes=changes)
-    _check_loggers(settings)
-    choice = _choose(source)
-    initial = None if init is None else load_initial(init, source=source)
-    folder = out or Path("results") / f"{_plain(choice.name)}-{_plain(data)}"
-    going_on = _going_on(folder, resume=resume)
-    images = _open(data, settings, folder if going_on else None, initial=initial)
+    recipe = load_recipe(request.recipe, changes=request.changes)
+    _check_loggers(recipe)
+    _check_device(recipe)
+    choice = _choose(request.source)
+    init = request.init
+    initial = None if init is None else load_initial(init, source=request.source)
+    folder = request.out or Path("results") / f"{_plain(choice.name)}-{_plain(request.data)}"
+    going_on = _going_on(folder, resume=request.resume)
+    images = _open(request.data, recipe, folder if going_on else None, initial=initial)
     architecture, changed = adapted_architecture(
         choice.architecture,
         classes=len(images.train.class_names),
         channels=images.train.channels,
-        image_size=settings.image_size,
+        image_size=recipe.image_size,
     )
-    weights, notes = None, [*images.notes, *([f"the network has {changed}"] if changed else [])]
-    if initial is not None:
-        weights, begun = fitted(initial, architecture, resample_tokens=settings.resample_tokens)
-        notes.append(begun)
-    elif choice.weights is not None:
-        notes.append(f"begins from scratch; `--init {source}` takes the weights of the bundle")
+    weights, begun = _weights(
+        initial, architecture, choice=choice, recipe=recipe, source=request.source
+    )
     plan = TrainingPlan(
         job=Job(
             name=choice.name,
             architecture=architecture,
-            recipe=settings,
+            recipe=recipe,
             data=images.choice,
             class_names=images.train.class_names,
-            normalisation=_normalisation(settings, architecture, images, initial),
+            normalisation=_normalisation(recipe, architecture, images, initial),
             folder=folder.absolute(),
             initial=weights is not None,
         ),
         data=images,
-        choice=choice,
         weights=weights,
-        notes=tuple(notes),
+        notes=(*images.notes, *([f"the network has {changed}"] if changed else []), *begun),
         going_on=going_on,
     )
     _check_sizes(plan)
     if going_on:
-        _check_origin(plan, folder)
+        check_origin(folder, plan.job, images)
     return plan
 
 
@@ -150,6 +130,12 @@ def _check_loggers(recipe: Recipe) -> None:
         raise ConfigError(
             "loggers: wandb: is a process of Ray's; expected resources.address=local with it"
         )
+
+
+def _check_device(recipe: Recipe) -> None:
+    # What the machines of a cluster have, only workers there can tell.
+    if recipe.resources.address in (HERE, LOCAL):
+        choose_runtime(device=recipe.device)
 
 
 def _choose(source: str) -> Choice:
@@ -180,8 +166,25 @@ def _open(name: str, recipe: Recipe, folder: Path | None, *, initial: Initial | 
     choice = data_choice(name, recipe.data, channels=channels)
     if folder is None:
         return check_data(choice)
-    known = _read(folder)["files"]
+    known = known_files(folder)
     return open_data(replace(choice, broken=frozenset(known["broken"]), channels=known["channels"]))
+
+
+def _weights(
+    initial: Initial | None,
+    architecture: Architecture,
+    *,
+    choice: Choice,
+    recipe: Recipe,
+    source: str,
+) -> tuple[bytes | None, list[str]]:
+    """To begin with, and what a person should know of them."""
+    if initial is not None:
+        weights, begun = fitted(initial, architecture, resample_tokens=recipe.resample_tokens)
+        return weights, [begun]
+    if choice.weights is not None:
+        return None, [f"begins from scratch; `--init {source}` takes the weights of the bundle"]
+    return None, []
 
 
 def _normalisation(
@@ -219,38 +222,3 @@ def _check_sizes(plan: TrainingPlan) -> None:
             f"image_size: {sides[0]}; {images.name} has images of {sides[1]}, which would be "
             "mostly padding; expected a smaller one, such as --set image_size=32"
         )
-
-
-def _read(folder: Path) -> dict[str, Any]:
-    path = folder / RUN_JSON
-    try:
-        plain: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        return {"origin": plain["origin"], "files": plain["files"]}
-    except (OSError, ValueError, KeyError, TypeError):
-        raise StudyError(f"{path}: missing or damaged; expected what the training wrote") from None
-
-
-def run_text(plan: TrainingPlan) -> str:
-    """What `--resume` looks at, as JSON."""
-    choice = plan.job.data
-    files = {"broken": sorted(choice.broken), "channels": plan.data.train.channels}
-    return json.dumps({"origin": plan.origin, "files": files}, indent=1) + "\n"
-
-
-def _check_origin(plan: TrainingPlan, folder: Path) -> None:
-    before, now = _flat(_read(folder)["origin"]), _flat(json.loads(json.dumps(plan.origin)))
-    mistakes = [
-        f"{folder}: {key}: {now.get(key)!r}; expected {before.get(key)!r}, as the training began"
-        for key in dict.fromkeys([*before, *now])
-        if before.get(key) != now.get(key)
-    ]
-    if mistakes:
-        raise StudyError("\n".join(mistakes))
-
-
-def _flat(plain: Mapping[str, Any], path: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in plain.items():
-        name = f"{path}.{key}" if path else key
-        flat |= _flat(value, name) if isinstance(value, dict) else {name: value}
-    return flat

@@ -8,18 +8,18 @@ os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 import shutil
 import signal
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from ray.train import FailureConfig, RunConfig, ScalingConfig, get_context
+from ray.train import FailureConfig, RunConfig, ScalingConfig, UserCallback, get_context
 from ray.train.torch import TorchConfig, TorchTrainer, get_device
 
 from spach_nas.engine.cluster import nodes, ray_session
 from spach_nas.engine.ray_repairs import mend_ray
-from spach_nas.errors import SpachNasError, StudyError
+from spach_nas.errors import SpachNasError, StudyError, one_line
 from spach_nas.full.job import Job, Place
 from spach_nas.full.loop import train_worker
 from spach_nas.full.resources import FullResources
@@ -28,6 +28,8 @@ from spach_nas.plugins import restore
 from spach_nas.search_settings import Resources
 
 _STORE = ".ray"
+# Where Ray's errors keep what they were made of.
+_INNER = ("cause", "_base_exc", "controller_failure", "health_check_failure")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -66,24 +68,7 @@ def train_on_ray(
     resources = job.recipe.resources
     session = ray_session(Resources(address=resources.address), mixers)
     with session, beside or nullcontext():
-        shape = shape_of(resources, job)
-        store = job.folder / _STORE
-        trainer = TorchTrainer(
-            _run_worker,
-            train_loop_config={"job": job, "threads": shape.cpus, "mixers": tuple(mixers)},
-            torch_config=TorchConfig(backend="nccl" if shape.gpus else "gloo"),
-            scaling_config=ScalingConfig(
-                num_workers=shape.workers,
-                use_gpu=bool(shape.gpus),
-                resources_per_worker={"CPU": shape.cpus} | ({"GPU": 1} if shape.gpus else {}),
-            ),
-            run_config=RunConfig(
-                # Ray would go on with a run of the same name by its own means.
-                name=uuid.uuid4().hex,
-                storage_path=str(store),
-                failure_config=FailureConfig(max_failures=resources.max_failures),
-            ),
-        )
+        trainer = _trainer(job, shape_of(resources, job), mixers=tuple(mixers))
         on_interrupt = signal.getsignal(signal.SIGINT)
         try:
             trainer.fit()
@@ -93,7 +78,27 @@ def train_on_ray(
             raise _told(problem, job) from None
         finally:
             signal.signal(signal.SIGINT, on_interrupt)
-            shutil.rmtree(store, ignore_errors=True)
+            shutil.rmtree(job.folder / _STORE, ignore_errors=True)
+
+
+def _trainer(job: Job, shape: Shape, *, mixers: tuple[MixerSpec, ...]) -> TorchTrainer:
+    return TorchTrainer(
+        _run_worker,
+        train_loop_config={"job": job, "threads": shape.cpus, "mixers": mixers},
+        torch_config=TorchConfig(backend="nccl" if shape.gpus else "gloo"),
+        scaling_config=ScalingConfig(
+            num_workers=shape.workers,
+            use_gpu=bool(shape.gpus),
+            resources_per_worker={"CPU": shape.cpus} | ({"GPU": 1} if shape.gpus else {}),
+        ),
+        run_config=RunConfig(
+            # Ray would go on with a run of the same name by its own means.
+            name=uuid.uuid4().hex,
+            storage_path=str(job.folder / _STORE),
+            failure_config=FailureConfig(max_failures=job.recipe.resources.max_failures),
+            callbacks=[_EndOnMistake()],
+        ),
+    )
 
 
 def shape_of(resources: FullResources, job: Job) -> Shape:
@@ -151,25 +156,47 @@ def _run_worker(config: dict[str, Any]) -> None:
     train_worker(job, place=place, threads=config["threads"])
 
 
+class _EndOnMistake(UserCallback):  # type: ignore[misc]
+    """Ends the training over a user's mistake, which no other worker would mend.
+
+    Ray replaces workers after whatever they raise, but ends where a callback raises; that holds for
+    several workers, too, of which the others wait for the one with the mistake.
+    """
+
+    def after_exception(
+        self, run_context: object, worker_exceptions: Mapping[int, Exception]
+    ) -> None:
+        found = _mistake(worker_exceptions.values())
+        if found is not None:
+            raise found
+
+
 def _told(problem: Exception, job: Job) -> SpachNasError:
     """A mistake that a worker found, or what happened to it."""
     failures = getattr(problem, "worker_failures", None) or {0: problem}
-    causes = [cause for failure in failures.values() for cause in _causes(failure)]
-    for cause in causes:
-        if isinstance(cause, SpachNasError):
-            return type(cause)(str(cause))
-    text = " ".join(str(causes[-1]).split())[:300]
+    found = _mistake(failures.values())
+    if found is not None:
+        return found
+    last = _causes(next(reversed(failures.values())))[-1]
     return StudyError(
-        f"{job.folder}: the workers were lost too often: {type(causes[-1]).__name__}: {text}; "
+        f"{job.folder}: the workers were lost too often: {one_line(last, named=True)}; "
         "expected --resume once that is mended"
     )
 
 
-def _causes(failure: BaseException) -> list[BaseException]:
-    causes: list[BaseException] = []
+def _mistake(failures: Iterable[Exception]) -> SpachNasError | None:
+    for failure in failures:
+        for cause in _causes(failure):
+            if isinstance(cause, SpachNasError):
+                return type(cause)(str(cause))
+    return None
+
+
+def _causes(failure: Exception) -> list[Exception]:
+    causes: list[Exception] = []
     found: BaseException | None = failure
-    while found is not None and found not in causes:
+    while isinstance(found, Exception) and found not in causes:
         causes.append(found)
-        inner = getattr(found, "cause", None) or getattr(found, "_base_exc", None)
-        found = inner if isinstance(inner, BaseException) else found.__cause__
+        inner = (getattr(found, name, None) for name in _INNER)
+        found = next((each for each in inner if isinstance(each, Exception)), found.__cause__)
     return causes

@@ -8,7 +8,7 @@ from pydantic import ConfigDict
 from spach_nas.full.bounds import From0Whole, From1, checked
 from spach_nas.settings import outside, raise_mistakes
 
-HERE = "here"
+HERE, LOCAL = "here", "local"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -13,7 +13,8 @@ from spach_nas.full.files import write_durably
 from spach_nas.full.job import Job
 from spach_nas.full.loggers import CurveLoggers
 from spach_nas.full.loop import train_worker
-from spach_nas.full.plan import RUN_JSON, TrainingPlan, run_text
+from spach_nas.full.origin import RUN_JSON, run_text
+from spach_nas.full.plan import TrainingPlan
 from spach_nas.full.progress import read_curve
 from spach_nas.full.recipe_files import recipe_text
 from spach_nas.full.resources import HERE
@@ -67,7 +68,7 @@ def prepare(plan: TrainingPlan) -> None:
     with staged(job.folder) as folder:
         (folder / RECIPE).write_text(recipe_text(job.recipe), encoding="utf-8")
         (folder / ARCHITECTURE).write_text(job.architecture.to_yaml(), encoding="utf-8")
-        (folder / RUN_JSON).write_text(run_text(plan), encoding="utf-8")
+        (folder / RUN_JSON).write_text(run_text(job, plan.data), encoding="utf-8")
         if plan.weights is not None:
             initial_file(folder).write_bytes(plan.weights)
 

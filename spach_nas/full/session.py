@@ -1,7 +1,6 @@
 """The commands `train` and `evaluate`, with what they show."""
 
 import json
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +9,7 @@ from rich.text import Text
 from spach_nas.cost import cost
 from spach_nas.errors import ConfigError
 from spach_nas.full.evaluate import evaluate
-from spach_nas.full.plan import TrainingPlan, plan_training
+from spach_nas.full.plan import TrainingPlan, TrainingRequest, plan_training
 from spach_nas.full.progress import read_curve
 from spach_nas.full.recipe_files import load_recipe
 from spach_nas.full.run import run_training
@@ -26,16 +25,7 @@ from spach_nas.live.view import make_console
 from spach_nas.units import format_count
 
 
-def train_in_terminal(
-    source: str,
-    *,
-    data: str,
-    recipe: str,
-    out: Path | None,
-    resume: bool,
-    init: str | None,
-    changes: Sequence[str],
-) -> None:
+def train_in_terminal(request: TrainingRequest) -> None:
     """Plan, say what will be done, train with a live view, and say what came of it.
 
     Raises:
@@ -43,19 +33,11 @@ def train_in_terminal(
     """
     console = make_console()
     with console.status("checking the images ..."):
-        plan = plan_training(
-            source,
-            data=data,
-            recipe=recipe,
-            out=out,
-            resume=resume,
-            init=init,
-            changes=changes,
-        )
-    for line in _head(plan, data=data, recipe=recipe):
+        plan = plan_training(request)
+    for line in _head(plan, request):
         console.print(Text(line), soft_wrap=True)
     folder = _shown(plan.job.folder)
-    with TrainingView(console, plan.job.folder, title=f"{plan.job.name} on {data}").shown():
+    with TrainingView(console, plan.job.folder, title=f"{plan.job.name} on {request.data}").shown():
         bundle = run_training(plan)
     curve = read_curve(plan.job.folder)
     if console.is_terminal:
@@ -66,7 +48,7 @@ def train_in_terminal(
     console.print(Text(f"curve    {folder / 'curve.jsonl'}"), soft_wrap=True)
     console.print(Text(f"bundle   {_shown(bundle)}"), soft_wrap=True)
     console.print("\nNext:")
-    command = f"spach-nas evaluate {_shown(bundle)} --data {data}"
+    command = f"spach-nas evaluate {_shown(bundle)} --data {request.data}"
     console.print(Text(f"  {command}  # top-1, top-5 and speed"), soft_wrap=True)
 
 
@@ -98,15 +80,15 @@ def evaluate_in_terminal(
     print_evaluation(result, make_console())
 
 
-def _head(plan: TrainingPlan, *, data: str, recipe: str) -> list[str]:
+def _head(plan: TrainingPlan, request: TrainingRequest) -> list[str]:
     figures, validation = cost(plan.job.architecture), plan.data.validation
     scored = "no validation" if validation is None else f"{len(validation):,} to validate"
     lines = [
         f"{plan.job.name}: {plan.job.architecture}",
         f"  {format_count(figures.params)} params, {format_count(figures.macs)} MACs",
-        f"  {data}: {len(plan.data.train):,} images to train on, {scored}, "
+        f"  {request.data}: {len(plan.data.train):,} images to train on, {scored}, "
         f"{len(plan.job.class_names)} classes",
-        f"  recipe {recipe}: {plan.job.recipe.epochs} epochs of batches of "
+        f"  recipe {request.recipe}: {plan.job.recipe.epochs} epochs of batches of "
         f"{plan.job.recipe.batch_size}, into {_shown(plan.job.folder)}",
     ]
     return [*lines, *(f"  {note}" for note in plan.notes)]

@@ -9,7 +9,7 @@ from spach_nas.data.fashion import FASHION_MINI, FASHION_MNIST
 from spach_nas.data.folder import check_splits, class_folders, named_splits
 from spach_nas.data.source import DataSource
 from spach_nas.data.splits import split_validation
-from spach_nas.errors import DataError, did_you_mean, one_of
+from spach_nas.errors import DataError, did_you_mean, one_line, one_of
 from spach_nas.full.pictures import Pictures, all_grey, from_folder, from_memory, from_timm
 from spach_nas.full.recipe import DataOptions
 from spach_nas.full.scan import Scan, scan
@@ -221,10 +221,9 @@ def _timm(choice: DataChoice, split: str) -> Pictures:
         return from_timm(dataset, name=choice.name, class_names=names)
     # Whatever a foreign library raises over a missing file, package, split or connection.
     except Exception as problem:
-        text = " ".join(str(problem).split()) or type(problem).__name__
         raise DataError(
-            f"{choice.name}: split {split} cannot be opened: {text}; expected data.root, or "
-            "data.download=true"
+            f"{choice.name}: split {split} cannot be opened: {one_line(problem)}; expected "
+            "data.root, or data.download=true"
         ) from None
 
 

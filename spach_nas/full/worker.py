@@ -113,13 +113,9 @@ def make_worker(job: Job, data: FullData, *, place: Place, threads: int | None =
     ema = recipe.ema
     # Before it is compiled: the average is a copy that is only evaluated.
     average = ModelEmaV3(network, decay=ema.decay, use_warmup=ema.warmup) if ema.decay else None
-    model: nn.Module = network
     if recipe.compile:
         network.compile()
-    if place.world > 1:
-        if recipe.sync_batch_norm:
-            model = nn.SyncBatchNorm.convert_sync_batchnorm(network)  # type: ignore[no-untyped-call]
-        model = DistributedDataParallel(model, gradient_as_bucket_view=True)
+    model = _shared(network, job) if place.world > 1 else network
     optimizer = create_optimizer_v2(
         network,
         opt="adamw",
@@ -178,6 +174,14 @@ def _network(job: Job, runtime: Runtime) -> Spach:
         network.load_state_dict(load_tensors((job.folder / INITIAL).read_bytes()))
     move(network, runtime)
     return network
+
+
+def _shared(network: Spach, job: Job) -> nn.Module:
+    """The network, whose gradients are shared with the other workers."""
+    model: nn.Module = network
+    if job.recipe.sync_batch_norm:
+        model = nn.SyncBatchNorm.convert_sync_batchnorm(network)  # type: ignore[no-untyped-call]
+    return DistributedDataParallel(model, gradient_as_bucket_view=True)
 
 
 def _runtime(job: Job, place: Place) -> Runtime:

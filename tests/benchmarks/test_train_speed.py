@@ -28,7 +28,7 @@ from training_steps import proxy
 from spach_nas.full.checkpoints import Position
 from spach_nas.full.job import Place
 from spach_nas.full.loop import _Course
-from spach_nas.full.plan import TrainingPlan, plan_training
+from spach_nas.full.plan import TrainingPlan, TrainingRequest, plan_training
 from spach_nas.full.repairs import mend_posterize
 from spach_nas.full.run import prepare
 from spach_nas.full.worker import make_worker
@@ -70,11 +70,13 @@ def plan(folder: Path, layout: str, kind: str) -> TrainingPlan:
     else:
         changes += ["augmentation.mixup=0.8"]
     made = plan_training(
-        str(source),
-        data=str(folder / "photos") if kind == "files" else "fashion-mini",
-        recipe="spach" if kind == "files" else "short",
-        out=folder / f"{layout}-{kind}",
-        changes=[*changes, "data.validation=0" if kind == "memory" else "data.validation=null"],
+        TrainingRequest(
+            source=str(source),
+            data=str(folder / "photos") if kind == "files" else "fashion-mini",
+            recipe="spach" if kind == "files" else "short",
+            out=folder / f"{layout}-{kind}",
+            changes=[*changes, "data.validation=0" if kind == "memory" else "data.validation=null"],
+        )
     )
     prepare(made)
     return made
