@@ -2,12 +2,14 @@
 
 import math
 import re
+from collections.abc import Iterable
 from decimal import Decimal
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator
 
 _COUNTS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
+_SHOWN = {"G": 1e9, "M": 1e6, "k": 1e3}
 _SECONDS = {"": 1, "s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400}
 _NANOSECONDS = {"ns": 1, "us": 10**3, "ms": 10**6, "s": 10**9}
 # No size or factor is larger; floats stay exact below.
@@ -62,10 +64,23 @@ def parse_size(value: Any) -> tuple[int, int]:
 
 def format_count(value: float) -> str:
     """`12.18G`, `63.1M`: three or four digits, for the eye."""
-    for unit, factor in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
+    for unit, factor in _SHOWN.items():
         if abs(value) >= factor:
             return f"{value / factor:.4g}{unit}"
     return f"{value:.4g}"
+
+
+def common_unit(counts: Iterable[float], *, largest: str) -> tuple[str, float]:
+    """The unit of a column of counts, and its factor: `M`, 1e6.
+
+    It is the largest one, from `largest` down, in which even the smallest count is told from
+    nothing.
+    """
+    known = list(counts)
+    units = list(_SHOWN)[list(_SHOWN).index(largest) :]
+    fitting = (unit for unit in units if min(known, default=0) >= 0.1 * _SHOWN[unit])
+    unit = next(fitting, units[-1] if any(known) else largest)
+    return unit, _SHOWN[unit]
 
 
 def format_duration(seconds: float) -> str:

@@ -241,7 +241,7 @@ def test_conclusion_counts_what_the_search_dominates() -> None:
     ]
     found = make_record(2, 0.7, macs=4 * 10**9)
     expected = (
-        "1 trial done (1 failed), 2 on the front; best accuracy 80.00% at 5.00 G MACs (paper model "
+        "1 trial done (1 failed), 2 on the front; best accuracy 80.00% at 5G MACs (paper model "
         "mlp_ms_s). The search dominates 1 of the 2 paper models trained by the same protocol."
     )
     lost = make_record(3, None, reference="trans_ms_s")

@@ -87,6 +87,14 @@ def test_every_trial_is_in_the_table_with_its_reason(tmp_path: Path) -> None:
         assert (record.reason or "") in rows[record.trial].get("note", "")
 
 
+def test_small_networks_are_counted_in_small_units(tmp_path: Path) -> None:
+    small = [make_record(0, 0.5, macs=6_123_000), make_record(1, 0.6, macs=30_456_000)]
+    page = written(tmp_path, small)
+    columns = {column["key"]: column for column in data_of(page)["columns"]}
+    assert (columns["macs"]["label"], columns["macs"]["unit"]) == ("MACs (M)", 10**6)
+    assert "best accuracy 60.00% at 30.46M MACs" in page.text["p"]
+
+
 def test_nothing_is_fetched(tmp_path: Path) -> None:
     page = written(tmp_path)
     for tag, attrs in page.tags:

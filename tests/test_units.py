@@ -9,6 +9,7 @@ from pydantic import TypeAdapter, ValidationError
 from spach_nas.units import (
     Real,
     Whole,
+    common_unit,
     format_count,
     format_duration,
     parse_count,
@@ -138,6 +139,26 @@ def test_counts_are_printed_in_four_digits(value: int, text: str) -> None:
 @given(st.integers(1, 10**14))
 def test_printed_counts_are_within_half_a_digit(value: int) -> None:
     assert abs(parse_count_of(format_count(value)) - value) <= 5.1e-4 * value
+
+
+@pytest.mark.parametrize(
+    ("counts", "largest", "unit"),
+    [
+        ([12 * 10**9, 10**8], "G", "G"),
+        ([12 * 10**9, 10**8 - 1], "G", "M"),
+        ([6_100_000, 999], "G", "k"),
+        ([63_000_000_000], "M", "M"),
+        ([99, 10**9], "G", "k"),
+        ([0, 5], "M", "k"),
+        ([], "G", "G"),
+        ([0, 0], "M", "M"),
+    ],
+)
+def test_a_column_of_counts_has_a_unit_that_tells_the_smallest_from_nothing(
+    counts: list[int], largest: str, unit: str
+) -> None:
+    factor = {"G": 10**9, "M": 10**6, "k": 10**3}[unit]
+    assert common_unit(counts, largest=largest) == (unit, factor)
 
 
 def parse_count_of(text: str) -> float:

@@ -9,8 +9,7 @@ from rich.text import Text
 from spach_nas.objectives import LATENCY, OBJECTIVES
 from spach_nas.pareto import value
 from spach_nas.records import Record
-
-_UNITS = {"G": 1e9, "M": 1e6, "k": 1e3}
+from spach_nas.units import common_unit
 
 
 def members_table(
@@ -43,11 +42,13 @@ def members_table(
         ratio=1,
         min_width=8 if live else 24,
     )
-    macs = _unit([record.target_cost.macs for record in members], largest="G")
-    params = _unit([record.target_cost.params for record in members], largest="M")
+    macs_unit, macs = common_unit([record.target_cost.macs for record in members], largest="G")
+    params_unit, params = common_unit(
+        [record.target_cost.params for record in members], largest="M"
+    )
     timed = any(value(record, LATENCY) is not None for record in members)
     latency = ["latency (ms)"] if timed else []
-    for heading in ("accuracy", f"MACs ({macs})", f"params ({params})", *latency):
+    for heading in ("accuracy", f"MACs ({macs_unit})", f"params ({params_unit})", *latency):
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("", no_wrap=True)
     fits = rows is None or len(members) <= rows
@@ -75,19 +76,12 @@ def spread(members: Sequence[Record], *, rows: int, kept: Collection[int]) -> li
     return [members[i] for i in sorted(list(wanted)[:rows])]
 
 
-def _unit(counts: Sequence[int], *, largest: str) -> str:
-    """The largest unit in which even the smallest count is told from nothing."""
-    units = list(_UNITS)[list(_UNITS).index(largest) :]
-    fitting = (unit for unit in units if min(counts, default=0) >= 0.1 * _UNITS[unit])
-    return next(fitting, units[-1] if any(counts) else largest)
-
-
 def _cells(
     record: Record,
     marks: Mapping[int, tuple[str, ...]],
     *,
-    macs: str,
-    params: str,
+    macs: float,
+    params: float,
     timed: bool,
     cut: bool,
 ) -> list[str | Text]:
@@ -100,8 +94,8 @@ def _cells(
         str(record.trial),
         drawing,
         "" if accuracy is None else f"{accuracy:.2%}",
-        f"{record.target_cost.macs / _UNITS[macs]:.2f}",
-        f"{record.target_cost.params / _UNITS[params]:.1f}",
+        f"{record.target_cost.macs / macs:.2f}",
+        f"{record.target_cost.params / params:.1f}",
         *(["" if latency is None else f"{latency:.2f}"] if timed else []),
         Text(", ".join(words)),
     ]

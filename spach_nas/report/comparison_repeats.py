@@ -14,6 +14,7 @@ from spach_nas.report.comparison_study import StudyGroup
 from spach_nas.report.comparison_style import Style, styles
 from spach_nas.report.pareto_data import score_of
 from spach_nas.report.theme import LIGHT, layout, plain
+from spach_nas.units import format_count
 
 _MOST_DRAWN = 25
 _ROW_HEIGHT, _FRAME = 18, 120
@@ -233,5 +234,5 @@ def _hover(one: Repeated, run: Training) -> str:
     return (
         f"<b>{plain(run.study)}</b>, trial {run.trial}, seed {run.seed}<br>{run.score:.4f}, mean "
         f"of {len(one.scores)} seeds {one.mean:.4f}<br>{plain(one.name)}, "
-        f"{one.macs / 1e9:.2f} G MACs"
+        f"{format_count(one.macs)} MACs"
     )

@@ -12,6 +12,7 @@ from spach_nas.objectives import Objective
 from spach_nas.pareto import front
 from spach_nas.records import Record
 from spach_nas.report.theme import LIGHT, SKY, VERMILLION, layout, plain
+from spach_nas.units import format_count
 
 # From cheap to dear; both ends and the middle stand out on white and on near-black.
 _SCALE = [[0.0, SKY], [0.5, "#8f7fb8"], [1.0, VERMILLION]]
@@ -94,7 +95,7 @@ def curves_figure(data: CurvesData) -> go.Figure:
                 line={"width": 2, "color": colour},
                 marker={"size": 6, "color": colour},
                 hovertemplate=f"<b>{plain(curve.name)}</b><br>trial {curve.trial}, "
-                f"{curve.macs / 1e9:.2f} G MACs<br>epoch %{{x}}: %{{y:.2%}}<extra></extra>",
+                f"{format_count(curve.macs)} MACs<br>epoch %{{x}}: %{{y:.2%}}<extra></extra>",
                 showlegend=False,
             )
         )
@@ -136,7 +137,7 @@ def _colour_bar(curves: Sequence[Curve]) -> go.Scatter:
                 "thickness": 12,
                 "outlinewidth": 0,
                 "tickvals": ticks,
-                "ticktext": [f"{10**tick / 1e9:.2f} G" for tick in ticks],
+                "ticktext": [format_count(10**tick) for tick in ticks],
                 "tickfont": {"size": 12, "color": LIGHT.muted},
             },
         },

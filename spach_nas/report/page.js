@@ -122,7 +122,14 @@ const StudyPage = (() => {
 
   function inWords(key, row) {
     const column = columns.get(key);
-    return `${column.name} ${shown(column, row)}${column.suffix}`;
+    const figure = column.own_unit ? short(row[key]) : `${shown(column, row)}${column.suffix}`;
+    return `${column.name} ${figure}`;
+  }
+
+  /* As everywhere outside of a column: 1.112M. */
+  function short(count) {
+    const [unit, factor] = [["G", 1e9], ["M", 1e6], ["k", 1e3]].find((known) => count >= known[1]) ?? ["", 1];
+    return `${Number((count / factor).toPrecision(4))}${unit}`;
   }
 
   function figures(row) {

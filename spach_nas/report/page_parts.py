@@ -14,7 +14,7 @@ from spach_nas.report.spent import description_list
 from spach_nas.report.summary import StudyFacts, Summary, conclusion, meaning, summarise
 from spach_nas.report.theme import mixer_colour
 from spach_nas.report.trials import marked
-from spach_nas.units import format_duration
+from spach_nas.units import format_count, format_duration
 from spach_nas.version import __version__
 
 # The paper's best model, drawn beside the front for comparison.
@@ -65,7 +65,7 @@ def _tiles(summary: Summary) -> str:
         (f"{summary.front}", "on the front"),
     ]
     if best and accuracy is not None:
-        tiles.append((f"{accuracy:.2%}", f"best, at {best.target_cost.macs / 1e9:.2f} G MACs"))
+        tiles.append((f"{accuracy:.2%}", f"best, at {format_count(best.target_cost.macs)} MACs"))
     if summary.references:
         beaten = f"{summary.beaten} of {summary.references}"
         tiles.append((beaten, "paper models dominated"))
@@ -100,7 +100,7 @@ def drawings(records: Sequence[Record], facts: StudyFacts) -> str:
     for record in members:
         accuracy = value(record, OBJECTIVES["accuracy"])
         words = [record.reference or f"trial {record.trial}", *marks.get(record.trial, ())]
-        figures = f"{record.target_cost.macs / 1e9:.2f} G MACs"
+        figures = f"{format_count(record.target_cost.macs)} MACs"
         figures += "" if accuracy is None else f", {accuracy:.2%}"
         cards.append(
             f'<li><button type="button" data-trial="{record.trial}">'

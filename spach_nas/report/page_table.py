@@ -14,6 +14,7 @@ from spach_nas.objectives import OBJECTIVES
 from spach_nas.records import Record
 from spach_nas.report.drawing import draw
 from spach_nas.report.trials import TrialRow, seed_words
+from spach_nas.units import common_unit
 
 _EFFORT = 9
 
@@ -29,6 +30,7 @@ class Column(NamedTuple):
         unit: What the figures are divided by; 0 for text.
         digits: After the point; -1 for four significant ones.
         down: Whether the first click on the head shows the highest first.
+        own_unit: Whether a figure in a sentence has a unit of its own, not that of the column.
     """
 
     key: str
@@ -38,14 +40,16 @@ class Column(NamedTuple):
     unit: float = 1.0
     digits: int = 0
     down: bool = False
+    own_unit: bool = False
 
 
 _TRIAL = Column("trial", "Trial")
-_FIGURES = (
-    Column("accuracy", "Acc. (%)", "accuracy", " %", 0.01, 2, True),
-    Column("macs", "MACs (G)", "MACs", " G", 1e9, 2),
-    Column("params", "Params (M)", "parameters", " M", 1e6, 2),
-    Column("activations", "Act. (M)", "activations", " M", 1e6, 2),
+_ACCURACY = Column("accuracy", "Acc. (%)", "accuracy", "%", 0.01, 2, True)
+# Key, heading, name and largest unit.
+_COUNTS = (
+    ("macs", "MACs", "MACs", "G"),
+    ("params", "Params", "parameters", "M"),
+    ("activations", "Act.", "activations", "M"),
 )
 _SECONDS = Column("seconds", "Time (s)", "trained for", " s", 1.0, 1)
 _EPOCHS = Column("epochs", "Epochs")
@@ -84,6 +88,14 @@ def _first(rows: Sequence[TrialRow]) -> int | None:
     return max(best, key=lambda row: row.accuracy or 0.0).trial if best else None
 
 
+def _count_columns(rows: Sequence[TrialRow]) -> list[Column]:
+    columns = []
+    for key, label, name, largest in _COUNTS:
+        unit, factor = common_unit([getattr(row, key) for row in rows], largest=largest)
+        columns.append(Column(key, f"{label} ({unit})", name, "", factor, 2, own_unit=True))
+    return columns
+
+
 def _columns(rows: Sequence[TrialRow]) -> list[Column]:
     names = dict.fromkeys(name for row in rows for name in row.measured)
     measured = [
@@ -96,10 +108,11 @@ def _columns(rows: Sequence[TrialRow]) -> list[Column]:
         )
         for name in names
     ]
+    counts = _count_columns(rows)
     # These say something only where trials differ in them.
     epochs = [_EPOCHS] if len({row.epochs for row in rows}) > 1 else []
     seeds = [_SEEDS] if any(row.accuracies for row in rows) else []
-    return [_TRIAL, *_FIGURES, *measured, _SECONDS, *epochs, *seeds, _ARCHITECTURE, _NOTE]
+    return [_TRIAL, _ACCURACY, *counts, *measured, _SECONDS, *epochs, *seeds, _ARCHITECTURE, _NOTE]
 
 
 def _table_row(row: TrialRow) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from spach_nas.report.drawing import DRAWN_HEIGHT, Drawing, common_width, draw, 
 from spach_nas.report.summary import StudyFacts
 from spach_nas.report.theme import FONT, LIGHT, MIXER_COLOURS, mixer_colour, mixer_letter
 from spach_nas.report.trials import marked
+from spach_nas.units import format_count
 
 # The paper's best model stands beneath every front.
 COMPARED = "hybrid_ms_s_plus"
@@ -61,7 +62,7 @@ def _words(record: Record, marks: Mapping[int, Sequence[str]]) -> tuple[str, str
     accuracy = value(record, OBJECTIVES["accuracy"])
     cost = record.target_cost
     name = record.reference or f"trial {record.trial}"
-    figures = [f"{cost.macs / 1e9:.2f} G MACs", f"{cost.params / 1e6:.1f} M params"]
+    figures = [f"{format_count(cost.macs)} MACs", f"{format_count(cost.params)} params"]
     figures += [] if accuracy is None else [f"accuracy {accuracy:.2%}"]
     return ", ".join([name, *marks.get(record.trial, ())]), ", ".join(figures)
 

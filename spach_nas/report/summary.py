@@ -11,6 +11,7 @@ from spach_nas.records import Record
 from spach_nas.report.seeds import average_seeds, group_seeds
 from spach_nas.report.theme import TIMES
 from spach_nas.search_space import SearchSpace
+from spach_nas.units import format_count
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -119,8 +120,8 @@ def _best(record: Record | None) -> str:
     if record is None or accuracy is None:
         return ""
     who = f"paper model {record.reference}" if record.reference else f"trial {record.trial}"
-    macs = record.target_cost.macs / 1e9
-    return f"; best accuracy {accuracy:.2%} at {macs:.2f} G MACs ({who})"
+    macs = format_count(record.target_cost.macs)
+    return f"; best accuracy {accuracy:.2%} at {macs} MACs ({who})"
 
 
 def _beaten(summary: Summary) -> str:

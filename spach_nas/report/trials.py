@@ -9,6 +9,7 @@ from spach_nas.pareto import best, front, knee, value
 from spach_nas.records import Record
 from spach_nas.report.seeds import Trained, average_seeds, group_seeds
 from spach_nas.report.theme import plain
+from spach_nas.units import format_count
 
 _LONGEST_LINE = 40
 
@@ -128,8 +129,8 @@ def hover_text(record: Record, *, seeds: Sequence[int] = ()) -> str:
     score = "" if accuracy is None else f"accuracy <b>{accuracy:.2%}</b><br>"
     return (
         f"{name}<b>{_wrapped(str(record.architecture))}</b><br>{score}"
-        f"{cost.macs / 1e9:.2f} G MACs, {cost.params / 1e6:.1f} M params, "
-        f"{cost.activations / 1e6:.1f} M activations<br>"
+        f"{format_count(cost.macs)} MACs, {format_count(cost.params)} params, "
+        f"{format_count(cost.activations)} activations<br>"
         f"trial {record.trial}, {plain(record.arch_id)}, {record.seconds:.1f} s, "
         f"{seed_words(seeds or (record.seed,))}"
     )
