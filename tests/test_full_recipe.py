@@ -15,6 +15,7 @@ PAPER = {
     "epochs": 300,
     "batch_size": 1024,
     "drop_path": 0.1,
+    "optimizer.name": "adamw",
     "optimizer.learning_rate": 5e-4,
     "optimizer.learning_rate_batch": 512,
     "optimizer.weight_decay": 0.05,

@@ -50,20 +50,24 @@ def start(plan: TrainingPlan, **options: object) -> None:
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
-@pytest.mark.parametrize("every", ["null", "1"], ids=["epochs", "steps"])
+@pytest.mark.parametrize(
+    ("every", "optimizer"),
+    [("null", "adamw"), ("1", "adamw"), ("1", "muon")],
+    ids=["epochs", "steps", "muon"],
+)
 def test_a_training_goes_on_as_one_that_was_never_stopped(
-    tmp_path: Path, recipe: str, every: str
+    tmp_path: Path, recipe: str, every: str, optimizer: str
 ) -> None:
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     for folder in (whole, cut):
         folder.mkdir()
     data = write_images(tmp_path / "images")
-    change = f"checkpoint_steps={every}"
-    start(plan_in(whole, change, data=data, recipe=recipe))
-    plan = plan_in(cut, change, data=data, recipe=recipe)
+    changes = (f"checkpoint_steps={every}", f"optimizer.name={optimizer}")
+    start(plan_in(whole, *changes, data=data, recipe=recipe))
+    plan = plan_in(cut, *changes, data=data, recipe=recipe)
     with pytest.raises(StoppedError):
         start(plan, on_step=stop_at(1, 1))
-    again = plan_in(cut, change, data=data, recipe=recipe, resume=True)
+    again = plan_in(cut, *changes, data=data, recipe=recipe, resume=True)
     assert load_state(cut / "run" / LAST)[1].step == (1 if every == "1" else 0)
     start(again)
     assert len(curve_figures(whole / "run")) == 3

@@ -6,7 +6,7 @@ older one stays whole. Nothing in it is executed.
 
     network.*     the weights
     ema.*         their moving average, where there is one
-    optimizer.*   the state of AdamW by the names of the parameters
+    optimizer.*   its state by the names of the parameters
 """
 
 from collections.abc import Mapping

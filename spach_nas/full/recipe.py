@@ -18,7 +18,7 @@ from spach_nas.full.bounds import (
     checked,
 )
 from spach_nas.full.resources import FullResources
-from spach_nas.settings import Device, Precision, outside, raise_mistakes
+from spach_nas.settings import Device, Optimizer, Precision, outside, raise_mistakes
 from spach_nas.units import Real, Size
 
 _STRICT = ConfigDict(extra="forbid")
@@ -27,9 +27,10 @@ LoggerName = Literal["tensorboard", "mlflow", "wandb"]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class OptimizerSettings:
-    """AdamW.
+    """Who moves the weights.
 
     Attributes:
+        name: `adamw`, or `muon` of timm, which learns faster from the same images.
         learning_rate: Highest learning rate for a batch of `learning_rate_batch` images; it grows
             in proportion to the batch.
         learning_rate_batch: None: `learning_rate` holds for whatever batch.
@@ -39,6 +40,7 @@ class OptimizerSettings:
 
     __pydantic_config__ = _STRICT
 
+    name: Optimizer
     learning_rate: Above0
     learning_rate_batch: From1 | None
     weight_decay: From0
@@ -200,7 +202,7 @@ class Recipe:
         final: Whether the bundle gets the `best` weights by validation top-1, or the `last`.
         checkpoint_steps: Steps between checkpoints within an epoch; None: at its end only.
         loggers: Who gets the curve besides the files.
-        optimizer: AdamW.
+        optimizer: Who moves the weights, and how far.
         schedule: The learning rate.
         ema: Moving average of the weights.
         augmentation: Of the training images.

@@ -21,6 +21,7 @@ from spach_nas.full.checkpoints import EMA, NETWORK, OPTIMIZER, with_prefix
 from spach_nas.full.job import Job, Place
 from spach_nas.full.loaders import Batch, Batches, scoring_batches, training_batches
 from spach_nas.full.mixing import Mixer
+from spach_nas.full.recipe import Recipe
 from spach_nas.full.sets import FullData
 from spach_nas.networks import Spach, build
 from spach_nas.networks.allocator import keep_freed_memory
@@ -43,7 +44,7 @@ class Worker:
         runtime: Device and number format.
         network: The plain network.
         model: The network, or what shares its gradients with other workers.
-        optimizer: AdamW.
+        optimizer: Of the recipe.
         scheduler: timm's, moved with every step.
         ema: The averaged weights; None: none.
         mixer: Changes whole batches.
@@ -116,13 +117,7 @@ def make_worker(job: Job, data: FullData, *, place: Place, threads: int | None =
     if recipe.compile:
         network.compile()
     model = _shared(network, job) if place.world > 1 else network
-    optimizer = create_optimizer_v2(
-        network,
-        opt="adamw",
-        lr=recipe.peak_rate,
-        weight_decay=recipe.optimizer.weight_decay,
-        fused=True,
-    )
+    optimizer = _optimizer(network, recipe)
     return Worker(
         job=job,
         place=place,
@@ -182,6 +177,18 @@ def _shared(network: Spach, job: Job) -> nn.Module:
     if job.recipe.sync_batch_norm:
         model = nn.SyncBatchNorm.convert_sync_batchnorm(network)  # type: ignore[no-untyped-call]
     return DistributedDataParallel(model, gradient_as_bucket_view=True)
+
+
+def _optimizer(network: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
+    settings = recipe.optimizer
+    optimizer: torch.optim.Optimizer = create_optimizer_v2(
+        network,
+        opt=settings.name,
+        lr=recipe.peak_rate,
+        weight_decay=settings.weight_decay,
+        **({"fused": True} if settings.name == "adamw" else {}),
+    )
+    return optimizer
 
 
 def _runtime(job: Job, place: Place) -> Runtime:
