@@ -82,7 +82,6 @@ def plan_search(
     try:
         validate_settings(config.data)
         check_callbacks(config)
-        check_sampler(config.search, space=config.space, objectives=config.objective_list)
         folder = study_path(config, out) if resume else None
         latency = search_latency(config, folder=folder, say=say)
         _check_references(config, latency)
@@ -94,6 +93,7 @@ def plan_search(
                 limits=config.proxy_limits, rule=config.proxy, data=data_shape(config.data)
             ),
         )
+        check_sampler(config.search, feasible=feasible, objectives=config.objective_list)
         splits = {
             size: load_train_and_validation(config.data, image_size=size)
             for size in dict.fromkeys(fidelity.image_size for fidelity in config.fidelities)

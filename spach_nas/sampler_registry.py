@@ -44,6 +44,7 @@ _ALL: dict[str, SamplerSpec] = {
         SamplerSpec(name="gp", factory=f"{_BUILT_IN}:gp", remembers=False, ahead=True),
         SamplerSpec(name="evolution", factory=f"{_BUILT_IN}:evolution", remembers=False),
         SamplerSpec(name="local", factory=f"{_BUILT_IN}:local", remembers=False),
+        SamplerSpec(name="surrogate", factory=f"{_BUILT_IN}:surrogate", remembers=False),
     )
 }
 

@@ -35,8 +35,8 @@ class SearchSettings:
     """How the space is searched, and for how long.
 
     Attributes:
-        sampler: `random`, `nsga2`, `tpe`, `gp`, `evolution`, `local`, one of a plugin, or a class
-            of `optuna.samplers`.
+        sampler: `random`, `nsga2`, `tpe`, `gp`, `evolution`, `local`, `surrogate`, one of a plugin,
+            or a class of `optuna.samplers`.
         sampler_options: Arguments of the sampler by name, such as `population_size`.
         trials: How many architectures to train, besides the references.
         max_duration: Seconds after which nothing new starts; what runs is finished.

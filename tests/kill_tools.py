@@ -11,7 +11,7 @@ from search_tools import drive, make_study, open_study
 from spach_nas.engine.study import Study
 from spach_nas.records import Record
 
-SAMPLERS = ("random", "nsga2", "tpe", "gp", "evolution", "local", "NSGAIIISampler")
+SAMPLERS = ("random", "nsga2", "tpe", "gp", "evolution", "local", "surrogate", "NSGAIIISampler")
 RUNGS = {"levels": [{"epochs": 1}, {"epochs": 2}], "reduction": 2}
 CHANGES = {
     "search__trials": 16,

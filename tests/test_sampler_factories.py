@@ -25,7 +25,7 @@ from spach_nas.search_settings import OptionValue, SearchSettings
 from spach_nas.search_space import SearchSpace
 from spach_nas.stage_space import Encoding
 
-BUILT_IN = ("random", "nsga2", "tpe", "gp", "evolution", "local")
+BUILT_IN = ("random", "nsga2", "tpe", "gp", "evolution", "local", "surrogate")
 OF_OPTUNA = ("GPSampler", "NSGAIIISampler", "NSGAIISampler", "QMCSampler", "RandomSampler")
 OF_OPTUNA += ("TPESampler",)
 ONE_OBJECTIVE = ("CmaEsSampler",)
@@ -47,14 +47,16 @@ def settings(
 
 
 def check(space: SearchSpace, wanted: SearchSettings, goals: tuple[str, ...] = BOTH) -> None:
-    check_sampler(wanted, space=space, objectives=[OBJECTIVES[name] for name in goals])
+    check_sampler(
+        wanted, feasible=FeasibleSet(space, LIMITS), objectives=[OBJECTIVES[name] for name in goals]
+    )
 
 
 def make(
     space: SearchSpace, wanted: SearchSettings, *, seed: int = 1, goals: tuple[str, ...] = BOTH
 ) -> BaseSampler | None:
     objectives = [OBJECTIVES[name] for name in goals]
-    return make_factory(wanted, space=space, objectives=objectives)(seed)
+    return make_factory(wanted, feasible=FeasibleSet(space, LIMITS), objectives=objectives)(seed)
 
 
 def directions(goals: tuple[str, ...]) -> list[str]:
@@ -65,9 +67,10 @@ def search(space: SearchSpace, name: str, *, goals: tuple[str, ...], seed: int) 
     """Twelve proposals, each told a score before the next."""
     objectives = [OBJECTIVES[goal] for goal in goals]
     startup = 11 if name in ("gp", "GPSampler") else 4  # a proposal of theirs takes long
+    feasible = FeasibleSet(space, LIMITS)
     sampler = FeasibleSampler(
-        make_factory(settings(name, startup=startup), space=space, objectives=objectives),
-        feasible=FeasibleSet(space, LIMITS),
+        make_factory(settings(name, startup=startup), feasible=feasible, objectives=objectives),
+        feasible=feasible,
         startup=startup,
         seed=seed,
     )

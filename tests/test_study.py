@@ -16,7 +16,7 @@ from spach_nas.records import read_records
 from spach_nas.references import get_reference
 from spach_nas.study_folder import checkpoint_file, kept_checkpoints
 
-SAMPLERS = ("random", "nsga2", "tpe", "evolution", "local")
+SAMPLERS = ("random", "nsga2", "tpe", "evolution", "local", "surrogate")
 # Models of the paper are for 224 px and cost more than the small space.
 WITH_REFERENCES = {
     "space": "spach_ms",

@@ -1,22 +1,13 @@
-"""Samplers that change one choice of what is good already.
+"""Samplers that change one choice of what is good already."""
 
-Both read the study's complete trials and draw from their seed; they keep no notes. What they
-propose may be outside the limits: it is repaired as that of any sampler.
-"""
-
-from abc import abstractmethod
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import moocore
 import numpy as np
-from optuna.distributions import BaseDistribution
-from optuna.samplers import BaseSampler
-from optuna.study import Study, StudyDirection
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial
 
 from spach_nas.architecture import Architecture
-from spach_nas.engine.samplers import distributions
+from spach_nas.engine.from_trials import FromTrials
 from spach_nas.layouts import Value
 from spach_nas.ranking import rank_by_front
 from spach_nas.search_space import SearchSpace
@@ -28,53 +19,7 @@ _NEXT_STEP = 5.0
 _TRIES = 100
 
 
-class _FromTrials(BaseSampler):
-    """Proposes whole encodings from the complete trials."""
-
-    def __init__(self, *, space: SearchSpace, seed: int) -> None:
-        self._space = space
-        self._rng = np.random.default_rng(seed)
-
-    def infer_relative_search_space(
-        self, study: Study, trial: FrozenTrial
-    ) -> dict[str, BaseDistribution]:
-        """The whole space."""
-        return distributions(self._space)
-
-    def sample_relative(
-        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
-    ) -> dict[str, Any]:
-        """An encoding from those that are complete; any while there are none."""
-        trials = study.get_trials(deepcopy=False)
-        complete = [item for item in trials if item.state == TrialState.COMPLETE]
-        if not complete:
-            return self._any()
-        maximise = [way == StudyDirection.MAXIMIZE for way in study.directions]
-        return self._propose(complete, maximise=maximise, known=trials)
-
-    def sample_independent(
-        self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: Any
-    ) -> Any:
-        """Never needed, since `sample_relative` sets every parameter."""
-        raise AssertionError(f"{param_name} is no parameter of the search space")
-
-    @abstractmethod
-    def _propose(
-        self,
-        complete: Sequence[FrozenTrial],
-        *,
-        maximise: Sequence[bool],
-        known: Sequence[FrozenTrial],
-    ) -> Encoding: ...
-
-    def _any(self) -> Encoding:
-        return {name: self._one_of(values) for name, values in self._space.parameters.items()}
-
-    def _one_of(self, values: Sequence[Value]) -> Value:
-        return values[int(self._rng.integers(len(values)))]
-
-
-class RegularisedEvolution(_FromTrials):
+class RegularisedEvolution(FromTrials):
     """Evolution in which the old die, however good: Real et al. 2019, arXiv:1802.01548.
 
     The parents are the last complete trials. Some are drawn, and the best of these has a child
@@ -132,7 +77,7 @@ class RegularisedEvolution(_FromTrials):
         return child
 
 
-class LocalSearch(_FromTrials):
+class LocalSearch(FromTrials):
     """Neighbours of the best: White et al. 2020, arXiv:2005.02960.
 
     A neighbour differs in one choice, in an ordered one mostly by one step. Neighbours of the best

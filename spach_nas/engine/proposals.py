@@ -59,7 +59,7 @@ class Proposer:
         self._objectives = config.objective_list
         self._startup = settings.startup_trials
         self._sampler = FeasibleSampler(
-            make_factory(settings, space=config.space, objectives=config.objective_list),
+            make_factory(settings, feasible=feasible, objectives=config.objective_list),
             feasible=feasible,
             startup=max(0, settings.startup_trials - warm),
             seed=settings.seed,

@@ -14,6 +14,7 @@ from spach_nas.engine.mirror import OPTUNA_DIRECTIONS
 from spach_nas.engine.sampler_factories import make_factory
 from spach_nas.engine.samplers import distributions, whole_proposal
 from spach_nas.errors import ConfigError, PluginError, one_line
+from spach_nas.feasible import Feasible
 from spach_nas.objectives import Objective
 from spach_nas.sampler_registry import get_sampler
 from spach_nas.search_settings import SearchSettings
@@ -25,7 +26,7 @@ _OWN = "spach_nas.engine.sampler_factories:"
 
 
 def check_sampler(
-    settings: SearchSettings, *, space: SearchSpace, objectives: Sequence[Objective]
+    settings: SearchSettings, *, feasible: Feasible, objectives: Sequence[Objective]
 ) -> None:
     """Find out what is wrong with a sampler before anything is trained.
 
@@ -38,11 +39,11 @@ def check_sampler(
     """
     factory = get_sampler(settings.sampler).factory
     settings = replace(settings, startup_trials=min(settings.startup_trials, _STARTUP))
-    make = make_factory(settings, space=space, objectives=objectives)
+    make = make_factory(settings, feasible=feasible, objectives=objectives)
     try:
         sampler = make(0)
         if not factory.startswith(_OWN) or factory == f"{_OWN}of_optuna":
-            _try(sampler, space=space, objectives=objectives)
+            _try(sampler, space=feasible.space, objectives=objectives)
     except (ConfigError, PluginError):
         raise
     except Exception as problem:  # whatever a foreign sampler finds wrong

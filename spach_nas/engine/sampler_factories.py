@@ -18,14 +18,16 @@ from optuna.exceptions import ExperimentalWarning
 from optuna.samplers import BaseSampler, GPSampler, NSGAIISampler, TPESampler
 
 from spach_nas.engine.evolution import LocalSearch, RegularisedEvolution
+from spach_nas.engine.surrogate import Surrogate
 from spach_nas.errors import ConfigError, PluginError, did_you_mean, one_line, one_of
+from spach_nas.feasible import Feasible
 from spach_nas.objectives import Objective
 from spach_nas.sampler_registry import SamplerSpec, get_sampler
 from spach_nas.search_settings import OptionValue, SearchSettings
 from spach_nas.search_space import SearchSpace
 
 # Arguments that the search sets itself.
-_OURS = ("seed", "space")
+_OURS = ("seed", "space", "feasible", "objectives", "startup")
 # By the name of a type: in words, and what YAML gives for it.
 _KINDS: dict[str, tuple[str, tuple[type, ...]]] = {
     "int": ("a whole number", (int,)),
@@ -49,7 +51,8 @@ class SamplerRequest:
         seed: Of this proposal.
         startup: So many proposals are uniform before the sampler takes over.
         options: `search.sampler_options` of the YAML.
-        space: What is searched.
+        feasible: What may be proposed: a sampler may draw from it, or ask it; it need not, since
+            its proposals are made feasible.
         objectives: What is optimised; the study's directions and values are in this order.
     """
 
@@ -57,15 +60,20 @@ class SamplerRequest:
     seed: int
     startup: int
     options: Mapping[str, OptionValue]
-    space: SearchSpace
+    feasible: Feasible
     objectives: tuple[Objective, ...]
+
+    @property
+    def space(self) -> SearchSpace:
+        """What is searched."""
+        return self.feasible.space
 
 
 Factory = Callable[[SamplerRequest], BaseSampler | None]
 
 
 def make_factory(
-    settings: SearchSettings, *, space: SearchSpace, objectives: Sequence[Objective]
+    settings: SearchSettings, *, feasible: Feasible, objectives: Sequence[Objective]
 ) -> Callable[[int], BaseSampler | None]:
     """What makes the sampler of the settings from the seed of one proposal; None is uniform.
 
@@ -81,7 +89,7 @@ def make_factory(
             seed=seed,
             startup=settings.startup_trials,
             options=settings.sampler_options,
-            space=space,
+            feasible=feasible,
             objectives=tuple(objectives),
         )
         return factory(request)
@@ -98,7 +106,8 @@ def make_sampler(
     """A sampler of a class, with the options of the YAML as arguments.
 
     Args:
-        kind: Called with `seed` and `space`, where it takes them, the defaults and the options.
+        kind: Called with `seed`, `space`, `feasible`, `objectives` and `startup`, where it takes
+            them, the defaults and the options.
         request: The options are checked by the annotations of the class.
         defaults: Arguments that options of the same name replace.
 
@@ -107,8 +116,7 @@ def make_sampler(
     """
     parameters = inspect.signature(kind).parameters
     _check_options(request, {name: _kinds(item) for name, item in parameters.items()})
-    given = {"seed": request.seed, "space": request.space}
-    ours = {name: value for name, value in given.items() if name in parameters}
+    ours = {name: getattr(request, name) for name in _OURS if name in parameters}
     try:
         with _QUIET, warnings.catch_warnings():
             warnings.simplefilter("ignore", ExperimentalWarning)
@@ -161,6 +169,11 @@ def evolution(request: SamplerRequest) -> BaseSampler:
 def local(request: SamplerRequest) -> BaseSampler:
     """Local search: White et al. 2020, arXiv:2005.02960."""
     return make_sampler(LocalSearch, request)
+
+
+def surrogate(request: SamplerRequest) -> BaseSampler:
+    """A Gaussian process of the scores, beside exact costs."""
+    return make_sampler(Surrogate, request)
 
 
 def of_optuna(request: SamplerRequest) -> BaseSampler:

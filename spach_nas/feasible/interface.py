@@ -23,6 +23,9 @@ class Feasible(Protocol):
     def sample(self, seed: int | np.random.Generator) -> Architecture:
         """One of them, uniformly."""
 
+    def allows(self, architecture: Architecture) -> bool:
+        """Whether an architecture of the space is one of them."""
+
     def near(self, encoding: Encoding, rng: np.random.Generator) -> Architecture:
         """One of them near a proposal; the proposal itself when it is one of them."""
 

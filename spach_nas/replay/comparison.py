@@ -50,7 +50,7 @@ def strategies(samplers: Sequence[str], rules: Sequence[RungRule]) -> tuple[Stra
     over the feasible ones, and local search, are always among them.
     """
     ours = [Strategy(sampler=name, rungs=rule) for name in samplers for rule in rules]
-    own = ("random", "local", "evolution")  # not of Optuna, but for its random sampler
+    own = ("random", "local", "evolution", "surrogate")  # not of Optuna, but for its random sampler
     of_optuna = [name for name in samplers if name not in own]
     plain = [Strategy(sampler="random"), Strategy(sampler="local")]
     stock = [Strategy(sampler=name, stock=True) for name in of_optuna]

@@ -77,7 +77,7 @@ class _Stock:
         self._objectives = self._config.objective_list
         self._distributions = distributions(self._config.space)
         make = make_factory(
-            self._config.search, space=self._config.space, objectives=self._objectives
+            self._config.search, feasible=ground.feasible, objectives=self._objectives
         )
         self._study = optuna.create_study(
             directions=[OPTUNA_DIRECTIONS[item.direction] for item in self._objectives],
