@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import moocore
 import numpy as np
-from optuna.trial import FrozenTrial
+from optuna.trial import FrozenTrial, TrialState
 from threadpoolctl import ThreadpoolController
 
 from spach_nas.architecture import Architecture
@@ -69,7 +69,9 @@ class Surrogate(FromTrials):
         values = np.array([trial.values for trial in complete])
         order = rank_by_front(values, maximise=maximise)[:_MOST_TRIALS]
         trained = [self._space.decode(complete[i].params) for i in order]
-        taken = {self._space.decode(trial.params) for trial in known if trial.params}
+        # Of older trials, which are too many to look at, the search itself proposes none again.
+        running = [trial.params for trial in known if trial.state == TrialState.RUNNING]
+        taken = {*trained, *(self._space.decode(params) for params in running if params)}
         front = moocore.is_nondominated(values[order], maximise=maximise)
         parents = [item for item, kept in zip(trained, front, strict=True) if kept]
         candidates = self._candidates(parents, taken=taken)
@@ -77,8 +79,8 @@ class Surrogate(FromTrials):
             return self._any()
         with _LIBRARIES.limit(limits=1):
             drawn = self._believed([*trained, *candidates], values[order])
-        lower = np.where(maximise, -drawn, drawn)  # is better, everywhere
-        ours, new = lower[:, : len(trained)], lower[:, len(trained) :]
+        worth = np.where(maximise, -drawn, drawn)  # lower is better
+        ours, new = worth[:, : len(trained)], worth[:, len(trained) :]
         gains = expected_gains(ours, new)
         # Where no draw has a gain, what comes nearest to one.
         ranked = rank_by_front(new.mean(axis=0), maximise=[False] * len(maximise))
