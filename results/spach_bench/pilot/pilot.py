@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, fields
+from functools import cache
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -83,6 +84,7 @@ class Job:
     name: str
     seed: int
     target: Architecture
+    validation: float
     rule: ProxyRule
     training: TrainingSettings
     tricks: Tricks
@@ -147,6 +149,7 @@ def make_job(plan: Mapping[str, Any], variant: str, *, name: str, seed: int) -> 
         name=name,
         seed=seed,
         target=_architecture(plan["architectures"][name]),
+        validation=own.get("validation", base["validation"]),
         rule=ProxyRule(**proxy),
         training=TrainingSettings(**training),
         tricks=Tricks(**own.get("tricks", {})),
@@ -191,7 +194,7 @@ def run(job: Job) -> list[Row]:
     """Train and score after every epoch, on one thread."""
     torch.set_num_threads(1)
     keep_freed_memory()
-    splits = _splits(job.rule.image_size or (32, 32))
+    splits = _splits(job.rule.image_size or (32, 32), job.validation)
     return [
         Row(
             variant=job.variant,
@@ -206,14 +209,10 @@ def run(job: Job) -> list[Row]:
     ]
 
 
-_cache: dict[tuple[int, int], DataSplits] = {}
-
-
-def _splits(size: tuple[int, int]) -> DataSplits:
-    if size not in _cache:
-        settings = DataSettings(name="fashion-mnist", validation=0.1)
-        _cache[size] = load_train_and_validation(settings, image_size=size)
-    return _cache[size]
+@cache
+def _splits(size: tuple[int, int], validation: float) -> DataSplits:
+    settings = DataSettings(name="fashion-mnist", validation=validation)
+    return load_train_and_validation(settings, image_size=size)
 
 
 def _train(job: Job, splits: DataSplits) -> Iterable[dict[str, Any]]:
