@@ -22,6 +22,7 @@ from spach_nas.records import Record
 from spach_nas.references import REFERENCES
 from spach_nas.report import front_table
 from spach_nas.scaling import scale
+from spach_nas.search_settings import SearchSettings
 from spach_nas.study_folder import BEST
 from spach_nas.units import format_count
 
@@ -108,12 +109,18 @@ def print_plan(plan: Plan) -> None:
         "space": f"{size:,} architectures{share}",
         "limits": str(config.limits),
         "data": f"{config.data.name}: {train:,} images to train on, {validation:,} to validate",
-        "sampler": f"{config.search.sampler}, the first {config.search.startup_trials} uniform",
+        "sampler": _sampler(config.search),
         "budget": f"{config.search.trials} trials and {len(config.references)} paper models of "
         f"{config.training.epochs} epochs",
         "proxies": _proxy_range(plan),
     }.items():
         console.print(f"  {name:<8} {text}", highlight=False)
+
+
+def _sampler(search: SearchSettings) -> str:
+    if search.sampler == "random":
+        return "random, all uniform over what is inside the limits"
+    return f"{search.sampler}, the first {search.startup_trials} uniform"
 
 
 def _proxy_range(plan: Plan) -> str:
