@@ -24,7 +24,7 @@ from spach_nas.stage_space import Encoding
 # Inverting takes time in proportion to the cube.
 _MOST_TRIALS = 200
 _FEWEST_TRIALS = 4
-_UNIFORM, _NEIGHBOURS = 200, 200
+_UNIFORM, _NEIGHBOURS = 128, 128
 _DRAWS = 16
 _SECOND_CHANGE = 0.5
 # Objectives are scaled from 0, the best, to 1.
