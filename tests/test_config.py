@@ -198,7 +198,7 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ),
     (
         {"search__sampler": "nsga"},
-        "search.sampler: 'nsga'; expected random, nsga2, tpe, gp, evolution, local or surrogate, a c",
+        "search.sampler: 'nsga'; expected random, nsga2, tpe, gp, evolution, local or surrogate, a",
     ),
     ({"search__trials": 0}, "search.trials: 0; expected at least 1"),
     ({"search__trials": False}, "search.trials: False; expected a number"),
