@@ -12,6 +12,7 @@ from small_spaces import SPACES, encodings
 from spach_nas import mixers
 from spach_nas.architecture import Architecture, Stage
 from spach_nas.cost import cost
+from spach_nas.engine.surrogate import features
 from spach_nas.errors import ArchitectureError, SearchSpaceError
 from spach_nas.feasible import FeasibleSet
 from spach_nas.limits import Limits
@@ -123,6 +124,18 @@ def test_mistakes_in_a_file_are_told_with_their_place(given: object, message: st
     with pytest.raises(ArchitectureError) as error:
         Architecture.from_dict(plain, where="f")
     assert str(error.value) == message
+
+
+def test_the_surrogate_sampler_tells_options_apart() -> None:
+    declared = {"taps": (3, 5, 7), "tied": (False, True), "kind": ("a", "b")}
+    register_mixer(
+        MixerSpec(name="all", short="all", cost=tap_cost, module="nowhere:Class", options=declared)
+    )
+    for name, values in declared.items():
+        given = [architecture(stage("all", **{name: value})) for value in values]
+        # Of one cost, so that nothing but the option differs.
+        rows = features(given, np.ones((len(given), 4)))
+        assert len(np.unique(rows, axis=0)) == len(values)
 
 
 def test_a_proxy_keeps_the_options() -> None:

@@ -1,5 +1,6 @@
 import itertools
 from collections.abc import Sequence
+from dataclasses import replace
 
 import moocore
 import numpy as np
@@ -9,7 +10,7 @@ from optuna.trial import TrialState, create_trial
 from scipy.stats import multivariate_normal
 
 from search_tools import SPACE
-from spach_nas.architecture import Architecture
+from spach_nas.architecture import Architecture, Stage
 from spach_nas.cost import cost
 from spach_nas.cost_batch import costs
 from spach_nas.engine.gaussian_process import draw, posterior, scaled
@@ -127,6 +128,17 @@ def test_features_tell_architectures_apart_by_what_they_consist_of(feasible: Fea
     assert len(np.unique(rows, axis=0)) == len(found)
     again = features(found[::-1], costs(found[::-1]))
     np.testing.assert_array_equal(again, rows[::-1])
+
+
+def test_features_tell_the_order_of_the_mixers() -> None:
+    both = [
+        replace(stage, mixers=order)
+        for stage in [Stage(mixers=("conv",), width=8, heads=2, expansion_ratio=2)]
+        for order in (("conv", "conv", "attention"), ("attention", "conv", "conv"))
+    ]
+    found = [Architecture(stem="conv1", patch_size=4, stages=(stage,)) for stage in both]
+    rows = features(found, costs(found))
+    assert not np.array_equal(rows[0], rows[1])
 
 
 def accuracy(architecture: Architecture) -> float:

@@ -4,7 +4,9 @@ Accuracy is believed by a Gaussian process; MACs and the like of any architectur
 a trial is spent where the front is expected to grow most, at a known place on its axis of cost.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from math import log2, prod
+from statistics import fmean as mean
 
 import moocore
 import numpy as np
@@ -122,38 +124,44 @@ class Surrogate(FromTrials):
 
 
 def features(architectures: Sequence[Architecture], exact: np.ndarray) -> np.ndarray:
-    """What architectures of one space consist of: (N, F).
+    """What architectures consist of, as numbers: (N, F).
 
-    For each stage blocks of each mixer, width, ratios, heads and sharing; stem; logarithms of the
-    cost.
+    Sizes; for each stage width, heads, ratios, sharing, blocks of each mixer and how late they
+    come, and options of mixers of one's own, of which texts become a column each; logarithms of
+    the cost.
 
     Args:
-        architectures: N, of equally many stages.
+        architectures: N.
         exact: Their cost, (N, 4).
     """
-    mixers = sorted(
-        {name for item in architectures for stage in item.stages for name in stage.mixers}
-    )
-    rows = [
-        [
-            float(item.stem == "conv4"),
-            np.log2(item.stem_width),
-            *(
-                figure
-                for stage in item.stages
-                for figure in (
-                    *(stage.mixers.count(name) for name in mixers),
-                    np.log2(stage.width),
-                    stage.expansion_ratio,
-                    stage.token_ratio,
-                    np.log2(stage.heads),
-                    float(stage.shared),
-                )
-            ),
-        ]
-        for item in architectures
-    ]
-    return np.hstack([np.array(rows, float), np.log1p(exact.astype(float))])
+    rows = [dict(_parts(item)) for item in architectures]
+    columns = [np.log1p(exact.astype(float))]
+    for name in dict.fromkeys(name for row in rows for name in row):
+        # A stage without a mixer has none of its blocks, which come neither early nor late.
+        values = [row.get(name, 0) for row in rows]
+        texts = sorted({value for value in values if isinstance(value, str)})
+        numbers = [0.0 if isinstance(value, str) else float(value) for value in values]
+        columns += [np.array([value == text for value in values])[:, None] for text in texts]
+        columns.append(np.array(numbers)[:, None])
+    return np.hstack(columns).astype(float)
+
+
+def _parts(item: Architecture) -> Iterator[tuple[str, float | str]]:
+    yield "stem", item.stem
+    yield "stem width", log2(item.stem_width)
+    yield "patch size", log2(item.patch_size)
+    yield "pixels", log2(prod(item.image_size))
+    for number, stage in enumerate(item.stages):
+        yield f"{number} width", log2(stage.width)
+        yield f"{number} heads", log2(stage.heads)
+        yield f"{number} expansion ratio", stage.expansion_ratio
+        yield f"{number} token ratio", stage.token_ratio
+        yield f"{number} shared", stage.shared
+        for name in dict.fromkeys(stage.mixers):
+            places = [place for place, mixer in enumerate(stage.mixers) if mixer == name]
+            yield f"{number} blocks {name}", len(places)
+            yield f"{number} place {name}", mean(places) / stage.depth - 0.5 + 0.5 / stage.depth
+        yield from ((f"{number} option {name}", value) for name, value in stage.options)
 
 
 def expected_gains(trained: np.ndarray, candidates: np.ndarray) -> np.ndarray:
