@@ -6,7 +6,7 @@ a trial is spent where the front is expected to grow most, at a known place on i
 
 from collections.abc import Iterator, Sequence
 from math import log2, prod
-from statistics import fmean as mean
+from statistics import fmean
 
 import moocore
 import numpy as np
@@ -160,7 +160,7 @@ def _parts(item: Architecture) -> Iterator[tuple[str, float | str]]:
         for name in dict.fromkeys(stage.mixers):
             places = [place for place, mixer in enumerate(stage.mixers) if mixer == name]
             yield f"{number} blocks {name}", len(places)
-            yield f"{number} place {name}", mean(places) / stage.depth - 0.5 + 0.5 / stage.depth
+            yield f"{number} place {name}", fmean(places) / stage.depth - 0.5 + 0.5 / stage.depth
         yield from ((f"{number} option {name}", value) for name, value in stage.options)
 
 

@@ -16,11 +16,13 @@ cpu_s      mean processor seconds of a training
 """
 
 import argparse
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import yaml
+from pilot import parse_architecture
 from scipy.stats import kendalltau
 
 HERE = Path(__file__).parent
@@ -62,6 +64,7 @@ def _scores(rows: pd.DataFrame) -> pd.Series:
 
 
 def _compare(rows: pd.DataFrame, judge: pd.Series) -> dict[str, float] | None:
+    rows = rows[rows["architecture"].isin(judge.index)]
     scores = _scores(rows).reindex(judge.index)
     if scores.isna().any():
         return None
@@ -80,8 +83,8 @@ def _compare(rows: pd.DataFrame, judge: pd.Series) -> dict[str, float] | None:
         "tau": float(kendalltau(scores, judge).statistic),
         "tau_band": float(np.mean(same)),
         "r_band": float(np.corrcoef(ours, theirs)[0, 1]),
-        "attention": float(shift[[kinds[name] == "a" for name in shift.index]].mean()),
-        "mlp": float(shift[[kinds[name] == "m" for name in shift.index]].mean()),
+        "attention": float(shift[[kinds[name] == "attention" for name in shift.index]].mean()),
+        "mlp": float(shift[[kinds[name] == "mlp" for name in shift.index]].mean()),
         "noise": float((seeds**2).mean() ** 0.5),
         "spread": float((ours**2).sum() / (len(ours) - bands.nunique())) ** 0.5,
         "cpu_s": float(rows["cpu_seconds"].mean()),
@@ -93,20 +96,13 @@ def _ranks(scores: pd.Series, bands: pd.Index) -> pd.Series:
 
 
 def _kinds() -> dict[str, str]:
-    """The commonest letter behind stage 1."""
+    """The commonest mixer behind stage 1."""
     plan = yaml.safe_load((HERE / "pilot.yaml").read_text(encoding="utf-8"))
     found = {}
     for name, text in plan["architectures"].items():
-        count = {letter: 0 for letter in "cam"}
-        for layout in text.split()[2:]:
-            number = ""
-            for letter in layout:
-                if letter.isdigit():
-                    number += letter
-                else:
-                    count[letter] += int(number)
-                    number = ""
-        found[name] = max(count, key=lambda letter: count[letter])
+        stages = parse_architecture(text).stages[1:]
+        mixers = Counter(mixer for stage in stages for mixer in stage.mixers)
+        found[name] = mixers.most_common(1)[0][0]
     return found
 
 

@@ -148,7 +148,7 @@ def make_job(plan: Mapping[str, Any], variant: str, *, name: str, seed: int) -> 
         variant=variant,
         name=name,
         seed=seed,
-        target=_architecture(plan["architectures"][name]),
+        target=parse_architecture(plan["architectures"][name]),
         validation=own.get("validation", base["validation"]),
         rule=ProxyRule(**proxy),
         training=TrainingSettings(**training),
@@ -156,8 +156,8 @@ def make_job(plan: Mapping[str, Any], variant: str, *, name: str, seed: int) -> 
     )
 
 
-def _architecture(text: str) -> Architecture:
-    # `96 conv1 4c 2c10a 1c2a`: width, stem and the mixers of stages 2 to 4; or a paper model.
+def parse_architecture(text: str) -> Architecture:
+    """`96 conv1 4c 2c10a 1c2a`: width, stem and the mixers of stages 2 to 4; or a paper model."""
     parts = text.split()
     if len(parts) == 1:
         return get_reference(text).architecture
