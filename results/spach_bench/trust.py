@@ -27,11 +27,17 @@ SCORES = ("accuracy", "loss")
 def main() -> None:
     """Write and print all rows."""
     table = read_table()
-    rows = [*between_seeds(table), *between_epochs(table), *with_long(table), *with_paper(table)]
-    found = pd.DataFrame(rows)
+    found = figures(table)
     found.to_csv(HERE / "trust.csv", index=False, float_format="%.3f", lineterminator="\n")
     print(found.to_string(index=False, float_format="%.3f", na_rep=""))
     print(bias(table).to_string(float_format="%.3f"))
+
+
+def figures(table: pd.DataFrame) -> pd.DataFrame:
+    """All rows of `trust.csv`."""
+    return pd.DataFrame(
+        [*between_seeds(table), *between_epochs(table), *with_long(table), *with_paper(table)]
+    )
 
 
 def read_table() -> pd.DataFrame:
