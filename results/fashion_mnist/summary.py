@@ -1,0 +1,86 @@
+"""Makes `scores.csv`, `curves.csv` and `curves.png` of what `run.sh` left in `runs/`.
+
+    python summary.py
+
+Prints the means over the seeds, with the deviation of a single training.
+"""
+
+import json
+from pathlib import Path
+
+import pandas as pd
+from plotly import graph_objects as go
+
+from spach_nas.report.theme import BLUE, GREEN, LIGHT, ORANGE, PURPLE, VERMILLION
+
+HERE = Path(__file__).parent
+COLOURS = {"best": VERMILLION, "hybrid": BLUE, "conv": GREEN, "attention": ORANGE, "mlp": PURPLE}
+
+
+def main() -> None:
+    """Write the two tables and the picture, and print the means."""
+    runs = sorted((HERE / "runs").glob("*-*/test.json"))
+    scores = pd.DataFrame([_scores(path.parent) for path in runs])
+    curves = pd.concat([_curve(path.parent) for path in runs])
+    for table, name in ((scores, "scores.csv"), (curves, "curves.csv")):
+        table.to_csv(HERE / name, index=False, float_format="%.6g", lineterminator="\n")
+    draw(curves)
+    figures = scores.groupby("network")[["validation", "test", "test_loss", "minutes"]]
+    print(figures.agg(["mean", "std"]).reindex(COLOURS).to_string(float_format="%.4f"))
+
+
+def _name(run: Path) -> dict[str, object]:
+    network, seed = run.name.rsplit("-", 1)
+    return {"network": network, "seed": int(seed)}
+
+
+def _curve(run: Path) -> pd.DataFrame:
+    curve = pd.read_json(run / "curve.jsonl", lines=True)
+    kept = ["epoch", "loss", "top1", "ema_top1", "validation_loss", "ema_loss", "images_per_s"]
+    return curve[kept].assign(**_name(run))[["network", "seed", *kept]]
+
+
+def _scores(run: Path) -> dict[str, object]:
+    test = json.loads((run / "test.json").read_text(encoding="utf-8"))
+    curve = pd.read_json(run / "curve.jsonl", lines=True)
+    return {
+        **_name(run),
+        "validation": curve[["top1", "ema_top1"]].max().max(),
+        "test": test["top1"],
+        "test_loss": test["loss"],
+        "minutes": curve["seconds"].sum() / 60,
+    }
+
+
+def draw(curves: pd.DataFrame) -> None:
+    """Validation top-1 of the averaged weights after each epoch: mean and range of the seeds."""
+    figure = go.Figure()
+    for name, colour in COLOURS.items():
+        own = curves[curves["network"] == name].groupby("epoch")["ema_top1"]
+        mean = own.mean() * 100
+        figure.add_scatter(
+            x=mean.index,
+            y=mean,
+            error_y={
+                "type": "data",
+                "symmetric": False,
+                "array": own.max() * 100 - mean,
+                "arrayminus": mean - own.min() * 100,
+                "thickness": 1,
+            },
+            name=name,
+            mode="lines+markers",
+            line={"color": colour, "width": 2},
+        )
+    figure.update_xaxes(title="epoch", dtick=1)
+    figure.update_yaxes(title="validation top-1, %")
+    figure.update_layout(
+        template="plotly_white",
+        font={"color": LIGHT.text},
+        margin={"l": 70, "r": 20, "t": 20, "b": 60},
+    )
+    figure.write_image(HERE / "curves.png", width=900, height=520, scale=2)
+
+
+if __name__ == "__main__":
+    main()
