@@ -24,8 +24,9 @@ class ProxyRule:
     Attributes:
         image_size: Height and width of the proxy's input; None keeps the target's.
         patch_size: Patch size of the proxy; None keeps the target's.
-        width_scale: Factor on every width, the stem's too; rounded to the nearest multiple of the
-            heads, and at least 4 for each head unless the target has fewer.
+        width_scale: Factor on every width; rounded to the nearest multiple of the heads, and at
+            least 4 for each head unless the target has fewer. The width inside a `conv4` stem is
+            multiplied by what patches shrink by, too: it keeps its share of the cost.
         depth_scale: Factor in (0, 1] on each run of equal mixers, at least one block. Below 1, many
             targets share one proxy, and the cheapest of them always dominates.
 
@@ -72,12 +73,14 @@ def scale(architecture: Architecture, rule: ProxyRule, data: DataShape) -> Archi
         ArchitectureError: No network has the scaled sizes, as when the stages cannot halve the
             image.
     """
+    patch_size = rule.patch_size or architecture.patch_size
+    # A stem works at half of the image's side, the stages at that of the patches. With smaller
+    # patches it would be the narrowest place of the network.
+    stem_scale = rule.width_scale * architecture.patch_size / patch_size
     return replace(
         architecture,
-        stem_width=_scale_width(
-            architecture.stem_width, rule.width_scale, step=1, least=_MIN_STEM_WIDTH
-        ),
-        patch_size=rule.patch_size or architecture.patch_size,
+        stem_width=_scale_width(architecture.stem_width, stem_scale, step=1, least=_MIN_STEM_WIDTH),
+        patch_size=patch_size,
         image_size=rule.image_size or architecture.image_size,
         stages=tuple(scale_stage(stage, rule) for stage in architecture.stages),
         in_channels=data.in_channels,

@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 from fractions import Fraction
 
 import pytest
@@ -47,7 +48,8 @@ def test_every_model_of_the_paper_has_the_proxy_of_the_rule(name: str) -> None:
         assert after.width * 8 == before.width
         assert (after.mixers, after.heads) == (before.mixers, before.heads)
         assert after.expansion_ratio == before.expansion_ratio
-    assert (proxy.stem, proxy.stem_width) == (target.stem, 8 if target.stem == "conv4" else 64)
+    stem_width = 8 * target.patch_size // 2 if target.stem == "conv4" else 64
+    assert (proxy.stem, proxy.stem_width) == (target.stem, stem_width)
 
 
 @pytest.mark.parametrize(
@@ -75,6 +77,19 @@ def test_widths_go_to_the_nearest_multiple_of_the_heads(
 @pytest.mark.parametrize(("width_scale", "expected"), [(0.5, 32), (0.01, 4), (0.1, 6), (1, 64)])
 def test_the_width_of_the_stem_is_scaled_too(width_scale: float, expected: int) -> None:
     assert scale(single(), ProxyRule(width_scale=width_scale), DATA).stem_width == expected
+
+
+@pytest.mark.parametrize(("before", "after"), [(4, 2), (4, 4), (16, 2), (2, 4)])
+def test_a_stem_keeps_its_share_of_the_cost(before: int, after: int) -> None:
+    target = replace(single(width=96), patch_size=before, image_size=(224, 224))
+    rule = ProxyRule(image_size=(96, 96), patch_size=after, width_scale=0.25)
+    # Most of a stem is 3 x 3 convolutions at half of the side, most of a stage is products of its
+    # width at the side over the patch size.
+    target_share, share = (
+        Fraction(item.stem_width, 2) ** 2 / Fraction(item.stages[0].width, item.patch_size) ** 2
+        for item in (target, scale(target, rule, DATA))
+    )
+    assert share == target_share
 
 
 @given(st.integers(1, 40), st.integers(1, 40), st.integers(1, 8), st.floats(0.01, 1))
