@@ -161,9 +161,13 @@ def test_a_driver_with_many_trials_and_workers() -> None:
     with multiprocessing.get_context("spawn").Pool(2, maxtasksperchild=1) as pool:
         for found in pool.imap(measure, CASES, chunksize=1):
             rows += found
+            write(rows)
+
+
+def write(rows: list[dict[str, object]]) -> None:
     RESULTS.mkdir(parents=True, exist_ok=True)
     with (RESULTS / "scaling.csv").open("w", newline="", encoding="utf-8") as file:
-        names = [*rows[0], "close_s", "busy", "command", "machine"]
-        writer = csv.DictWriter(file, names, lineterminator="\n")
+        names = [*rows[0], *(name for name in ("close_s", "busy") if name not in rows[0])]
+        writer = csv.DictWriter(file, [*names, "command", "machine"], lineterminator="\n")
         writer.writeheader()
         writer.writerows({**one, "command": COMMAND, "machine": machine()} for one in rows)
