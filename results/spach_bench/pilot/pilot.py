@@ -352,7 +352,7 @@ def _append(table: Path, rows: list[Row]) -> None:
     new = not table.exists()
     names = [field.name for field in fields(Row)]
     with table.open("a", encoding="utf-8", newline="") as lines:
-        writer = csv.writer(lines)
+        writer = csv.writer(lines, lineterminator="\n")
         if new:
             writer.writerow(names)
         for row in rows:
