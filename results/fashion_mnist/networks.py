@@ -14,14 +14,15 @@ from pathlib import Path
 import pandas as pd
 
 from spach_nas.architecture import Architecture
+from spach_nas.config import load_config
 from spach_nas.cost import cost
 from spach_nas.references import get_reference
 from spach_nas.replay import read_ground
-from spach_nas.scaling import DataShape, ProxyRule, scale
+from spach_nas.scaling import DataShape, scale
 
 HERE = Path(__file__).parent
 TABLE = HERE.parent / "spach_bench"
-RULE = ProxyRule(image_size=(32, 32), patch_size=2, width_scale=0.125)
+RULE = replace(load_config(TABLE / "search.yaml").proxy, depth_scale=1.0)
 SHAPE = DataShape(in_channels=1, num_classes=10)
 
 
