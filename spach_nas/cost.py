@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from spach_nas.architecture import Architecture, Stage
+from spach_nas.architecture import Architecture, Stage, stem_kernel
 from spach_nas.mixers import MixerSite, get_mixer, mixer_cost
 
 # fvcore's rule, per normalised element: LayerNorm and GroupNorm, and BatchNorm.
@@ -76,7 +76,7 @@ def stem_cost(
     if stem == "conv1":
         weights = P * P * in_channels * C
         return Cost(weights + C + 2 * C, weights * N, weights * N + _NORM * N * C, N * C)
-    inner = 49 * in_channels * S + 18 * S * S
+    inner = stem_kernel(P) ** 2 * in_channels * S + 18 * S * S
     last = (P // 2) ** 2 * S * C
     half = (image_size[0] // 2) * (image_size[1] // 2)
     macs = inner * half + last * N

@@ -35,7 +35,8 @@ def forward(architecture: Any, weights: Weights, images: Array) -> tuple[Array, 
 def stem(architecture: Any, weights: Weights, x: Array) -> Array:
     P = architecture.patch_size
     if architecture.stem == "conv4":
-        for i, (stride, pad) in enumerate([(2, 3), (1, 1), (1, 1)], 1):
+        first = 1 if P == 2 else 3
+        for i, (stride, pad) in enumerate([(2, first), (1, 1), (1, 1)], 1):
             x = convolution(x, weights[f"stem.conv{i}.weight"], stride=stride, pad=pad)
             mean, variance, scale, shift = (
                 weights[f"stem.bn{i}.{w}"]

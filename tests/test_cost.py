@@ -117,7 +117,8 @@ def _layers(architecture: Architecture) -> list[tuple[int, int, int, int]]:
         layers.append(_conv(a.in_channels, C, a.patch_size, side, bias=True))
     else:
         half, S = (H // 2, W // 2), a.stem_width
-        for inputs, kernel in ((a.in_channels, 7), (S, 3), (S, 3)):
+        first = 3 if a.patch_size == 2 else 7
+        for inputs, kernel in ((a.in_channels, first), (S, 3), (S, 3)):
             layers.append(_conv(inputs, S, kernel, half, bias=False))
             layers.append(_norm(S, S * half[0] * half[1], per_element=2))
         layers.append(_conv(S, C, a.patch_size // 2, side, bias=True))

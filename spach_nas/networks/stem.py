@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from spach_nas.architecture import Architecture
+from spach_nas.architecture import Architecture, stem_kernel
 
 
 class Conv1Stem(nn.Module):
@@ -32,7 +32,8 @@ class Conv4Stem(nn.Module):
         super().__init__()
         S, P = architecture.stem_width, architecture.patch_size
         width = architecture.stages[0].width
-        self.conv1 = nn.Conv2d(architecture.in_channels, S, 7, stride=2, padding=3, bias=False)
+        K = stem_kernel(P)
+        self.conv1 = nn.Conv2d(architecture.in_channels, S, K, stride=2, padding=K // 2, bias=False)
         self.bn1 = nn.BatchNorm2d(S)
         self.conv2 = nn.Conv2d(S, S, 3, padding=1, bias=False)
         self.bn2 = nn.BatchNorm2d(S)
