@@ -56,11 +56,13 @@ def _kind(stages: list[dict[str, object]]) -> str:
     return max(("conv", "attention", "mlp"), key=mixers.count)
 
 
-def _ends(table: pd.DataFrame) -> pd.DataFrame:
+def at_end(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows of the last epoch: one for each training."""
     return table[table["epoch"] == table["epoch"].max()]
 
 
-def _means(table: pd.DataFrame) -> pd.DataFrame:
+def means(table: pd.DataFrame) -> pd.DataFrame:
+    """One row for each architecture, by `arch_id`: scores are means over the seeds."""
     grouped = table.groupby("arch_id")
     firsts = grouped[["band", "kind", "reference", "target_macs", "target_params"]].first()
     return firsts.join(grouped[[*SCORES]].mean())
@@ -90,7 +92,7 @@ def _row(
 
 def between_seeds(table: pd.DataFrame) -> Iterator[dict[str, object]]:
     """The noise ceiling: no ranking by one seed can agree better with the truth than seeds do."""
-    ends = _ends(table)
+    ends = at_end(table)
     bands = ends.groupby("arch_id")["band"].first()
     for score in SCORES:
         seeds = ends.pivot(index="arch_id", columns="seed", values=score).dropna()
@@ -106,7 +108,7 @@ def between_epochs(table: pd.DataFrame) -> Iterator[dict[str, object]]:
     """What a rung after so many epochs knows of the end, over trainings with the first seed."""
     first = table[table["seed"] == table["seed"].min()].set_index("arch_id")
     last = first["epoch"].max()
-    bands = _ends(first)["band"]
+    bands = at_end(first)["band"]
     for score in SCORES:
         for epoch in range(1, last):
             early, end = (first[first["epoch"] == e][score] for e in (epoch, last))
@@ -115,7 +117,7 @@ def between_epochs(table: pd.DataFrame) -> Iterator[dict[str, object]]:
 
 def with_long(table: pd.DataFrame) -> Iterator[dict[str, object]]:
     """Against the long trainings of the pilot."""
-    found = _means(_ends(table))
+    found = means(at_end(table))
     judge = long_trainings()
     for score in SCORES:
         own = found[score].reindex(judge.index).dropna()
@@ -134,7 +136,7 @@ def long_trainings() -> pd.DataFrame:
 
 def with_paper(table: pd.DataFrame) -> Iterator[dict[str, object]]:
     """Against ImageNet's top-1 of the published models, beside what their size alone says."""
-    found = _means(_ends(table))
+    found = means(at_end(table))
     paper = found[[bool(REFERENCES[name].top1) if name else False for name in found["reference"]]]
     top1 = pd.Series({i: REFERENCES[paper["reference"][i]].top1 for i in paper.index}, dtype=float)
     groups = pd.Series(
@@ -147,7 +149,7 @@ def with_paper(table: pd.DataFrame) -> Iterator[dict[str, object]]:
 
 def bias(table: pd.DataFrame) -> pd.DataFrame:
     """Mean place within a band, 0 the worst and 1 the best, by the commonest mixer."""
-    found = _means(_ends(table))
+    found = means(at_end(table))
     # Models of the paper that are not of the space would be compared with none of their like.
     found = found[found.index.isin([a.arch_id for a in read_ground([HERE]).feasible.members])]
     judge = long_trainings()
