@@ -2,10 +2,17 @@
 
     python trust.py
 
-Reads `table.csv` and `pilot/long.csv`, writes `trust.csv` and prints it. Scores are the accuracy
-and the negative loss, higher is better. `tau` is Kendall's tau-b over `n` architectures; `tau_band`
-counts pairs within a band alone: those of one width of stage 1, which cost about the same and
-differ in mixers, or, for the published models, of one group of params.
+Reads `table.csv` and `pilot/long.csv`, writes `trust.csv` and `effects.csv` and prints them.
+
+`trust.csv`: scores are the accuracy and the negative loss, higher is better. `tau` is Kendall's
+tau-b over `n` architectures; `tau_band` counts pairs within a band alone: those of one width of
+stage 1, which cost about the same and differ in mixers, or, for the published models, of one group
+of params.
+
+`effects.csv`: what each choice of the space adds to the accuracy, in points, beside all others, and
+its standard error, by least squares over all architectures; the last row is what is left over, the
+deviation of an architecture. Width and stem do not simply add up: each pair of them has its mean,
+with convolution everywhere.
 """
 
 import json
@@ -30,6 +37,9 @@ def main() -> None:
     found = figures(table)
     found.to_csv(HERE / "trust.csv", index=False, float_format="%.3f", lineterminator="\n")
     print(found.to_string(index=False, float_format="%.3f", na_rep=""))
+    added = effects(table)
+    added.to_csv(HERE / "effects.csv", index=False, float_format="%.3f", lineterminator="\n")
+    print(added.to_string(index=False, float_format="%.3f"))
     print(bias(table).to_string(float_format="%.3f"))
 
 
@@ -64,8 +74,16 @@ def at_end(table: pd.DataFrame) -> pd.DataFrame:
 def means(table: pd.DataFrame) -> pd.DataFrame:
     """One row for each architecture, by `arch_id`: scores are means over the seeds."""
     grouped = table.groupby("arch_id")
-    firsts = grouped[["band", "kind", "reference", "target_macs", "target_params"]].first()
+    kept = ["band", "kind", "reference", "architecture", "target_macs", "target_params"]
+    firsts = grouped[kept].first()
     return firsts.join(grouped[[*SCORES]].mean())
+
+
+def members(table: pd.DataFrame) -> pd.DataFrame:
+    """The means without those models of the paper that are not of the space."""
+    inside = [item.arch_id for item in read_ground([HERE]).feasible.members]
+    found = means(at_end(table))
+    return found[found.index.isin(inside)]
 
 
 def tau_in_bands(one: pd.Series, other: pd.Series, bands: pd.Series) -> float:
@@ -147,11 +165,33 @@ def with_paper(table: pd.DataFrame) -> Iterator[dict[str, object]]:
         yield _row("with ImageNet", score, paper[score], top1, groups)
 
 
+def effects(table: pd.DataFrame) -> pd.DataFrame:
+    """All rows of `effects.csv`."""
+    found = members(table)
+    columns: dict[str, list[bool]] = {}
+    layouts = [json.loads(text) for text in found["architecture"]]
+    for width, stem in sorted({(one["stages"][0]["width"], one["stem"]) for one in layouts}):
+        columns[f"width {width}, {stem}"] = [
+            (one["stages"][0]["width"], one["stem"]) == (width, stem) for one in layouts
+        ]
+    mixers = [[stage["mixers"] for stage in one["stages"]] for one in layouts]
+    for stage in (2, 3, 4):
+        for name in ("attention", "mlp"):
+            columns[f"{name} in stage {stage}"] = [name in one[stage - 1] for one in mixers]
+    # Of convolution in five blocks more there is nothing to tell.
+    columns["ten of either in stage 3, not five"] = [one[2].count("conv") == 2 for one in mixers]
+    design = np.array(list(columns.values()), dtype=float).T
+    scores = found["accuracy"].to_numpy() * 100
+    added, _, rank, _ = np.linalg.lstsq(design, scores, rcond=None)
+    left = float(np.sqrt(((scores - design @ added) ** 2).sum() / (len(scores) - rank)))
+    errors = left * np.sqrt(np.diag(np.linalg.pinv(design.T @ design)))
+    rows = [*zip(columns, added, errors, strict=True), ("left over", left, np.nan)]
+    return pd.DataFrame(rows, columns=["choice", "points", "standard_error"])
+
+
 def bias(table: pd.DataFrame) -> pd.DataFrame:
     """Mean place within a band, 0 the worst and 1 the best, by the commonest mixer."""
-    found = means(at_end(table))
-    # Models of the paper that are not of the space would be compared with none of their like.
-    found = found[found.index.isin([a.arch_id for a in read_ground([HERE]).feasible.members])]
+    found = members(table)
     judge = long_trainings()
     parts = {}
     for score in SCORES:
