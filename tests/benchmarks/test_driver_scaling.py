@@ -6,7 +6,6 @@ records and, where it says disk, all files of a study are real; workers and scor
 case has a process of its own, whose memory is then its own. Nothing here asserts a time.
 """
 
-import csv
 import multiprocessing
 import os
 import random
@@ -17,7 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
-from test_cost_speed import machine
+from result_tables import write_table
 
 from search_tools import evaluate
 from spach_nas.config import SearchConfig, load_config
@@ -32,8 +31,6 @@ from spach_nas.shipped import shipped_folder
 from spach_nas.study_folder import create_folder
 
 pytestmark = [pytest.mark.benchmark, pytest.mark.timeout(7200)]
-RESULTS = Path(__file__).parents[2] / "results" / "benchmarks"
-COMMAND = "pytest -m benchmark tests/benchmarks/test_driver_scaling.py"
 MINUTE = 60.0
 
 
@@ -161,13 +158,4 @@ def test_a_driver_with_many_trials_and_workers() -> None:
     with multiprocessing.get_context("spawn").Pool(2, maxtasksperchild=1) as pool:
         for found in pool.imap(measure, CASES, chunksize=1):
             rows += found
-            write(rows)
-
-
-def write(rows: list[dict[str, object]]) -> None:
-    RESULTS.mkdir(parents=True, exist_ok=True)
-    with (RESULTS / "scaling.csv").open("w", newline="", encoding="utf-8") as file:
-        names = [*rows[0], *(name for name in ("close_s", "busy") if name not in rows[0])]
-        writer = csv.DictWriter(file, [*names, "command", "machine"], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows({**one, "command": COMMAND, "machine": machine()} for one in rows)
+            write_table("scaling.csv", rows, test=__file__)

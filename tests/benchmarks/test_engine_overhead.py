@@ -5,22 +5,19 @@ minutes on two idle cores and writes three tables to `results/benchmarks/`. Noth
 time. SPACH_NAS_BENCHMARK_TRIALS, such as 4, is enough to see that it runs.
 """
 
-import csv
 import os
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 from engine_runs import bare_loops, by_worker, planned, run_engine, run_stock
-from test_cost_speed import machine
+from result_tables import write_table
 
 from spach_nas.cost import Cost
 from spach_nas.plan import Plan
 
 pytestmark = [pytest.mark.benchmark, pytest.mark.timeout(1800)]
-RESULTS = Path(__file__).parents[2] / "results" / "benchmarks"
-COMMAND = "pytest -m benchmark tests/benchmarks/test_engine_overhead.py"
 TRIALS = os.environ.get("SPACH_NAS_BENCHMARK_TRIALS")
 TRAINING = {"epochs": 1, "data_share": 0.4, "batch_size": 32, "learning_rate": 2.0e-3}
 
@@ -31,14 +28,6 @@ def trials(many: int) -> int:
 
 def resources(workers: int) -> dict[str, object]:
     return {"cpus_per_trial": 1, "gpus_per_trial": 0, "max_concurrent": workers}
-
-
-def write(name: str, rows: Sequence[Mapping[str, object]]) -> None:
-    RESULTS.mkdir(parents=True, exist_ok=True)
-    with (RESULTS / name).open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, [*rows[0], "command", "machine"], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows({**row, "command": COMMAND, "machine": machine()} for row in rows)
 
 
 def test_the_overhead_of_a_segment_is_measured(tmp_path: Path) -> None:
@@ -70,7 +59,7 @@ def test_the_overhead_of_a_segment_is_measured(tmp_path: Path) -> None:
                 "over_bare_loop_s": f"{(sum(engine) - sum(map(sum, bare))) / segments:.3f}",
             }
         )
-    write("engine_overhead.csv", rows)
+    write_table("engine_overhead.csv", rows, test=__file__)
 
 
 def test_two_workers_are_measured_beside_one(tmp_path: Path) -> None:
@@ -100,7 +89,7 @@ def test_two_workers_are_measured_beside_one(tmp_path: Path) -> None:
             row[name.replace("_s", "_speedup")] = f"{rows[0][name] / float(str(row[name])):.2f}"  # type: ignore[operator]
     for row in rows:
         row |= {name: f"{row[name]:.1f}" for name in ("training_s", "search_s", "wall_s")}
-    write("engine_workers.csv", rows)
+    write_table("engine_workers.csv", rows, test=__file__)
 
 
 def test_stock_parts_are_measured_side_by_side(tmp_path: Path) -> None:
@@ -122,7 +111,7 @@ def test_stock_parts_are_measured_side_by_side(tmp_path: Path) -> None:
         row("spach-nas", plan, [(costs[trial], epochs[trial]) for trial in costs], ours.seconds),
         row("OptunaSearch, ASHAScheduler", plan, stock.trained, stock.seconds),
     ]
-    write("engine_stock.csv", rows)
+    write_table("engine_stock.csv", rows, test=__file__)
     assert rows[0]["over_limits"] == 0
 
 

@@ -5,22 +5,19 @@ Off by default; `pytest -m benchmark tests/benchmarks/test_kills.py` takes some 
 disk; only the training is not, so that most kills hit the study at work.
 """
 
-import csv
 import random
 import time
 from collections import Counter
 from pathlib import Path
 
 import pytest
-from test_cost_speed import machine
+from result_tables import write_table
 
 from kill_tools import CHANGES, RUNGS, SAMPLERS, essence, killed, make_study_in
 from search_tools import drive
 from spach_nas.records import read_records
 
 pytestmark = [pytest.mark.benchmark, pytest.mark.timeout(1800)]
-RESULTS = Path(__file__).parents[2] / "results" / "benchmarks"
-COMMAND = "pytest -m benchmark tests/benchmarks/test_kills.py"
 KILLS = 10  # of each sampler, with rungs and without
 
 
@@ -30,11 +27,7 @@ def test_kills_lose_nothing(tmp_path: Path) -> None:
         for sampler in SAMPLERS
         for rungs in (1, 3)
     ]
-    RESULTS.mkdir(parents=True, exist_ok=True)
-    with (RESULTS / "kills.csv").open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, [*rows[0], "command", "machine"], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows({**row, "command": COMMAND, "machine": machine()} for row in rows)
+    write_table("kills.csv", rows, test=__file__)
     assert sum(int(row["kills"]) for row in rows) >= 100
     assert {row[name] for row in rows for name in ("lost", "doubled", "different")} == {0}
 

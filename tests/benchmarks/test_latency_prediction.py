@@ -9,13 +9,12 @@ Nothing here asserts a time.
 import csv
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from result_tables import RESULTS, write_table
 from scipy.stats import kendalltau
-from test_cost_speed import machine
 
 from spach_nas.architecture import Architecture
 from spach_nas.cost import cost
@@ -33,8 +32,6 @@ from spach_nas.search_space import SearchSpace
 from spach_nas.shipped import shipped_folder
 
 pytestmark = [pytest.mark.benchmark, pytest.mark.timeout(600)]
-RESULTS = Path(__file__).parents[2] / "results" / "benchmarks"
-COMMAND = "pytest -m benchmark tests/benchmarks/test_latency_prediction.py"
 RANDOM, FITTED = 40, 8
 PAPER = ("conv_ms_xxs", "trans_ms_xxs", "mlp_ms_xxs")
 # The dearest networks would take most of the time and say nothing else.
@@ -157,16 +154,12 @@ def _errors(measured: Floats, prediction: Prediction) -> Iterator[tuple[str, tup
 
 def _write(networks: str, rows: list[tuple], *, parts: int) -> None:
     """Replace the rows of these networks."""
-    RESULTS.mkdir(parents=True, exist_ok=True)
     path = RESULTS / "latency.csv"
-    kept: list[list[str]] = []
+    kept: list[dict[str, str]] = []
     if path.is_file():
         with path.open(newline="", encoding="utf-8") as file:
-            kept = [row for row in list(csv.reader(file))[1:] if row[0] != networks]
-    heading = ("networks", "predicted_by", "correction", "held_out", "median_error")
-    heading += ("p90_error", "largest_error", "kendall", "parts", "command", "machine")
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(heading)
-        writer.writerows(kept)
-        writer.writerows((*row, parts, COMMAND, machine()) for row in rows)
+            kept = [row for row in csv.DictReader(file) if row["networks"] != networks]
+    names = ("networks", "predicted_by", "correction", "held_out", "median_error")
+    names += ("p90_error", "largest_error", "kendall")
+    new = [{**dict(zip(names, row, strict=True)), "parts": parts} for row in rows]
+    write_table("latency.csv", [*kept, *new], test=__file__)

@@ -6,7 +6,6 @@ turn. Nothing here asserts a time. SPACH_NAS_BENCHMARK_PAIRS, such as 1, is enou
 runs.
 """
 
-import csv
 import json
 import os
 import re
@@ -20,15 +19,13 @@ import urllib.request
 from pathlib import Path
 
 import pytest
-from test_cost_speed import machine
+from result_tables import write_table
 
 from search_tools import write_search
 from spach_nas.records import read_records
 from spach_nas.report.live_page import REFRESH_S
 
 pytestmark = [pytest.mark.benchmark, pytest.mark.timeout(1800)]
-RESULTS = Path(__file__).parents[2] / "results" / "benchmarks"
-COMMAND = "pytest -m benchmark tests/benchmarks/test_live_page_cost.py"
 PAIRS = int(os.environ.get("SPACH_NAS_BENCHMARK_PAIRS", "5"))
 TRIALS = 24
 
@@ -125,8 +122,4 @@ def test_a_polling_browser_is_measured_beside_a_search(tmp_path: Path) -> None:
             }
         )
     print(f"median ratio {statistics.median(float(row['ratio']) for row in rows):.3f}")
-    RESULTS.mkdir(parents=True, exist_ok=True)
-    with (RESULTS / "live_page.csv").open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, [*rows[0], "command", "machine"], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows({**row, "command": COMMAND, "machine": machine()} for row in rows)
+    write_table("live_page.csv", rows, test=__file__)

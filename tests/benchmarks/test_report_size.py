@@ -4,14 +4,13 @@ Off by default; `pytest -m benchmark tests/benchmarks/test_report_size.py` takes
 writes `results/benchmarks/report.csv`. Nothing here asserts a time.
 """
 
-import csv
 import os
 import statistics
 import time
 from pathlib import Path
 
 import pytest
-from test_cost_speed import machine
+from result_tables import write_table
 
 from spach_nas.records import append_record
 from spach_nas.report.page_table import _drawn
@@ -20,8 +19,6 @@ from spach_nas.shipped import shipped_folder
 from study_factory import make_study
 
 pytestmark = [pytest.mark.benchmark, pytest.mark.timeout(600)]
-RESULTS = Path(__file__).parents[2] / "results" / "benchmarks"
-COMMAND = "pytest -m benchmark tests/benchmarks/test_report_size.py"
 TRIALS = (50, 500, 5000)
 REPEATS = 5
 
@@ -52,14 +49,13 @@ def test_build_time_and_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
             seconds[trials].append(time.perf_counter() - start)
             cpu[trials].append(time.process_time() - used)
     assert size[TRIALS[-1]] < 10_000_000
-    RESULTS.mkdir(parents=True, exist_ok=True)
-    with (RESULTS / "report.csv").open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(("trials", "seconds", "cpu_seconds", "megabytes", "command", "machine"))
-        for trials in TRIALS:
-            row = [
-                round(statistics.median(seconds[trials]), 2),
-                round(statistics.median(cpu[trials]), 2),
-                round(size[trials] / 1e6, 2),
-            ]
-            writer.writerow((trials, *row, COMMAND, machine()))
+    rows = [
+        {
+            "trials": trials,
+            "seconds": round(statistics.median(seconds[trials]), 2),
+            "cpu_seconds": round(statistics.median(cpu[trials]), 2),
+            "megabytes": round(size[trials] / 1e6, 2),
+        }
+        for trials in TRIALS
+    ]
+    write_table("report.csv", rows, test=__file__)

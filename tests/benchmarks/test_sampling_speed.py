@@ -5,15 +5,13 @@ and writes `results/benchmarks/sampling.csv`. Seconds are of the processor. Noth
 time.
 """
 
-import csv
 import statistics
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import pytest
-from test_cost_speed import machine
+from result_tables import write_table
 
 from spach_nas.feasible import FeasibleSet, counts_without
 from spach_nas.limits import Limits
@@ -21,8 +19,6 @@ from spach_nas.search_space import SearchSpace
 from spach_nas.shipped import shipped_folder
 
 pytestmark = [pytest.mark.benchmark, pytest.mark.timeout(600)]
-RESULTS = Path(__file__).parents[2] / "results" / "benchmarks"
-COMMAND = "pytest -m benchmark tests/benchmarks/test_sampling_speed.py"
 # One in a hundred of the space.
 LIMITS = Limits(min_macs=11_700_000_000, max_macs=12_300_000_000, max_params=63_200_000)
 REPEATS = 15
@@ -52,10 +48,6 @@ def test_feasible_architectures_a_second() -> None:
             start = time.process_time()
             task(rng)
             seconds[what].append(time.process_time() - start)
-    RESULTS.mkdir(parents=True, exist_ok=True)
-    with (RESULTS / "sampling.csv").open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(("what", "per_second", "command", "machine"))
-        for what, times in seconds.items():
-            per_second = every[what][0] / statistics.median(times)
-            writer.writerow((what, f"{float(f'{per_second:.3g}'):g}", COMMAND, machine()))
+    rates = {what: every[what][0] / statistics.median(times) for what, times in seconds.items()}
+    rows = [{"what": what, "per_second": f"{float(f'{r:.3g}'):g}"} for what, r in rates.items()]
+    write_table("sampling.csv", rows, test=__file__)

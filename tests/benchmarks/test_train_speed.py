@@ -4,7 +4,6 @@ Off by default; `pytest -m benchmark tests/benchmarks/test_train_speed.py` takes
 and writes `results/benchmarks/train_speed.csv`. Nothing here asserts a time.
 """
 
-import csv
 import statistics
 import time
 from collections.abc import Callable, Iterator
@@ -15,6 +14,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from PIL import Image
+from result_tables import write_table
 from timm.data import FastCollateMixup, create_loader
 from timm.data.dataset import ImageDataset
 from timm.data.mixup import Mixup
@@ -42,7 +42,6 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
     pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning"),
 ]
-RESULTS = Path(__file__).parents[2] / "results" / "benchmarks"
 ROUNDS = 7
 LAYOUTS = ("conv_ms_s", "hybrid_ms_s")
 IMAGES = {"files": 1536, "memory": 7200}
@@ -217,7 +216,4 @@ def test_train_beside_a_bare_loop(tmp_path: Path) -> None:
                 }
             )
             print(rows[-1], flush=True)
-    with (RESULTS / "train_speed.csv").open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, fieldnames=list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
+    write_table("train_speed.csv", rows, test=__file__)

@@ -5,18 +5,17 @@ minutes and writes three tables to `results/benchmarks/`. Nothing here asserts a
 """
 
 import copy
-import csv
 import itertools
 import os
 import statistics
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Callable, Iterable, Mapping
 from unittest import mock
 
 import pytest
 import torch
 import torch.nn.functional as F
+from result_tables import write_table
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from training_steps import (
@@ -35,7 +34,6 @@ from spach_nas.networks.allocator import keep_freed_memory
 from spach_nas.training import faster_precision, threads
 
 pytestmark = [pytest.mark.benchmark, pytest.mark.timeout(1800)]
-RESULTS = Path(__file__).parents[2] / "results" / "benchmarks"
 # More rounds give steadier medians; fewer are enough to see that it runs.
 ROUNDS = int(os.environ.get("SPACH_NAS_BENCHMARK_ROUNDS", "5"))
 PRECISIONS = ("fp32", "bf16")
@@ -69,14 +67,6 @@ def rows_of(case: Case, *, count: int, rounds: int) -> list[dict[str, object]]:
             }
         )
     return rows
-
-
-def write(name: str, rows: Sequence[Mapping[str, object]]) -> None:
-    RESULTS.mkdir(parents=True, exist_ok=True)
-    with (RESULTS / name).open("w", newline="") as file:
-        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
 
 
 def compared(
@@ -175,7 +165,7 @@ def test_training_steps_are_measured() -> None:
     ]
     for case, count in itertools.product(proxies, (1, 2)):
         rows += rows_of(case, count=count, rounds=ROUNDS + 2)
-    write("training_speed.csv", rows)
+    write_table("training_speed.csv", rows, test=__file__)
 
 
 def test_choices_are_measured() -> None:
@@ -188,7 +178,7 @@ def test_choices_are_measured() -> None:
         for case in (full_size_cases()[0], hybrid[32]):
             for precision in PRECISIONS:
                 rows += attention_kernels(case, precision)
-    write("training_choices.csv", rows)
+    write_table("training_choices.csv", rows, test=__file__)
 
 
 def test_compilation_is_measured() -> None:
@@ -203,7 +193,5 @@ def test_compilation_is_measured() -> None:
         taken = {"as it is": "0", "torch.compile": f"{time.perf_counter() - started:.0f}"}
         variants = {"as it is": plain, "torch.compile": compiled}
         rows = compared(case, "compile", variants, rounds=4 * ROUNDS)
-    write(
-        "training_compile.csv",
-        [row | {"seconds_to_compile": taken[str(row["variant"])]} for row in rows],
-    )
+    rows = [row | {"seconds_to_compile": taken[str(row["variant"])]} for row in rows]
+    write_table("training_compile.csv", rows, test=__file__)
