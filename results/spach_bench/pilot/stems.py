@@ -12,9 +12,9 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from unittest import mock
 
 import torch
-from torch import nn
 
 from spach_nas.config import load_config
 from spach_nas.data import load_train_and_validation
@@ -40,12 +40,9 @@ def main() -> None:
         proxy = scale(target, config.proxy, DataShape(in_channels=1, num_classes=10))
         if stem == "conv4":
             proxy = replace(proxy, stem_width=int(width))
-        with global_seed(int(seed), runtime):
-            network = build(proxy)
-            if stem == "conv4":
-                K = int(kernel)
-                network.stem.conv1 = nn.Conv2d(1, int(width), K, 2, K // 2, bias=False)
-            network = move(network, runtime)
+        other_kernel = mock.patch("spach_nas.networks.stem.stem_kernel", return_value=int(kernel))
+        with global_seed(int(seed), runtime), other_kernel:
+            network = move(build(proxy), runtime)
         started = time.process_time()
         result = train(
             network,
