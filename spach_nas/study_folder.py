@@ -204,6 +204,8 @@ def append_to_table(folder: Path, record: Record) -> None:
 def write_checkpoint(folder: Path, key: CheckpointKey, weights: bytes) -> None:
     """Write whole or not at all."""
     path = checkpoint_file(folder, key)
+    # A study that was published or copied may have come without its weights.
+    path.parent.mkdir(exist_ok=True)
     temporary = path.with_suffix(".tmp")
     temporary.write_bytes(weights)
     temporary.replace(path)

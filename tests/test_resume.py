@@ -62,6 +62,24 @@ def cut_after(folder: Path, count: int) -> None:
     (folder / FILE_NAME).write_bytes(b"".join([*lines[:count], torn]))
 
 
+def test_a_study_of_which_the_records_alone_are_left_goes_on(tmp_path: Path) -> None:
+    # As one that was published: mirrors and weights are missing.
+    whole = make_study(tmp_path, **{**CHANGES, "rungs": {}})
+    drive(whole)
+    whole.close()
+    folder = tmp_path / "published"
+    folder.mkdir()
+    for name in (FILE_NAME, "search.yaml", "space.yaml"):
+        if (whole.folder / name).exists():
+            shutil.copy(whole.folder / name, folder)
+    cut_after(folder, 5)
+    study = open_study(folder)
+    drive(study)
+    study.close()
+    assert essence(read_records(folder)) == essence(read_records(whole.folder))
+    assert kept_checkpoints(folder)
+
+
 @pytest.mark.parametrize("sampler", QUICK)
 def test_a_crash_at_any_write_loses_and_doubles_nothing(
     tmp_path: Path, sampler: str, monkeypatch: pytest.MonkeyPatch
