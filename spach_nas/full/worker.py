@@ -26,6 +26,7 @@ from spach_nas.full.sets import FullData
 from spach_nas.networks import Spach, build
 from spach_nas.networks.allocator import keep_freed_memory
 from spach_nas.training import Runtime, choose_runtime, faster_precision, global_seed, move
+from spach_nas.training.muon import make_muon
 from spach_nas.training.optimizer import optimizer_state, restore_optimizer
 from spach_nas.training.seeds import derive_seed
 
@@ -181,12 +182,16 @@ def _shared(network: Spach, job: Job) -> nn.Module:
 
 def _optimizer(network: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     settings = recipe.optimizer
+    if settings.name == "muon":
+        return make_muon(
+            network, learning_rate=recipe.peak_rate, weight_decay=settings.weight_decay
+        )
     optimizer: torch.optim.Optimizer = create_optimizer_v2(
         network,
         opt=settings.name,
         lr=recipe.peak_rate,
         weight_decay=settings.weight_decay,
-        **({"fused": True} if settings.name == "adamw" else {}),
+        fused=True,
     )
     return optimizer
 

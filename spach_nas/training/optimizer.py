@@ -7,10 +7,11 @@ another one unnoticed.
 from collections.abc import Mapping
 
 import torch
-from timm.optim import create_optimizer_v2, param_groups_weight_decay
+from timm.optim import param_groups_weight_decay
 from torch import Tensor, nn
 
 from spach_nas.settings import TrainingSettings
+from spach_nas.training.muon import make_muon
 
 # Of each parameter, where an optimizer counts them: a tensor without dimensions.
 STEP = "step"
@@ -24,10 +25,9 @@ def make_optimizer(network: nn.Module, settings: TrainingSettings) -> torch.opti
     (Liu et al. 2025, arXiv:2502.16982), as timm does it.
     """
     if settings.optimizer == "muon":
-        muon: torch.optim.Optimizer = create_optimizer_v2(
-            network, opt="muon", lr=settings.learning_rate, weight_decay=settings.weight_decay
+        return make_muon(
+            network, learning_rate=settings.learning_rate, weight_decay=settings.weight_decay
         )
-        return muon
     exempt: set[str] = getattr(network, "no_weight_decay", set)()
     groups = param_groups_weight_decay(
         network, settings.weight_decay, no_weight_decay_list=tuple(exempt)
