@@ -62,6 +62,16 @@ class Ground:
             for i, item in enumerate(self.config.objective_list)
         }
 
+    @cached_property
+    def front(self) -> tuple[Entry, ...]:
+        """The exact front: the feasible entries that no other one dominates, in their order."""
+        mask = moocore.is_nondominated(self._points, maximise=self._maximised)
+        return tuple(
+            self.table.entries[item.arch_id]
+            for item, on_front in zip(self.feasible.members, mask, strict=True)
+            if on_front
+        )
+
     def regret(self, arch_ids: Iterable[str]) -> float:
         """Share of the exact front's hypervolume that some architectures do not dominate.
 
@@ -110,9 +120,12 @@ class Ground:
     def _volume(self, points: np.ndarray) -> float:
         if not len(points):
             return 0.0
-        maximise = [item.direction == "max" for item in self.config.objective_list]
         reference = list(self.reference_point.values())
-        return float(moocore.hypervolume(points, ref=reference, maximise=maximise))
+        return float(moocore.hypervolume(points, ref=reference, maximise=self._maximised))
+
+    @property
+    def _maximised(self) -> list[bool]:
+        return [item.direction == "max" for item in self.config.objective_list]
 
 
 def read_ground(sources: Sequence[Path]) -> Ground:

@@ -1,6 +1,6 @@
-"""Draws all architectures by their commonest mixer: `mixers.png`.
+"""Draws all architectures by their commonest mixer, and the exact front: `front.png`.
 
-    python mixers.py
+    python picture.py
 
 A point is the mean over the seeds of an architecture. The bar at the right is the deviation of a
 single training from the mean of its architecture: points closer than that differ by chance.
@@ -10,6 +10,7 @@ import pandas as pd
 from plotly import graph_objects as go
 from trust import HERE, at_end, means, read_table
 
+from spach_nas.replay import read_ground
 from spach_nas.report.theme import FONT, LIGHT, MIXER_COLOURS, VERMILLION
 
 NAMES = {"conv": "convolution", "attention": "attention", "mlp": "token-MLP"}
@@ -30,6 +31,7 @@ def main() -> None:
             mode="markers",
             marker={"color": colour, "size": 8, "opacity": 0.8},
         )
+    add_front(figure, found)
     add_models(figure, found[found["reference"] != ""])
     spread = deviation(table) * 100
     figure.add_scatter(
@@ -50,8 +52,21 @@ def main() -> None:
         legend={"x": 0.98, "xanchor": "right", "y": 0.03},
         margin={"l": 80, "r": 20, "t": 20, "b": 70},
     )
-    figure.write_image(HERE / "mixers.png", width=1100, height=640, scale=1.5)
+    figure.write_image(HERE / "front.png", width=1100, height=640, scale=1.5)
     print(f"deviation of one training: {spread:.3f} points")
+
+
+def add_front(figure: go.Figure, found: pd.DataFrame) -> None:
+    """The exact front, as a line of steps."""
+    members = [entry.architecture.arch_id for entry in read_ground([HERE]).front]
+    front = found.loc[members].sort_values("macs")
+    figure.add_scatter(
+        x=front["macs"],
+        y=front["accuracy"],
+        name="exact front",
+        mode="lines",
+        line={"color": LIGHT.text, "width": 1.5, "shape": "hv"},
+    )
 
 
 def add_models(figure: go.Figure, models: pd.DataFrame) -> None:
