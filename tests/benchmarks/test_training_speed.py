@@ -16,6 +16,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from result_tables import write_table
+from timm.optim import create_optimizer_v2
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from training_steps import (
@@ -32,6 +33,7 @@ from spach_nas.networks import build
 from spach_nas.networks import mixers as network_mixers
 from spach_nas.networks.allocator import keep_freed_memory
 from spach_nas.training import faster_precision, threads
+from spach_nas.training.muon import make_muon
 
 pytestmark = [pytest.mark.benchmark, pytest.mark.timeout(1800)]
 # More rounds give steadier medians; fewer are enough to see that it runs.
@@ -94,19 +96,32 @@ def adamw(**how: bool) -> Callable[[nn.Module], torch.optim.Optimizer]:
     return lambda network: torch.optim.AdamW(network.parameters(), lr=1e-3, **how)
 
 
-def optimizers(case: Case) -> list[dict[str, object]]:
-    network = build(case.architecture)
-    ways = {
+def muon_of_timm(network: nn.Module) -> torch.optim.Optimizer:
+    return create_optimizer_v2(network, opt="muon", lr=5e-3, weight_decay=0.05)
+
+
+def muon(network: nn.Module) -> torch.optim.Optimizer:
+    return make_muon(network, learning_rate=5e-3, weight_decay=0.05)
+
+
+WAYS: dict[str, dict[str, Callable[[nn.Module], torch.optim.Optimizer]]] = {
+    "AdamW": {
         "fused": adamw(fused=True),
         "foreach": adamw(foreach=True),
         "loop": adamw(foreach=False),
-    }
+    },
+    "Muon": {"matrices of a shape at once": muon, "one by one": muon_of_timm},
+}
+
+
+def optimizers(case: Case, question: str) -> list[dict[str, object]]:
+    network = build(case.architecture)
     return compared(
         case,
-        "AdamW",
+        question,
         {
             name: Trainer(case, "fp32", network=copy.deepcopy(network), optimizer=way)
-            for name, way in ways.items()
+            for name, way in WAYS[question].items()
         },
     )
 
@@ -172,7 +187,12 @@ def test_choices_are_measured() -> None:
     keep_freed_memory()
     with threads(1):
         hybrid = {width: proxy("hybrid_ms_s", width=width, batch=32) for width in (32, 16)}
-        rows = [row for case in hybrid.values() for row in optimizers(case)]
+        rows = [
+            row
+            for question in WAYS
+            for case in hybrid.values()
+            for row in optimizers(case, question)
+        ]
         for width in (32, 16):
             rows += batches("hybrid_ms_s", width=width, sizes=(32, 16, 64, 128, 256))
         for case in (full_size_cases()[0], hybrid[32]):
