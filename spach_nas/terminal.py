@@ -12,6 +12,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from spach_nas import pareto
 from spach_nas.cost import cost
 from spach_nas.doctor import Finding
 from spach_nas.engine.study import Study
@@ -23,7 +24,7 @@ from spach_nas.references import REFERENCES
 from spach_nas.report import front_table
 from spach_nas.scaling import scale
 from spach_nas.search_settings import SearchSettings
-from spach_nas.study_folder import BEST
+from spach_nas.study_folder import BEST, checkpoint_path
 from spach_nas.units import format_count
 
 console = make_console()
@@ -148,7 +149,16 @@ def print_result(study: Study) -> None:
         console.print(f"{failed} trials failed; trials.csv holds the reasons")
     folder = study.folder
     console.print(f"\nreport   {folder / 'report.html'}", highlight=False, soft_wrap=True)
-    console.print(f"best     {folder / BEST}", highlight=False, soft_wrap=True)
+    if (folder / BEST).exists():
+        console.print(f"best     {folder / BEST}", highlight=False, soft_wrap=True)
+    best = pareto.best(study.records)
+    if best is not None and not checkpoint_path(folder, best).is_file():
+        # Of a study that was copied or published without them.
+        console.print(
+            f"the weights of trial {best.trial}, the best one, are not in this folder; "
+            f"{BEST}/ has the best of those that are",
+            soft_wrap=True,
+        )
     console.print("\nNext:")
     for command, what in (
         (f"spach-nas export {folder} --pick knee --out knee", "another network of the front"),

@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 
 from conftest import run_main
-from search_tools import evaluate, make_study, write_search
+from search_tools import drive, evaluate, make_study, write_search
 from spach_nas.config import load_config
 from spach_nas.evaluation import Evaluation, EvaluationRequest
 from spach_nas.hypervolume import HypervolumeData, hypervolume_data
@@ -21,8 +21,8 @@ from spach_nas.live.view import ProgressView, sparkline
 from spach_nas.objectives import OBJECTIVES
 from spach_nas.pareto import best, front, knee
 from spach_nas.records import Record
-from spach_nas.study_folder import locked
-from spach_nas.terminal import LiveView
+from spach_nas.study_folder import checkpoint_path, locked
+from spach_nas.terminal import LiveView, print_result
 from study_factory import make_record
 from study_factory import make_study as make_records
 
@@ -186,6 +186,25 @@ def test_without_a_terminal_each_record_is_a_line(tmp_path: Path) -> None:
         f"[2/2] trial 1: accuracy {study.records[1].objectives['accuracy']:.4f}"
     )
     assert len(lines) == 3
+
+
+@pytest.mark.parametrize("lost", [False, True])
+def test_a_result_says_whose_weights_are_missing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], lost: bool
+) -> None:
+    study = make_study(tmp_path, search__trials=5)
+    drive(study)
+    top = best(study.records)
+    assert top is not None
+    if lost:
+        checkpoint_path(study.folder, top).unlink()
+    print_result(study)
+    printed = capsys.readouterr().out
+    assert (
+        f"weights of trial {top.trial}, the best one, are not in this folder" in printed
+    ) == lost
+    # Nothing was exported here.
+    assert "report.html" in printed and "\nbest " not in printed
 
 
 def test_a_live_view_shows_the_study_while_it_runs(tmp_path: Path) -> None:
