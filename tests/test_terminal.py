@@ -194,6 +194,7 @@ def test_a_result_says_whose_weights_are_missing(
 ) -> None:
     study = make_study(tmp_path, search__trials=5)
     drive(study)
+    study.close()
     top = best(study.records)
     assert top is not None
     if lost:
