@@ -124,16 +124,17 @@ def test_a_crash_at_any_write_loses_and_doubles_nothing(
 @pytest.mark.parametrize("sampler", QUICK)
 def test_kill_9_at_random_moments_changes_no_proposal(tmp_path: Path, sampler: str) -> None:
     changes = {**CHANGES, "search__sampler": sampler, "search__trials": 12}
-    started = time.monotonic()
+    # Of the processor: a busy machine would make all that follows look fast.
+    started = time.process_time()
     whole = make_study_in(tmp_path / "a", **changes)
     drive(whole)
-    duration = time.monotonic() - started
+    duration = time.process_time() - started
     wanted = essence(read_records(whole.folder))
     make_study_in(tmp_path / "b", **changes).close()
     folder = tmp_path / "b" / "study"
     kills = 0
     source = random.Random(5)
-    while not killed(folder, after=source.uniform(0, (0.5 + kills / 10) * duration)):
+    while not killed(folder, after=source.uniform(0, (0.2 + kills / 10) * duration)):
         kills += 1
     assert kills >= 2, "the search was too fast to be killed"
     assert essence(read_records(folder)) == wanted
