@@ -121,8 +121,12 @@ def test_references_come_first_and_are_ordinary_records(tmp_path: Path) -> None:
     assert len(study.records) == 14
 
 
+REFERENCES = ["conv_ms_s", "conv_ms_xs", "trans_ms_xxs"]
+
+
 def test_a_reference_is_not_proposed_again(tmp_path: Path) -> None:
-    # The only four architectures left are two models of the paper and two others.
+    # The only four architectures are two models of the paper and two others; a third model is none
+    # of them and must not stand for one.
     space = {
         "patch_size": 4,
         "expansion_ratio": [2, 3],
@@ -131,12 +135,10 @@ def test_a_reference_is_not_proposed_again(tmp_path: Path) -> None:
             for depth, width in zip((3, 4, 12, 3), ([96, 128], *[{"times": 2}] * 3), strict=True)
         ],
     }
-    study = make_study(
-        tmp_path, **{**WITH_REFERENCES, "space": space, "references": ["conv_ms_s", "conv_ms_xs"]}
-    )
+    study = make_study(tmp_path, **{**WITH_REFERENCES, "space": space, "references": REFERENCES})
     asked = drive(study)
-    assert len(asked) == 4, "the space is exhausted before the budget"
-    assert len({request.architecture.arch_id for request in asked}) == 4
+    assert len(asked) == 5, "the space is exhausted before the budget"
+    assert len({request.architecture.arch_id for request in asked}) == 5
 
 
 def test_failed_trials_are_recorded_and_not_tried_again(tmp_path: Path) -> None:

@@ -56,6 +56,7 @@ class Proposer:
         settings = config.search
         self._spec = get_sampler(settings.sampler)
         self._space = config.space
+        self._feasible = feasible
         self._objectives = config.objective_list
         self._startup = settings.startup_trials
         self._sampler = FeasibleSampler(
@@ -74,7 +75,9 @@ class Proposer:
 
     def take(self, architecture: Architecture) -> None:
         """An architecture that is trained anyhow is never proposed."""
-        self._sampler.taken.add(architecture.arch_id)
+        # Others, such as models of the paper, must not count as a part of the space that is done.
+        if self._space.contains(architecture) and self._feasible.allows(architecture):
+            self._sampler.taken.add(architecture.arch_id)
 
     def propose(self, number: int) -> Encoding:
         """Proposal `number`.
