@@ -53,12 +53,12 @@ class SearchSettings:
 
     __pydantic_config__ = _STRICT
 
-    sampler: Annotated[str, AfterValidator(_check_sampler)] = "nsga2"
+    sampler: Annotated[str, AfterValidator(_check_sampler)] = "tpe"
     sampler_options: Mapping[str, OptionValue] = field(default_factory=dict)
     trials: Whole
     max_duration: Seconds | None = None
     seed: Whole = 0
-    startup_trials: Whole = 16
+    startup_trials: Whole = 8
     stop_after_failures: Whole = 5
     warm_start: Path | None = None
 

@@ -84,7 +84,7 @@ def replay(
     ],
     sampler: Annotated[
         list[str] | None,
-        typer.Option(help="To compare; may stand again. Default: random, nsga2, surrogate."),
+        typer.Option(help="To compare; may stand again. Default: random, nsga2, tpe, surrogate."),
     ] = None,
     rungs: Annotated[
         list[RungRuleName] | None,
@@ -104,7 +104,7 @@ def replay(
 
     ground = read_ground(table)
     console.print(ground_line(ground), soft_wrap=True, highlight=False)
-    names = sampler or ["random", "nsga2", "surrogate"]
+    names = sampler or ["random", "nsga2", "tpe", "surrogate"]
     chosen = strategies(names, [rule.value for rule in rungs or RungRuleName])
     with console.status("") as status:
         rows = list(
