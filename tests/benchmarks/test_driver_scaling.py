@@ -45,13 +45,13 @@ class Case:
 
 
 CASES = [
-    *(Case(sampler=name, rungs=rungs, trials=20_000)
-      for name in ("random", "nsga2", "evolution") for rungs in (False, True)),
-    *(Case(sampler=name, rungs=rungs, trials=2_000)
-      for name in ("tpe", "surrogate") for rungs in (False, True)),
     *(Case(sampler=name, rungs=rungs, trials=3_000, workers=1_000, archive=archive, parts=4)
       for archive in ("memory", "disk without mirror", "disk")
-      for name, rungs in (("random", False), ("nsga2", False), ("nsga2", True))),
+      for name, rungs in (("tpe", False), ("random", False), ("nsga2", True))),
+    *(Case(sampler=name, rungs=rungs, trials=2_000)
+      for name in ("tpe", "surrogate") for rungs in (False, True)),
+    *(Case(sampler=name, rungs=rungs, trials=20_000)
+      for name in ("random", "nsga2", "evolution") for rungs in (False, True)),
 ]  # fmt: skip
 
 
