@@ -8,16 +8,15 @@ Writes `denoised.csv`, the columns of `regret.csv`, and prints the medians.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-import numpy as np
 import pandas as pd
 from trust import HERE, members, read_table
 
 from spach_nas.objectives import Objective
-from spach_nas.replay import Budget, Entry, Ground, Strategy, read_ground, replay
-from spach_nas.replay.comparison import TENTHS, regrets
+from spach_nas.replay import Budget, Entry, Ground, Regret, Strategy, read_ground, replay
+from spach_nas.replay.comparison import regrets, summary
 
 SAMPLERS = ("tpe", "nsga2", "surrogate", "evolution", "local", "random")
 SEEDS, TRIALS, WORKERS = 30, 100, 2
@@ -56,8 +55,8 @@ def accuracies() -> dict[str, float]:
     return dict(found.groupby(kinds)["accuracy"].transform("mean"))
 
 
-def regrets_of(name: str, seen: Ground, judged: Ground) -> list[dict[str, object]]:
-    """Median and the band of 90 % of the seeds at each tenth of the trials."""
+def regrets_of(name: str, seen: Ground, judged: Ground) -> Iterator[Regret]:
+    """At each tenth of the trials."""
     budget = Budget(trials=TRIALS, workers=WORKERS)
     found = [
         regrets(
@@ -68,20 +67,7 @@ def regrets_of(name: str, seen: Ground, judged: Ground) -> list[dict[str, object
         )
         for seed in range(SEEDS)
     ]
-    low, median, high = np.quantile(found, [0.05, 0.5, 0.95], axis=0)
-    return [
-        {
-            "strategy": name,
-            "axis": "trials",
-            "share": share,
-            "spent": share * TRIALS,
-            "median": median[i],
-            "low": low[i],
-            "high": high[i],
-            "seeds": SEEDS,
-        }
-        for i, share in enumerate(TENTHS)
-    ]
+    return summary(name, "trials", found, whole=TRIALS)
 
 
 if __name__ == "__main__":

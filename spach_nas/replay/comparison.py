@@ -97,7 +97,7 @@ def compare(
                 regrets(ground, run(ground, strategy, seed=seed, budget=budget), axis, whole=whole)
                 for seed in range(seeds)
             ]
-            yield from _summary(str(strategy), axis, np.array(found), whole=whole)
+            yield from summary(str(strategy), axis, found, whole=whole)
 
 
 def regrets(ground: Ground, steps: Sequence[Step], axis: Axis, *, whole: float) -> list[float]:
@@ -120,16 +120,17 @@ def regrets(ground: Ground, steps: Sequence[Step], axis: Axis, *, whole: float) 
     ]
 
 
-def write_regrets(rows: Sequence[Regret], path: Path) -> None:
-    """Write them as CSV."""
-    with path.open("w", newline="", encoding="utf-8") as file:
-        names = [item.name for item in fields(Regret)]
-        writer = csv.DictWriter(file, names, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(asdict(row) for row in rows)
+def summary(
+    name: str, axis: Axis, found: Sequence[Sequence[float]], *, whole: float
+) -> Iterator[Regret]:
+    """Median and band at every tenth of the budget.
 
-
-def _summary(name: str, axis: Axis, found: np.ndarray, *, whole: float) -> Iterator[Regret]:
+    Args:
+        name: Of the strategy.
+        axis: What the budget is of.
+        found: What `regrets` says of each seed.
+        whole: The budget.
+    """
     low, median, high = np.quantile(found, [0.05, 0.5, 0.95], axis=0)
     for i, share in enumerate(TENTHS):
         yield Regret(
@@ -142,3 +143,12 @@ def _summary(name: str, axis: Axis, found: np.ndarray, *, whole: float) -> Itera
             high=float(high[i]),
             seeds=len(found),
         )
+
+
+def write_regrets(rows: Sequence[Regret], path: Path) -> None:
+    """Write them as CSV."""
+    with path.open("w", newline="", encoding="utf-8") as file:
+        names = [item.name for item in fields(Regret)]
+        writer = csv.DictWriter(file, names, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(asdict(row) for row in rows)
