@@ -2,7 +2,7 @@
 
     python summary.py
 
-Prints the means over the seeds, with the deviation of a single training.
+Prints the README's table: means over the seeds, with the deviation of a single training.
 """
 
 import json
@@ -11,6 +11,7 @@ from pathlib import Path
 import pandas as pd
 from plotly import graph_objects as go
 
+from spach_nas.architecture import Architecture
 from spach_nas.report.theme import BLUE, GREEN, LIGHT, ORANGE, PURPLE, VERMILLION
 
 HERE = Path(__file__).parent
@@ -25,8 +26,27 @@ def main() -> None:
     for table, name in ((scores, "scores.csv"), (curves, "curves.csv")):
         table.to_csv(HERE / name, index=False, float_format="%.6g", lineterminator="\n")
     draw(curves)
-    figures = scores.groupby("network")[["validation", "test", "test_loss", "minutes"]]
-    print(figures.agg(["mean", "std"]).reindex(COLOURS).to_string(float_format="%.4f"))
+    print("\n".join(readme_rows(scores)))
+
+
+def readme_rows(scores: pd.DataFrame) -> list[str]:
+    """The README's table: top-1 in %, means over the seeds and the deviation of one training."""
+    rows = ["| network | layout | validation top-1, % | test top-1, % | test loss | minutes |"]
+    rows.append(f"|{'---|' * 6}")
+    for name in COLOURS:
+        own = scores[scores["network"] == name]
+        network = Architecture.from_yaml(HERE / "networks" / f"{name}.yaml")
+        layout = str(network).replace("|", r"\|")
+        rows.append(
+            f"| {name} | `{layout}` | {_spread(own['validation'] * 100, 2)} "
+            f"| {_spread(own['test'] * 100, 2)} | {_spread(own['test_loss'], 4)} "
+            f"| {own['minutes'].mean():.1f} |"
+        )
+    return rows
+
+
+def _spread(figures: "pd.Series[float]", digits: int) -> str:
+    return f"{figures.mean():.{digits}f}, {figures.std():.{digits}f}"
 
 
 def _name(run: Path) -> dict[str, object]:
