@@ -1,10 +1,8 @@
 """What the documentation shows is legal, whole and in its place."""
 
 import ast
-import importlib.util
 import re
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
@@ -13,6 +11,7 @@ from jsonschema import Draft7Validator
 
 import spach_nas
 from documents import DOCS, Block, blocks, pages
+from scripts import load_script
 from spach_nas.config import SearchConfig, load_config
 from spach_nas.cost import cost
 from spach_nas.schema import search_schema, space_schema
@@ -33,14 +32,6 @@ NOT_RUN = ("tutorial_gpu", "tutorial_cluster", "tutorial_imagenet")
 
 def site_config() -> dict[str, Any]:
     return yaml.safe_load((DOCS / "site" / "mkdocs.yml").read_text(encoding="utf-8"))
-
-
-def hook() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("pages", DOCS / "site" / "pages.py")
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def write_files(path: Path, folder: Path) -> None:
@@ -139,7 +130,7 @@ def keys_of(node: dict[str, Any], path: str = "") -> set[str]:
 
 @pytest.mark.parametrize("name", ["search", "space"])
 def test_the_yaml_reference_holds_every_key(name: str) -> None:
-    made = hook()
+    made = load_script(DOCS / "site" / "pages.py")
     text = "\n".join(made._search_page() if name == "search" else made._space_page())
     shown = re.findall(r"^#### `(\w+)` \{ #([\w-]+) \.key \}\n\n(.+) · (.+)\n", text, re.MULTILINE)
     found = {anchor.replace("-", ".") for _, anchor, _, _ in shown}
@@ -154,7 +145,7 @@ def test_the_yaml_reference_holds_every_key(name: str) -> None:
 
 
 def test_the_yaml_reference_tells_defaults_and_legal_values() -> None:
-    text = "\n".join(hook()._search_page())
+    text = "\n".join(load_script(DOCS / "site" / "pages.py")._search_page())
     for expected in (
         "whole number, at least 1 · default `32`\n",  # training.batch_size
         "number, above 0 and below 1 · default `0.2`\n",  # data.validation

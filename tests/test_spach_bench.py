@@ -1,13 +1,12 @@
 """The published table of `results/spach_bench` is whole, and what is said of it comes from it."""
 
-import importlib.util
 from functools import cache
 from pathlib import Path
-from types import ModuleType
 
 import pandas as pd
 import pytest
 
+from scripts import load_script
 from spach_nas.config import load_config
 from spach_nas.cost import cost
 from spach_nas.references import REFERENCES
@@ -29,14 +28,6 @@ def table() -> Table:
 @cache
 def ground() -> Ground:
     return read_ground([FOLDER])
-
-
-def script(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(name, FOLDER / f"{name}.py")
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def test_both_files_hold_the_same() -> None:
@@ -89,7 +80,7 @@ def test_the_table_is_that_of_the_records(tmp_path: Path) -> None:
 
 
 def test_what_is_said_of_trust_comes_from_the_table() -> None:
-    trust = script("trust")
+    trust = load_script(FOLDER / "trust.py")
     rows = trust.read_table()
     for name, found in {"trust": trust.figures(rows), "effects": trust.effects(rows)}.items():
         published = pd.read_csv(FOLDER / f"{name}.csv")
