@@ -75,11 +75,11 @@ def _scores(run: Path) -> dict[str, object]:
 def draw(curves: pd.DataFrame) -> None:
     """Validation top-1 of the averaged weights after each epoch: mean and range of the seeds."""
     figure = go.Figure()
-    for name, colour in COLOURS.items():
+    for place, (name, colour) in enumerate(COLOURS.items()):
         own = curves[curves["network"] == name].groupby("epoch")["ema_top1"]
         mean = own.mean() * 100
         figure.add_scatter(
-            x=mean.index,
+            x=mean.index + (place - 2) * 0.07,  # side by side, so that each range can be seen
             y=mean,
             error_y={
                 "type": "data",
@@ -90,16 +90,18 @@ def draw(curves: pd.DataFrame) -> None:
             },
             name=name,
             mode="lines+markers",
-            line={"color": colour, "width": 2},
+            line={"color": colour, "width": 1.5},
+            marker={"size": 7},
         )
-    figure.update_xaxes(title="epoch", dtick=1)
+    figure.update_xaxes(title="epoch", dtick=1, zeroline=False)
     figure.update_yaxes(title="validation top-1, %")
     figure.update_layout(
         template="plotly_white",
         font={"color": LIGHT.text},
+        legend={"x": 0.98, "y": 0.05, "xanchor": "right", "yanchor": "bottom"},
         margin={"l": 70, "r": 20, "t": 20, "b": 60},
     )
-    figure.write_image(HERE / "curves.png", width=900, height=520, scale=2)
+    figure.write_image(HERE / "curves.png", width=900, height=600, scale=2)
 
 
 if __name__ == "__main__":
