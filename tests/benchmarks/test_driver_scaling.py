@@ -1,9 +1,9 @@
 """How far one driver goes: 20,000 trials, and 1,000 workers with trials of a minute.
 
-Off by default; `pytest -m benchmark tests/benchmarks/test_driver_scaling.py` takes about three
-quarters of an hour on two cores and writes `results/benchmarks/scaling.csv`. The sampler, the
-rungs, the records and, where it says disk, all files of a study are real; workers and scores are
-not. Each case has a process of its own, whose memory is then its own. Nothing asserts a time.
+Off by default; `pytest -m benchmark tests/benchmarks/test_driver_scaling.py` takes some forty
+minutes on two cores and writes `results/benchmarks/scaling.csv`. The sampler, the rungs, the
+records and, where it says disk, all files of a study are real; workers and scores are not. Each
+case has a process of its own, whose memory is then its own. Nothing asserts a time.
 """
 
 import multiprocessing
