@@ -49,7 +49,11 @@ def test_the_readme_says_what_the_figures_say() -> None:
 
 
 def test_the_front_page_quotes_them() -> None:
-    means = pd.read_csv(FOLDER / "scores.csv").groupby("network")["test"].mean()
+    scores = pd.read_csv(FOLDER / "scores.csv")
+    page = (FOLDER.parents[1] / "README.md").read_text(encoding="utf-8")
+    means = scores.groupby("network")["test"].mean() * 100
     order = ("best", "conv", "mlp", "attention", "hybrid")
-    row = f"| {' | '.join(f'{means[name] * 100:.2f}' for name in order)} |"
-    assert row in (FOLDER.parents[1] / "README.md").read_text(encoding="utf-8")
+    assert f"| {' | '.join(f'{means[name]:.2f}' for name in order)} |" in page
+    squares = ((scores["test"] * 100 - scores["network"].map(means)) ** 2).sum()
+    # Five means were taken of the fifteen trainings.
+    assert f"One training deviates by {(squares / (15 - 5)) ** 0.5:.2f}:" in page

@@ -66,8 +66,8 @@ def _add(
     figure: go.Figure, own: pd.DataFrame, *, name: str, colour: str, column: int, minutes: bool
 ) -> None:
     x = own["spent"] / 60 if minutes else own["spent"]
-    red, green, blue = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
     if name in BANDS:
+        red, green, blue = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
         figure.add_scatter(
             x=[*x, *x[::-1]],
             y=[*own["high"], *own["low"][::-1]],
