@@ -48,6 +48,7 @@ def diagnose() -> tuple[Finding, ...]:
         Finding(name="Python", value=platform.python_version()),
         *(_package(name) for name in _REQUIRED),
         *_devices(),
+        *_formats(),
         _threads(),
         _optional(
             "kaleido", "static pictures", "report --static", "pip install 'spach-nas[static]'"
@@ -85,6 +86,25 @@ def _devices() -> tuple[Finding, ...]:
     if torch.backends.mps.is_available():
         return (Finding(name="device", value="MPS"),)
     return (Finding(name="device", value=f"CPU, {torch.backends.cpu.get_cpu_capability()}"),)
+
+
+def _formats() -> tuple[Finding, ...]:
+    try:
+        from spach_nas.training import cpu_rates
+    except Exception:  # the line on the device has said why
+        return ()
+    rates = cpu_rates()
+    emulated = [name for name in ("bf16", "fp16") if getattr(rates, name) < rates.fp32]
+    shown = f"fp32 {rates.fp32:.0f}, bf16 {rates.bf16:.1f}, fp16 {rates.fp16:.1f} GFLOP/s a core"
+    return (
+        Finding(
+            name="formats",
+            value=f"{shown}, batched products of 128 x 128",
+            advice=f"emulated and slow here: {', '.join(emulated)}; `precision: auto` avoids them"
+            if emulated
+            else "",
+        ),
+    )
 
 
 def _threads() -> Finding:

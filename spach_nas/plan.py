@@ -21,6 +21,7 @@ from spach_nas.latency import PredictedLatency, search_latency
 from spach_nas.limits import ProxyLimits
 from spach_nas.references import get_reference
 from spach_nas.shipped import find_yaml
+from spach_nas.training import format_warning
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -101,6 +102,10 @@ def plan_search(
     except (ConfigError, DataError, LatencyError, SearchSpaceError) as problem:
         lines = [f"{path}: {line}" for line in str(problem).split("\n")]
         raise type(problem)("\n".join(lines)) from None
+    if say is not None and config.resources.address == "local":
+        warning = format_warning(config.training.precision, device=config.training.device)
+        if warning is not None:
+            say(f"training.{warning}")
     return Plan(path=path, config=config, feasible=feasible, splits=splits, latency=latency)
 
 

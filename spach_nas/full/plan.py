@@ -20,7 +20,7 @@ from spach_nas.full.recipe import DataOptions, Recipe
 from spach_nas.full.recipe_files import load_recipe
 from spach_nas.full.resources import HERE, LOCAL
 from spach_nas.full.sets import DataChoice, FullData, check_data, open_data
-from spach_nas.training import choose_runtime
+from spach_nas.training import choose_runtime, format_warning
 
 _SAMPLE = 10_000
 
@@ -104,7 +104,12 @@ def plan_training(request: TrainingRequest) -> TrainingPlan:
         ),
         data=images,
         weights=weights,
-        notes=(*images.notes, *([f"the network has {changed}"] if changed else []), *begun),
+        notes=(
+            *images.notes,
+            *([f"the network has {changed}"] if changed else []),
+            *begun,
+            *_format_notes(recipe),
+        ),
         going_on=going_on,
     )
     _check_sizes(plan)
@@ -136,6 +141,14 @@ def _check_device(recipe: Recipe) -> None:
     # What the machines of a cluster have, only workers there can tell.
     if recipe.resources.address in (HERE, LOCAL):
         choose_runtime(device=recipe.device)
+
+
+def _format_notes(recipe: Recipe) -> list[str]:
+    # As for the device: of a cluster's processors nothing is known here.
+    if recipe.precision == "faster" or recipe.resources.address not in (HERE, LOCAL):
+        return []
+    warning = format_warning(recipe.precision, device=recipe.device)
+    return [] if warning is None else [warning]
 
 
 def _choose(source: str) -> Choice:

@@ -9,7 +9,7 @@ from spach_nas.errors import LatencyError, did_you_mean, one_of
 from spach_nas.latency.measured import measure_network
 from spach_nas.latency.search import measure_file, table_conditions
 from spach_nas.latency.source import find_network, find_space
-from spach_nas.latency.timing import RUNTIMES, busy, conditions
+from spach_nas.latency.timing import RUNTIMES, cautions, conditions
 from spach_nas.latency.view import checks_table, header, table_json, times_json, times_table
 from spach_nas.latency_settings import Format, LatencySettings, RuntimeName
 from spach_nas.live.view import make_console
@@ -55,7 +55,7 @@ def print_network(asked: Request, *, as_json: bool = False) -> None:
     if not as_json:
         console.print(f"{asked.source}: {architecture}", highlight=False, soft_wrap=True)
         console.print(header(with_torch), highlight=False, soft_wrap=True)
-        if (warning := busy()) is not None:
+        for warning in cautions(with_torch):
             console.print(warning, highlight=False, soft_wrap=True)
     found = list(
         measure_network(

@@ -17,7 +17,7 @@ from spach_nas.latency.table_file import (
     read_table,
     write_table,
 )
-from spach_nas.latency.timing import busy, conditions
+from spach_nas.latency.timing import cautions, conditions
 from spach_nas.latency_settings import LatencySettings
 from spach_nas.limits import Limits
 from spach_nas.records import FILE_NAME
@@ -137,7 +137,7 @@ def measure_for(
     parts = [*space_parts(space), *(part for item in own for part in parts_of(item))]
     if say is not None:
         say(f"latency: timing {len(set(parts))} parts of networks on {where}")
-        if (warning := busy()) is not None:
+        for warning in cautions(where):
             say(f"latency: {warning}")
     table = measure_table(
         parts,

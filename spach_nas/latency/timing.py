@@ -26,7 +26,7 @@ from spach_nas.errors import LatencyError, one_line
 from spach_nas.latency.table import Conditions, Timing
 from spach_nas.latency_settings import Format, RuntimeName
 from spach_nas.settings import Device
-from spach_nas.training import choose_runtime, threads
+from spach_nas.training import choose_runtime, format_warning, threads
 
 if TYPE_CHECKING:
     from torch.utils.benchmark import Timer
@@ -134,6 +134,12 @@ def _timer_class() -> "type[Timer]":
         return importlib.import_module("torch.utils.benchmark").Timer  # type: ignore[no-any-return]
     finally:
         logger.setLevel(before)
+
+
+def cautions(where: Conditions) -> tuple[str, ...]:
+    """What to know before times are taken: other work on the machine, a format it only emulates."""
+    slow = format_warning(where.precision, device="cpu") if where.device == "cpu" else None
+    return tuple(filter(None, (busy(), slow)))
 
 
 def busy() -> str | None:

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from spach_nas.training.device import Runtime, autocast
+from spach_nas.training.formats import computes_in_bf16
 
 # Seconds of one forward and backward pass.
 StepTimer = Callable[[nn.Module, Tensor, Runtime], float]
@@ -27,7 +28,9 @@ def faster_precision(
 ) -> Literal["fp32", "bf16"]:
     """`bf16` where a training step with bfloat16 autocast is at least 1.1 times as fast.
 
-    Takes the time of `rounds + 1` steps in either format, with torch's current number of threads.
+    Takes the time of `rounds + 1` steps in either format, with torch's current number of threads;
+    none where the device only emulates bfloat16, since a single step of a large network would take
+    minutes there.
     The network, its gradients and torch's random state are left as they are.
 
     Args:
@@ -37,7 +40,7 @@ def faster_precision(
         timer: Seconds of a step; None measures them.
     """
     device = images.device
-    if device.type == "cuda" and not torch.cuda.is_bf16_supported():
+    if timer is None and not computes_in_bf16(device):
         return "fp32"
     timer = seconds_of_step if timer is None else timer
     twin = copy.deepcopy(network).train()
