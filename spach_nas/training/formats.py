@@ -72,7 +72,7 @@ def _seconds(matrices: Tensor) -> float:
 def computes_in_bf16(device: torch.device) -> bool:
     """Whether products in bfloat16 are at least as fast as in float32; measured on a CPU."""
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     return device.type == "cpu" and cpu_rates().bf16_gain >= _FAIR
 
 
