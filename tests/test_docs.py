@@ -80,9 +80,10 @@ def test_a_search_that_nobody_ran_here_has_architectures_and_says_so(
         assert any(config.limits.allow(found) for found in drawn)
 
 
-def test_the_search_of_the_first_page_is_the_shipped_one(tmp_path: Path) -> None:
-    path = DOCS / "index.md"
-    [block] = [block for block in blocks(path) if block.language == "yaml"]
+@pytest.mark.parametrize("page", ["index.md", "search_yaml.md"])
+def test_the_first_search_of_a_page_is_the_shipped_one(page: str, tmp_path: Path) -> None:
+    path = DOCS / page
+    block = next(block for block in blocks(path) if block.language == "yaml")
     assert read(path, block, tmp_path) == load_config(QUICKSTART)
 
 
