@@ -13,9 +13,10 @@ from spach_nas.engine.logger_choice import make_loggers
 from spach_nas.engine.ray_runner import ray_session, run_study
 from spach_nas.engine.resume import check_resumable, warm_records
 from spach_nas.engine.study import Study
-from spach_nas.errors import DataError
+from spach_nas.errors import DataError, StudyError
 from spach_nas.evaluators import ProxyEvaluator
 from spach_nas.export import Choice, choose, export, load_weights
+from spach_nas.foreseen import Foreseen
 from spach_nas.mixers import MixerSpec, plugin_mixers
 from spach_nas.networks import build
 from spach_nas.plan import Plan, plan_search, study_path
@@ -60,7 +61,8 @@ def search(
 
     Raises:
         SpachNasError: A mistake in the YAML, limits that nothing meets, missing data, a folder
-            that exists or holds another study, or a Ray cluster that cannot be reached.
+            that exists or holds another study, a Ray cluster that cannot be reached, or a
+            `max_duration` that is over before the first trial begins.
     """
     plan = plan_search(source, out=out, resume=resume)
     return run_plan(plan, out=out, resume=resume, listener=listener)
@@ -72,8 +74,19 @@ def run_plan(
     out: str | Path | None = None,
     resume: bool = False,
     listener: Listener | None = None,
+    foreseen: Foreseen | None = None,
+    doing: Callable[[str], None] = lambda _: None,
 ) -> Study:
-    """Run a search that was planned; see `search`."""
+    """Run a search that was planned; see `search`.
+
+    Args:
+        plan: The search.
+        out: Folder of the study.
+        resume: Go on with the study in that folder.
+        listener: Called with the study when it begins, and with every new record.
+        foreseen: What it was estimated to take, for those who watch.
+        doing: Told what goes on before and after the trainings, in a few words.
+    """
     config, tell = plan.config, listener or _ignore
     folder = study_path(config, out)
     mixers = plugin_mixers(config.mixers)
@@ -93,7 +106,7 @@ def run_plan(
             latency=plan.latency,
         )
         stack.callback(study.close)
-        study.begin()
+        study.begin(foreseen)
 
         def on_record(record: Record) -> None:
             loggers.record(record)
@@ -101,8 +114,10 @@ def run_plan(
 
         tell(study, None)
         if not study.spent:  # a killed search may have ended but for its report
+            doing("starting Ray")
             # Loggers are done before Ray is: one of them has workers of its own there.
             with ray_session(config.resources, mixers), closing(loggers):
+                doing("starting workers")
                 run_study(
                     study,
                     ProxyEvaluator(settings=config.training, threads=config.resources.threads),
@@ -110,9 +125,22 @@ def run_plan(
                     on_record=on_record,
                     mixers=mixers,
                 )
-        finish(folder)
-        study.end()
+        study.conclude()
+        if any(record.origin is None for record in study.records):
+            doing("writing the report and the best network")
+            finish(folder)
+            study.end()
+        elif not study.stopped:
+            raise StudyError(_too_short(plan))
     return study
+
+
+def _too_short(plan: Plan) -> str:
+    limit = plan.config.search.max_duration
+    return (
+        f"{plan.path}: search.max_duration: {limit:g} s were over before the first trial began; "
+        "expected time for Ray to start and for some trials; nothing was trained, nothing is kept"
+    )
 
 
 def prepare_folder(

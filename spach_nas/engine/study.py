@@ -8,13 +8,14 @@ killed goes on from its records.
 import math
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from enum import Enum
 from pathlib import Path
 
 from spach_nas import pareto
 from spach_nas.config import SearchConfig
+from spach_nas.ending import Why
 from spach_nas.engine.archive import Archive, FolderArchive
 from spach_nas.engine.knowledge import Knowledge
 from spach_nas.engine.ladder import Step
@@ -23,6 +24,7 @@ from spach_nas.engine.trials import Trials
 from spach_nas.errors import StudyError
 from spach_nas.evaluation import Evaluation, EvaluationRequest
 from spach_nas.feasible import Feasible, Latency
+from spach_nas.foreseen import Foreseen
 from spach_nas.objectives import Objective
 from spach_nas.records import Record
 from spach_nas.scaling import DataShape
@@ -47,6 +49,7 @@ class Study:
     Attributes:
         config: The search YAML.
         folder: Where records are written.
+        foreseen: What it was estimated to take; None: it was not.
     """
 
     def __init__(
@@ -78,6 +81,7 @@ class Study:
         known = tuple(records)
         self.config = config
         self.folder = folder
+        self.foreseen: Foreseen | None = None
         self._latency = latency
         start = clock() - _elapsed(known)
         self._elapsed: Callable[[], float] = lambda: clock() - start
@@ -157,19 +161,31 @@ class Study:
         """The most accurate record, ties to fewer target MACs; None when none is complete."""
         return pareto.best(self.records)
 
-    def begin(self) -> None:
-        """Note that the search begins, or goes on."""
+    def begin(self, foreseen: Foreseen | None = None) -> None:
+        """Note that the search begins, or goes on, and what it was estimated to take."""
         own = any(record.origin is None for record in self.records)
-        self._log("resumed" if own else "begun")
+        fields = {} if foreseen is None else {"foreseen": foreseen.to_dict()}
+        self.foreseen = foreseen
+        self._log("resumed" if own else "begun", fields=fields)
+
+    def conclude(self) -> None:
+        """Note that all trainings are over, and why; the report comes next."""
+        warm = len({record.trial for record in self.records if record.origin is not None})
+        counts = {"planned": self.total - warm, "done": self.done - warm}
+        self._log("concluded", fields={"why": self._why(), **counts})
 
     def end(self) -> None:
         """Note that the search is over, its report written."""
         self._log("ended")
 
-    def stop(self) -> None:
-        """Ask for nothing more; what runs may still be told."""
+    def stop(self, reason: str = "") -> None:
+        """Ask for nothing more; what runs may still be told.
+
+        Args:
+            reason: Why, unless somebody wants it.
+        """
         self._stopped = True
-        self._log("stopped")
+        self._log("stopped", outcome=reason or None)
 
     def next(self) -> EvaluationRequest | Signal:
         """What to evaluate now.
@@ -239,6 +255,14 @@ class Study:
             self._under_way.add(pending.step)
         return pending
 
+    def _why(self) -> Why:
+        if self._stopped:
+            return "stopped"
+        waiting = self._pending or self._lost or self._trials.left
+        if waiting or self._knowledge.ladder.next((), closing=True):
+            return "max_duration"
+        return "done" if self.done >= self.total else "exhausted"
+
     def _is_late(self) -> bool:
         limit = self.config.search.max_duration
         return limit is not None and self.elapsed >= limit
@@ -268,7 +292,7 @@ class Study:
     def _check_failures(self, record: Record) -> None:
         self._failures += math.inf if record.state == "complete" else 1
         if self._failures == self.config.search.stop_after_failures:
-            self.stop()
+            self.stop(f"the first {self._failures:.0f} trials all failed")
             raise StudyError(
                 f"{self.folder}: the first {self._failures:.0f} trials all failed, the last one: "
                 f"{record.reason}; expected one that can be trained: mend what is wrong and begin "
@@ -276,10 +300,16 @@ class Study:
             )
 
     def _log(
-        self, event: str, pending: Pending | None = None, outcome: Record | str | None = None
+        self,
+        event: str,
+        pending: Pending | None = None,
+        outcome: Record | str | None = None,
+        *,
+        fields: Mapping[str, object] | None = None,
     ) -> None:
         elapsed = round(self.elapsed, 3)
-        self._archive.log(event, {"elapsed": elapsed, **journal_fields(pending, outcome)})
+        known = {"elapsed": elapsed, **journal_fields(pending, outcome), **(fields or {})}
+        self._archive.log(event, known)
 
 
 def _shared(evaluation: Evaluation) -> Evaluation:

@@ -9,7 +9,6 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 
-from filelock import FileLock, Timeout
 from rich.console import Console
 from rich.live import Live
 
@@ -19,7 +18,7 @@ from spach_nas.journal import LOG_JSONL, Line, parse_journal
 from spach_nas.live.progress import Phase, Progress, Tally, outline
 from spach_nas.live.view import ProgressView
 from spach_nas.records import FILE_NAME, Record, parse_record
-from spach_nas.study_folder import LOCK, check_plugins
+from spach_nas.study_folder import check_plugins, is_driven
 
 _SECONDS = 1.0  # between two looks
 
@@ -144,21 +143,6 @@ def read_progress(folder: Path) -> Progress:
         ConfigError: Its search YAML is damaged.
     """
     return Watcher(folder).progress()
-
-
-def is_driven(folder: Path) -> bool:
-    """Whether a living process holds the lock of a study."""
-    path = folder / LOCK
-    if not path.is_file():
-        return False
-    try:
-        # Taken and given back at once: there is no other way to ask on every system.
-        with FileLock(path, timeout=0):
-            return False
-    except Timeout:
-        return True
-    except OSError:  # a folder of somebody else
-        return False
 
 
 class _Tail:
