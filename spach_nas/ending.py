@@ -137,12 +137,16 @@ def ending(folder: Path, records: Sequence[Record] | None = None) -> Ending:
 
 def resume_command(folder: Path) -> str:
     """What goes on with the search in a folder, quoted for a shell."""
-    # A path that begins with a dash would be taken for an option.
-    text = f"./{folder}" if str(folder).startswith("-") else str(folder)
+    text = shell_place(folder)
     plugins = [word for module in _plugins(folder) for word in ("--plugin", module)]
     return shlex.join(
         ["spach-nas", "search", f"{text}/{SEARCH_YAML}", "--out", text, "--resume", *plugins]
     )
+
+
+def shell_place(folder: Path) -> str:
+    """A path as an argument, not yet quoted: one that begins with a dash would be an option."""
+    return f"./{folder}" if str(folder).startswith("-") else str(folder)
 
 
 def _plugins(folder: Path) -> list[str]:

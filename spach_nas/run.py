@@ -9,6 +9,7 @@ from spach_nas import pareto
 from spach_nas.config import SEARCH_YAML, load_config, source_files
 from spach_nas.data import load_test
 from spach_nas.data.preprocessing import to_json
+from spach_nas.engine.cluster import driver_host
 from spach_nas.engine.logger_choice import make_loggers
 from spach_nas.engine.ray_runner import ray_session, run_study
 from spach_nas.engine.resume import check_resumable, warm_records
@@ -20,6 +21,7 @@ from spach_nas.foreseen import Foreseen
 from spach_nas.mixers import MixerSpec, plugin_mixers
 from spach_nas.networks import build
 from spach_nas.plan import Plan, plan_search, study_path
+from spach_nas.pulse import hearing
 from spach_nas.records import Record, read_records
 from spach_nas.report.study import write_study_report
 from spach_nas.study_folder import (
@@ -116,11 +118,17 @@ def run_plan(
         if not study.spent:  # a killed search may have ended but for its report
             doing("starting Ray")
             # Loggers are done before Ray is: one of them has workers of its own there.
-            with ray_session(config.resources, mixers), closing(loggers):
+            with (
+                ray_session(config.resources, mixers),
+                closing(loggers),
+                hearing(study.hear, host=driver_host(config.resources)) as pulses,
+            ):
                 doing("starting workers")
                 run_study(
                     study,
-                    ProxyEvaluator(settings=config.training, threads=config.resources.threads),
+                    ProxyEvaluator(
+                        settings=config.training, threads=config.resources.threads, pulses=pulses
+                    ),
                     data=plan.splits,
                     on_record=on_record,
                     mixers=mixers,

@@ -9,7 +9,7 @@ import math
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from enum import Enum
 from pathlib import Path
 
@@ -26,6 +26,7 @@ from spach_nas.evaluation import Evaluation, EvaluationRequest
 from spach_nas.feasible import Feasible, Latency
 from spach_nas.foreseen import Foreseen
 from spach_nas.objectives import Objective
+from spach_nas.pulse import Pulse, Running
 from spach_nas.records import Record
 from spach_nas.scaling import DataShape
 from spach_nas.study_folder import CheckpointKey
@@ -34,6 +35,8 @@ from spach_nas.study_folder import CheckpointKey
 # asked for in smaller batches, since the host may have run out of memory.
 _MOST_LOSSES = 3
 _SMALLER = 4
+# Between two lines of the journal about one training.
+_NOTE_SECONDS = 10.0
 
 
 class Signal(Enum):
@@ -50,6 +53,7 @@ class Study:
         config: The search YAML.
         folder: Where records are written.
         foreseen: What it was estimated to take; None: it was not.
+        concluded: Whether all trainings are over.
     """
 
     def __init__(
@@ -82,11 +86,14 @@ class Study:
         self.config = config
         self.folder = folder
         self.foreseen: Foreseen | None = None
+        self.concluded = False
         self._latency = latency
         start = clock() - _elapsed(known)
         self._elapsed: Callable[[], float] = lambda: clock() - start
         self._stopped = False
         self._pending: dict[Step, Pending] = {}
+        self._pulses: dict[Step, Pulse] = {}
+        self._noted: dict[Step, float] = {}  # when the journal had one of its pulses
         self._training: set[CheckpointKey] = set()  # keys of what is pending
         self._lost: deque[Pending] = deque()
         # What is on its way: pending, lost, or sharing the score of a pending one.
@@ -150,8 +157,18 @@ class Study:
     @property
     def running(self) -> tuple[EvaluationRequest, ...]:
         """What is asked for and not told."""
-        # A list first: the live view asks from a thread of its own while requests come and go.
         return tuple(pending.request for pending in list(self._pending.values()))
+
+    @property
+    def under_way(self) -> tuple[Running, ...]:
+        """The same for those who watch, with what was heard of it."""
+        # A list first: the live view asks from a thread of its own while requests come and go.
+        return tuple(
+            Running(
+                trial=step[0], rung=step[1], since=pending.started, pulse=self._pulses.get(step)
+            )
+            for step, pending in list(self._pending.items())
+        )
 
     def front(self) -> tuple[Record, ...]:
         """Records of the highest rung that no other dominates, cheapest target first."""
@@ -172,6 +189,7 @@ class Study:
         """Note that all trainings are over, and why; the report comes next."""
         warm = len({record.trial for record in self.records if record.origin is not None})
         counts = {"planned": self.total - warm, "done": self.done - warm}
+        self.concluded = True
         self._log("concluded", fields={"why": self._why(), **counts})
 
     def end(self) -> None:
@@ -186,6 +204,17 @@ class Study:
         """
         self._stopped = True
         self._log("stopped", outcome=reason or None)
+
+    def hear(self, pulse: Pulse) -> None:
+        """Take note of how far a training is, for those who watch; from any thread."""
+        step = pulse.trial, pulse.rung
+        if step not in self._pending:
+            return
+        self._pulses[step] = pulse
+        # The first one, and then so seldom that the journal stays small.
+        if self.elapsed - self._noted.get(step, -math.inf) >= _NOTE_SECONDS:
+            self._noted[step] = self.elapsed
+            self._log("progress", fields=asdict(pulse))
 
     def next(self) -> EvaluationRequest | Signal:
         """What to evaluate now.
@@ -214,6 +243,7 @@ class Study:
             StudyError: The first trials all failed.
         """
         pending = self._pending.pop((request.trial, request.fidelity.rung))
+        self._forget_pulses(pending)
         self._training.discard(pending.key)
         record = self._finish(pending, evaluation)
         for sharing in self._sharing.pop(pending.key, []):
@@ -235,6 +265,7 @@ class Study:
             batch = max(1, self.config.training.batch_size // _SMALLER)
             request = replace(request, micro_batch=batch)
         del self._pending[pending.step]
+        self._forget_pulses(pending)
         self._training.discard(pending.key)
         self._lost.append(replace(pending, request=request, losses=losses))
 
@@ -254,6 +285,10 @@ class Study:
         if pending is not None:
             self._under_way.add(pending.step)
         return pending
+
+    def _forget_pulses(self, pending: Pending) -> None:
+        self._pulses.pop(pending.step, None)
+        self._noted.pop(pending.step, None)
 
     def _why(self) -> Why:
         if self._stopped:
