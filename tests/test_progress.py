@@ -216,10 +216,13 @@ def test_a_training_that_runs_counts_by_what_it_says(tmp_path: Path) -> None:
     [first, second] = at_work(0, 2)
     heard = Pulse(trial=first.trial, rung=0, epochs=0.75, first=0, last=1)
     running = (replace(first, pulse=heard), second)
-    # The other one, of which nothing is heard, is half done by the clock.
+    # Nothing is heard of the other one: its worker starts.
     progress = tally.progress(running=running, elapsed=5.0)
-    rate = (2 * 10 * 2 + 7.5 + 5.0) / (2 * 10 + 5.0)
-    assert progress.time_left == pytest.approx(max((2.5 + 5.0) / rate, 5.0))
+    assert progress.time_left == pytest.approx(10.0) and not progress.starting
+    # Once there are records it counts by the clock: half of it is done.
+    tally.add(replace(make_record(0, 0.5), seconds=10.0, started=-10.0))
+    progress = tally.progress(running=running, elapsed=5.0)
+    assert progress.time_left == pytest.approx(5.0)
 
 
 @pytest.mark.parametrize("phase", ["running", "stopping"])

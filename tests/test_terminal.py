@@ -131,7 +131,7 @@ def test_rungs_have_a_line_each(tmp_path: Path) -> None:
 @pytest.mark.parametrize("records", [[], [make_record(0, None)], [make_record(0, 0.5)]])
 def test_a_search_that_has_just_begun_is_shown(tmp_path: Path, records: list[Record]) -> None:
     lines = shown(progress_of(records, tmp_path), 80, 24)
-    assert f"{len(records)}/12 done  running" in lines[0]
+    assert f"{len(records)}/12 done  {'running' if records else 'starting'}" in lines[0]
     assert ("Pareto front" in "\n".join(lines)) == (best(records) is not None)
 
 

@@ -121,6 +121,11 @@ class Progress:
         return sum(item.rung == rung for item in self.running)
 
     @property
+    def starting(self) -> bool:
+        """Whether no training has said or come to anything yet."""
+        return not self.trials and not any(item.pulse for item in self.running)
+
+    @property
     def late(self) -> bool:
         """Whether `max_duration` is over, so that nothing new starts."""
         limit = self.outline.max_duration
@@ -298,7 +303,7 @@ class Tally:
             for item, share in zip(running, shares, strict=True)
         )
         begun = [self._first_start] if self._first_start is not None else []
-        begun += [item.since for item in running]
+        begun += [item.since for item in running if item.pulse is not None]
         busy = max(0.0, elapsed - min(begun, default=elapsed))
         if self.foreseen is not None:
             before = _TRUST * self.foreseen.evaluation_seconds[0]
@@ -309,6 +314,8 @@ class Tally:
         """Of a running evaluation that is done: as it says, else by the clock."""
         if item.pulse is not None:
             return item.pulse.share
+        if not self._trials:
+            return 0.0  # its worker starts
         one = self._seconds_of_one(item.rung)
         return min(_UNHEARD, max(0.0, elapsed - item.since) / one) if one else 0.0
 

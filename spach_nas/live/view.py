@@ -133,6 +133,8 @@ def _phase(progress: Progress) -> str:
     if progress.phase == "silent":
         return _silence(progress)
     words = _PHASES[progress.phase]
+    if progress.phase == "running" and progress.starting:
+        words = "starting"
     if progress.phase == "running" and progress.late:
         words = "max_duration is over"
     if progress.running and (progress.late or progress.phase == "stopping"):
