@@ -37,7 +37,7 @@ def test_a_line_says_how_much_and_until_when(tmp_path: Path) -> None:
     plan = plan_search(write_search(tmp_path, search__trials=12))
     found = budget(plan, estimate_of(plan))
     found = replace(found, foreseen=replace(found.foreseen, seconds=170.0))
-    line = "12 trainings 2 at once on cpu: about 2m 50s, until about "
+    line = "12 trainings, 2 at once on cpu: about 2m 50s, until about "
     assert budget_line(found, now=datetime(2026, 3, 1, 14, 29)) == f"{line}14:31"
     assert budget_line(found, now=datetime(2026, 3, 1, 23, 59)).startswith(f"{line}Mon 02 Mar")
 

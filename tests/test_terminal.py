@@ -1,6 +1,7 @@
 import io
 import math
 import re
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
@@ -209,6 +210,28 @@ def test_without_a_terminal_each_record_is_a_line(tmp_path: Path) -> None:
         f"[2/2] trial 1: accuracy {study.records[1].objectives['accuracy']:.4f}"
     )
     assert len(lines) == 3
+
+
+def test_without_a_terminal_running_trials_give_signs_of_life(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("spach_nas.terminal._TICK_S", 0.001)
+    monkeypatch.setattr("spach_nas.terminal._SILENCE_S", 1e6)
+    console = Console(file=io.StringIO(), width=80)
+    study = make_study(tmp_path, search__trials=2)
+    with LiveView(console).shown() as live:
+        live(study, None)
+        live.doing("starting workers")
+        request = study.next()
+        assert isinstance(request, EvaluationRequest)
+        study.hear(Pulse(trial=0, rung=0, epochs=0.5, first=0, last=1, images_per_second=90.0))
+        text = console.file.getvalue  # type: ignore[attr-defined]
+        while text().count("\n") < 3:
+            time.sleep(0.001)
+    study.close()
+    _, starting, sign = text().splitlines()
+    assert starting == "starting workers ..."
+    assert sign == "trial 0 in epoch 1 of 1 (50%); 90 images/s"
 
 
 @pytest.mark.parametrize("lost", [False, True])

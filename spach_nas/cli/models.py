@@ -139,8 +139,11 @@ def train(
     plugin: Plugins = None,
 ) -> None:
     """Train a network at full size, and write it as a bundle."""
-    from spach_nas.full.plan import TrainingRequest
-    from spach_nas.full.session import train_in_terminal
+    from spach_nas.doing import doing
+
+    with doing("loading PyTorch"):
+        from spach_nas.full.plan import TrainingRequest
+        from spach_nas.full.session import train_in_terminal
 
     with contextlib.suppress(KeyboardInterrupt):
         train_in_terminal(
@@ -183,7 +186,10 @@ def evaluate(
     plugin: Plugins = None,
 ) -> None:
     """Score a trained network, class by class, and time it on this device."""
-    from spach_nas.full.session import evaluate_in_terminal
+    from spach_nas.doing import doing
+
+    with doing("loading PyTorch"):
+        from spach_nas.full.session import evaluate_in_terminal
 
     evaluate_in_terminal(
         bundle,

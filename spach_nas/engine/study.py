@@ -35,6 +35,8 @@ from spach_nas.study_folder import CheckpointKey
 # asked for in smaller batches, since the host may have run out of memory.
 _MOST_LOSSES = 3
 _SMALLER = 4
+# From when on an evaluation has waited for its worker; what is less is Ray's own part of a trial.
+_WAITED_SECONDS = 0.5
 # Between two lines of the journal about one training.
 _NOTE_SECONDS = 10.0
 
@@ -243,6 +245,10 @@ class Study:
             StudyError: The first trials all failed.
         """
         pending = self._pending.pop((request.trial, request.fidelity.rung))
+        waited = self.elapsed - evaluation.seconds - pending.started
+        if evaluation.seconds and waited > _WAITED_SECONDS:
+            # The first ones wait for their workers to start.
+            pending = replace(pending, started=pending.started + waited)
         self._forget_pulses(pending)
         self._training.discard(pending.key)
         record = self._finish(pending, evaluation)

@@ -95,7 +95,7 @@ def budget_line(found: Budget, *, now: datetime) -> str:
     at_once = found.foreseen.at_once
     how = f"{at_once} at once" if at_once > 1 else "one at a time"
     return (
-        f"{plural(found.evaluations, 'training')} {how} on {found.device}: about "
+        f"{plural(found.evaluations, 'training')}, {how} on {found.device}: about "
         f"{format_duration(seconds)}, until about {when}"
     )
 
