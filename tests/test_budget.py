@@ -1,6 +1,7 @@
 import contextlib
 import io
 import math
+import pickle
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -159,6 +160,7 @@ def test_large_proxies_are_timed_on_fewer_images(tmp_path: Path) -> None:
     plan = plan_search(write_search(tmp_path, training__device="cpu"))
     bench = timing.make_bench(plan, plan.feasible.samples(20, 0), care=timing.QUICK)
     assert len(bench.proxies) == 3
+    assert pickle.loads(pickle.dumps(bench)).proxies == bench.proxies, "may go to a process"
     assert timing._images_of_a_step(bench, 10**5) == 32
     assert timing._images_of_a_step(bench, 5 * 10**8) == 3
     assert timing._images_of_a_step(bench, 10**11) == 1

@@ -17,6 +17,7 @@ from spach_nas.architecture import Architecture
 from spach_nas.cost import cost
 from spach_nas.data import DataSplits
 from spach_nas.data.images import ImageSet
+from spach_nas.errors import SpachNasError, StudyError, one_line
 from spach_nas.evaluation import Evaluation, EvaluationRequest, Fidelity
 from spach_nas.evaluators import ProxyEvaluator
 from spach_nas.mixers import MixerSpec, plugin_mixers
@@ -124,8 +125,14 @@ def _measure(bench: Bench, *, device: str, concurrent: int) -> tuple[tuple[Timed
     if device == "cpu":
         return time_proxies(bench), side_by_side(concurrent, threads=bench.threads)
     # In a process of its own: this one would keep a part of the device until the search has ended.
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-        return pool.submit(time_proxies, bench).result(), 1.0
+    try:
+        with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+            return pool.submit(time_proxies, bench).result(), 1.0
+    except SpachNasError:
+        raise
+    # A device that is lost or taken, a process that is killed: the search itself says it better.
+    except Exception as problem:
+        raise StudyError(f"no step can be timed: {one_line(problem, named=True)}") from problem
 
 
 def _protocol(plan: Plan, *, device: str, concurrent: int) -> tuple[object, ...]:
