@@ -70,7 +70,8 @@ class Ending:
             more = "" if self.done < self.planned else ", but not all that go on to the next rung"
             return f"Ended by max_duration{limit}: {counts}{more}."
         if self.why == "stopped":
-            return f"Stopped{': ' + self.reason if self.reason else ' before its end'}: {counts}."
+            why = f": {self.reason}" if self.reason else " before the budget was spent"
+            return f"Stopped{why}: {counts}."
         if self.why == "gone":
             return f"Its process is gone: {counts}."
         if self.why == "exhausted":
@@ -175,7 +176,9 @@ def _why(
         if _last(session, "stopped"):
             return "stopped"
         limit = config.search.max_duration
-        return "max_duration" if limit is not None and seconds >= limit else "unknown"
+        if limit is not None and seconds >= limit:
+            return "max_duration"
+        return "exhausted" if session else "unknown"
     return "gone"
 
 

@@ -71,7 +71,7 @@ def test_a_search_that_somebody_stopped_says_so(tmp_path: Path) -> None:
         # The report is written while the folder is still held.
         found = ending(study.folder)
     assert (found.why, found.done, found.planned) == ("stopped", 3, 12)
-    assert found.outcome == "Stopped before its end: 3 of 12 trials are done."
+    assert found.outcome == "Stopped before the budget was spent: 3 of 12 trials are done."
     assert found.advice == f"To go on: {resume_command(study.folder)}"
     study.close()
 
@@ -143,7 +143,7 @@ def test_a_search_that_was_killed_is_gone(tmp_path: Path) -> None:
         ([], None, "unknown"),
         ([], 2.0, "max_duration"),
         (["begun", "stopped", "ended"], None, "stopped"),
-        (["begun", "ended"], None, "unknown"),
+        (["begun", "ended"], None, "exhausted"),
     ],
 )
 def test_an_older_study_says_what_it_can(
