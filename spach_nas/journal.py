@@ -29,7 +29,8 @@ class Journal:
         """Append one line: `time` (UTC, ISO 8601, to the millisecond), `event`, and the fields.
 
         Args:
-            event: One of begun, resumed, asked, finished, lost, warning, stopped, ended.
+            event: One of begun, resumed, asked, progress, finished, lost, warning, stopped,
+                concluded, ended.
             fields: Plain values by name; one that JSON does not know is written as text.
         """
         time = datetime.now(UTC).isoformat(timespec="milliseconds")

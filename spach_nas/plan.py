@@ -64,6 +64,7 @@ def plan_search(
     out: str | Path | None = None,
     resume: bool = False,
     say: Callable[[str], None] | None = None,
+    doing: Callable[[str], None] = lambda _: None,
 ) -> Plan:
     """Check everything that can be checked before anything is trained.
 
@@ -74,9 +75,11 @@ def plan_search(
         out: Folder of the study; None: `results/STUDY` here.
         resume: Go on with the study in that folder, and so with its table of latencies.
         say: Gets a line for the eye before and after anything that takes long.
+        doing: Told what goes on, in a few words.
 
     Raises:
-        SpachNasError: A mistake in the YAML, limits that nothing meets, or missing data.
+        SpachNasError: A mistake in the YAML, limits that nothing meets, missing data, or GPUs that
+            are not there.
     """
     path = find_yaml(str(source), folder=Path.cwd(), error=ConfigError)
     config = load_config(path)
@@ -84,8 +87,10 @@ def plan_search(
         validate_settings(config.data)
         check_callbacks(config)
         folder = study_path(config, out) if resume else None
+        _check_devices(config)
         latency = search_latency(config, folder=folder, say=say)
         _check_references(config, latency)
+        doing("counting what is inside the limits")
         feasible = FeasibleSet(
             config.space,
             config.limits,
@@ -95,6 +100,7 @@ def plan_search(
             ),
         )
         check_sampler(config.search, feasible=feasible, objectives=config.objective_list)
+        doing(f"reading the images of {config.data.name}")
         splits = {
             size: load_train_and_validation(config.data, image_size=size)
             for size in dict.fromkeys(fidelity.image_size for fidelity in config.fidelities)
@@ -107,6 +113,21 @@ def plan_search(
         if warning is not None:
             say(f"training.{warning}")
     return Plan(path=path, config=config, feasible=feasible, splits=splits, latency=latency)
+
+
+def _check_devices(config: SearchConfig) -> None:
+    """Whether this machine has what a trial takes; a cluster is asked when it is joined."""
+    resources = config.resources
+    if resources.address != "local" or resources.gpus_per_trial in ("auto", 0):
+        return
+    from spach_nas.training.device import gpu_count
+
+    there = gpu_count()
+    if float(resources.gpus_per_trial) > there:
+        raise ConfigError(
+            f"resources.gpus_per_trial: {resources.gpus_per_trial:g}; this machine has "
+            f"{there or 'none'} for torch; expected auto, or 0 to train on CPUs"
+        )
 
 
 def _check_references(config: SearchConfig, latency: PredictedLatency | None) -> None:

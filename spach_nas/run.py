@@ -9,16 +9,19 @@ from spach_nas import pareto
 from spach_nas.config import SEARCH_YAML, load_config, source_files
 from spach_nas.data import load_test
 from spach_nas.data.preprocessing import to_json
+from spach_nas.engine.cluster import driver_host
 from spach_nas.engine.logger_choice import make_loggers
 from spach_nas.engine.ray_runner import ray_session, run_study
 from spach_nas.engine.resume import check_resumable, warm_records
 from spach_nas.engine.study import Study
-from spach_nas.errors import DataError
+from spach_nas.errors import DataError, StudyError
 from spach_nas.evaluators import ProxyEvaluator
 from spach_nas.export import Choice, choose, export, load_weights
+from spach_nas.foreseen import Foreseen
 from spach_nas.mixers import MixerSpec, plugin_mixers
 from spach_nas.networks import build
 from spach_nas.plan import Plan, plan_search, study_path
+from spach_nas.pulse import hearing
 from spach_nas.records import Record, read_records
 from spach_nas.report.study import write_study_report
 from spach_nas.study_folder import (
@@ -60,7 +63,8 @@ def search(
 
     Raises:
         SpachNasError: A mistake in the YAML, limits that nothing meets, missing data, a folder
-            that exists or holds another study, or a Ray cluster that cannot be reached.
+            that exists or holds another study, a Ray cluster that cannot be reached, or a
+            `max_duration` that is over before the first trial begins.
     """
     plan = plan_search(source, out=out, resume=resume)
     return run_plan(plan, out=out, resume=resume, listener=listener)
@@ -72,8 +76,19 @@ def run_plan(
     out: str | Path | None = None,
     resume: bool = False,
     listener: Listener | None = None,
+    foreseen: Foreseen | None = None,
+    doing: Callable[[str], None] = lambda _: None,
 ) -> Study:
-    """Run a search that was planned; see `search`."""
+    """Run a search that was planned; see `search`.
+
+    Args:
+        plan: The search.
+        out: Folder of the study.
+        resume: Go on with the study in that folder.
+        listener: Called with the study when it begins, and with every new record.
+        foreseen: What it was estimated to take, for those who watch.
+        doing: Told what goes on before and after the trainings, in a few words.
+    """
     config, tell = plan.config, listener or _ignore
     folder = study_path(config, out)
     mixers = plugin_mixers(config.mixers)
@@ -93,7 +108,7 @@ def run_plan(
             latency=plan.latency,
         )
         stack.callback(study.close)
-        study.begin()
+        study.begin(foreseen)
 
         def on_record(record: Record) -> None:
             loggers.record(record)
@@ -101,18 +116,39 @@ def run_plan(
 
         tell(study, None)
         if not study.spent:  # a killed search may have ended but for its report
+            doing("starting Ray")
             # Loggers are done before Ray is: one of them has workers of its own there.
-            with ray_session(config.resources, mixers), closing(loggers):
+            with (
+                ray_session(config.resources, mixers),
+                closing(loggers),
+                hearing(study.hear, host=driver_host(config.resources)) as pulses,
+            ):
+                doing("starting workers")
                 run_study(
                     study,
-                    ProxyEvaluator(settings=config.training, threads=config.resources.threads),
+                    ProxyEvaluator(
+                        settings=config.training, threads=config.resources.threads, pulses=pulses
+                    ),
                     data=plan.splits,
                     on_record=on_record,
                     mixers=mixers,
                 )
-        finish(folder)
-        study.end()
+        study.conclude()
+        if any(record.origin is None for record in study.records):
+            doing("writing the report and the best network")
+            finish(folder)
+            study.end()
+        elif not study.stopped:
+            raise StudyError(_too_short(plan))
     return study
+
+
+def _too_short(plan: Plan) -> str:
+    limit = plan.config.search.max_duration
+    return (
+        f"{plan.path}: search.max_duration: {limit:g} s were over before the first trial began; "
+        "expected time for Ray to start and for some trials; nothing was trained, nothing is kept"
+    )
 
 
 def prepare_folder(

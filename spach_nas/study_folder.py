@@ -114,6 +114,21 @@ def locked(folder: Path) -> Iterator[None]:
         lock.release()
 
 
+def is_driven(folder: Path) -> bool:
+    """Whether a living process holds the lock of a study."""
+    path = folder / LOCK
+    if not path.is_file():
+        return False
+    try:
+        # Taken and given back at once: there is no other way to ask on every system.
+        with FileLock(path, timeout=0):
+            return False
+    except Timeout:
+        return True
+    except OSError:  # a folder of somebody else
+        return False
+
+
 @contextmanager
 def room_needed(folder: Path) -> Iterator[None]:
     """Tell a full disk as a user's error.

@@ -3,7 +3,8 @@
 Where the output is no terminal, plain lines take the place of the live view.
 """
 
-from collections import Counter
+import shlex
+import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
@@ -15,9 +16,11 @@ from rich.text import Text
 from spach_nas import pareto
 from spach_nas.cost import cost
 from spach_nas.doctor import Finding
+from spach_nas.doing import Doing, make_console
+from spach_nas.ending import ending, shell_place
 from spach_nas.engine.study import Study
 from spach_nas.live.progress import Tally, outline
-from spach_nas.live.view import ProgressView, make_console
+from spach_nas.live.view import ProgressView, running_words
 from spach_nas.plan import Plan
 from spach_nas.records import Record
 from spach_nas.references import REFERENCES
@@ -25,9 +28,14 @@ from spach_nas.report import front_table
 from spach_nas.scaling import scale
 from spach_nas.search_settings import SearchSettings
 from spach_nas.study_folder import BEST, checkpoint_path
-from spach_nas.units import format_count
+from spach_nas.units import format_count, format_duration
 
 console = make_console()
+
+
+# Without a terminal: between two looks for a sign of life, and between two lines while nothing
+# else is told.
+_TICK_S, _SILENCE_S = 1.0, 60.0
 
 
 class LiveView:
@@ -40,15 +48,21 @@ class LiveView:
         self._tally: Tally | None = None
         self._view = ProgressView()
         self._seen = 0
+        self._quiet_s = 0.0
 
     @contextmanager
     def shown(self) -> Iterator["LiveView"]:
         """Show the view inside of a `with` block."""
         if not self._console.is_terminal:
-            yield self
+            ended = threading.Event()
+            threading.Thread(target=self._give_signs, args=(ended,), daemon=True).start()
+            try:
+                yield self
+            finally:
+                ended.set()
             return
         with Live(
-            console=self._console, get_renderable=self._render, refresh_per_second=2, transient=True
+            console=self._console, get_renderable=self._render, refresh_per_second=4, transient=True
         ) as self._live:
             yield self
 
@@ -56,24 +70,53 @@ class LiveView:
         """Take note of a new record; None: the study begins."""
         self._study = study
         if self._live is None:
-            self._console.print(_line(study, record), soft_wrap=True, highlight=False)
+            self._print(_line(study, record))
+
+    def doing(self, what: str) -> None:
+        """Say what goes on before and after the trainings."""
+        self._view.doing = Doing(what)
+        if self._live is None:
+            self._print(Text(f"{what} ..."))
+
+    def _print(self, line: Text) -> None:
+        self._quiet_s = 0.0
+        self._console.print(line, soft_wrap=True, highlight=False)
+
+    def _give_signs(self, ended: threading.Event) -> None:
+        """Where no view goes on, say at times how far the trials are that run."""
+        told = False
+        while not ended.wait(_TICK_S):
+            self._quiet_s += _TICK_S
+            if self._study is None or (told and self._quiet_s < _SILENCE_S):
+                continue
+            progress = self._render().progress
+            if progress is None or not any(item.pulse for item in progress.running):
+                continue
+            told = True
+            left = (
+                f"; about {format_duration(progress.time_left)} left" if progress.time_left else ""
+            )
+            self._print(Text(f"{running_words(progress)}{left}"))
 
     def _render(self) -> ProgressView:
-        # In a thread of its own, twice a second: records are taken in here, so that the search
-        # itself never waits for its view.
+        # In a thread of its own, some times a second: records are taken in here, so that the
+        # search itself never waits for its view.
         study = self._study
         if study is None:
             return self._view
         if self._tally is None:
-            self._tally = Tally(outline(study.config, study.folder))
+            self._tally = Tally(outline(study.config, study.folder), study.foreseen)
         new = study.records[self._seen :]
         for record in new:
             self._tally.add(record)
         self._seen += len(new)
+        running, concluded = study.under_way, study.concluded
+        if not concluded and (new or any(item.pulse for item in running)):
+            self._view.doing = None
         self._view.progress = self._tally.progress(
-            running=Counter(request.fidelity.rung for request in study.running),
+            running=running,
             elapsed=study.elapsed,
-            phase="stopping" if study.stopped else "running",
+            phase="finishing" if concluded else "stopping" if study.stopped else "running",
         )
         return self._view
 
@@ -137,20 +180,26 @@ def _proxy_range(plan: Plan) -> str:
 
 
 def print_result(study: Study) -> None:
-    """The front as a table, and the commands to type next."""
-    if study.stopped:
-        console.print("stopped before the budget was spent; what was finished is kept")
+    """How it ended, the front as a table, and the commands to type next."""
+    if not study.records:
+        console.print("Stopped before the first trial was finished; nothing is kept.")
+        return
+    end = ending(study.folder, study.records)
+    console.print(Text(f"{end.outcome} It {end.duration}."), soft_wrap=True)
+    if end.cut:
+        console.print(Text(end.advice, style="yellow"), soft_wrap=True)
     if not study.front():
-        console.print(f"no trial is complete; {study.folder / 'trials.csv'} holds the reasons")
+        where = study.folder / "trials.csv"
+        console.print(Text(f"no trial is complete; {where} holds the reasons"), soft_wrap=True)
         return
     console.print(front_table(study.records, study.objectives))
     failed = sum(record.state == "failed" for record in study.records)
     if failed:
         console.print(f"{failed} trials failed; trials.csv holds the reasons")
     folder = study.folder
-    console.print(f"\nreport   {folder / 'report.html'}", highlight=False, soft_wrap=True)
+    console.print(Text(f"\nreport   {folder / 'report.html'}"), soft_wrap=True)
     if (folder / BEST).exists():
-        console.print(f"best     {folder / BEST}", highlight=False, soft_wrap=True)
+        console.print(Text(f"best     {folder / BEST}"), soft_wrap=True)
     best = pareto.best(study.records)
     if best is not None and not checkpoint_path(folder, best).is_file():
         # Of a study that was copied or published without them.
@@ -160,11 +209,12 @@ def print_result(study: Study) -> None:
             soft_wrap=True,
         )
     console.print("\nNext:")
+    place = shlex.quote(shell_place(folder))
     for command, what in (
-        (f"spach-nas export {folder} --pick knee --out knee", "another network of the front"),
-        (f"spach-nas export {folder} --scale target --out target", "the best one at full size"),
+        (f"spach-nas export {place} --pick knee --out knee", "another network of the front"),
+        (f"spach-nas export {place} --scale target --out target", "the best one at full size"),
     ):
-        console.print(f"  {command:<60} # {what}", highlight=False, soft_wrap=True)
+        console.print(Text(f"  {command:<60} # {what}"), soft_wrap=True)
 
 
 def references_table() -> Table:

@@ -1,10 +1,13 @@
 """One small real search that many tests look at."""
 
+import atexit
 import contextlib
 import io
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from unittest import mock
@@ -18,6 +21,10 @@ from spach_nas.cli import main
 # Several threads for networks this small only get in each other's way: 10 times slower on a busy
 # machine. Read when torch is first imported.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Nothing of the tests is left in the user's cache, and nothing there is read.
+if "PYTEST_XDIST_WORKER" not in os.environ:  # which inherit it
+    os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="spach-nas-tests-")
+    atexit.register(shutil.rmtree, os.environ["XDG_CACHE_HOME"], ignore_errors=True)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -48,6 +55,8 @@ def run_main(*arguments: str) -> tuple[int, list[str]]:
     errors = io.StringIO()
     with (
         mock.patch.object(sys, "argv", ["spach-nas", *arguments]),
+        # What takes long on a slow machine is told on standard error.
+        mock.patch("spach_nas.doing.LONG_S", 1e6),
         contextlib.redirect_stderr(errors),
         pytest.raises(SystemExit) as ended,
     ):

@@ -13,7 +13,7 @@ import spach_nas
 
 PACKAGE = Path(spach_nas.__file__).parent
 RANKS: list[set[str]] = [
-    {"errors", "units", "version", "validation", "installed"},
+    {"errors", "units", "version", "validation", "installed", "foreseen", "pulse", "doing"},
     {
         *("mixers", "plugins", "choices", "objectives", "architecture", "evaluation"),
         "sampler_registry",
@@ -26,7 +26,7 @@ RANKS: list[set[str]] = [
     },
     {
         *("feasible", "records", "pareto", "hypervolume", "config", "study_folder", "journal"),
-        *("config_mistakes", "live", "doctor", "schema"),
+        *("config_mistakes", "live", "doctor", "schema", "ending"),
     },
     {"networks"},
     {"data"},

@@ -205,8 +205,8 @@ def test_building_rests_but_not_at_the_end(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("events", "words"),
     [
-        (["begun"], "The process of the search is gone. To go on: spach-nas search"),
-        (["begun", "stopped", "ended"], "The search was stopped before its budget was spent."),
+        (["begun"], "Its process is gone: 8 of "),
+        (["begun", "stopped", "ended"], "Stopped before the budget was spent: 8 of "),
         (["begun", "ended"], "The search has ended"),
     ],
 )
@@ -214,7 +214,9 @@ def test_the_page_says_why_no_more_comes(folder: Path, events: list[str], words:
     for event in events:
         Journal(folder).write(event, {"elapsed": 1.0})
     page = LivePage(folder)
-    assert data_of(page)[1]["ended"].startswith(words)
+    told = data_of(page)[1]["ended"]
+    assert told.startswith(words)
+    assert ("To go on: spach-nas search " in told) == (words != "The search has ended")
     assert page.told_the_end
 
 

@@ -20,7 +20,13 @@ from spach_nas.preview import estimate as time_estimate
 from spach_nas.preview import population as space_population
 from spach_nas.preview import report as space_report
 from spach_nas.preview import sharing as proxy_sharing
-from spach_nas.preview.estimate import Timed, added_epochs, candidates_at, estimate_search
+from spach_nas.preview.estimate import (
+    Timed,
+    added_epochs,
+    candidates_at,
+    cut_by,
+    estimate_search,
+)
 from spach_nas.preview.population import every_architecture, extremes, nice_edges
 from spach_nas.preview.report import describe_space
 from spach_nas.preview.sharing import targets_per_proxy
@@ -276,15 +282,16 @@ def test_the_estimate_adds_up_images_and_trials(tmp_path: Path) -> None:
         )
         for size in (macs // 2, 3 * macs)
     ]
-    found = estimate_search(plan, targets, timed, device="cpu", concurrent=4)
+    found = estimate_search(plan, targets, timed, device="cpu", concurrent=4, slowdown=1.5)
     train, validate = 1e-3 + 2e-9 * macs, 1e-4 + 1e-9 * macs
-    fixed = 0.5 + time_estimate._TRIAL_SECONDS
+    fixed = 0.5
     # 6,400 images to train on: 64 are two batches of 30, 128 are four.
-    seconds = [
+    alone = [
         60 * train + 1600 * validate + fixed,
         2 * 120 * train + 2 * 1600 * validate + fixed,
         2 * 120 * train + 2 * 1600 * validate + fixed,
     ]
+    seconds = [1.5 * item + time_estimate._TRIAL_SECONDS for item in alone]
     assert [rung.seconds for rung in found.rungs] == pytest.approx(seconds)
     assert [rung.evaluations for rung in found.rungs] == [1, 1, 1]
     assert found.seconds == pytest.approx(found.start_seconds + sum(seconds))
@@ -297,9 +304,19 @@ def test_max_duration_ends_an_estimate(tmp_path: Path) -> None:
     plan = make_plan(tmp_path, search__max_duration="1m")
     found = estimate_search(plan, plan.feasible.samples(9, 0), timed, device="cpu", concurrent=2)
     assert found.limited and found.unlimited > found.seconds
-    assert found.seconds == pytest.approx(
-        found.start_seconds + 60 + found.rungs[0].seconds / 2, rel=1e-6
-    )
+    # Ray's start is part of the minute.
+    ends = 60 + found.rungs[0].seconds / 2 + time_estimate._FINISH_SECONDS
+    assert found.seconds == pytest.approx(ends, rel=1e-6)
+    # One training takes far longer than the minute: the first two are finished, the others left.
+    assert found.cut == 10
+
+
+@pytest.mark.parametrize(
+    ("left", "cut"), [(100.0, 0), (99.0, 0), (80.0, 2), (79.0, 2), (41.0, 4), (39.0, 6), (0.0, 10)]
+)
+def test_what_max_duration_cuts_is_what_has_not_begun(left: float, cut: int) -> None:
+    # Ten of 20 s, two at a time: they begin at 0, 20, 40, 60 and 80 s.
+    assert cut_by(left, 100.0, evaluations=10, at_once=2) == cut
 
 
 def test_the_line_never_falls_nor_begins_below_zero() -> None:

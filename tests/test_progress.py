@@ -12,12 +12,14 @@ from search_tools import drive, evaluate, make_study, write_search
 from spach_nas.config import load_config
 from spach_nas.errors import StudyError
 from spach_nas.evaluation import Evaluation, EvaluationRequest
+from spach_nas.foreseen import Foreseen
 from spach_nas.hypervolume import GrowingHypervolume, HypervolumeData, hypervolume_data
 from spach_nas.journal import LOG_JSONL, Journal
-from spach_nas.live.progress import Outline, Tally, outline
+from spach_nas.live.progress import Outline, Phase, Tally, outline
 from spach_nas.live.watching import Watcher, read_progress
 from spach_nas.objectives import OBJECTIVES
 from spach_nas.pareto import best, comparable, front, hypervolume, knee, value
+from spach_nas.pulse import Pulse, Running
 from spach_nas.records import FILE_NAME, Record, read_records
 from spach_nas.study_folder import locked
 from study_factory import make_record
@@ -50,6 +52,10 @@ def climbing(seed: int, count: int = 40) -> list[Record]:
             )
             records.insert(rng.randrange(len(records) - 1, len(records)) + 1, again)
     return records
+
+
+def at_work(rung: int, count: int, *, since: float = 0.0) -> tuple[Running, ...]:
+    return tuple(Running(trial=900 + i, rung=rung, since=since) for i in range(count))
 
 
 def naive_share(records: Sequence[Record], found: Sequence[Record]) -> float | None:
@@ -122,7 +128,7 @@ def test_a_tally_knows_what_a_look_at_all_records_finds(tmp_path: Path, seed: in
         tally.add(record)
         if count % 7:
             continue
-        progress = tally.progress(running={}, elapsed=1.0)
+        progress = tally.progress(running=(), elapsed=1.0)
         seen = records[:count]
         assert progress.front == front(seen, TWO)
         marks: dict[int, list[str]] = {}
@@ -142,16 +148,16 @@ def test_a_tally_knows_what_a_look_at_all_records_finds(tmp_path: Path, seed: in
 def test_what_is_wanted_is_what_a_search_does(tmp_path: Path) -> None:
     study = make_study(tmp_path, search__trials=13, rungs=RUNGS, training__epochs=3)
     tally = Tally(outline(study.config, study.folder))
-    assert tally.progress(running={}, elapsed=0.0).wanted == (13, 4)
-    assert tally.progress(running={}, elapsed=0.0).total == 17
+    assert tally.progress(running=(), elapsed=0.0).wanted == (13, 4)
+    assert tally.progress(running=(), elapsed=0.0).total == 17
     drive(study)
     for record in study.records:
         tally.add(record)
-    progress = tally.progress(running={}, elapsed=34.0)
+    progress = tally.progress(running=(), elapsed=34.0)
     assert progress.started(0) == 13
     assert progress.started(1) >= 4
     assert (progress.done, progress.time_left) == (progress.total, 0)
-    more = tally.progress(running={1: 2}, elapsed=34.0)
+    more = tally.progress(running=at_work(1, 2, since=34.0), elapsed=34.0)
     assert more.total == progress.total + 2
 
 
@@ -159,7 +165,7 @@ def test_warm_records_are_no_work_of_this_search(tmp_path: Path) -> None:
     tally = Tally(a_plan(tmp_path, rungs=RUNGS, search__trials=10, training__epochs=9))
     for trial in range(5):
         tally.add(replace(make_record(trial, 0.5), origin=f"old/{trial}", seconds=100.0))
-    progress = tally.progress(running={}, elapsed=1.0)
+    progress = tally.progress(running=(), elapsed=1.0)
     # 15 stand on the lowest rung, of which 10 are still to come and 5 may go on.
     assert (progress.done, progress.wanted) == (0, (10, 5))
     assert progress.pace is None
@@ -170,14 +176,71 @@ def test_time_left_follows_the_work_that_is_left(tmp_path: Path) -> None:
     tally = Tally(plan)
     for trial in range(6):  # two at a time: 6 of 10 s in 30 s
         tally.add(replace(make_record(trial, 0.5), seconds=10.0, started=10.0 * (trial // 2)))
-    progress = tally.progress(running={0: 2}, elapsed=30.0)
+    progress = tally.progress(running=at_work(0, 2, since=30.0), elapsed=30.0)
     # 6 more of 10 s, and 4 that go on for four times the epochs, at two seconds a second.
     assert progress.time_left == pytest.approx((6 * 10 + 4 * 40) / 2)
     assert progress.pace == pytest.approx(6 / 30)
     limited = Tally(replace(plan, max_duration=50.0))
     for trial in range(6):
         limited.add(replace(make_record(trial, 0.5), seconds=10.0))
-    assert limited.progress(running={}, elapsed=30.0).time_left == 20.0
+    # What runs when the time is up is finished, half of it on average.
+    assert limited.progress(running=(), elapsed=30.0).time_left == 20.0 + 5.0
+    late = limited.progress(running=at_work(0, 2, since=48.0), elapsed=52.0)
+    assert late.late and late.time_left == pytest.approx(10 - 4)
+
+
+FORESEEN = Foreseen(
+    seconds=100.0, evaluation_seconds=(10.0, 40.0), at_once=2, start_seconds=8.0, finish_seconds=4.0
+)
+
+
+def test_time_left_starts_from_the_estimate_and_ends_with_what_is_seen(tmp_path: Path) -> None:
+    plan = a_plan(tmp_path, rungs=RUNGS, search__trials=12, training__epochs=5)
+    tally = Tally(plan, FORESEEN)
+    # Before anything is finished: 12 of 10 s and 4 of 40 s, two at a time.
+    begin = tally.progress(running=at_work(0, 2, since=8.0), elapsed=8.0)
+    assert begin.time_left == pytest.approx((12 * 10 + 4 * 40) / 2)
+    # Trainings take twice as long as foreseen: what is left comes to that, at both rungs.
+    errors = []
+    for trial in range(10):
+        start = 8.0 + 20.0 * (trial // 2)
+        tally.add(replace(make_record(trial, 0.5), seconds=20.0, started=start))
+        left = tally.progress(running=(), elapsed=start + 20.0).time_left
+        assert left is not None
+        errors.append(abs(left - ((11 - trial) * 20 + 4 * 80) / 2))
+    assert errors[-1] < errors[1] and errors[-1] < 0.1 * 170
+
+
+def test_a_training_that_runs_counts_by_what_it_says(tmp_path: Path) -> None:
+    tally = Tally(a_plan(tmp_path, search__trials=2), FORESEEN)
+    [first, second] = at_work(0, 2)
+    heard = Pulse(trial=first.trial, rung=0, epochs=0.75, first=0, last=1)
+    running = (replace(first, pulse=heard), second)
+    # Nothing is heard of the other one: its worker starts.
+    progress = tally.progress(running=running, elapsed=5.0)
+    assert progress.time_left == pytest.approx(10.0) and not progress.starting
+    # Once there are records it counts by the clock: half of it is done.
+    tally.add(replace(make_record(0, 0.5), seconds=10.0, started=-10.0))
+    progress = tally.progress(running=running, elapsed=5.0)
+    assert progress.time_left == pytest.approx(5.0)
+
+
+@pytest.mark.parametrize("phase", ["running", "stopping"])
+@pytest.mark.parametrize("limit", [None, 30.0])
+def test_time_left_is_never_nothing_while_a_training_runs(
+    tmp_path: Path, phase: Phase, limit: float | None
+) -> None:
+    plan = replace(a_plan(tmp_path, search__trials=2), max_duration=limit)
+    tally = Tally(plan, FORESEEN)
+    for trial in range(2):
+        tally.add(replace(make_record(trial, 0.5), seconds=10.0))
+    done = Pulse(trial=900, rung=0, epochs=1.0, first=0, last=1)
+    running = (Running(trial=900, rung=0, since=20.0, pulse=done),)
+    for elapsed in (21.0, 40.0):
+        progress = tally.progress(running=running, elapsed=elapsed, phase=phase)
+        assert progress.time_left == 1.0
+    assert tally.progress(running=(), elapsed=40.0, phase=phase).time_left == 0.0
+    assert tally.progress(running=running, elapsed=40.0, phase="finishing").time_left is None
 
 
 def test_the_pace_is_that_of_late(tmp_path: Path) -> None:
@@ -186,9 +249,9 @@ def test_the_pace_is_that_of_late(tmp_path: Path) -> None:
         start = 100.0 * trial if trial < 10 else 1000.0 + trial - 10
         seconds = 100.0 if trial < 10 else 1.0
         tally.add(replace(make_record(trial, 0.5), started=start, seconds=seconds))
-    assert tally.progress(running={}, elapsed=1020.0).pace == pytest.approx(1.0)
+    assert tally.progress(running=(), elapsed=1020.0).pace == pytest.approx(1.0)
     # A search that hangs slows down.
-    assert tally.progress(running={}, elapsed=1040.0).pace == pytest.approx(0.5)
+    assert tally.progress(running=(), elapsed=1040.0).pace == pytest.approx(0.5)
 
 
 def test_a_folder_tells_what_its_study_knows(tmp_path: Path) -> None:
@@ -205,8 +268,12 @@ def test_a_folder_tells_what_its_study_knows(tmp_path: Path) -> None:
             assert progress.front == afresh.front == study.front()
             assert sum(progress.finished.values()) == len(study.records)
             assert progress.phase == "running"
-        rungs = [request.fidelity.rung for request in study.running]
-        assert progress.running == {rungs[0]: 1}
+        assert progress.running == study.under_way != ()
+        [one] = progress.running
+        pulse = Pulse(trial=one.trial, rung=one.rung, epochs=0.5, first=0, last=1)
+        study.hear(pulse)
+        study.hear(replace(pulse, trial=99))  # nothing that runs
+        assert watcher.progress().running == study.under_way == (replace(one, pulse=pulse),)
         assert progress.last_failure is not None
         assert progress.last_failure.reason == "not a number"
         study.stop()
@@ -241,14 +308,14 @@ def folder(killed: Path, tmp_path: Path) -> Path:
 
 def test_a_search_whose_process_is_gone_shows_no_sign_of_life(folder: Path) -> None:
     progress = read_progress(folder)
-    assert (progress.phase, progress.over, progress.running) == ("silent", True, {})
+    assert (progress.phase, progress.over, progress.running) == ("silent", True, ())
     assert progress.last_sign is not None
     with locked(folder):
-        assert read_progress(folder).running == {0: 1}
+        assert [item.rung for item in read_progress(folder).running] == [0]
         # Whoever goes on begins with nothing on its way.
         Journal(folder).write("resumed", {"elapsed": 3.0})
         again = read_progress(folder)
-        assert (again.phase, again.running) == ("running", {})
+        assert (again.phase, again.running) == ("running", ())
 
 
 def test_a_search_that_ended_is_over_whether_it_is_locked_or_not(folder: Path) -> None:

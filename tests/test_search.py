@@ -20,6 +20,7 @@ from search_tools import write_search
 from spach_nas.architecture import Architecture
 from spach_nas.config import SEARCH_YAML, load_config
 from spach_nas.data import load_test
+from spach_nas.ending import resume_command
 from spach_nas.records import Record, read_records
 from spach_nas.settings import DataSettings
 
@@ -141,7 +142,8 @@ def test_one_interrupt_finishes_what_runs_and_writes_the_report(tmp_path: Path) 
     os.kill(process.pid, signal.SIGINT)
     output, errors = process.communicate(timeout=60)
     assert process.returncode == 130, errors
-    assert "stopped before the budget was spent" in output
+    assert "Stopped before the budget was spent: " in output
+    assert f"To go on: {resume_command(tmp_path / 'study')}" in output
     assert errors == ""
     records = read_records(tmp_path / "study")
     assert 1 <= len(records) < 500

@@ -1,6 +1,7 @@
 import io
 import math
 import re
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
@@ -12,6 +13,7 @@ from rich.console import Console
 from conftest import run_main
 from search_tools import drive, evaluate, make_study, write_search
 from spach_nas.config import load_config
+from spach_nas.doing import Doing
 from spach_nas.evaluation import Evaluation, EvaluationRequest
 from spach_nas.hypervolume import HypervolumeData, hypervolume_data
 from spach_nas.journal import Journal
@@ -20,6 +22,7 @@ from spach_nas.live.progress import Progress, Tally, outline
 from spach_nas.live.view import ProgressView, sparkline
 from spach_nas.objectives import OBJECTIVES
 from spach_nas.pareto import best, front, knee
+from spach_nas.pulse import Pulse, Running
 from spach_nas.records import Record
 from spach_nas.study_folder import checkpoint_path, locked
 from spach_nas.terminal import LiveView, print_result
@@ -35,7 +38,8 @@ def progress_of(records: Sequence[Record], tmp_path: Path, **changes: object) ->
     tally = Tally(outline(config, tmp_path))
     for record in records:
         tally.add(record)
-    return tally.progress(running={0: 2}, elapsed=200.0)
+    running = tuple(Running(trial=901 + i, rung=0, since=190.0) for i in range(2))
+    return tally.progress(running=running, elapsed=200.0)
 
 
 def shown(progress: Progress, width: int, height: int, *, whole: bool = False) -> list[str]:
@@ -99,6 +103,24 @@ def test_all_that_matters_is_in_the_view(tmp_path: Path) -> None:
         assert f"{record.target_cost.macs / 1e9:.2f}" in text
 
 
+def test_the_trials_that_run_say_how_far_they_are(tmp_path: Path) -> None:
+    progress = progress_of([make_record(0, 0.5)], tmp_path)
+    pulse = Pulse(trial=901, rung=0, epochs=1.25, first=0, last=4, images_per_second=212.4)
+    first, second = progress.running
+    both = replace(progress, running=(replace(first, pulse=pulse), second))
+    words = "trial 901 in epoch 2 of 4 (31%), trial 902 starts; 212 images/s"
+    assert words in shown(both, 100, 24)
+    many = tuple(replace(second, trial=i) for i in range(1, 60))
+    assert "trial 3 starts, 56 more" in "\n".join(shown(replace(both, running=many), 100, 24))
+    # Nothing about running trials when none run.
+    none = "\n".join(shown(replace(progress, running=()), 100, 24))
+    assert "trial 90" not in none and " running, " not in none
+    late = replace(progress, elapsed=400.0, outline=replace(progress.outline, max_duration=300.0))
+    assert "max_duration is over: what runs is finished first" in shown(late, 100, 24)[0]
+    stopping = replace(progress, running=(), phase="stopping")
+    assert shown(stopping, 100, 24)[0].rstrip().endswith("done  stopping")
+
+
 def test_rungs_have_a_line_each(tmp_path: Path) -> None:
     records = [make_record(0, 0.5), make_record(1, 0.6), make_record(0, 0.7, rung=1, epochs=9)]
     progress = progress_of(records, tmp_path, rungs=RUNGS, training__epochs=9, search__trials=12)
@@ -110,7 +132,7 @@ def test_rungs_have_a_line_each(tmp_path: Path) -> None:
 @pytest.mark.parametrize("records", [[], [make_record(0, None)], [make_record(0, 0.5)]])
 def test_a_search_that_has_just_begun_is_shown(tmp_path: Path, records: list[Record]) -> None:
     lines = shown(progress_of(records, tmp_path), 80, 24)
-    assert f"{len(records)}/12 done  running" in lines[0]
+    assert f"{len(records)}/12 done  {'running' if records else 'starting'}" in lines[0]
     assert ("Pareto front" in "\n".join(lines)) == (best(records) is not None)
 
 
@@ -129,12 +151,14 @@ def test_the_whole_front_is_shown_where_it_is_asked_for(tmp_path: Path) -> None:
 def test_a_view_follows_its_progress(tmp_path: Path) -> None:
     console = Console(file=io.StringIO(), width=100, height=30, force_terminal=True)
     view = ProgressView()
+    view.doing = Doing("starting Ray")
     console.print(view)
+    view.doing = None
     for records in (long_front(3), long_front(5)):
         view.progress = progress_of(records, tmp_path)
         console.print(view)
     text = console.file.getvalue()  # type: ignore[attr-defined]
-    assert text.index("checking") < text.index("front, 3 of 4") < text.index("front, 5 of 6")
+    assert text.index("starting Ray ...") < text.index("front, 3 of 4") < text.index("5 of 6")
     assert text.count("conv2 | conv2") == 3 + 5
 
 
@@ -188,6 +212,28 @@ def test_without_a_terminal_each_record_is_a_line(tmp_path: Path) -> None:
     assert len(lines) == 3
 
 
+def test_without_a_terminal_running_trials_give_signs_of_life(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("spach_nas.terminal._TICK_S", 0.001)
+    monkeypatch.setattr("spach_nas.terminal._SILENCE_S", 1e6)
+    console = Console(file=io.StringIO(), width=80)
+    study = make_study(tmp_path, search__trials=2)
+    with LiveView(console).shown() as live:
+        live(study, None)
+        live.doing("starting workers")
+        request = study.next()
+        assert isinstance(request, EvaluationRequest)
+        study.hear(Pulse(trial=0, rung=0, epochs=0.5, first=0, last=1, images_per_second=90.0))
+        text = console.file.getvalue  # type: ignore[attr-defined]
+        while text().count("\n") < 3:
+            time.sleep(0.001)
+    study.close()
+    _, starting, sign = text().splitlines()
+    assert starting == "starting workers ..."
+    assert sign == "trial 0 in epoch 1 of 1 (50%); 90 images/s"
+
+
 @pytest.mark.parametrize("lost", [False, True])
 def test_a_result_says_whose_weights_are_missing(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], lost: bool
@@ -221,9 +267,11 @@ def test_a_live_view_shows_the_study_while_it_runs(tmp_path: Path) -> None:
         study.next()
     progress = live._render().progress
     assert progress is not None
-    assert (progress.done, progress.running, progress.phase) == (2, {0: 1}, "running")
+    assert (progress.done, progress.running_at(0), progress.phase) == (2, 1, "running")
     study.stop()
     assert live._render().progress.phase == "stopping"  # type: ignore[union-attr]
+    study.conclude()
+    assert live._render().progress.phase == "finishing"  # type: ignore[union-attr]
     study.close()
 
 

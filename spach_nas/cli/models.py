@@ -56,15 +56,18 @@ def export(
     plugin: Plugins = None,
 ) -> None:
     """Write a network as a bundle for timm, PyTorch and ONNX, with proof that its forms agree."""
-    from spach_nas.export import Scale, choose, choose_top, export_all, parse_formats
-    from spach_nas.export import export as export_choice
-    from spach_nas.export.view import doing, print_exported
+    from spach_nas.doing import doing
 
     if pick is not None and top is not None:
         raise typer.BadParameter("expected one of --pick and --top", param_hint="--top")
-    wanted = None if formats is None else parse_formats(formats)
-    scale_to: Scale | None = None if scale is None else scale.value
-    with doing("export") as tell:
+    with doing("loading PyTorch") as tell:
+        from spach_nas.export import Scale, choose, choose_top, export_all, parse_formats
+        from spach_nas.export import export as export_choice
+        from spach_nas.export.view import print_exported
+
+        wanted = None if formats is None else parse_formats(formats)
+        scale_to: Scale | None = None if scale is None else scale.value
+        tell("reading the network")
         if top is not None:
             choices = choose_top(source, top, scale_to=scale_to)
             written = export_all(choices, out=out, formats=wanted, tell=tell)
@@ -82,10 +85,12 @@ def verify(
     plugin: Plugins = None,
 ) -> None:
     """Check that a bundle is what was exported and that its forms agree on this machine."""
-    from spach_nas.export import verify as verify_bundle
-    from spach_nas.export.view import doing, print_verification
+    from spach_nas.doing import doing
 
-    with doing("verify") as tell:
+    with doing("loading PyTorch") as tell:
+        from spach_nas.export import verify as verify_bundle
+        from spach_nas.export.view import print_verification
+
         found = verify_bundle(bundle, tell=tell)
     print_verification(found)
     if found.problems or (strict and found.unchecked):
@@ -134,8 +139,11 @@ def train(
     plugin: Plugins = None,
 ) -> None:
     """Train a network at full size, and write it as a bundle."""
-    from spach_nas.full.plan import TrainingRequest
-    from spach_nas.full.session import train_in_terminal
+    from spach_nas.doing import doing
+
+    with doing("loading PyTorch"):
+        from spach_nas.full.plan import TrainingRequest
+        from spach_nas.full.session import train_in_terminal
 
     with contextlib.suppress(KeyboardInterrupt):
         train_in_terminal(
@@ -178,7 +186,10 @@ def evaluate(
     plugin: Plugins = None,
 ) -> None:
     """Score a trained network, class by class, and time it on this device."""
-    from spach_nas.full.session import evaluate_in_terminal
+    from spach_nas.doing import doing
+
+    with doing("loading PyTorch"):
+        from spach_nas.full.session import evaluate_in_terminal
 
     evaluate_in_terminal(
         bundle,

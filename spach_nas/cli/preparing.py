@@ -28,21 +28,24 @@ def space(
     plugin: Plugins = None,
 ) -> None:
     """Say what a search space offers within its limits, and what the search would take."""
-    from spach_nas.preview.report import describe_space
-    from spach_nas.preview.source import read_space_source
-    from spach_nas.preview.space_view import print_estimate, print_space, space_json, waiting
+    from spach_nas.doing import doing
 
-    with waiting("counting and sampling"):
+    with doing(f"reading {file}") as tell:
+        from spach_nas.preview.report import describe_space
+        from spach_nas.preview.source import read_space_source
+        from spach_nas.preview.space_view import print_estimate, print_space, space_json
+
         source = read_space_source(
-            file, images=timing, say=lambda line: print(line, file=sys.stderr)
+            file, images=timing, say=lambda line: print(line, file=sys.stderr), doing=tell
         )
+        tell("drawing samples, and counting without each limit")
         report, estimate = describe_space(source.feasible), None
     if not as_json:
         print_space(source.name, report)
     if source.plan is not None:
         from spach_nas.preview.timing import time_search
 
-        with waiting("timing a few training steps"):
+        with doing("timing a few training steps"):
             estimate = time_search(source.plan)
         if not as_json:
             print_estimate(estimate)

@@ -1,5 +1,6 @@
 """Commands that look back on studies."""
 
+import time
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -97,24 +98,29 @@ def replay(
     plugin: Plugins = None,
 ) -> None:
     """Compare samplers and rungs on architectures that were all trained before."""
-    from spach_nas.replay.comparison import compare, strategies, write_regrets
-    from spach_nas.replay.ground import read_ground
-    from spach_nas.replay.view import ground_line, regret_table
-    from spach_nas.terminal import console
+    from spach_nas.doing import doing, make_console
 
-    ground = read_ground(table)
+    console = make_console()
+    with doing("reading the trainings") as tell:
+        from spach_nas.replay.comparison import compare, strategies, write_regrets
+        from spach_nas.replay.ground import read_ground
+        from spach_nas.replay.view import ground_line, regret_table, search_words
+
+        ground = read_ground(table)
+        names = sampler or ["random", "nsga2", "tpe", "surrogate"]
+        chosen = strategies(names, [rule.value for rule in rungs or RungRuleName])
     console.print(ground_line(ground), soft_wrap=True, highlight=False)
-    names = sampler or ["random", "nsga2", "tpe", "surrogate"]
-    chosen = strategies(names, [rule.value for rule in rungs or RungRuleName])
-    with console.status("") as status:
+    with doing(search_words(0, 0.0, chosen=chosen, seeds=seeds)) as tell:
+        started = time.monotonic()
+
+        def on_search(done: int) -> None:
+            words = search_words(done, time.monotonic() - started, chosen=chosen, seeds=seeds)
+            # Without a terminal a line for each strategy.
+            (tell.update if done % (2 * seeds) else tell)(words)
+
         rows = list(
             compare(
-                ground,
-                chosen,
-                seeds=seeds,
-                trials=trials,
-                workers=workers,
-                on_strategy=lambda one: status.update(str(one)),
+                ground, chosen, seeds=seeds, trials=trials, workers=workers, on_search=on_search
             )
         )
     console.print(regret_table(rows, "trials"), regret_table(rows, "seconds"))

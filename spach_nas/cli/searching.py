@@ -22,7 +22,8 @@ def search(
         ),
     ] = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Check everything, train and write nothing.")
+        bool,
+        typer.Option("--dry-run", help="Check everything, say what it would take; begin nothing."),
     ] = False,
     watch: Annotated[
         bool,
@@ -33,31 +34,52 @@ def search(
 ) -> None:
     """Search: train proxies within the limits, then write the report and export the best."""
     check_port(port, wanted=watch, by="--watch")
-    with contextlib.ExitStack() as stack:
-        page = None
-        if watch and not dry_run:
-            from spach_nas.report.live_process import PageProcess
+    from spach_nas.doing import Steps, make_console
 
-            page = stack.enter_context(PageProcess(port, plugins=plugin or ()))
-            print(f"page     {page.url}", flush=True)
-        from spach_nas.plan import plan_search
-        from spach_nas.terminal import LiveView, console, print_plan, print_result
+    console = make_console()
+    with contextlib.ExitStack() as stack:
+        with Steps(console, long_s=0.0).shown() as steps:
+            steps(f"{file}: loading PyTorch")
+            page = None
+            if watch and not dry_run:
+                from spach_nas.report.live_process import PageProcess
+
+                page = stack.enter_context(PageProcess(port, plugins=plugin or ()))
+                console.print(f"page     {page.url}", highlight=False)
+            from spach_nas.plan import plan_search
+
+            plan = plan_search(
+                file,
+                out=out,
+                resume=resume,
+                say=lambda line: console.print(line, highlight=False),
+                doing=steps,
+            )
+            from spach_nas.preview.opening import foresee, print_budget
+            from spach_nas.terminal import LiveView, print_plan, print_result
+
+            estimate = foresee(plan, out=out, resume=resume, doing=steps)
+        if dry_run:
+            print_plan(plan)
+        print_budget(plan, estimate, console=console)
+        if dry_run:
+            return
+        from spach_nas.run import run_plan
 
         view = stack.enter_context(LiveView(console).shown())
-        plan = plan_search(
-            file, out=out, resume=resume, say=lambda line: console.print(line, highlight=False)
+        study = run_plan(
+            plan,
+            out=out,
+            resume=resume,
+            listener=view if page is None else page.beside(view),
+            foreseen=None if estimate is None else estimate.foreseen,
+            doing=view.doing,
         )
-        if not dry_run:
-            from spach_nas.run import run_plan
-
-            listener = view if page is None else page.beside(view)
-            study = run_plan(plan, out=out, resume=resume, listener=listener)
-    if dry_run:
-        print_plan(plan)
-        return
     print_result(study)
     if study.stopped:
         raise typer.Exit(130)
+    if not study.front():
+        raise typer.Exit(1)
 
 
 def watch(

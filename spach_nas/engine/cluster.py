@@ -14,6 +14,7 @@ import ray
 from spach_nas.errors import StudyError, one_line
 from spach_nas.mixers import MixerSpec
 from spach_nas.plugins import shipped_modules
+from spach_nas.pulse import LOOPBACK
 from spach_nas.search_settings import Resources
 from spach_nas.units import format_count
 
@@ -101,6 +102,11 @@ def _unreachable(address: str, why: str) -> StudyError:
         f"resources.address: {address}: {why}; expected `local`, or `auto` or host:port of a "
         "running cluster that this machine has joined by `ray start`"
     )
+
+
+def driver_host(resources: Resources) -> str:
+    """The address of this machine for the workers, once Ray is joined."""
+    return LOOPBACK if resources.address == "local" else str(ray.util.get_node_ip_address())
 
 
 def demand(resources: Resources) -> dict[str, float]:

@@ -8,13 +8,14 @@ killed goes on from its records.
 import math
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, replace
 from enum import Enum
 from pathlib import Path
 
 from spach_nas import pareto
 from spach_nas.config import SearchConfig
+from spach_nas.ending import Why
 from spach_nas.engine.archive import Archive, FolderArchive
 from spach_nas.engine.knowledge import Knowledge
 from spach_nas.engine.ladder import Step
@@ -23,7 +24,9 @@ from spach_nas.engine.trials import Trials
 from spach_nas.errors import StudyError
 from spach_nas.evaluation import Evaluation, EvaluationRequest
 from spach_nas.feasible import Feasible, Latency
+from spach_nas.foreseen import Foreseen
 from spach_nas.objectives import Objective
+from spach_nas.pulse import Pulse, Running
 from spach_nas.records import Record
 from spach_nas.scaling import DataShape
 from spach_nas.study_folder import CheckpointKey
@@ -32,6 +35,10 @@ from spach_nas.study_folder import CheckpointKey
 # asked for in smaller batches, since the host may have run out of memory.
 _MOST_LOSSES = 3
 _SMALLER = 4
+# From when on an evaluation has waited for its worker; what is less is Ray's own part of a trial.
+_WAITED_SECONDS = 0.5
+# Between two lines of the journal about one training.
+_NOTE_SECONDS = 10.0
 
 
 class Signal(Enum):
@@ -47,6 +54,8 @@ class Study:
     Attributes:
         config: The search YAML.
         folder: Where records are written.
+        foreseen: What it was estimated to take; None: it was not.
+        concluded: Whether all trainings are over.
     """
 
     def __init__(
@@ -78,11 +87,15 @@ class Study:
         known = tuple(records)
         self.config = config
         self.folder = folder
+        self.foreseen: Foreseen | None = None
+        self.concluded = False
         self._latency = latency
         start = clock() - _elapsed(known)
         self._elapsed: Callable[[], float] = lambda: clock() - start
         self._stopped = False
         self._pending: dict[Step, Pending] = {}
+        self._pulses: dict[Step, Pulse] = {}
+        self._noted: dict[Step, float] = {}  # when the journal had one of its pulses
         self._training: set[CheckpointKey] = set()  # keys of what is pending
         self._lost: deque[Pending] = deque()
         # What is on its way: pending, lost, or sharing the score of a pending one.
@@ -146,8 +159,18 @@ class Study:
     @property
     def running(self) -> tuple[EvaluationRequest, ...]:
         """What is asked for and not told."""
-        # A list first: the live view asks from a thread of its own while requests come and go.
         return tuple(pending.request for pending in list(self._pending.values()))
+
+    @property
+    def under_way(self) -> tuple[Running, ...]:
+        """The same for those who watch, with what was heard of it."""
+        # A list first: the live view asks from a thread of its own while requests come and go.
+        return tuple(
+            Running(
+                trial=step[0], rung=step[1], since=pending.started, pulse=self._pulses.get(step)
+            )
+            for step, pending in list(self._pending.items())
+        )
 
     def front(self) -> tuple[Record, ...]:
         """Records of the highest rung that no other dominates, cheapest target first."""
@@ -157,19 +180,43 @@ class Study:
         """The most accurate record, ties to fewer target MACs; None when none is complete."""
         return pareto.best(self.records)
 
-    def begin(self) -> None:
-        """Note that the search begins, or goes on."""
+    def begin(self, foreseen: Foreseen | None = None) -> None:
+        """Note that the search begins, or goes on, and what it was estimated to take."""
         own = any(record.origin is None for record in self.records)
-        self._log("resumed" if own else "begun")
+        fields = {} if foreseen is None else {"foreseen": foreseen.to_dict()}
+        self.foreseen = foreseen
+        self._log("resumed" if own else "begun", fields=fields)
+
+    def conclude(self) -> None:
+        """Note that all trainings are over, and why; the report comes next."""
+        warm = len({record.trial for record in self.records if record.origin is not None})
+        counts = {"planned": self.total - warm, "done": self.done - warm}
+        self.concluded = True
+        self._log("concluded", fields={"why": self._why(), **counts})
 
     def end(self) -> None:
         """Note that the search is over, its report written."""
         self._log("ended")
 
-    def stop(self) -> None:
-        """Ask for nothing more; what runs may still be told."""
+    def stop(self, reason: str = "") -> None:
+        """Ask for nothing more; what runs may still be told.
+
+        Args:
+            reason: Why, unless somebody wants it.
+        """
         self._stopped = True
-        self._log("stopped")
+        self._log("stopped", outcome=reason or None)
+
+    def hear(self, pulse: Pulse) -> None:
+        """Take note of how far a training is, for those who watch; from any thread."""
+        step = pulse.trial, pulse.rung
+        if step not in self._pending:
+            return
+        self._pulses[step] = pulse
+        # The first one, and then so seldom that the journal stays small.
+        if self.elapsed - self._noted.get(step, -math.inf) >= _NOTE_SECONDS:
+            self._noted[step] = self.elapsed
+            self._log("progress", fields=asdict(pulse))
 
     def next(self) -> EvaluationRequest | Signal:
         """What to evaluate now.
@@ -198,6 +245,11 @@ class Study:
             StudyError: The first trials all failed.
         """
         pending = self._pending.pop((request.trial, request.fidelity.rung))
+        waited = self.elapsed - evaluation.seconds - pending.started
+        if evaluation.seconds and waited > _WAITED_SECONDS:
+            # The first ones wait for their workers to start.
+            pending = replace(pending, started=pending.started + waited)
+        self._forget_pulses(pending)
         self._training.discard(pending.key)
         record = self._finish(pending, evaluation)
         for sharing in self._sharing.pop(pending.key, []):
@@ -219,6 +271,7 @@ class Study:
             batch = max(1, self.config.training.batch_size // _SMALLER)
             request = replace(request, micro_batch=batch)
         del self._pending[pending.step]
+        self._forget_pulses(pending)
         self._training.discard(pending.key)
         self._lost.append(replace(pending, request=request, losses=losses))
 
@@ -238,6 +291,18 @@ class Study:
         if pending is not None:
             self._under_way.add(pending.step)
         return pending
+
+    def _forget_pulses(self, pending: Pending) -> None:
+        self._pulses.pop(pending.step, None)
+        self._noted.pop(pending.step, None)
+
+    def _why(self) -> Why:
+        if self._stopped:
+            return "stopped"
+        waiting = self._pending or self._lost or self._trials.left
+        if waiting or self._knowledge.ladder.next((), closing=True):
+            return "max_duration"
+        return "done" if self.done >= self.total else "exhausted"
 
     def _is_late(self) -> bool:
         limit = self.config.search.max_duration
@@ -268,7 +333,7 @@ class Study:
     def _check_failures(self, record: Record) -> None:
         self._failures += math.inf if record.state == "complete" else 1
         if self._failures == self.config.search.stop_after_failures:
-            self.stop()
+            self.stop(f"the first {self._failures:.0f} trials all failed")
             raise StudyError(
                 f"{self.folder}: the first {self._failures:.0f} trials all failed, the last one: "
                 f"{record.reason}; expected one that can be trained: mend what is wrong and begin "
@@ -276,10 +341,16 @@ class Study:
             )
 
     def _log(
-        self, event: str, pending: Pending | None = None, outcome: Record | str | None = None
+        self,
+        event: str,
+        pending: Pending | None = None,
+        outcome: Record | str | None = None,
+        *,
+        fields: Mapping[str, object] | None = None,
     ) -> None:
         elapsed = round(self.elapsed, 3)
-        self._archive.log(event, {"elapsed": elapsed, **journal_fields(pending, outcome)})
+        known = {"elapsed": elapsed, **journal_fields(pending, outcome), **(fields or {})}
+        self._archive.log(event, known)
 
 
 def _shared(evaluation: Evaluation) -> Evaluation:

@@ -1,6 +1,7 @@
 """Proxy training: build the small copy of a candidate, train it, score it."""
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
@@ -13,6 +14,7 @@ from spach_nas.evaluation import Evaluation, EvaluationRequest
 from spach_nas.evaluators.memory import free_memory, is_out_of_memory
 from spach_nas.networks import build
 from spach_nas.networks.allocator import keep_freed_memory
+from spach_nas.pulse import Pulse, PulseAddress
 from spach_nas.records import machine
 from spach_nas.settings import TrainingSettings
 from spach_nas.training import (
@@ -34,6 +36,8 @@ from spach_nas.training import (
 _LOST_DEVICE: type[Exception] | tuple[()] = getattr(torch, "AcceleratorError", ())
 # After memory ran out, a batch is trained in so many parts.
 _PARTS = 4
+# Between two pulses of one training.
+_PULSE_SECONDS = 1.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -43,10 +47,12 @@ class ProxyEvaluator:
     Attributes:
         settings: The protocol, the same for all candidates.
         threads: Threads of the host; more than its cores make a run many times slower.
+        pulses: Where to tell how far a training is; None: nowhere.
     """
 
     settings: TrainingSettings
     threads: int = 1
+    pulses: PulseAddress | None = None
 
     def __call__(
         self, request: EvaluationRequest, data: DataSplits, checkpoint: bytes | None = None
@@ -76,6 +82,7 @@ class ProxyEvaluator:
             checkpoint=checkpoint,
             settings=self.settings,
             runtime=runtime,
+            pulses=self.pulses,
         )
         with threads(self.threads):
             evaluation = _evaluate(job)
@@ -94,6 +101,7 @@ class _Job:
     checkpoint: bytes | None
     settings: TrainingSettings
     runtime: Runtime
+    pulses: PulseAddress | None
 
     @property
     def origin(self) -> Origin:
@@ -154,6 +162,7 @@ def _train(job: _Job, micro_batch: int | None, *, remark: str) -> Evaluation:
         course=origin.course,
         start=start,
         micro_batch=micro_batch,
+        tell=_teller(job, first=0 if start is None else start.epochs),
     )
     if run.diverged:
         return Evaluation(state="failed", curve=run.curve, reason=run.diverged)
@@ -169,6 +178,35 @@ def _train(job: _Job, micro_batch: int | None, *, remark: str) -> Evaluation:
         weights=pack(network, state=run.state, origin=origin),
         remark="; ".join(filter(None, [refused, smaller])) or None,
     )
+
+
+def _teller(job: _Job, *, first: int) -> Callable[[float, int], None]:
+    """Tells how far the training is, at its start and then every second."""
+    if job.pulses is None:
+        return lambda *_: None
+    address, request = job.pulses, job.request
+    began = told = time.perf_counter()
+    trained = 0
+
+    def tell(epochs: float, images: int) -> None:
+        nonlocal told, trained
+        now = time.perf_counter()
+        trained += images
+        if images and now - told < _PULSE_SECONDS:
+            return
+        told = now
+        address.send(
+            Pulse(
+                trial=request.trial,
+                rung=request.fidelity.rung,
+                epochs=epochs,
+                first=first,
+                last=request.fidelity.epochs,
+                images_per_second=trained / (now - began) if images else 0.0,
+            )
+        )
+
+    return tell
 
 
 def _start(job: _Job, network: nn.Module) -> tuple[TrainingState | None, str]:

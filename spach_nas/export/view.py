@@ -1,22 +1,14 @@
 """What the commands `export` and `verify` show."""
 
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
 from spach_nas.export.parity import Agreement
-from spach_nas.export.proof import PARITY, Tell, read_proof
+from spach_nas.export.proof import PARITY, read_proof
 from spach_nas.export.verification import Verification
-
-
-@contextmanager
-def doing(what: str) -> Iterator[Tell]:
-    """One line that says what goes on; nothing where there is no terminal."""
-    with Console(stderr=True).status(f"{what} ...") as status:
-        yield lambda step: status.update(f"{what}: {step} ...")
 
 
 def print_exported(folders: Iterable[Path]) -> None:

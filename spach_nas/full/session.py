@@ -1,12 +1,15 @@
 """The commands `train` and `evaluate`, with what they show."""
 
 import json
+import shlex
 from dataclasses import replace
 from pathlib import Path
 
 from rich.text import Text
 
 from spach_nas.cost import cost
+from spach_nas.doing import doing
+from spach_nas.ending import shell_place
 from spach_nas.errors import ConfigError
 from spach_nas.full.evaluate import evaluate
 from spach_nas.full.plan import TrainingPlan, TrainingRequest, plan_training
@@ -32,7 +35,7 @@ def train_in_terminal(request: TrainingRequest) -> None:
         SpachNasError: See `plan_training` and `run_training`.
     """
     console = make_console()
-    with console.status("checking the images ..."):
+    with doing("checking the images"):
         plan = plan_training(request)
     for line in _head(plan, request):
         console.print(Text(line), soft_wrap=True)
@@ -48,7 +51,8 @@ def train_in_terminal(request: TrainingRequest) -> None:
     console.print(Text(f"curve    {folder / 'curve.jsonl'}"), soft_wrap=True)
     console.print(Text(f"bundle   {_shown(bundle)}"), soft_wrap=True)
     console.print("\nNext:")
-    command = f"spach-nas evaluate {_shown(bundle)} --data {request.data}"
+    place = shell_place(_shown(bundle))
+    command = shlex.join(["spach-nas", "evaluate", place, "--data", request.data])
     console.print(Text(f"  {command}  # top-1, top-5 and speed"), soft_wrap=True)
 
 
@@ -67,13 +71,15 @@ def evaluate_in_terminal(
     Raises:
         SpachNasError: See `evaluate`.
     """
-    result = evaluate(
-        bundle,
-        data=data,
-        split=split,
-        batch_sizes=_numbers(batch_sizes),
-        options=replace(load_recipe("short").data, root=root, skip_broken=skip_broken),
-    )
+    sizes = _numbers(batch_sizes)
+    with doing("scoring the images, and timing the network"):
+        result = evaluate(
+            bundle,
+            data=data,
+            split=split,
+            batch_sizes=sizes,
+            options=replace(load_recipe("short").data, root=root, skip_broken=skip_broken),
+        )
     if as_json:
         print(json.dumps(result.as_dict()))
         return

@@ -1,6 +1,5 @@
 """How far a search is, as lines of a terminal of any size."""
 
-import sys
 from bisect import bisect_right
 
 from rich.console import Console, ConsoleOptions, RenderResult
@@ -9,27 +8,29 @@ from rich.segment import Segment, Segments
 from rich.table import Table
 from rich.text import Text
 
-from spach_nas.config import SEARCH_YAML
+from spach_nas.doing import Doing, make_console
 from spach_nas.hypervolume import HypervolumeData, figure_words
 from spach_nas.live.front_view import front_title, members_table
 from spach_nas.live.progress import Progress
+from spach_nas.pulse import Running
 from spach_nas.records import Record
 from spach_nas.units import format_duration
 
+__all__ = ["ProgressView", "make_console", "running_words", "sparkline"]
 _BARS = "▁▂▃▄▅▆▇█"
 _PLAIN_BARS = "_.:-=+*#"  # for terminals that know no other
 _PHASES = {
     "running": "running",
-    "stopping": "stopping: running trials are finished first",
+    "stopping": "stopping",
+    "finishing": "writing the report and the best network",
     "stopped": "stopped before the budget was spent",
     "ended": "ended",
 }
-_STYLES = {"running": "green", "stopping": "yellow", "silent": "red"}
-
-
-def make_console() -> Console:
-    """The terminal. A file or a pipe has no width, and 80 columns would cut the tables."""
-    return Console(width=None if sys.stdout.isatty() else 120)
+_STYLES = {"running": "green", "finishing": "green", "stopping": "yellow", "silent": "red"}
+# In lower terminals every line is the front's.
+_ROOMY = 20
+# So many of the running trials are named.
+_NAMED = 3
 
 
 class ProgressView:
@@ -41,10 +42,14 @@ class ProgressView:
     Args:
         progress: What to show; None: the search has not begun. It may be changed.
         whole: Show all of the front, however high the terminal is.
+
+    Attributes:
+        doing: What goes on besides trainings; None: nothing.
     """
 
     def __init__(self, progress: Progress | None = None, *, whole: bool = False) -> None:
         self.progress = progress
+        self.doing: Doing | None = None
         self._whole = whole
         self._key: tuple[tuple[Record, ...], int, int | None] | None = None
         self._segments: list[Segment] = []
@@ -52,10 +57,13 @@ class ProgressView:
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """The lines, for this width and height."""
         progress, width = self.progress, options.max_width
+        if self.doing is not None:
+            yield self.doing
         if progress is None:
-            yield Text("checking the search and starting Ray ...", style="dim")
             return
         lines: list[Table | Text] = [_head(progress, width), _pace(progress), *_rungs(progress)]
+        if self._whole or options.size.height >= _ROOMY:
+            lines += _running(progress)
         growth = progress.hypervolume
         if growth is not None:
             bars = _BARS if options.encoding.startswith("utf") else _PLAIN_BARS
@@ -69,7 +77,8 @@ class ProgressView:
         yield from lines
         if progress.front:
             # An empty line, the title, the headings, and the line that the cursor is on.
-            rows = None if self._whole else options.size.height - len(lines) - 4
+            above = len(lines) + (self.doing is not None)
+            rows = None if self._whole else options.size.height - above - 4
             yield Text("")
             yield Text(front_title(len(progress.front), progress.trials), style="italic")
             yield Segments(self._table(console, options, rows=rows))
@@ -111,13 +120,26 @@ def _head(progress: Progress, width: int) -> Table:
     name = Text(progress.outline.name, style="bold", no_wrap=True, overflow="ellipsis")
     name.truncate(width // 3, overflow="ellipsis")
     head = Table.grid(padding=(0, 2, 0, 0))
-    phase = _silence(progress) if progress.phase == "silent" else _PHASES[progress.phase]
+    phase = _phase(progress)
     counts = f"{progress.done}/{progress.total} done"
     room = width - name.cell_len - len(counts) - len(phase) - 6
     bar = ProgressBar(total=max(1, progress.total), completed=progress.done, width=min(30, room))
     state = Text(phase, style=_STYLES.get(progress.phase, ""), no_wrap=True, overflow="ellipsis")
     head.add_row(name, *([bar] if room > 4 else []), Text(counts, no_wrap=True), state)
     return head
+
+
+def _phase(progress: Progress) -> str:
+    if progress.phase == "silent":
+        return _silence(progress)
+    words = _PHASES[progress.phase]
+    if progress.phase == "running" and progress.starting:
+        words = "starting"
+    if progress.phase == "running" and progress.late:
+        words = "max_duration is over"
+    if progress.running and (progress.late or progress.phase == "stopping"):
+        words += ": what runs is finished first"
+    return words
 
 
 def _silence(progress: Progress) -> str:
@@ -127,7 +149,7 @@ def _silence(progress: Progress) -> str:
 
 def _pace(progress: Progress) -> Text:
     words = [f"{format_duration(progress.elapsed)} elapsed"]
-    if progress.time_left is not None:
+    if progress.time_left:
         words.append(f"about {format_duration(progress.time_left)} left")
     if progress.pace is not None:
         a_minute = 60 * progress.pace
@@ -135,6 +157,34 @@ def _pace(progress: Progress) -> Text:
             f"{a_minute:.1f} a minute" if a_minute >= 1 else f"{60 * a_minute:.1f} an hour"
         )
     return Text(", ".join(words))
+
+
+def _running(progress: Progress) -> list[Text]:
+    """How far the trials are that run, the oldest first; nothing where none does."""
+    return [Text(words, style="dim")] if (words := running_words(progress)) else []
+
+
+def running_words(progress: Progress) -> str:
+    """How far the trials are that run, in a line; nothing where none does."""
+    if not progress.running:
+        return ""
+    words = [_one(item) for item in progress.running[:_NAMED]]
+    more = len(progress.running) - len(words)
+    if more:
+        words.append(f"{more:,} more")
+    rate = sum(item.pulse.images_per_second for item in progress.running if item.pulse is not None)
+    speed = f"; {rate:,.0f} images/s" if rate >= 1 else f"; {rate:.2g} images/s" if rate else ""
+    return f"{', '.join(words)}{speed}"
+
+
+def _one(item: Running) -> str:
+    pulse = item.pulse
+    if pulse is None:
+        return f"trial {item.trial} starts"
+    if pulse.last <= pulse.first:
+        return f"trial {item.trial} is scored"
+    number = min(pulse.last, int(pulse.epochs) + 1)
+    return f"trial {item.trial} in epoch {number} of {pulse.last} ({pulse.share:.0%})"
 
 
 def _rungs(progress: Progress) -> list[Text]:
@@ -155,7 +205,7 @@ def _counts(progress: Progress, rung: int) -> dict[str, int]:
     counts = {
         "complete": progress.finished.get((rung, "complete"), 0),
         "failed": progress.finished.get((rung, "failed"), 0),
-        "running": progress.running.get(rung, 0),
+        "running": progress.running_at(rung),
     }
     to_come = 0 if progress.over else max(0, progress.wanted[rung] - progress.started(rung))
     return {**counts, "to come": to_come}
@@ -195,8 +245,8 @@ def _failures(progress: Progress) -> list[Text]:
 
 
 def _advice(progress: Progress) -> list[Text]:
-    if progress.phase != "silent":
+    """Why it ended before its budget was spent, and how to go on."""
+    end = progress.ending
+    if end is None or not end.cut:
         return []
-    folder = progress.outline.folder
-    command = f"spach-nas search {folder / SEARCH_YAML} --out {folder} --resume"
-    return [Text(f"its process is gone; go on with: {command}", style="yellow")]
+    return [Text(words, style="yellow") for words in (end.outcome, end.advice) if words]

@@ -5,21 +5,23 @@ Nothing is written, and nothing of the folder is executed.
 """
 
 import time
-from collections.abc import Iterable
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from filelock import FileLock, Timeout
 from rich.console import Console
 from rich.live import Live
 
 from spach_nas.config import SEARCH_YAML, load_config
+from spach_nas.ending import Ending, ending
 from spach_nas.errors import StudyError
+from spach_nas.foreseen import read_foreseen
 from spach_nas.journal import LOG_JSONL, Line, parse_journal
 from spach_nas.live.progress import Phase, Progress, Tally, outline
 from spach_nas.live.view import ProgressView
+from spach_nas.pulse import Running, read_pulse
 from spach_nas.records import FILE_NAME, Record, parse_record
-from spach_nas.study_folder import LOCK, check_plugins
+from spach_nas.study_folder import check_plugins, is_driven
 
 _SECONDS = 1.0  # between two looks
 
@@ -75,9 +77,11 @@ class Watcher:
         self._tally = Tally(outline(load_config(folder / SEARCH_YAML), folder))
         self._records, self._log = _Tail(folder / FILE_NAME), _Tail(folder / LOG_JSONL)
         self.records: list[Record] = []
-        self._running: set[tuple[object, object]] = set()
+        self._running: dict[tuple[int, int], Running] = {}
+        self._ending: Ending | None = None
         self._elapsed = 0.0
         self._phase: Phase = "running"
+        self._stopped = False
         self._last_sign: datetime | None = None
 
     def progress(self) -> Progress:
@@ -94,31 +98,48 @@ class Watcher:
             where = f"{self._folder / FILE_NAME}:{len(self.records) + 1}"
             self.records.append(parse_record(text, where=where))
             self._tally.add(self.records[-1])
-        return self._tally.progress(
-            running=_by_rung(self._running),
+        progress = self._tally.progress(
+            running=tuple(self._running.values()),
             elapsed=self._elapsed_now(alive=alive),
             phase=self._phase_now(alive=alive),
             last_sign=self._last_sign,
         )
+        if not progress.over:
+            return progress
+        if self._ending is None:
+            self._ending = ending(self._folder, self.records)
+        return replace(progress, ending=self._ending)
 
     def _take(self, line: Line) -> None:
         """Learn from a line of the journal; what it lacks is passed over."""
         event = line["event"]
-        step = (line.get("trial"), line.get("rung"))
-        if event in ("begun", "resumed"):
-            self._running, self._phase = set(), "running"
-        elif event == "asked":
-            self._running.add(step)
-        elif event in ("finished", "lost"):
-            self._running.discard(step)
-        elif event == "stopped":
-            self._phase = "stopping"
-        elif event == "ended":
-            self._phase = "stopped" if self._phase == "stopping" else "ended"
-        self._last_sign = _time(line.get("time")) or self._last_sign
         elapsed = line.get("elapsed")
         if isinstance(elapsed, int | float):
             self._elapsed = float(elapsed)
+        if event in ("begun", "resumed"):
+            self._running, self._phase, self._stopped = {}, "running", False
+            self._ending, self._tally.foreseen = None, read_foreseen(line.get("foreseen"))
+        elif event == "stopped":
+            self._phase, self._stopped = "stopping", True
+        elif event == "concluded":
+            self._phase = "finishing"
+        elif event == "ended":
+            self._phase = "stopped" if self._stopped else "ended"
+        else:
+            self._take_step(event, line)
+        self._last_sign = _time(line.get("time")) or self._last_sign
+
+    def _take_step(self, event: str, line: Line) -> None:
+        trial, rung = line.get("trial"), line.get("rung")
+        if not isinstance(trial, int) or not isinstance(rung, int):
+            return
+        step = trial, rung
+        if event == "asked":
+            self._running[step] = Running(trial=trial, rung=rung, since=self._elapsed)
+        elif event == "progress" and step in self._running:
+            self._running[step] = replace(self._running[step], pulse=read_pulse(line))
+        elif event in ("finished", "lost"):
+            self._running.pop(step, None)
 
     def _phase_now(self, *, alive: bool) -> Phase:
         if self._last_sign is None:
@@ -146,21 +167,6 @@ def read_progress(folder: Path) -> Progress:
     return Watcher(folder).progress()
 
 
-def is_driven(folder: Path) -> bool:
-    """Whether a living process holds the lock of a study."""
-    path = folder / LOCK
-    if not path.is_file():
-        return False
-    try:
-        # Taken and given back at once: there is no other way to ask on every system.
-        with FileLock(path, timeout=0):
-            return False
-    except Timeout:
-        return True
-    except OSError:  # a folder of somebody else
-        return False
-
-
 class _Tail:
     """What was appended to a file since the last look, whole lines only."""
 
@@ -179,14 +185,6 @@ class _Tail:
         whole = text[: text.rfind(b"\n") + 1]
         self._offset += len(whole)
         return whole
-
-
-def _by_rung(steps: Iterable[tuple[object, object]]) -> dict[int, int]:
-    counts: dict[int, int] = {}
-    for _, rung in steps:
-        if isinstance(rung, int):
-            counts[rung] = counts.get(rung, 0) + 1
-    return counts
 
 
 def _time(text: object) -> datetime | None:

@@ -4,6 +4,7 @@ Time per image is fitted as a line in the proxy's MACs and added up over the tri
 """
 
 import json
+import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,12 +16,13 @@ from spach_nas.config import SearchConfig
 from spach_nas.cost_batch import costs
 from spach_nas.data.splits import nested_share
 from spach_nas.errors import StudyError
+from spach_nas.foreseen import Foreseen
 from spach_nas.plan import Plan
 from spach_nas.references import get_reference
 from spach_nas.scaling import scale
 
-# Measured on two cores: Ray's start, torch's import in each worker, report and the best network.
-_START_SECONDS = 12.0
+# Measured on two cores: Ray's start and torch's import in each worker; report and best network.
+_START_SECONDS, _FINISH_SECONDS = 8.0, 4.0
 _TRIAL_SECONDS = 0.1  # Ray's and the study's part of a trial
 _WEIGHT_BYTES = 4
 _REPORT_BYTES = 5_500_000  # plotly's script is most of it
@@ -55,7 +57,7 @@ class RungTime:
         image_size: Height and width of the input.
         evaluations: Candidates and paper models that reach it.
         images: That one of them trains on, over its epochs.
-        seconds: Of one evaluation, on average.
+        seconds: Of one evaluation beside the others, on average.
     """
 
     epochs: int
@@ -73,8 +75,10 @@ class TimeEstimate:
         seconds: From the command to the report.
         limited: Whether `max_duration` ends it earlier than its trials do.
         unlimited: Seconds that all trials would take.
+        cut: Evaluations that `max_duration` leaves undone.
         device: Where it trains.
         concurrent: Trials at once.
+        slowdown: How many times longer a training takes beside the others than alone.
         load: Processes that ran here before it was timed; their number may change.
         start_seconds: Of it before and after all trials.
         rungs: Cheapest first.
@@ -87,8 +91,10 @@ class TimeEstimate:
     seconds: float
     limited: bool
     unlimited: float
+    cut: int
     device: str
     concurrent: int
+    slowdown: float
     load: float
     start_seconds: float
     rungs: tuple[RungTime, ...]
@@ -96,6 +102,22 @@ class TimeEstimate:
     scatter: float
     checkpoint_bytes: int
     disk_bytes: int
+
+    @property
+    def evaluations(self) -> int:
+        """Of all rungs."""
+        return sum(rung.evaluations for rung in self.rungs)
+
+    @property
+    def foreseen(self) -> Foreseen:
+        """What a search keeps of it."""
+        return Foreseen(
+            seconds=self.seconds,
+            evaluation_seconds=tuple(rung.seconds for rung in self.rungs),
+            at_once=min(self.concurrent, self.rungs[0].evaluations),
+            start_seconds=_START_SECONDS,
+            finish_seconds=_FINISH_SECONDS,
+        )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -116,6 +138,7 @@ def estimate_search(
     *,
     device: str,
     concurrent: int,
+    slowdown: float = 1.0,
     load: float = 0.0,
 ) -> TimeEstimate:
     """Add up what the trials of a search would take.
@@ -126,6 +149,7 @@ def estimate_search(
         timed: What was measured.
         device: Where.
         concurrent: Trials at once.
+        slowdown: Of a training by the others beside it, at least 1.
         load: Of the machine by others.
 
     Raises:
@@ -139,30 +163,50 @@ def estimate_search(
     validation = _fit([(item.macs, item.validate_seconds) for item in good])
     build = statistics.median(item.build_seconds for item in good)
     rungs = tuple(
-        _rung_time(plan, targets, rung, training, validation, build)
+        _rung_time(plan, targets, rung, training, validation, build, slowdown=slowdown)
         for rung in range(len(config.fidelities))
     )
     busy = sum(rung.evaluations * rung.seconds for rung in rungs)
-    wall = busy / min(concurrent, rungs[0].evaluations)
+    at_once = min(concurrent, rungs[0].evaluations)
+    wall = busy / at_once
     most = config.search.max_duration
-    limited = most is not None and wall > most
-    # What runs when the time is up is finished: half an evaluation is left on average.
-    until = most + rungs[0].seconds / 2 if limited and most is not None else wall
+    # Ray's start counts. What runs when the time is up is finished: half of it on average.
+    left = math.inf if most is None else max(0.0, most - _START_SECONDS)
     checkpoint, disk = _disk(plan, targets, rungs)
     return TimeEstimate(
-        seconds=_START_SECONDS + min(until, wall),
-        limited=limited,
-        unlimited=_START_SECONDS + wall,
+        seconds=_START_SECONDS + min(left + rungs[0].seconds / 2, wall) + _FINISH_SECONDS,
+        limited=wall > left,
+        unlimited=_START_SECONDS + wall + _FINISH_SECONDS,
+        cut=cut_by(
+            left, wall, evaluations=sum(rung.evaluations for rung in rungs), at_once=at_once
+        ),
         device=device,
         concurrent=concurrent,
+        slowdown=slowdown,
         load=load,
-        start_seconds=_START_SECONDS,
+        start_seconds=_START_SECONDS + _FINISH_SECONDS,
         rungs=rungs,
         timed=tuple(timed),
         scatter=max(abs(training.at(item.macs) / item.train_seconds - 1) for item in good),
         checkpoint_bytes=checkpoint,
         disk_bytes=disk,
     )
+
+
+def cut_by(left: float, wall: float, *, evaluations: int, at_once: int) -> int:
+    """How many evaluations do not begin in the time that is left.
+
+    Args:
+        left: Seconds until nothing new starts.
+        wall: Seconds that all evaluations take.
+        evaluations: Their number.
+        at_once: So many begin together.
+    """
+    if wall <= left:
+        return 0
+    # Waves of `at_once` evaluations; the one that is running when the time is up is finished.
+    waves = math.ceil(evaluations / at_once * left / wall)
+    return max(0, evaluations - waves * at_once)
 
 
 def _fit(points: Sequence[tuple[int, float]]) -> _Line:
@@ -186,6 +230,8 @@ def _rung_time(
     training: _Line,
     validation: _Line,
     build: float,
+    *,
+    slowdown: float,
 ) -> RungTime:
     config = plan.config
     fidelity, epochs = config.fidelities[rung], added_epochs(config, rung)
@@ -204,9 +250,7 @@ def _rung_time(
         image_size=fidelity.image_size,
         evaluations=trials + len(models),
         images=images,
-        seconds=images * training.at(macs)
-        + validated * validation.at(macs)
-        + build
+        seconds=slowdown * (images * training.at(macs) + validated * validation.at(macs) + build)
         + _TRIAL_SECONDS,
     )
 

@@ -50,6 +50,10 @@ def estimate_table(estimate: TimeEstimate) -> Table:
     for item in estimate.timed:
         if item.failure is not None:
             table.add_row("", Text(f"{format_count(item.macs)} MACs: {item.failure}", "red"))
+    if estimate.concurrent > 1 and estimate.device == "cpu":
+        table.add_row(
+            "", f"{estimate.concurrent} at once take {estimate.slowdown:.2f} times as long as one"
+        )
     if estimate.load > 0.5:
         table.add_row(
             "busy",
@@ -65,7 +69,7 @@ def estimate_table(estimate: TimeEstimate) -> Table:
 
 def _assumed(estimate: TimeEstimate) -> str:
     words = ["candidates as large as a uniform sample, though samplers come to prefer some"]
-    if estimate.concurrent > 1:
+    if estimate.concurrent > 1 and estimate.device != "cpu":
         words.append("trainings side by side as fast as one alone")
     words.append("this machine alone, as busy as when timed")
     if len(estimate.rungs) > 1:

@@ -34,7 +34,11 @@ class SpaceSource:
 
 
 def read_space_source(
-    source: str | Path, *, images: bool, say: Callable[[str], None] | None = None
+    source: str | Path,
+    *,
+    images: bool,
+    say: Callable[[str], None] | None = None,
+    doing: Callable[[str], None] = lambda _: None,
 ) -> SpaceSource:
     """Read a search YAML, or a bare search space, which has no limits and no proxies.
 
@@ -42,6 +46,7 @@ def read_space_source(
         source: A file, or the name of a shipped one.
         images: Whether to load the images of a search.
         say: Gets a line for the eye before and after anything that takes long.
+        doing: Told what goes on, in a few words.
 
     Raises:
         SpachNasError: A mistake in the file, limits that nothing meets, or missing data.
@@ -52,9 +57,10 @@ def read_space_source(
         space = SearchSpace.from_dict(plain, where=str(path))
         return SpaceSource(path=path, name=path.stem, feasible=FeasibleSet(space, Limits()))
     if images:
-        plan = plan_search(source, say=say)
+        plan = plan_search(source, say=say, doing=doing)
         return SpaceSource(path=path, name=plan.config.study, feasible=plan.feasible, plan=plan)
     config = load_config(path)
+    doing("counting what is inside the limits")
     try:
         proxy = ProxyLimits(
             limits=config.proxy_limits, rule=config.proxy, data=data_shape(config.data)

@@ -4,7 +4,6 @@ import itertools
 import json
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import asdict
 
 from rich.console import Console, RenderableType
@@ -32,11 +31,6 @@ console = Console(width=None if sys.stdout.isatty() else 100, highlight=False)
 _NAMES = {"macs": "MACs", "params": "params"}
 _BAR = 8
 _BLOCKS = " ▏▎▍▌▋▊▉█"
-
-
-def waiting(what: str) -> AbstractContextManager[object]:
-    """Say what goes on while it does; nothing where there is no terminal."""
-    return Console(stderr=True).status(f"{what} ...")
 
 
 def print_space(name: str, report: SpaceReport) -> None:

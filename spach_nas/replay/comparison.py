@@ -1,6 +1,7 @@
 """How strategies compare: regret over trials and over training time, over many seeds."""
 
 import csv
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -65,7 +66,7 @@ def compare(
     seeds: int,
     trials: int,
     workers: int,
-    on_strategy: Callable[[Strategy], None] = lambda _: None,
+    on_search: Callable[[int], None] = lambda _: None,
 ) -> Iterator[Regret]:
     """Regret of each strategy at every tenth of the budget, on both axes.
 
@@ -76,12 +77,13 @@ def compare(
         trials: The budget on the one axis; on the other the time in which the workers train so
             many to the end, with as many trials as fit in.
         workers: At work at once.
-        on_strategy: Called with each strategy before its searches.
+        on_search: Called before each search with the number of those that are done; a strategy
+            has `2 * seeds`.
     """
     trials = min(trials, ground.feasible.count or trials)
     seconds = trials * ground.table.full_seconds / workers
+    done = itertools.count()
     for strategy in chosen:
-        on_strategy(strategy)
         run = replay_stock if strategy.stock else replay
         most = _MOST_WASTED if strategy.stock else 1
         by_trials = Budget(trials=trials, workers=workers)
@@ -93,10 +95,11 @@ def compare(
             ("seconds", by_time, seconds),
         ]
         for axis, budget, whole in axes:
-            found = [
-                regrets(ground, run(ground, strategy, seed=seed, budget=budget), axis, whole=whole)
-                for seed in range(seeds)
-            ]
+            found = []
+            for seed in range(seeds):
+                on_search(next(done))
+                steps = run(ground, strategy, seed=seed, budget=budget)
+                found.append(regrets(ground, steps, axis, whole=whole))
             yield from summary(str(strategy), axis, found, whole=whole)
 
 

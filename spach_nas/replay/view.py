@@ -7,6 +7,8 @@ from rich.table import Table as RichTable
 from spach_nas.hypervolume import figure_words
 from spach_nas.replay.comparison import Axis, Regret
 from spach_nas.replay.ground import Ground
+from spach_nas.replay.strategies import Strategy
+from spach_nas.units import format_duration
 
 _SHOWN = (0.1, 0.3, 0.5, 1.0)
 _UNITS: dict[Axis, str] = {"trials": "trials", "seconds": "s"}
@@ -23,6 +25,24 @@ def ground_line(ground: Ground) -> str:
         f"{ground.table.epochs} epochs, {ground.table.full_seconds:.1f} s a training; reference "
         f"point: {point}"
     )
+
+
+def search_words(done: int, seconds: float, *, chosen: Sequence[Strategy], seeds: int) -> str:
+    """How far a comparison is, in a line.
+
+    Args:
+        done: Searches.
+        seconds: That they took.
+        chosen: Strategies, each of twice as many searches as seeds.
+        seeds: Of each.
+    """
+    each = 2 * seeds
+    number, within = divmod(done, each)
+    words = f"{chosen[number]} ({number + 1} of {len(chosen)}), search {within + 1} of {each}"
+    if not done:
+        return words
+    left = seconds / done * (each * len(chosen) - done)
+    return f"{words}, about {format_duration(left)} left"
 
 
 def regret_table(rows: Sequence[Regret], axis: Axis) -> RichTable:

@@ -8,7 +8,6 @@ from html import escape
 from http import HTTPStatus
 from pathlib import Path
 
-from spach_nas.config import SEARCH_YAML
 from spach_nas.errors import SpachNasError
 from spach_nas.live.progress import Progress
 from spach_nas.live.server import Answer, Routes, json_answer
@@ -182,19 +181,17 @@ def ended_words(progress: Progress) -> str:
     """Why no more will come; nothing while a search goes on."""
     folder = progress.outline.folder
     kept = f"; {folder / REPORT} holds this page" if (folder / REPORT).is_file() else ""
-    if progress.phase == "ended":
-        return f"The search has ended after {format_duration(progress.elapsed)}{kept}."
-    again = f"spach-nas search {folder / SEARCH_YAML} --out {folder} --resume"
-    if progress.phase == "stopped":
-        return f"The search was stopped before its budget was spent. To go on: {again}"
-    return f"The process of the search is gone. To go on: {again}" if progress.over else ""
+    end = progress.ending
+    if end is not None and end.cut:
+        return f"{end.outcome} {end.advice}"
+    if not progress.over:
+        return ""
+    return f"The search has ended after {format_duration(progress.elapsed)}{kept}."
 
 
 def status_words(progress: Progress) -> str:
     """How far the search is."""
-    left = (
-        "" if progress.time_left is None else f", about {format_duration(progress.time_left)} left"
-    )
+    left = f", about {format_duration(progress.time_left)} left" if progress.time_left else ""
     return f"{progress.done} of {progress.total} evaluations done{left}"
 
 

@@ -51,9 +51,10 @@ def header(records: Sequence[Record], facts: StudyFacts) -> str:
     summary = summarise(records, facts)
     tiles = f'<div class="tiles">{_tiles(summary)}</div>' if records else ""
     sentences = "".join(f"<p>{escape(sentence)}</p>" for sentence in meaning(records))
+    ended = "".join(f'<p class="ending">{escape(sentence)}</p>' for sentence in facts.ending)
     return (
         f'<h1>{escape(facts.name)}</h1><p class="conclusion">{escape(conclusion(summary))}</p>'
-        f'{tiles}<div class="meaning">{sentences}</div>'
+        f'{ended}{tiles}<div class="meaning">{sentences}</div>'
     )
 
 

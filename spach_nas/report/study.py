@@ -7,6 +7,7 @@ from pathlib import Path
 
 from spach_nas.config import SEARCH_YAML, SPACE_YAML, SearchConfig, load_config
 from spach_nas.data.preprocessing import read_preprocessing
+from spach_nas.ending import ending
 from spach_nas.errors import StudyError
 from spach_nas.limits import Limits, ProxyLimits
 from spach_nas.records import read_records
@@ -75,7 +76,16 @@ def study_facts(folder: Path) -> StudyFacts:
         disk=_disk(folder),
         search_space=config.space,
         proxy_limits=_proxy_limits(config, folder),
+        ending=_ending(folder),
     )
+
+
+def _ending(folder: Path) -> tuple[str, ...]:
+    """Why the search ended early, and how to go on; a damaged record is told by who reads them."""
+    with suppress(StudyError):
+        found = ending(folder)
+        return (found.outcome, found.advice) if found.cut else ()
+    return ()
 
 
 def _proxy_limits(config: SearchConfig, folder: Path) -> ProxyLimits | None:

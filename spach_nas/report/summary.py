@@ -31,6 +31,8 @@ class StudyFacts:
         proxy_limits: Bounds on the cost of the trained networks.
         baseline: Records of another study of the same space and protocol, such as one by uniform
             random search, whose growth is drawn beside this one's.
+        ending: Why the search ended before its budget was spent, and how to go on, a sentence each;
+            nothing where it did all.
     """
 
     name: str
@@ -44,6 +46,7 @@ class StudyFacts:
     search_space: SearchSpace | None = None
     proxy_limits: ProxyLimits | None = None
     baseline: tuple[Record, ...] | None = None
+    ending: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

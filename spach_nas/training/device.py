@@ -51,6 +51,11 @@ def choose_runtime(*, device: Device = "auto", precision: Precision = "auto") ->
     return Runtime(device=torch.device(name), bf16=bf16)
 
 
+def gpu_count() -> int:
+    """GPUs of this machine that torch and Ray both know."""
+    return max(torch.cuda.device_count(), torch.xpu.device_count())
+
+
 @contextmanager
 def autocast(runtime: Runtime) -> Iterator[None]:
     """Run matrix products in the format of the runtime."""

@@ -7,7 +7,7 @@ an epoch goes exactly as the uninterrupted one.
 
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -24,6 +24,10 @@ from spach_nas.training.optimizer import make_optimizer, optimizer_state, restor
 from spach_nas.training.predict import BATCH, predict, score
 from spach_nas.training.schedule import Schedule, learning_rate, make_schedule
 from spach_nas.training.seeds import derive_seed, global_seed
+
+# Told before the first step and after each: epochs of the course that are done, with a fraction,
+# and the images of that step.
+Tell = Callable[[float, int], None]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -68,6 +72,7 @@ def train(
     course: Sequence[Fidelity] = (),
     start: TrainingState | None = None,
     micro_batch: int | None = None,
+    tell: Tell = lambda *_: None,
 ) -> TrainingResult:
     """Train `network` in place up to a fidelity and score it after every epoch.
 
@@ -86,6 +91,7 @@ def train(
             gradients add up to those of the batch, up to rounding. That is no more so where the
             images of a batch meet or draw together: a BatchNorm takes its statistics from each
             part, and dropped paths are other ones.
+        tell: Told how far it is; nothing of the training hangs on it.
     """
     start = start or TrainingState()
     course = course or (fidelity,)
@@ -99,8 +105,10 @@ def train(
         runtime=runtime,
         start=start,
         micro_batch=micro_batch,
+        tell=tell,
     )
     curve: list[Epoch] = []
+    tell(start.epochs, 0)
     for number in range(start.epochs, fidelity.epochs):
         epoch = _epoch(run, number)
         if not (math.isfinite(epoch.train_loss) and math.isfinite(epoch.loss)):
@@ -138,6 +146,7 @@ class _Run:
     seed: int
     runtime: Runtime
     micro_batch: int | None
+    tell: Tell
 
 
 def _prepare(
@@ -150,6 +159,7 @@ def _prepare(
     runtime: Runtime,
     start: TrainingState,
     micro_batch: int | None,
+    tell: Tell,
 ) -> _Run:
     if settings.compile:
         _compile(network)
@@ -172,6 +182,7 @@ def _prepare(
         seed=seed,
         runtime=runtime,
         micro_batch=micro_batch,
+        tell=tell,
     )
 
 
@@ -212,6 +223,7 @@ def _train_epoch(run: _Run, epoch: int) -> float:
             images, labels = batch(run.data, order[part], moves.of(part))
             # Kept on the device: reading it here would make the host wait in every step.
             total += _step(run, images, labels, rate=learning_rate(run.schedule, first_step + step))
+            run.tell(epoch + (step + 1) / leg.steps, len(labels))
     return float(total / leg.steps)
 
 
