@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from spach_nas.config import SearchConfig, load_config
+from spach_nas.config import SearchConfig, load_config, target_shape
 from spach_nas.cost import cost
 from spach_nas.data import (
     DataSplits,
@@ -19,8 +19,11 @@ from spach_nas.errors import ConfigError, DataError, LatencyError, SearchSpaceEr
 from spach_nas.feasible import FeasibleSet
 from spach_nas.latency import PredictedLatency, search_latency
 from spach_nas.limits import ProxyLimits
-from spach_nas.references import get_reference
+from spach_nas.references import reference_target
 from spach_nas.shipped import find_yaml
+
+# Below, an accuracy is known to 6 points.
+_FEW_SCORED = 300
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -45,6 +48,28 @@ class Plan:
     def images(self) -> DataSplits:
         """Those of the full fidelity."""
         return self.splits[self.config.fidelity.image_size]
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a person should know of the images."""
+        images = self.images
+        part = images.held_out
+        notes = [f"validation images: held out of the train split, {part}"] if part else []
+        scored = len(images.validation)
+        if scored < _FEW_SCORED:
+            # Of a share of one half, where it is widest.
+            points = 100 * 1.96 * 0.5 / scored**0.5
+            notes.append(
+                f"only {scored:,} images score a network: accuracies are known to +- {points:.0f} "
+                "points (95 %), and smaller differences are chance; expected some hundreds, by "
+                "more images or a larger data.validation"
+            )
+        return (*notes, *images.notes)
+
+    @property
+    def targets(self) -> str:
+        """Channels and classes of the targets, and whose they are."""
+        return self.config.space.describe_targets(self.preprocessing.data_shape)
 
     @property
     def preprocessing(self) -> Preprocessing:
@@ -83,15 +108,16 @@ def plan_search(
         validate_settings(config.data)
         check_callbacks(config)
         folder = study_path(config, out) if resume else None
+        shape = data_shape(config.data)
+        # A study goes on with the targets that it began with.
+        config = config.for_data((folder and target_shape(folder)) or shape)
         latency = search_latency(config, folder=folder, say=say)
         _check_references(config, latency)
         feasible = FeasibleSet(
             config.space,
             config.limits,
             latency=latency,
-            proxy=ProxyLimits(
-                limits=config.proxy_limits, rule=config.proxy, data=data_shape(config.data)
-            ),
+            proxy=ProxyLimits(limits=config.proxy_limits, rule=config.proxy, data=shape),
         )
         check_sampler(config.search, feasible=feasible, objectives=config.objective_list)
         splits = {
@@ -101,7 +127,11 @@ def plan_search(
     except (ConfigError, DataError, LatencyError, SearchSpaceError) as problem:
         lines = [f"{path}: {line}" for line in str(problem).split("\n")]
         raise type(problem)("\n".join(lines)) from None
-    return Plan(path=path, config=config, feasible=feasible, splits=splits, latency=latency)
+    plan = Plan(path=path, config=config, feasible=feasible, splits=splits, latency=latency)
+    if say is not None:
+        for note in plan.notes:
+            say(f"data: {note}")
+    return plan
 
 
 def _check_references(config: SearchConfig, latency: PredictedLatency | None) -> None:
@@ -110,7 +140,7 @@ def _check_references(config: SearchConfig, latency: PredictedLatency | None) ->
     if latency is None:
         return
     for name in config.references:
-        target = get_reference(name).architecture
+        target = reference_target(name, config.space.shape)
         broken = config.limits.violations(cost(target), latency=latency.of(target))
         if broken:
             mistakes.append(

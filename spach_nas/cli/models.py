@@ -70,8 +70,9 @@ def export(
             written = export_all(choices, out=out, formats=wanted, tell=tell)
         else:
             choice = choose(source, pick=pick or "best", scale_to=scale_to)
+            choices = (choice,)
             written = (export_choice(choice, out=out, formats=wanted, tell=tell),)
-    print_exported(written)
+    print_exported(written, notes=[item.note for item in choices if item.note is not None])
 
 
 def verify(

@@ -15,6 +15,7 @@ A target without trained weights has no file that pretends to hold some.
 """
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load
 
 from spach_nas.architecture import Architecture
+from spach_nas.data.images import HeldOut
 from spach_nas.data.preprocessing import Preprocessing
 from spach_nas.errors import BundleError, one_line
 from spach_nas.export.manifest import write_manifest
@@ -126,6 +128,11 @@ def load_preprocessing(folder: Path) -> Preprocessing | None:
             std=tuple(map(float, plain["std"])),
             class_names=tuple(map(str, plain["class_names"])),
             crop_share=None if plain.get("crop_share") is None else float(plain["crop_share"]),
+            held_out=None
+            if plain.get("held_out") is None
+            else HeldOut(
+                share=float(plain["held_out"]["share"]), seed=int(plain["held_out"]["seed"])
+            ),
         )
     except (ValueError, KeyError, TypeError):
         raise BundleError(f"{path}: is damaged; expected what the export wrote") from None
@@ -173,6 +180,8 @@ def _preprocessing(architecture: Architecture, preprocessing: Preprocessing) -> 
         "std": list(preprocessing.std),
         "layout": "batch, channels, height, width; float32",
         "class_names": list(preprocessing.class_names),
+        # Of the train split, which validated: whoever has the images can find the part again.
+        "held_out": None if preprocessing.held_out is None else asdict(preprocessing.held_out),
     }
 
 

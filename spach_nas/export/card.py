@@ -157,7 +157,8 @@ def _proof_section(proof: Proof | None, left_out: Mapping[str, str]) -> list[str
 
 def _limits_of_use(choice: Choice) -> str:
     if choice.weights is None:
-        return "An architecture without weights: it classifies nothing before it is trained."
+        note = "" if choice.note is None else f" Note that {choice.note}."
+        return f"An architecture without weights: it classifies nothing before it is trained.{note}"
     if choice.record is None:
         return "It knows the classes and the kind of images that it was trained on, and no others."
     target = choice.record.target_cost

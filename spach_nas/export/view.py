@@ -19,13 +19,20 @@ def doing(what: str) -> Iterator[Tell]:
         yield lambda step: status.update(f"{what}: {step} ...")
 
 
-def print_exported(folders: Iterable[Path]) -> None:
-    """Where the bundles lie, and in a line what was left out of them."""
+def print_exported(folders: Iterable[Path], *, notes: Iterable[str] = ()) -> None:
+    """Where the bundles lie, and in a line what was left out of them.
+
+    Args:
+        folders: The bundles.
+        notes: What a person should know of them; each is told once.
+    """
     errors = Console(stderr=True, soft_wrap=True, highlight=False)
     told: dict[str, str] = {}
     for folder in folders:
         print(folder)
         told |= read_proof(folder / PARITY)["left_out"]
+    for note in dict.fromkeys(notes):
+        errors.print(note, markup=False)
     for name, reason in told.items():
         errors.print(f"left out {name}: {reason}", markup=False)
 
