@@ -77,20 +77,23 @@ def _open(settings: DataSettings, split: Split) -> Any:
     raise DataError(f"{settings.name}: split {names[0]} cannot be opened: {why}")
 
 
-def _pairs(dataset: Any) -> Iterator[tuple[Image.Image, int]]:
+def _pairs(dataset: Any) -> Iterator[tuple[Image.Image, int] | Exception]:
+    """Images with their labels; in place of one that cannot be opened, why."""
     from torch.utils.data import IterableDataset
 
     if isinstance(dataset, IterableDataset):
         yield from ((image, int(label)) for image, label in dataset)
-    elif hasattr(dataset, "reader"):
-        # Past timm's dataset, which replaces an image that it cannot read by the next one.
-        for index in range(len(dataset)):
-            file, label = dataset.reader[index][:2]
-            with file:
-                yield Image.open(file), int(label)
-    else:
-        for index in range(len(dataset)):
-            image, label = dataset[index]
+        return
+    for index in range(len(dataset)):
+        try:
+            # Past timm's dataset, which replaces an image that it cannot read by the next one.
+            image, label = (getattr(dataset, "reader", None) or dataset)[index][:2]
+            image = image if isinstance(image, Image.Image) else Image.open(image)
+        # Whatever a foreign library raises over a missing file or a damaged one.
+        except Exception as problem:
+            yield problem
+            continue
+        with image:
             yield image, int(label)
 
 
@@ -127,12 +130,16 @@ def _shape(settings: DataSettings) -> DataShape:
     names = _class_names(dataset)
     try:
         if isinstance(dataset, IterableDataset):
-            first = [image for image, _ in itertools.islice(_pairs(dataset), _LOOKED_AT)]
-            channels = channels_of_images(first)
+            first = itertools.islice(_pairs(dataset), _LOOKED_AT)
+            channels = channels_of_images(
+                None if isinstance(pair, Exception) else pair[0] for pair in first
+            )
         else:
             channels = timm_channels(dataset)
         # Without names, as in most webdatasets, the labels have to be counted.
-        classes = len(names) or 1 + max(label for _, label in _pairs(dataset))
+        classes = len(names) or 1 + max(
+            pair[1] for pair in _pairs(dataset) if not isinstance(pair, Exception)
+        )
     except Exception as problem:
         raise DataError(f"{settings.name}: cannot be read: {one_line(problem)}") from None
     return DataShape(in_channels=channels, num_classes=classes)
@@ -156,20 +163,21 @@ def _load(settings: DataSettings, split: Split, image_size: tuple[int, int]) -> 
     images, labels = [], []
     found: list[Stored] = []
     broken: dict[str, str] = {}
+    number = -1
     try:
-        for image, label in _pairs(dataset):
+        for number, pair in enumerate(_pairs(dataset)):
             try:
-                images.append(to_size(pixels(image, channels=shape.in_channels), image_size))
+                if isinstance(pair, Exception):
+                    raise pair
+                images.append(to_size(pixels(pair[0], channels=shape.in_channels), image_size))
             # A decoder may raise anything over bytes that it did not expect.
             except Exception as problem:
-                broken[f"{settings.name}: image {len(labels) + len(broken)}"] = why_unreadable(
-                    problem
-                )
+                broken[f"{settings.name}: image {number}"] = why_unreadable(problem)
                 continue
-            found.append(stored(image))
-            labels.append(label)
+            found.append(stored(pair[0]))
+            labels.append(pair[1])
     except Exception as problem:
-        where = f"{settings.name}: image {len(labels) + len(broken)} of {count}"
+        where = f"{settings.name}: image {number + 1} of {count}"
         raise DataError(f"{where} cannot be read: {one_line(problem)}") from None
     if broken and not settings.skip_broken:
         raise BrokenImagesError(broken, name=settings.name, remedy="data.skip_broken: true")
