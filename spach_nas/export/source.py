@@ -7,10 +7,16 @@ from typing import Literal
 from spach_nas import pareto
 from spach_nas.architecture import Architecture
 from spach_nas.config import SEARCH_YAML, SearchConfig, load_config
-from spach_nas.data.images import HeldOut
+from spach_nas.data.images import HeldOut, Pixels
 from spach_nas.data.preprocessing import Preprocessing, read_preprocessing
 from spach_nas.errors import BundleError, StudyError, did_you_mean, one_of
-from spach_nas.export.bundle import ARCHITECTURE, WEIGHTS, load_architecture, load_preprocessing
+from spach_nas.export.bundle import (
+    ARCHITECTURE,
+    WEIGHTS,
+    load_architecture,
+    load_preprocessing,
+    read_samples,
+)
 from spach_nas.export.manifest import check_manifest
 from spach_nas.objectives import OBJECTIVES
 from spach_nas.records import Record, read_records
@@ -39,6 +45,8 @@ class Choice:
         note: What a person should know of it; None: nothing.
         images: What the images of its search or training went through, weights or not; None: not
             known.
+        samples: A few images of the kind that the weights were trained on, (N, H, W, C); None:
+            those of its study, where there is one.
     """
 
     architecture: Architecture
@@ -52,6 +60,7 @@ class Choice:
     training: str | None = None
     note: str | None = None
     images: Preprocessing | None = None
+    samples: Pixels | None = None
 
 
 def choose(source: str | Path, *, pick: str = "best", scale_to: Scale | None = None) -> Choice:
@@ -222,6 +231,7 @@ def _from_bundle(folder: Path) -> Choice:
         weights=weights.read_bytes() if weights.is_file() else None,
         preprocessing=preprocessing,
         images=preprocessing,
+        samples=read_samples(folder),
     )
 
 
