@@ -54,7 +54,7 @@ def test_a_bundle_keeps_images_and_verify_compares_on_them(tmp_path: Path) -> No
     probe = json.loads((folder / "parity.json").read_text())["probe"]["logits"]
     with torch.inference_mode():
         np.testing.assert_allclose(probe, load_model(folder)(sample.images[:3]), atol=1e-5)
-    assert "`samples.npz` holds 10 images of the data" in (folder / "README.md").read_text()
+    assert "`samples.npz` holds 10 images of the network" in (folder / "README.md").read_text()
     # They go on with a bundle that is exported again.
     np.testing.assert_array_equal(choose(folder).samples, KEPT)
     assert load_preprocessing(folder) == IMAGES

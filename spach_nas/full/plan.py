@@ -23,8 +23,8 @@ from spach_nas.full.sets import DataChoice, FullData, check_data, class_names, o
 from spach_nas.training import choose_runtime
 
 _SAMPLE = 10_000
-# Of trainings that began before a run said it.
-_HELD_OUT_BEFORE = {"share": 0.1, "seed": 0}
+# Of trainings that began before a run said what it holds out.
+_SHARE_BEFORE = 0.1
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -174,7 +174,7 @@ def _open(
     if folder is None:
         return check_data(replace(choice, held_out=_held_out(source, choice)))
     known = known_files(folder)
-    part = known.get("held_out", _HELD_OUT_BEFORE)
+    part = known.get("held_out", {"share": _SHARE_BEFORE, "seed": recipe.data.split_seed})
     return open_data(
         replace(
             choice,
