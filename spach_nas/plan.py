@@ -12,6 +12,7 @@ from spach_nas.data import (
     load_train_and_validation,
     validate_settings,
 )
+from spach_nas.data.images import few_scored
 from spach_nas.data.preprocessing import Preprocessing, preprocessing
 from spach_nas.engine.logger_choice import check_callbacks
 from spach_nas.engine.sampler_check import check_sampler
@@ -21,9 +22,6 @@ from spach_nas.latency import PredictedLatency, search_latency
 from spach_nas.limits import ProxyLimits
 from spach_nas.references import reference_target
 from spach_nas.shipped import find_yaml
-
-# Below, an accuracy is known to 6 points.
-_FEW_SCORED = 300
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -52,19 +50,13 @@ class Plan:
     @property
     def notes(self) -> tuple[str, ...]:
         """What a person should know of the images."""
-        images = self.images
-        part = images.held_out
-        notes = [f"validation images: held out of the train split, {part}"] if part else []
-        scored = len(images.validation)
-        if scored < _FEW_SCORED:
-            # Of a share of one half, where it is widest.
-            points = 100 * 1.96 * 0.5 / scored**0.5
-            notes.append(
-                f"only {scored:,} images score a network: accuracies are known to +- {points:.0f} "
-                "points (95 %), and smaller differences are chance; expected some hundreds, by "
-                "more images or a larger data.validation"
-            )
-        return (*notes, *images.notes)
+        images, part = self.images, self.images.held_out
+        notes = []
+        # A share that the file says, or a set that always goes so, is no news.
+        if part is not None and self.config.data.validation is None and self.config.data.root:
+            notes.append(f"validation images: held out of the train split, {part}")
+        few = few_scored(len(images.validation))
+        return (*notes, *([] if few is None else [few]), *images.notes)
 
     @property
     def targets(self) -> str:

@@ -45,7 +45,10 @@ def search(
 
         view = stack.enter_context(LiveView(console).shown())
         plan = plan_search(
-            file, out=out, resume=resume, say=lambda line: console.print(line, highlight=False)
+            file,
+            out=out,
+            resume=resume,
+            say=lambda line: console.print(line, highlight=False, markup=False),
         )
         if not dry_run:
             from spach_nas.run import run_plan

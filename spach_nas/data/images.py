@@ -20,6 +20,8 @@ T = TypeVar("T")
 Labels = npt.NDArray[np.int64]
 THREADS = 8  # that decode images
 _MAX_MEMORY_SHARE = 0.8
+# Below, an accuracy is known to 6 points.
+_FEW = 300
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -90,6 +92,19 @@ class DataSplits:
     normalisation: Normalisation
     held_out: HeldOut | None = None
     notes: tuple[str, ...] = ()
+
+
+def few_scored(images: int) -> str | None:
+    """What so few validation images mean for an accuracy; None: they are enough."""
+    if images >= _FEW:
+        return None
+    # The normal interval of a share of one half, where it is widest.
+    points = 100 * 1.96 * 0.5 / images**0.5
+    return (
+        f"only {images:,} images score a network: accuracies are known to +- {points:.0f} points "
+        "(95 %), and smaller differences are chance; expected some hundreds, by more images or a "
+        "larger data.validation"
+    )
 
 
 def measure_normalisation(images: Pixels) -> Normalisation:

@@ -8,7 +8,7 @@ import numpy as np
 from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 
 from spach_nas.architecture import Architecture
-from spach_nas.data.images import HeldOut, Normalisation, measure_normalisation
+from spach_nas.data.images import HeldOut, Normalisation, few_scored, measure_normalisation
 from spach_nas.engine.logger_choice import check_packages
 from spach_nas.errors import ConfigError, DataError, StudyError
 from spach_nas.export import Choice, choose
@@ -109,13 +109,23 @@ def plan_training(request: TrainingRequest) -> TrainingPlan:
         ),
         data=images,
         weights=weights,
-        notes=(*images.notes, *([f"the network has {changed}"] if changed else []), *begun),
+        notes=(
+            *_few(images),
+            *images.notes,
+            *([f"the network has {changed}"] if changed else []),
+            *begun,
+        ),
         going_on=going_on,
     )
     _check_sizes(plan)
     if going_on:
         check_origin(folder, plan.job, images)
     return plan
+
+
+def _few(images: FullData) -> tuple[str, ...]:
+    note = None if images.validation is None else few_scored(len(images.validation))
+    return () if note is None else (note,)
 
 
 def data_choice(name: str, options: DataOptions, *, channels: int | None = None) -> DataChoice:
