@@ -1,6 +1,7 @@
 """A folder with train only: every command finds the part again that the search held out."""
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -158,3 +159,14 @@ def test_a_run_of_before_goes_on_with_a_tenth_of_fashion_mnist(tmp_path: Path) -
     path.write_text(json.dumps(plain))
     again = plan_in(tmp_path, *changes, data="fashion-mini", recipe="short", resume=True)
     assert len(again.data.train) == 7_200
+
+
+def test_a_validation_split_that_is_gone_is_not_replaced_by_training_images(
+    tmp_path: Path,
+) -> None:
+    """As on a machine of a cluster that sees another folder than the one that planned."""
+    root = write_folder(tmp_path, splits=("train", "val"))
+    planned = check_data(choice_of(root)).choice
+    shutil.rmtree(root / "val")
+    with pytest.raises(DataError, match="has no val/ or validation/ beside train/; expected the"):
+        open_data(planned)

@@ -18,6 +18,7 @@ A target without trained weights has no file that pretends to hold some.
 import json
 import zlib
 from dataclasses import asdict
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
@@ -145,7 +146,9 @@ def load_preprocessing(folder: Path) -> Preprocessing | None:
 
 def write_samples(folder: Path, images: Pixels) -> None:
     """Keep images in a bundle, for `read_samples`."""
-    np.savez_compressed(folder / SAMPLES, allow_pickle=False, images=images)
+    buffer = BytesIO()
+    np.savez_compressed(buffer, allow_pickle=False, images=images)
+    (folder / SAMPLES).write_bytes(buffer.getvalue())
 
 
 def read_samples(folder: Path) -> Pixels | None:

@@ -49,6 +49,7 @@ class DataChoice:
         channels: 1 or 3; None: what the images are.
         held_out: What the search of the network held out of the train split, to be the validation
             images again where the set has none of its own and the options say nothing.
+        own_validation: Whether validation images are a split of their own; None: not looked yet.
     """
 
     name: str
@@ -56,6 +57,7 @@ class DataChoice:
     broken: frozenset[str] = frozenset()
     channels: int | None = None
     held_out: HeldOut | None = None
+    own_validation: bool | None = None
 
     @property
     def is_folder(self) -> bool:
@@ -102,8 +104,19 @@ def open_data(choice: DataChoice) -> FullData:
     """The images of a training, without looking into the files.
 
     Raises:
-        DataError: They are missing.
+        DataError: They are missing, or have lost their validation split since it was chosen.
     """
+    data = _open(choice)
+    own = data.validation is not None and data.held_out is None
+    if choice.own_validation and not own:
+        raise DataError(
+            f"{choice.name}: has no val/ or validation/ beside train/; expected the one that was "
+            "there when the training was planned, on every machine"
+        )
+    return replace(data, choice=replace(choice, own_validation=own))
+
+
+def _open(choice: DataChoice) -> FullData:
     if choice.name in _NAMED:
         return _held_out(_with_channels(_named(choice, "train"), choice), choice)
     if choice.is_folder:
