@@ -12,6 +12,7 @@ same for all images of a set and keeps the order of values:
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import IO
 
@@ -143,7 +144,13 @@ def why_unreadable(problem: Exception) -> str:
 def stored(image: Image.Image) -> Stored:
     """How an image is stored that is loaded already."""
     wide = image.mode.startswith("I")
-    return Stored(mode=image.mode, top=int(np.asarray(image).max()) if wide else 0)
+    return _stored(image.mode, int(np.asarray(image).max()) if wide else 0)
+
+
+@lru_cache(maxsize=4096)
+def _stored(mode: str, top: int) -> Stored:
+    # One value for the many images that are alike: a set may have millions.
+    return Stored(mode=mode, top=top)
 
 
 def upright(image: Image.Image, *, channels: int) -> Image.Image:
