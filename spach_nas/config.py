@@ -1,7 +1,9 @@
 """The search YAML: one file that says everything about a search."""
 
+import json
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
@@ -23,11 +25,12 @@ from spach_nas.limits import Limits
 from spach_nas.objectives import LATENCY, OBJECTIVES, Direction, Objective
 from spach_nas.records import FILE_NAME
 from spach_nas.references import get_reference
-from spach_nas.scaling import ProxyRule
+from spach_nas.scaling import DataShape, ProxyRule
 from spach_nas.search_settings import Resources, Rungs, SearchSettings
 from spach_nas.search_space import SearchSpace
 from spach_nas.settings import DataSettings, TrainingSettings
 from spach_nas.shipped import find_yaml
+from spach_nas.study_folder import DATA_JSON
 from spach_nas.validation import read_yaml, validate
 
 CallbackName = Literal["tensorboard", "mlflow", "wandb"]
@@ -200,6 +203,14 @@ class SearchConfig:
         """Height and width of the proxy's input at the full fidelity."""
         return self.proxy.image_size or (self.space.image_size[0],) * 2
 
+    def for_data(self, data: DataShape) -> "SearchConfig":
+        """The same with the targets' channels and classes, where the space leaves them to the data.
+
+        Raises:
+            ConfigError: With them, a reference breaks a limit.
+        """
+        return replace(self, space=self.space.for_data(data)) if self.space.is_open else self
+
     def course(self, rung: int) -> tuple[Fidelity, ...]:
         """The rungs that train one network on and on, among them this one.
 
@@ -223,17 +234,36 @@ class SearchConfig:
 def load_config(path: Path) -> SearchConfig:
     """Read and check a search YAML.
 
+    In the folder of a study, targets have the channels and classes that the study began with;
+    elsewhere a space may leave them open, until `SearchConfig.for_data`.
+
     Raises:
         ConfigError: One line `file: key.path: what; expected` for each mistake.
     """
     data = read_yaml(path, error=ConfigError)
-    return validate(
-        _adapter(),
-        data,
-        where=str(path),
-        error=ConfigError,
-        context={"folder": path.resolve().parent},
+    folder = path.resolve().parent
+    config = validate(
+        _adapter(), data, where=str(path), error=ConfigError, context={"folder": folder}
     )
+    shape = target_shape(folder) if config.space.is_open else None
+    return config if shape is None else config.for_data(shape)
+
+
+def target_shape(folder: Path) -> DataShape | None:
+    """Channels and classes that the targets of a study have; None where it does not tell.
+
+    Its records say so; before there are any, its images do.
+    """
+    with suppress(OSError, ValueError, KeyError, TypeError):
+        with (folder / FILE_NAME).open(encoding="utf-8") as lines:
+            for line in lines:
+                target = json.loads(line)["architecture"]
+                return DataShape(
+                    in_channels=int(target["in_channels"]), num_classes=int(target["num_classes"])
+                )
+        images = json.loads((folder / DATA_JSON).read_text(encoding="utf-8"))
+        return DataShape(in_channels=len(images["mean"]), num_classes=len(images["class_names"]))
+    return None
 
 
 def source_files(path: Path) -> dict[str, str]:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from spach_nas.config import SearchConfig, load_config
+from spach_nas.config import SearchConfig, load_config, target_shape
 from spach_nas.cost import cost
 from spach_nas.data import (
     DataSplits,
@@ -12,6 +12,7 @@ from spach_nas.data import (
     load_train_and_validation,
     validate_settings,
 )
+from spach_nas.data.images import few_scored
 from spach_nas.data.preprocessing import Preprocessing, preprocessing
 from spach_nas.engine.logger_choice import check_callbacks
 from spach_nas.engine.sampler_check import check_sampler
@@ -19,7 +20,7 @@ from spach_nas.errors import ConfigError, DataError, LatencyError, SearchSpaceEr
 from spach_nas.feasible import FeasibleSet
 from spach_nas.latency import PredictedLatency, search_latency
 from spach_nas.limits import ProxyLimits
-from spach_nas.references import get_reference
+from spach_nas.references import reference_target
 from spach_nas.shipped import find_yaml
 from spach_nas.training import format_warning
 
@@ -46,6 +47,22 @@ class Plan:
     def images(self) -> DataSplits:
         """Those of the full fidelity."""
         return self.splits[self.config.fidelity.image_size]
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a person should know of the images."""
+        images, part = self.images, self.images.held_out
+        notes = []
+        # A share that the file says, or a set that always goes so, is no news.
+        if part is not None and self.config.data.validation is None and self.config.data.root:
+            notes.append(f"validation images: held out of the train split, {part}")
+        few = few_scored(len(images.validation))
+        return (*notes, *([] if few is None else [few]), *images.notes)
+
+    @property
+    def targets(self) -> str:
+        """Channels and classes of the targets, and whose they are."""
+        return self.config.space.describe_targets(self.preprocessing.data_shape)
 
     @property
     def preprocessing(self) -> Preprocessing:
@@ -88,6 +105,9 @@ def plan_search(
         check_callbacks(config)
         folder = study_path(config, out) if resume else None
         _check_devices(config)
+        shape = data_shape(config.data)
+        # A study goes on with the targets that it began with.
+        config = config.for_data((folder and target_shape(folder)) or shape)
         latency = search_latency(config, folder=folder, say=say)
         _check_references(config, latency)
         doing("counting what is inside the limits")
@@ -95,9 +115,7 @@ def plan_search(
             config.space,
             config.limits,
             latency=latency,
-            proxy=ProxyLimits(
-                limits=config.proxy_limits, rule=config.proxy, data=data_shape(config.data)
-            ),
+            proxy=ProxyLimits(limits=config.proxy_limits, rule=config.proxy, data=shape),
         )
         check_sampler(config.search, feasible=feasible, objectives=config.objective_list)
         doing(f"reading the images of {config.data.name}")
@@ -108,11 +126,15 @@ def plan_search(
     except (ConfigError, DataError, LatencyError, SearchSpaceError) as problem:
         lines = [f"{path}: {line}" for line in str(problem).split("\n")]
         raise type(problem)("\n".join(lines)) from None
-    if say is not None and config.resources.address == "local":
-        warning = format_warning(config.training.precision, device=config.training.device)
-        if warning is not None:
-            say(f"training.{warning}")
-    return Plan(path=path, config=config, feasible=feasible, splits=splits, latency=latency)
+    plan = Plan(path=path, config=config, feasible=feasible, splits=splits, latency=latency)
+    if say is not None:
+        for note in plan.notes:
+            say(f"data: {note}")
+        if config.resources.address == "local":
+            warning = format_warning(config.training.precision, device=config.training.device)
+            if warning is not None:
+                say(f"training.{warning}")
+    return plan
 
 
 def _check_devices(config: SearchConfig) -> None:
@@ -136,7 +158,7 @@ def _check_references(config: SearchConfig, latency: PredictedLatency | None) ->
     if latency is None:
         return
     for name in config.references:
-        target = get_reference(name).architecture
+        target = reference_target(name, config.space.shape)
         broken = config.limits.violations(cost(target), latency=latency.of(target))
         if broken:
             mistakes.append(

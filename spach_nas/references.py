@@ -4,10 +4,11 @@ Source: Zhao et al. 2021, arXiv:2108.13002v2, tables 1-6 ("T"), and the README o
 ("R"). What the paper prints as FLOPs are MACs with norms. No published figure: None.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from spach_nas.architecture import Architecture, Stage, StemName
 from spach_nas.errors import ArchitectureError, did_you_mean, one_of
+from spach_nas.scaling import DataShape
 
 Layout = tuple[tuple[str, ...], ...]
 
@@ -151,3 +152,16 @@ def get_reference(name: str) -> Reference:
         raise ArchitectureError(
             f"unknown model {name!r}; expected {one_of(REFERENCES)}{did_you_mean(name, REFERENCES)}"
         ) from None
+
+
+def reference_target(name: str, shape: DataShape) -> Architecture:
+    """The paper's model `name` with the channels and classes of the targets that it stands beside.
+
+    Raises:
+        ArchitectureError: There is none.
+    """
+    return replace(
+        get_reference(name).architecture,
+        in_channels=shape.in_channels,
+        num_classes=shape.num_classes,
+    )

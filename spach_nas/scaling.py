@@ -65,6 +65,16 @@ class DataShape:
     in_channels: int
     num_classes: int
 
+    def __str__(self) -> str:
+        """`3 channels and 4 classes`."""
+        channels = f"{self.in_channels} channel{'' if self.in_channels == 1 else 's'}"
+        return f"{channels} and {self.num_classes:,} classes"
+
+
+def shape_of(architecture: Architecture) -> DataShape:
+    """Channels and classes that an architecture is for."""
+    return DataShape(in_channels=architecture.in_channels, num_classes=architecture.num_classes)
+
 
 def scale(architecture: Architecture, rule: ProxyRule, data: DataShape) -> Architecture:
     """The proxy of a target.

@@ -7,7 +7,7 @@ canonical one, and architectures, not encodings, are counted and sampled.
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from pydantic import ConfigDict, TypeAdapter
 from spach_nas.architecture import Architecture, Stage
 from spach_nas.errors import SearchSpaceError, one_of
 from spach_nas.layouts import Value
+from spach_nas.scaling import DataShape
 from spach_nas.space_choices import (
     SpaceChoices,
     all_choices,
@@ -60,6 +61,30 @@ class SearchSpace(SpaceChoices):
             found += str(error).split("\n")
         if found:
             raise SearchSpaceError("\n".join(found))
+
+    def for_data(self, data: DataShape) -> "SearchSpace":
+        """This space with the channels and classes of the data where it leaves them open."""
+        if not self.is_open:
+            return self
+        return replace(
+            self,
+            in_channels=data.in_channels if self.in_channels is None else self.in_channels,
+            num_classes=data.num_classes if self.num_classes is None else self.num_classes,
+        )
+
+    def describe_targets(self, data: DataShape | None) -> str:
+        """Channels and classes of the targets, and whose they are.
+
+        Args:
+            data: Those of the data; None: there are none.
+        """
+        if data == self.shape:
+            return f"{data}, as the data have"
+        if data is not None:
+            return f"{self.shape}, which the space fixes; the data have {data}"
+        if self.is_open:
+            return f"{self.shape}, ImageNet's; in a search those of the data"
+        return f"{self.shape}, which the space fixes"
 
     @property
     def parameters(self) -> dict[str, tuple[Value, ...]]:
@@ -120,8 +145,8 @@ class SearchSpace(SpaceChoices):
             patch_size=int(values["patch_size"]),
             stages=stages,
             image_size=(side, side),
-            in_channels=self.in_channels,
-            num_classes=self.num_classes,
+            in_channels=self.shape.in_channels,
+            num_classes=self.shape.num_classes,
         )
 
     def encode(self, architecture: Architecture) -> Encoding:
@@ -193,8 +218,9 @@ def _describe(space: SearchSpace, architecture: Architecture) -> Encoding | str:
     if height != width:
         return f"image_size: {height}x{width}; expected a square"
     for name in ("in_channels", "num_classes"):
-        if getattr(architecture, name) != getattr(space, name):
-            return f"{name}: {getattr(architecture, name)}; expected {getattr(space, name)}"
+        wanted = getattr(space.shape, name)
+        if getattr(architecture, name) != wanted:
+            return f"{name}: {getattr(architecture, name)}; expected {wanted}"
     found: Encoding = {"image_size": height}
     for name in ("patch_size", "stem", "stem_width"):
         found[name] = getattr(architecture, name)

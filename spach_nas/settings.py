@@ -6,7 +6,9 @@ They check themselves on construction, so that a mistake shows before anything i
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Annotated, Literal, get_args
+
+from pydantic import BeforeValidator
 
 from spach_nas.errors import ConfigError, did_you_mean, one_of
 from spach_nas.units import Real, Whole
@@ -16,6 +18,14 @@ Precision = Literal["auto", "fp32", "bf16"]
 Optimizer = Literal["adamw", "muon"]
 # For pydantic, which would pass over a misspelt key otherwise.
 _STRICT = {"extra": "forbid"}
+# Of a train split, where nobody says how much scores candidates and nothing else does.
+HELD_OUT_SHARE = 0.2
+
+
+def _check_root(value: object) -> object:
+    if isinstance(value, str) and not value.strip():
+        raise ValueError("is empty; expected a folder, such as . for this one")
+    return value
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -26,10 +36,12 @@ class DataSettings:
         name: `fashion-mini`, `fashion-mnist`, `folder`, or a name of `timm.data.create_dataset`
             with its prefix, such as `torch/cifar10`.
         root: Folder of the data; None for the embedded set and for the usual place of others.
-        validation: Share of each class of the train split that scores candidates, in (0, 1). Unused
-            by a folder that has `train/`, `val/` and `test/`.
+        validation: Share of each class of the train split that is held out to score candidates, in
+            (0, 1); None: a folder's `val/` scores them, and where there is none, a fifth of train.
         split_seed: Chooses that part; the same for all trials.
         download: Whether a missing set may be fetched from the network.
+        skip_broken: Leave images out that cannot be read, and say how many, instead of refusing the
+            set.
 
     Raises:
         ConfigError: A number out of range.
@@ -38,14 +50,25 @@ class DataSettings:
     __pydantic_config__ = _STRICT
 
     name: str
-    root: Path | None = None
-    validation: Real = 0.2
+    root: Annotated[Path | None, BeforeValidator(_check_root)] = None
+    validation: Real | None = None
     split_seed: Whole = 0
     download: bool = False
+    skip_broken: bool = False
+
+    @property
+    def held_out_share(self) -> float:
+        """Share that is held out where a set has no validation split of its own."""
+        return HELD_OUT_SHARE if self.validation is None else self.validation
 
     def __post_init__(self) -> None:
         raise_mistakes(
-            outside("validation", self.validation, "between 0 and 1", 0 < self.validation < 1),
+            outside(
+                "validation",
+                self.validation,
+                "between 0 and 1",
+                self.validation is None or 0 < self.validation < 1,
+            ),
             outside("split_seed", self.split_seed, "0 or more", self.split_seed >= 0),
         )
 

@@ -11,6 +11,7 @@ from spach_nas.architecture import DEFAULT_STEM_WIDTH, DEFAULT_TOKEN_RATIO, Stem
 from spach_nas.choices import Counts, Flags, OptionChoices, Ratios, listed
 from spach_nas.layouts import Value
 from spach_nas.mixers import resolve_options
+from spach_nas.scaling import DataShape
 from spach_nas.stage_space import (
     PER_STAGE,
     Heads,
@@ -24,6 +25,8 @@ from spach_nas.stage_space import (
 )
 from spach_nas.units import Whole
 
+IMAGENET = DataShape(in_channels=3, num_classes=1000)
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SpaceChoices:
@@ -31,8 +34,9 @@ class SpaceChoices:
 
     Attributes:
         image_size: Side of the square input of the target.
-        in_channels: Channels of the input of the target.
-        num_classes: Classes of the target.
+        in_channels: Channels of the input of the target; None: those of the data. A number fixes
+            it, whatever the data have.
+        num_classes: Classes of the target; None: those of the data.
         patch_size: Stride of the stem.
         stem: `conv1` or `conv4`.
         stem_width: Channels inside a `conv4` stem.
@@ -47,8 +51,8 @@ class SpaceChoices:
     __pydantic_config__ = ConfigDict(extra="forbid")
 
     image_size: Counts = (224,)
-    in_channels: Whole = 3
-    num_classes: Whole = 1000
+    in_channels: Whole | None = None
+    num_classes: Whole | None = None
     patch_size: Counts
     stem: Annotated[tuple[StemName, ...], *listed] = ("conv1",)
     stem_width: Counts = (DEFAULT_STEM_WIDTH,)
@@ -58,6 +62,19 @@ class SpaceChoices:
     shared: Flags = (False,)
     options: OptionChoices = ()
     stages: tuple[StageSpace, ...]
+
+    @property
+    def shape(self) -> DataShape:
+        """Channels and classes of the targets: ImageNet's where neither space nor data say them."""
+        return DataShape(
+            in_channels=IMAGENET.in_channels if self.in_channels is None else self.in_channels,
+            num_classes=IMAGENET.num_classes if self.num_classes is None else self.num_classes,
+        )
+
+    @property
+    def is_open(self) -> bool:
+        """Whether channels or classes are still to be those of some data."""
+        return self.in_channels is None or self.num_classes is None
 
 
 def numbered_stages(space: SpaceChoices) -> Iterator[tuple[str, StageSpace]]:

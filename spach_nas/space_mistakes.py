@@ -16,8 +16,9 @@ def mistakes(space: SpaceChoices) -> Iterator[str]:
         return
     yield from _size_mistakes(space)
     for name in ("in_channels", "num_classes"):
-        if getattr(space, name) < 1:
-            yield f"{name}: {getattr(space, name)}; expected at least 1"
+        number = getattr(space, name)
+        if number is not None and number < 1:
+            yield f"{name}: {number}; expected at least 1"
     if isinstance(space.stages[0].width, Times):
         yield "stages[0].width: times needs a stage before; expected a number of channels"
         return

@@ -151,6 +151,7 @@ def print_plan(plan: Plan) -> None:
     console.print(f"[bold]{config.study}[/]: nothing is wrong with {plan.path}")
     for name, text in {
         "space": f"{size:,} architectures{share}",
+        "targets": plan.targets,
         "limits": str(config.limits),
         "data": f"{config.data.name}: {train:,} images to train on, {validation:,} to validate",
         "sampler": _sampler(config.search),

@@ -113,7 +113,10 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ),
     ({"proxy__with_scale": 1}, "proxy.with_scale: unknown key; expected depth_scale, image_size, "),
     ({"resources__cpus": 1}, "resources.cpus: unknown key; expected address, cpus_per_trial, gpus"),
-    ({"data__nam": "x"}, "data.nam: unknown key; expected download, name, root, split_seed or val"),
+    (
+        {"data__nam": "x"},
+        "data.nam: unknown key; expected download, name, root, skip_broken, split",
+    ),
     ({"training__epoch": 1}, "training.epoch: unknown key; expected augmentation, batch_size, com"),
     ({"limits__max_mac": 1}, "limits.max_mac: unknown key; expected max_activations, max_latency"),
     ({"study": 2024}, "study: 2024; expected a text"),

@@ -25,8 +25,8 @@ def write_split(folder: Path, *, count: int = 4, mode: str = "RGB", seed: int = 
             Image.fromarray(pixels).convert(mode).save(folder / name / f"{number}.png")
 
 
-def settings(root: Path) -> DataSettings:
-    return DataSettings(name="folder", root=root, validation=0.25)
+def settings(root: Path, *, validation: float | None = 0.25) -> DataSettings:
+    return DataSettings(name="folder", root=root, validation=validation)
 
 
 def pixels_of(images: np.ndarray) -> set[bytes]:
@@ -57,17 +57,36 @@ def test_class_folders_without_splits_are_all_train_and_have_no_test(tmp_path: P
         load_test(settings(tmp_path), image_size=SIZE)
 
 
-def test_val_beside_test_scores_candidates(tmp_path: Path) -> None:
-    for seed, name in enumerate(("train", "val", "test")):
+@pytest.mark.parametrize("others", [("val", "test"), ("VALID",)])
+def test_val_scores_candidates_where_no_share_is_given(
+    tmp_path: Path, others: tuple[str, ...]
+) -> None:
+    for seed, name in enumerate(("train", *others)):
         write_split(tmp_path / name, seed=seed)
-    splits = load_train_and_validation(settings(tmp_path), image_size=SIZE)
+    splits = load_train_and_validation(settings(tmp_path, validation=None), image_size=SIZE)
     assert len(splits.train) == len(splits.validation) == 12
-    expected = np.asarray(Image.open(tmp_path / "val" / "cat" / "0.png"))
+    assert splits.held_out is None
+    expected = np.asarray(Image.open(tmp_path / others[0] / "cat" / "0.png"))
     np.testing.assert_array_equal(splits.validation.images[0], expected)
+    # A share that is given is held out of train, and val is left for the final figure.
+    shared = load_train_and_validation(settings(tmp_path), image_size=SIZE)
+    assert (len(shared.train), len(shared.validation)) == (9, 3)
+    test = load_test(settings(tmp_path), image_size=SIZE)
+    last = np.asarray(Image.open(tmp_path / others[-1] / "cat" / "0.png"))
+    np.testing.assert_array_equal(test.images[0], last)
+
+
+def test_a_fifth_is_held_out_where_nothing_else_scores(tmp_path: Path) -> None:
+    write_split(tmp_path, count=10)
+    splits = load_train_and_validation(settings(tmp_path, validation=None), image_size=SIZE)
+    assert (len(splits.train), len(splits.validation)) == (24, 6)
+    assert str(splits.held_out) == "0.2 of each class by seed 0"
 
 
 @pytest.mark.parametrize("name", ["val", "valid", "validation"])
-def test_val_alone_is_held_out_as_the_test_split(tmp_path: Path, name: str) -> None:
+def test_val_is_held_out_as_the_test_split_where_a_share_is_given(
+    tmp_path: Path, name: str
+) -> None:
     write_split(tmp_path / "train")
     write_split(tmp_path / name, seed=1)
     splits = load_train_and_validation(settings(tmp_path), image_size=SIZE)
@@ -77,7 +96,7 @@ def test_val_alone_is_held_out_as_the_test_split(tmp_path: Path, name: str) -> N
     assert not pixels_of(test.images) & pixels_of(splits.validation.images)
 
 
-def test_colours_of_the_first_training_image_decide_the_channels(tmp_path: Path) -> None:
+def test_colours_of_the_training_images_decide_the_channels(tmp_path: Path) -> None:
     write_split(tmp_path / "grey" / "train", mode="L")
     write_split(tmp_path / "grey" / "test", mode="RGB")
     assert data_shape(settings(tmp_path / "grey")).in_channels == 1
@@ -143,9 +162,9 @@ def test_a_damaged_image_is_named(tmp_path: Path, content: bytes | None) -> None
     path = tmp_path / "eel" / "2.png"
     path.write_bytes(path.read_bytes()[:-60] if content is None else content)
     validate_settings(settings(tmp_path))
-    with pytest.raises(DataError, match="cannot be read as an image") as caught:
+    with pytest.raises(DataError, match=r"1 broken image file; expected .*skip_broken") as caught:
         load_train_and_validation(settings(tmp_path), image_size=SIZE)
-    assert str(path) in str(caught.value)
+    assert str(caught.value).startswith(f"{path}: ")
 
 
 def _only_test(root: Path) -> None:

@@ -53,6 +53,13 @@ def export(
         ScaleName | None,
         typer.Option(help="The trained proxy, or the target, which has no weights yet."),
     ] = None,
+    samples: Annotated[
+        bool,
+        typer.Option(
+            "--samples/--no-samples",
+            help="Keep a few images of the data in the bundle, for verify; the card says so.",
+        ),
+    ] = True,
     plugin: Plugins = None,
 ) -> None:
     """Write a network as a bundle for timm, PyTorch and ONNX, with proof that its forms agree."""
@@ -70,11 +77,14 @@ def export(
         tell("reading the network")
         if top is not None:
             choices = choose_top(source, top, scale_to=scale_to)
-            written = export_all(choices, out=out, formats=wanted, tell=tell)
+            written = export_all(choices, out=out, formats=wanted, keep_samples=samples, tell=tell)
         else:
             choice = choose(source, pick=pick or "best", scale_to=scale_to)
-            written = (export_choice(choice, out=out, formats=wanted, tell=tell),)
-    print_exported(written)
+            choices = (choice,)
+            written = (
+                export_choice(choice, out=out, formats=wanted, keep_samples=samples, tell=tell),
+            )
+    print_exported(written, notes=[item.note for item in choices if item.note is not None])
 
 
 def verify(

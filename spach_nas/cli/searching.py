@@ -52,7 +52,7 @@ def search(
                 file,
                 out=out,
                 resume=resume,
-                say=lambda line: console.print(line, highlight=False),
+                say=lambda line: console.print(line, highlight=False, markup=False),
                 doing=steps,
             )
             from spach_nas.preview.opening import foresee, print_budget

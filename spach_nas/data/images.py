@@ -18,8 +18,10 @@ from spach_nas.errors import DataError
 Pixels = npt.NDArray[np.uint8]
 T = TypeVar("T")
 Labels = npt.NDArray[np.int64]
-_THREADS = 8
+THREADS = 8  # that decode images
 _MAX_MEMORY_SHARE = 0.8
+# Below, an accuracy is known to 6 points.
+_FEW = 300
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -30,11 +32,13 @@ class ImageSet:
         images: (N, H, W, C), uint8.
         labels: (N,), indices into `class_names`.
         class_names: One for each class.
+        notes: What a person should know of how they were read.
     """
 
     images: Pixels
     labels: Labels
     class_names: tuple[str, ...]
+    notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -44,6 +48,23 @@ class ImageSet:
         return ImageSet(
             images=self.images[indices], labels=self.labels[indices], class_names=self.class_names
         )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class HeldOut:
+    """A part of a train split that is not trained on.
+
+    Attributes:
+        share: Of each class, in (0, 1).
+        seed: Chooses the images.
+    """
+
+    share: float
+    seed: int
+
+    def __str__(self) -> str:
+        """`0.2 of each class by seed 0`."""
+        return f"{self.share:g} of each class by seed {self.seed}"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -62,11 +83,28 @@ class DataSplits:
         train: What candidates are trained on.
         validation: What scores them.
         normalisation: Of the train part.
+        held_out: What of the train split is the validation part; None: a split of its own.
+        notes: What a person should know of them.
     """
 
     train: ImageSet
     validation: ImageSet
     normalisation: Normalisation
+    held_out: HeldOut | None = None
+    notes: tuple[str, ...] = ()
+
+
+def few_scored(images: int) -> str | None:
+    """What so few validation images mean for an accuracy; None: they are enough."""
+    if images >= _FEW:
+        return None
+    # The normal interval of a share of one half, where it is widest.
+    points = 100 * 1.96 * 0.5 / images**0.5
+    return (
+        f"only {images:,} images score a network: accuracies are known to +- {points:.0f} points "
+        "(95 %), and smaller differences are chance; expected some hundreds, by more images or a "
+        "larger data.validation"
+    )
 
 
 def measure_normalisation(images: Pixels) -> Normalisation:
@@ -135,7 +173,7 @@ def stack(
     """
     require_memory(shape, name=name)
     images = np.empty(shape, dtype=np.uint8)
-    with ThreadPoolExecutor(_THREADS) as pool:
+    with ThreadPoolExecutor(THREADS) as pool:
         # Decoding and resizing release the interpreter's lock.
         for row, image in zip(images, pool.map(load, items), strict=True):
             row[...] = image

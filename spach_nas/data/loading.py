@@ -5,9 +5,10 @@ The test split is read by `load_test` alone, and nothing that a search calls doe
 
 from functools import lru_cache
 
+from spach_nas.data.decoding import BrokenImagesError
 from spach_nas.data.fashion import FASHION_MINI, FASHION_MNIST
 from spach_nas.data.folder import FOLDER
-from spach_nas.data.images import DataSplits, ImageSet, measure_normalisation
+from spach_nas.data.images import DataSplits, HeldOut, ImageSet, measure_normalisation
 from spach_nas.data.source import DataSource
 from spach_nas.data.splits import split_validation
 from spach_nas.data.timm_sets import PREFIXES, TIMM
@@ -50,19 +51,45 @@ def load_train_and_validation(settings: DataSettings, *, image_size: tuple[int, 
         DataError: The data are missing, unreadable or too large for the memory.
     """
     validate_settings(settings)
-    load = _source(settings.name).load
-    whole = load(settings, "train", image_size)
-    assert whole is not None
-    validation = load(settings, "validation", image_size)
+    source = _source(settings.name)
+    whole, validation = _load_both(settings, image_size)
+    held_out = None
+    notes = [*source.notes(settings), *whole.notes]
     if validation is None:
-        kept, held_out = split_validation(
-            whole.labels, settings.validation, seed=settings.split_seed
+        held_out = HeldOut(share=settings.held_out_share, seed=settings.split_seed)
+        kept, held = split_validation(
+            whole.labels, held_out.share, seed=held_out.seed, names=whole.class_names
         )
-        train, validation = whole.take(kept), whole.take(held_out)
+        train, validation = whole.take(kept), whole.take(held)
     else:
         train = whole
-    normalisation = measure_normalisation(train.images)
-    return DataSplits(train=train, validation=validation, normalisation=normalisation)
+        notes += [f"validation: {note}" for note in validation.notes]
+    return DataSplits(
+        train=train,
+        validation=validation,
+        normalisation=measure_normalisation(train.images),
+        held_out=held_out,
+        notes=tuple(notes),
+    )
+
+
+def _load_both(
+    settings: DataSettings, image_size: tuple[int, int]
+) -> tuple[ImageSet, ImageSet | None]:
+    """Train and, where the set has its own, validation; broken files of both are told at once."""
+    load = _source(settings.name).load
+    broken: list[BrokenImagesError] = []
+    found: list[ImageSet | None] = []
+    for split in ("train", "validation"):
+        try:
+            found.append(load(settings, split, image_size))
+        except BrokenImagesError as problem:
+            broken.append(problem)
+    if broken:
+        raise broken[0].with_files_of(broken[1:])
+    train, validation = found
+    assert train is not None
+    return train, validation
 
 
 def load_test(settings: DataSettings, *, image_size: tuple[int, int]) -> ImageSet:

@@ -1,10 +1,10 @@
 """How images become the input of a network: what a trained network has to carry with it."""
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from spach_nas.data.images import DataSplits, Normalisation
+from spach_nas.data.images import DataSplits, HeldOut, Normalisation
 from spach_nas.errors import StudyError
 from spach_nas.scaling import DataShape
 
@@ -20,12 +20,16 @@ class Preprocessing:
         crop_share: Images are resized (bicubic, antialiased) and a square of this share of the
             shorter side is cut from the centre, such as 224 of 256; None: they are not enlarged,
             and smaller ones are padded with zeros.
+        held_out: What of the train split was not trained on but scored; None: not known, or a split
+            of its own.
     """
 
     mean: tuple[float, ...]
     std: tuple[float, ...]
     class_names: tuple[str, ...]
     crop_share: float | None = None
+    # Studies of before do not say it, and are none the less of the same images.
+    held_out: HeldOut | None = field(default=None, compare=False)
 
     @property
     def data_shape(self) -> DataShape:
@@ -44,6 +48,7 @@ def preprocessing(splits: DataSplits) -> Preprocessing:
         mean=splits.normalisation.mean,
         std=splits.normalisation.std,
         class_names=splits.train.class_names,
+        held_out=splits.held_out,
     )
 
 
@@ -61,6 +66,8 @@ def read_preprocessing(path: Path) -> Preprocessing:
     try:
         plain = json.loads(path.read_text(encoding="utf-8"))
         plain |= {name: tuple(plain[name]) for name in ("mean", "std", "class_names")}
+        if plain.get("held_out") is not None:
+            plain["held_out"] = HeldOut(**plain["held_out"])
         return Preprocessing(**plain)
     except (OSError, ValueError, TypeError, KeyError):
         raise StudyError(f"{path}: missing or damaged; expected what the search wrote") from None

@@ -19,8 +19,10 @@ class DataSource:
         check: Finds what is missing or mixed up, without decoding an image.
         shape: Channels and classes, without decoding the whole set.
         load: One split at (H, W). `validation` is None where a part of `train` has to serve.
+        notes: What a person should know of the whole set, without decoding an image.
     """
 
     check: Callable[[DataSettings], None]
     shape: Callable[[DataSettings], DataShape]
     load: Callable[[DataSettings, Split, tuple[int, int]], ImageSet | None]
+    notes: Callable[[DataSettings], tuple[str, ...]] = lambda _: ()

@@ -4,6 +4,8 @@ Order depends on the labels and a seed alone, never on a trial, so that all cand
 are trained and scored on the same images.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 import numpy.typing as npt
 
@@ -15,13 +17,16 @@ Indices = npt.NDArray[np.int64]
 _SHARE_SEED = 20108
 
 
-def split_validation(labels: Labels, share: float, *, seed: int) -> tuple[Indices, Indices]:
+def split_validation(
+    labels: Labels, share: float, *, seed: int, names: Sequence[str] = ()
+) -> tuple[Indices, Indices]:
     """Indices of the train part and of the validation part, each in ascending order.
 
     Args:
         labels: (N,).
         share: Of each class, for validation: at least one image, and one is left to train on.
         seed: Chooses the images.
+        names: Of the classes, for messages.
 
     Raises:
         DataError: A class has a single image.
@@ -29,8 +34,9 @@ def split_validation(labels: Labels, share: float, *, seed: int) -> tuple[Indice
     train, validation = [], []
     for label, order in _shuffled_classes(labels, seed):
         if len(order) < 2:
+            name = repr(names[label]) if names else label
             raise DataError(
-                f"class {label} has 1 image; expected at least 2, one of them for validation"
+                f"class {name} has 1 image; expected at least 2, one of them for validation"
             )
         count = min(max(1, _nearest(share * len(order))), len(order) - 1)
         validation.append(order[:count])

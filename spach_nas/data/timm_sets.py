@@ -4,13 +4,25 @@ Its plain folder route is left out: where a split's folder is missing it silentl
 root, and train and test mix. `name: folder` serves instead.
 """
 
-from collections.abc import Iterator
+import itertools
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from spach_nas.data.folder import is_grey, pixels
+from spach_nas.data.decoding import (
+    BrokenImagesError,
+    Stored,
+    channels_of_images,
+    check_range,
+    conversions,
+    evenly,
+    pixels,
+    stored,
+    why_unreadable,
+)
+from spach_nas.data.folder import broken_note
 from spach_nas.data.images import ImageSet, require_memory, to_size
 from spach_nas.data.source import DataSource, Split
 from spach_nas.errors import DataError, one_line
@@ -24,6 +36,8 @@ _FOLDER_ROUTES = ("torch/folder", "torch/image_folder")
 # Each library has its own name for the split that nothing is trained on.
 _TEST_NAMES = {"torch/": ("validation",)}
 _OTHER_TEST_NAMES = ("test", "validation")
+# Images whose modes are looked at before a set is called grey: each has to be decoded.
+_LOOKED_AT = 100
 
 
 def _check(settings: DataSettings) -> None:
@@ -63,33 +77,72 @@ def _open(settings: DataSettings, split: Split) -> Any:
     raise DataError(f"{settings.name}: split {names[0]} cannot be opened: {why}")
 
 
-def _pairs(dataset: Any) -> Iterator[tuple[Image.Image, int]]:
+def _pairs(dataset: Any) -> Iterator[tuple[Image.Image, int] | Exception]:
+    """Images with their labels; in place of one that cannot be opened, why."""
     from torch.utils.data import IterableDataset
 
     if isinstance(dataset, IterableDataset):
         yield from ((image, int(label)) for image, label in dataset)
-    elif hasattr(dataset, "reader"):
-        # Past timm's dataset, which replaces an image that it cannot read by the next one.
-        for index in range(len(dataset)):
-            file, label = dataset.reader[index][:2]
-            with file:
-                yield Image.open(file), int(label)
-    else:
-        for index in range(len(dataset)):
-            image, label = dataset[index]
+        return
+    for index in range(len(dataset)):
+        try:
+            # Past timm's dataset, which replaces an image that it cannot read by the next one.
+            image, label = (getattr(dataset, "reader", None) or dataset)[index][:2]
+            image = image if isinstance(image, Image.Image) else Image.open(image)
+        # Whatever a foreign library raises over a missing file or a damaged one.
+        except Exception as problem:
+            yield problem
+            continue
+        with image:
             yield image, int(label)
 
 
+def timm_channels(images: Sequence[Any]) -> int:
+    """1 where no image of a set with positions has colours, else 3; of 100 evenly spaced ones.
+
+    Args:
+        images: What `create_dataset` gives.
+    """
+    return channels_of_images(_opened(images, index) for index in evenly(len(images), _LOOKED_AT))
+
+
+def _opened(images: Sequence[Any], index: int) -> Image.Image | None:
+    try:
+        with open_at(images, index) as image:
+            return image
+    # It has no say; whoever reads it says what is wrong.
+    except Exception:
+        return None
+
+
+def open_at(dataset: Any, index: int) -> Image.Image:
+    """The image at a position, past timm's dataset, which replaces a broken one by the next."""
+    if hasattr(dataset, "reader"):
+        return Image.open(dataset.reader[index][0])
+    image: Image.Image = dataset[index][0]
+    return image
+
+
 def _shape(settings: DataSettings) -> DataShape:
+    from torch.utils.data import IterableDataset
+
     dataset = _open(settings, "train")
     names = _class_names(dataset)
     try:
-        first, label = next(iter(_pairs(dataset)))
+        if isinstance(dataset, IterableDataset):
+            first = itertools.islice(_pairs(dataset), _LOOKED_AT)
+            channels = channels_of_images(
+                None if isinstance(pair, Exception) else pair[0] for pair in first
+            )
+        else:
+            channels = timm_channels(dataset)
         # Without names, as in most webdatasets, the labels have to be counted.
-        classes = len(names) or 1 + max(label, *(label for _, label in _pairs(dataset)))
+        classes = len(names) or 1 + max(
+            pair[1] for pair in _pairs(dataset) if not isinstance(pair, Exception)
+        )
     except Exception as problem:
         raise DataError(f"{settings.name}: cannot be read: {one_line(problem)}") from None
-    return DataShape(in_channels=1 if is_grey(first) else 3, num_classes=classes)
+    return DataShape(in_channels=channels, num_classes=classes)
 
 
 def _class_names(dataset: Any) -> tuple[str, ...]:
@@ -108,18 +161,36 @@ def _load(settings: DataSettings, split: Split, image_size: tuple[int, int]) -> 
     count = len(dataset)
     require_memory((count, *image_size, shape.in_channels), name=settings.name)
     images, labels = [], []
+    found: list[Stored] = []
+    broken: dict[str, str] = {}
+    number = -1
     try:
-        for image, label in _pairs(dataset):
-            images.append(to_size(pixels(image, channels=shape.in_channels), image_size))
-            labels.append(label)
+        for number, pair in enumerate(_pairs(dataset)):
+            try:
+                if isinstance(pair, Exception):
+                    raise pair
+                images.append(to_size(pixels(pair[0], channels=shape.in_channels), image_size))
+            # A decoder may raise anything over bytes that it did not expect.
+            except Exception as problem:
+                broken[f"{settings.name}: image {number}"] = why_unreadable(problem)
+                continue
+            found.append(stored(pair[0]))
+            labels.append(pair[1])
     except Exception as problem:
-        where = f"{settings.name}: image {len(labels)} of {count}"
+        where = f"{settings.name}: image {number + 1} of {count}"
         raise DataError(f"{where} cannot be read: {one_line(problem)}") from None
+    if broken and not settings.skip_broken:
+        raise BrokenImagesError(broken, name=settings.name, remedy="data.skip_broken: true")
+    check_range(found, name=settings.name)
+    notes = [conversions(found, channels=shape.in_channels), broken and broken_note(broken)]
     if not labels or min(labels) < 0 or max(labels) >= shape.num_classes:
         raise DataError(f"{settings.name}: has no labels from 0 to {shape.num_classes - 1}")
     names = _class_names(dataset) or tuple(map(str, range(shape.num_classes)))
     return ImageSet(
-        images=np.stack(images), labels=np.array(labels, dtype=np.int64), class_names=names
+        images=np.stack(images),
+        labels=np.array(labels, dtype=np.int64),
+        class_names=names,
+        notes=tuple(note for note in notes if note),
     )
 
 

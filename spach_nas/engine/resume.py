@@ -37,7 +37,10 @@ def check_resumable(folder: Path, config: SearchConfig, images: Preprocessing) -
     _check_version(folder)
     mistakes = [*_changes(folder, old=old, new=config)]
     if (folder / DATA_JSON).is_file() and read_preprocessing(folder / DATA_JSON) != images:
-        mistakes.append(f"{folder}: the images are not those that the study began with")
+        mistakes.append(
+            f"{folder}: the images are not those that the study began with; expected the same "
+            "files in the same splits, or a new study in another folder by --out"
+        )
     if mistakes:
         raise StudyError("\n".join(mistakes))
 

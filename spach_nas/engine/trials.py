@@ -12,7 +12,7 @@ from spach_nas.engine.pending import Pending
 from spach_nas.engine.samplers import SpaceExhausted
 from spach_nas.evaluation import EvaluationRequest
 from spach_nas.records import Record
-from spach_nas.references import get_reference
+from spach_nas.references import reference_target
 from spach_nas.scaling import DataShape, scale
 from spach_nas.stage_space import Encoding
 from spach_nas.study_folder import checkpoint_file
@@ -69,7 +69,7 @@ class Trials:
         space, proposer = self._config.space, self._knowledge.proposer
         if self._references:
             number, name = self._references.popleft()
-            target = get_reference(name).architecture
+            target = reference_target(name, space.shape)
             encoding = space.encode(target) if space.contains(target) else None
             proposer.take(target)
             return self._pend(number, target, encoding=encoding, reference=name)

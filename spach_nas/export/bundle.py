@@ -6,6 +6,7 @@
     model.onnx           for ONNX Runtime and others, where it was asked for
     model.pt2            for PyTorch without this package, where it was asked for
     preprocessing.json   how images become its input, where there are weights
+    samples.npz          a few images of the data, to compare forms on, where there are weights
     README.md            what it is, what it costs, how it was found
     architecture.svg     its drawing
     parity.json          how far the forms agree
@@ -15,14 +16,20 @@ A target without trained weights has no file that pretends to hold some.
 """
 
 import json
+import zlib
+from dataclasses import asdict
+from io import BytesIO
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
+import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load
 
 from spach_nas.architecture import Architecture
+from spach_nas.data.images import HeldOut, Pixels
 from spach_nas.data.preprocessing import Preprocessing
 from spach_nas.errors import BundleError, one_line
 from spach_nas.export.manifest import write_manifest
@@ -35,6 +42,7 @@ CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
 PREPROCESSING = "preprocessing.json"
 README = "README.md"
+SAMPLES = "samples.npz"
 
 
 def write_bundle(
@@ -126,9 +134,40 @@ def load_preprocessing(folder: Path) -> Preprocessing | None:
             std=tuple(map(float, plain["std"])),
             class_names=tuple(map(str, plain["class_names"])),
             crop_share=None if plain.get("crop_share") is None else float(plain["crop_share"]),
+            held_out=None
+            if plain.get("held_out") is None
+            else HeldOut(
+                share=float(plain["held_out"]["share"]), seed=int(plain["held_out"]["seed"])
+            ),
         )
     except (ValueError, KeyError, TypeError):
         raise BundleError(f"{path}: is damaged; expected what the export wrote") from None
+
+
+def write_samples(folder: Path, images: Pixels) -> None:
+    """Keep images in a bundle, for `read_samples`."""
+    buffer = BytesIO()
+    np.savez_compressed(buffer, allow_pickle=False, images=images)
+    (folder / SAMPLES).write_bytes(buffer.getvalue())
+
+
+def read_samples(folder: Path) -> Pixels | None:
+    """The images that a bundle keeps, (N, H, W, C); None: none.
+
+    Raises:
+        BundleError: The file is damaged.
+    """
+    path = folder / SAMPLES
+    if not path.is_file():
+        return None
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            images = arrays["images"]
+        if images.dtype == np.uint8 and images.ndim == 4 and len(images):
+            return images
+    except (OSError, EOFError, LookupError, TypeError, ValueError, zlib.error, BadZipFile):
+        pass
+    raise BundleError(f"{path}: is damaged; expected what the export wrote")
 
 
 def load_weights(network: Spach, weights: bytes, *, where: str) -> None:
@@ -173,6 +212,8 @@ def _preprocessing(architecture: Architecture, preprocessing: Preprocessing) -> 
         "std": list(preprocessing.std),
         "layout": "batch, channels, height, width; float32",
         "class_names": list(preprocessing.class_names),
+        # Of the train split, which validated: whoever has the images can find the part again.
+        "held_out": None if preprocessing.held_out is None else asdict(preprocessing.held_out),
     }
 
 

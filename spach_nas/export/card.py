@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from spach_nas import pareto
 from spach_nas.architecture import Architecture
 from spach_nas.cost import cost
+from spach_nas.export.bundle import SAMPLES
 from spach_nas.export.card_metadata import front_matter, licence_note
 from spach_nas.export.card_use import use_section
 from spach_nas.export.proof import Proof
@@ -38,6 +39,7 @@ def card(
     proof: Proof | None = None,
     left_out: Mapping[str, str] | None = None,
     test_accuracy: float | None = None,
+    samples: int = 0,
 ) -> str:
     """Text of the README.md.
 
@@ -46,6 +48,7 @@ def card(
         proof: How far the forms agree.
         left_out: Forms that are not there, and why.
         test_accuracy: On the test split, in [0, 1], when it was measured.
+        samples: Images of the data that the bundle keeps.
     """
     forms = () if proof is None else tuple(dict.fromkeys(item.form for item in proof.agreements))
     parts = [
@@ -61,6 +64,7 @@ def card(
         "## Use\n\n" + use_section(choice, forms=forms),
         *([] if choice.training is None else [choice.training]),
         *_proof_section(proof, left_out or {}),
+        *_samples_section(samples),
         "## Limits of use\n\n" + _limits_of_use(choice),
         "## Licence\n\n" + licence_note(choice),
     ]
@@ -155,9 +159,21 @@ def _proof_section(proof: Proof | None, left_out: Mapping[str, str]) -> list[str
     ]
 
 
+def _samples_section(samples: int) -> list[str]:
+    if not samples:
+        return []
+    return [
+        "## Samples",
+        f"`{SAMPLES}` holds {samples} images of the network's data at the size of its input: "
+        "`spach-nas verify` compares the forms on them. Whoever passes this bundle on passes them "
+        "on, too; `spach-nas export ... --no-samples` leaves them out.",
+    ]
+
+
 def _limits_of_use(choice: Choice) -> str:
     if choice.weights is None:
-        return "An architecture without weights: it classifies nothing before it is trained."
+        note = "" if choice.note is None else f" Note that {choice.note}."
+        return f"An architecture without weights: it classifies nothing before it is trained.{note}"
     if choice.record is None:
         return "It knows the classes and the kind of images that it was trained on, and no others."
     target = choice.record.target_cost

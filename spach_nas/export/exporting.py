@@ -5,12 +5,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from spach_nas.errors import BundleError, one_line
-from spach_nas.export.bundle import README, load_weights, write_core
+from spach_nas.export.bundle import README, load_weights, write_core, write_samples
 from spach_nas.export.card import DRAWING, card, drawing
 from spach_nas.export.formats import FORMS, trace
 from spach_nas.export.manifest import write_manifest
 from spach_nas.export.proof import PARITY, Proof, Tell, prove, write_proof
-from spach_nas.export.samples import study_sample
+from spach_nas.export.samples import bundle_sample, own_pixels
 from spach_nas.export.source import Choice
 from spach_nas.export.staging import check_new, staged
 from spach_nas.networks import Spach, build
@@ -22,6 +22,7 @@ def export(
     out: Path,
     test_accuracy: float | None = None,
     formats: Sequence[str] | None = ("safetensors",),
+    keep_samples: bool = True,
     tell: Tell = lambda _: None,
 ) -> Path:
     """Write the bundle of a choice, whole or not at all.
@@ -32,6 +33,7 @@ def export(
         test_accuracy: On the test split, in [0, 1], when it was measured.
         formats: Names of `FORMATS`; None: all that can be made here, and `parity.json` says why
             others were left out. `safetensors` is always written.
+        keep_samples: Whether a few images of the data are kept in the bundle, for `verify`.
         tell: Told what goes on, in a few words.
 
     Returns:
@@ -60,13 +62,27 @@ def export(
         )
         left_out = _write_forms(folder, network, formats, tell=tell) if trained else {}
         tell("reading images to compare on")
-        proof = prove(
-            folder, network, trained=trained, sample=study_sample(choice), tell=tell, skip=set()
-        )
+        images = own_pixels(choice) if keep_samples else None
+        if images is not None:
+            write_samples(folder, images)
+        sample = bundle_sample(folder, choice.architecture, choice.preprocessing)
+        proof = prove(folder, network, trained=trained, sample=sample, tell=tell, skip=set())
         _settle(folder, proof, required=formats, left_out=left_out)
-        write_proof(folder / PARITY, proof, left_out=left_out, network=network, trained=trained)
+        write_proof(
+            folder / PARITY,
+            proof,
+            left_out=left_out,
+            network=network,
+            sample=sample if trained else None,
+        )
         (folder / DRAWING).write_text(drawing(choice.architecture), encoding="utf-8")
-        text = card(choice, proof=proof, left_out=left_out, test_accuracy=test_accuracy)
+        text = card(
+            choice,
+            proof=proof,
+            left_out=left_out,
+            test_accuracy=test_accuracy,
+            samples=0 if images is None else len(images),
+        )
         (folder / README).write_text(text, encoding="utf-8")
         write_manifest(folder)
     return out
@@ -77,6 +93,7 @@ def export_all(
     *,
     out: Path,
     formats: Sequence[str] | None = ("safetensors",),
+    keep_samples: bool = True,
     tell: Tell = lambda _: None,
 ) -> tuple[Path, ...]:
     """Write a bundle of each choice into one folder; each is there whole or not at all.
@@ -89,7 +106,13 @@ def export_all(
         for choice in choices:
             folder = out / choice.name.replace(" ", "-")
             written.append(
-                export(choice, out=folder, formats=formats, tell=_prefixed(tell, folder))
+                export(
+                    choice,
+                    out=folder,
+                    formats=formats,
+                    keep_samples=keep_samples,
+                    tell=_prefixed(tell, folder),
+                )
             )
     finally:
         if not written:

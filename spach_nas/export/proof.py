@@ -25,7 +25,7 @@ from spach_nas.export.parity import (
     random_weights,
     run_batches,
 )
-from spach_nas.export.samples import BATCHES, Sample, embedded_sample
+from spach_nas.export.samples import BATCHES, Sample
 from spach_nas.networks import Spach, build
 from spach_nas.version import __version__
 
@@ -122,17 +122,29 @@ def _check_finite(logits: Tensor, *, folder: Path) -> None:
 
 
 def probe(network: Spach, sample: Sample) -> Tensor:
-    """Logits that another machine has to meet, (3, K), on the first embedded images."""
+    """Logits that another machine has to meet, (3, K), on the first images."""
     with torch.inference_mode():
         logits: Tensor = network(sample.images[:_PROBE_IMAGES])
     return logits
 
 
 def write_proof(
-    path: Path, proof: Proof, *, left_out: Mapping[str, str], network: Spach, trained: bool
+    path: Path,
+    proof: Proof,
+    *,
+    left_out: Mapping[str, str],
+    network: Spach,
+    sample: Sample | None,
 ) -> None:
-    """Write `parity.json`."""
-    embedded = embedded_sample(network.architecture)
+    """Write `parity.json`.
+
+    Args:
+        path: Of the file.
+        proof: What is known of the forms.
+        left_out: Forms that are not there, and why.
+        network: With the bundle's weights.
+        sample: What its logits are recorded on; None: it has no weights.
+    """
     plain: dict[str, Any] = {
         "made_with": {"spach-nas": __version__, **_versions()},
         "machine": f"{platform.system()} {platform.machine()}, CPU",
@@ -144,11 +156,8 @@ def write_proof(
         "forms": [_agreement(item) for item in proof.agreements],
         "left_out": dict(left_out),
     }
-    if trained:
-        plain["probe"] = {
-            "images": embedded.origin,
-            "logits": probe(network, embedded).tolist(),
-        }
+    if sample is not None:
+        plain["probe"] = {"images": sample.origin, "logits": probe(network, sample).tolist()}
     path.write_text(json.dumps(plain, indent=1, allow_nan=False) + "\n", encoding="utf-8")
 
 

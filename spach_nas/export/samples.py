@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import cycle
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -14,13 +15,15 @@ from spach_nas.data.fashion import MINI_FILE
 from spach_nas.data.images import Normalisation, Pixels, measure_normalisation
 from spach_nas.data.preprocessing import Preprocessing
 from spach_nas.data.sampling import sample_validation
-from spach_nas.errors import DataError
+from spach_nas.errors import BundleError, DataError
+from spach_nas.export.bundle import SAMPLES, read_samples
 from spach_nas.export.source import Choice
 
 # Each is one call of the network: a form that took the batch for a constant fails.
 BATCHES = (1, 2, 7)
 _ROUNDS, _ROUNDS_IF_DEAR = 3, 1
 _DEAR_MACS = 1_000_000_000
+_PATCH = 4
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -45,37 +48,67 @@ class Sample:
             start = stop
 
 
-def study_sample(choice: Choice) -> Sample:
-    """Validation images of the study that a choice comes from; embedded ones where there are none.
-
-    What nobody trained on Fashion-MNIST is compared on it all the same: parity asks for images with
-    structure, not for the right ones.
-    """
-    architecture, config = choice.architecture, choice.config
-    if config is None or choice.preprocessing is None:
-        return embedded_sample(architecture, choice.preprocessing)
+def own_pixels(choice: Choice) -> Pixels | None:
+    """A few images of those that a network was trained on, (N, H, W, C); None: not known."""
+    if choice.preprocessing is None:
+        return None
+    if choice.samples is not None or choice.config is None:
+        return choice.samples
+    architecture = choice.architecture
     try:
-        pixels = sample_validation(
-            config.data, image_size=architecture.image_size, count=_count(architecture)
+        found = sample_validation(
+            choice.config.data, image_size=architecture.image_size, count=sum(BATCHES)
         )
-    except DataError as problem:
-        sample = embedded_sample(architecture, choice.preprocessing)
-        return Sample(
-            images=sample.images, origin=f"{sample.origin}, for want of its own: {problem}"
+    except DataError:  # a study may lie where its data do not
+        return None
+    return found if found.shape[-1] == architecture.in_channels else None
+
+
+def bundle_sample(
+    folder: Path, architecture: Architecture, preprocessing: Preprocessing | None
+) -> Sample:
+    """What the forms of a bundle are compared on, the same on every machine.
+
+    The images that it keeps; else noise like the images that it was trained on; of a network that
+    was not trained, the embedded ones.
+
+    Raises:
+        BundleError: The kept images are damaged, or are none of this network.
+    """
+    if preprocessing is None:
+        return embedded_sample(architecture)
+    images = read_samples(folder)
+    shape = (*architecture.image_size, architecture.in_channels)
+    if images is not None and images.shape[1:] != shape:
+        raise BundleError(
+            f"{folder / SAMPLES}: holds images of {images.shape[1:]}; expected {shape}"
         )
-    if pixels.shape[-1] != architecture.in_channels:
-        return embedded_sample(architecture, choice.preprocessing)
-    # A small set comes round again, so that every batch size is met.
-    whole = pixels[np.arange(_count(architecture)) % len(pixels)]
+    kept = images is not None
+    if images is None:
+        images = _noise(shape, preprocessing)
+    # A few come round again, so that every batch size is met.
+    whole = images[np.arange(_count(architecture)) % len(images)]
     return Sample(
-        images=_normalised(whole, choice.preprocessing.normalisation),
-        origin=f"{len(pixels)} validation images of {config.data.name}",
+        images=_normalised(whole, preprocessing.normalisation),
+        origin=f"the {len(images)} images in {SAMPLES}"
+        if kept
+        else f"{len(images)} images of noise with the mean and deviation of its training images",
     )
 
 
-def embedded_sample(
-    architecture: Architecture, preprocessing: Preprocessing | None = None
-) -> Sample:
+def _noise(shape: tuple[int, ...], preprocessing: Preprocessing) -> Pixels:
+    height, width, channels = shape
+    generator = np.random.default_rng(0)
+    # In patches, so that a network does not average all images to the same.
+    sides = (-(-height // _PATCH), -(-width // _PATCH))
+    coarse = generator.random((sum(BATCHES), *sides, channels)) * 2 - 1
+    spread = coarse.repeat(_PATCH, axis=1).repeat(_PATCH, axis=2)[:, :height, :width]
+    # Uniform between -1 and 1 has a deviation of 1 / sqrt(3).
+    levels = np.array(preprocessing.mean) + 3**0.5 * np.array(preprocessing.std) * spread
+    return (levels.clip(0, 1) * 255).round().astype(np.uint8)
+
+
+def embedded_sample(architecture: Architecture) -> Sample:
     """Images of the embedded Fashion-MNIST, the same on every machine.
 
     They are tiled to the size, which no library rounds in its own way, and each channel is another
@@ -89,11 +122,8 @@ def embedded_sample(
     tiles = (-(-H // chosen.shape[1]), -(-W // chosen.shape[2]))
     tiled = np.tile(chosen, (1, *tiles))[:, :H, :W]
     pixels = tiled.reshape(count, C, H, W).transpose(0, 2, 3, 1)
-    normalisation = (
-        measure_normalisation(pixels) if preprocessing is None else preprocessing.normalisation
-    )
     return Sample(
-        images=_normalised(pixels, normalisation),
+        images=_normalised(pixels, measure_normalisation(pixels)),
         origin=f"{count} images of the embedded Fashion-MNIST, tiled to {H}x{W}",
     )
 

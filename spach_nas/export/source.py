@@ -1,20 +1,27 @@
 """What to export: a trial of a study, a model of the paper, or an architecture file."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 from spach_nas import pareto
 from spach_nas.architecture import Architecture
 from spach_nas.config import SEARCH_YAML, SearchConfig, load_config
+from spach_nas.data.images import HeldOut, Pixels
 from spach_nas.data.preprocessing import Preprocessing, read_preprocessing
-from spach_nas.errors import BundleError, did_you_mean, one_of
-from spach_nas.export.bundle import ARCHITECTURE, WEIGHTS, load_architecture, load_preprocessing
+from spach_nas.errors import BundleError, StudyError, did_you_mean, one_of
+from spach_nas.export.bundle import (
+    ARCHITECTURE,
+    WEIGHTS,
+    load_architecture,
+    load_preprocessing,
+    read_samples,
+)
 from spach_nas.export.manifest import check_manifest
 from spach_nas.objectives import OBJECTIVES
 from spach_nas.records import Record, read_records
 from spach_nas.references import REFERENCES
-from spach_nas.scaling import scale
+from spach_nas.scaling import scale, shape_of
 from spach_nas.study_folder import DATA_JSON, check_plugins, checkpoint_path
 from spach_nas.training import CheckpointError, network_weights
 
@@ -35,6 +42,11 @@ class Choice:
         config: The search, when it comes from a study.
         front: Of the study, cheapest target first.
         training: How the weights were trained, a section of Markdown, when not by a search.
+        note: What a person should know of it; None: nothing.
+        images: What the images of its search or training went through, weights or not; None: not
+            known.
+        samples: A few images of the kind that the weights were trained on, (N, H, W, C); None:
+            those of its study, where there is one.
     """
 
     architecture: Architecture
@@ -46,6 +58,9 @@ class Choice:
     config: SearchConfig | None = None
     front: tuple[Record, ...] = ()
     training: str | None = None
+    note: str | None = None
+    images: Preprocessing | None = None
+    samples: Pixels | None = None
 
 
 def choose(source: str | Path, *, pick: str = "best", scale_to: Scale | None = None) -> Choice:
@@ -115,6 +130,7 @@ def _from_study(folder: Path, *, pick: str, scale_to: Scale) -> Choice:
     name = record.reference or f"trial {record.trial}"
     search_yaml = (folder / SEARCH_YAML).read_text(encoding="utf-8")
     front = pareto.front(records, config.objective_list, limits=config.limits)
+    images = _images(folder, config)
     if scale_to == "target":
         return Choice(
             architecture=record.architecture,
@@ -123,6 +139,8 @@ def _from_study(folder: Path, *, pick: str, scale_to: Scale) -> Choice:
             search_yaml=search_yaml,
             config=config,
             front=front,
+            note=_target_note(record, images),
+            images=images,
         )
     weights = checkpoint_path(folder, record)
     if not weights.is_file():
@@ -135,16 +153,43 @@ def _from_study(folder: Path, *, pick: str, scale_to: Scale) -> Choice:
             f"--pick {pick}: the weights of trial {record.trial} were not kept, only those of the "
             f"front are; expected {one_of(kept) or 'a study with kept weights'}, or --scale target"
         )
-    preprocessing = read_preprocessing(folder / DATA_JSON)
+    if images is None:
+        read_preprocessing(folder / DATA_JSON)  # says what is wrong with it
+    assert images is not None
     return Choice(
-        architecture=scale(record.architecture, config.proxy, preprocessing.data_shape),
+        architecture=scale(record.architecture, config.proxy, images.data_shape),
         name=name,
         record=record,
         search_yaml=search_yaml,
         weights=_network_weights(weights),
-        preprocessing=preprocessing,
+        preprocessing=images,
         config=config,
         front=front,
+        images=images,
+    )
+
+
+def _images(folder: Path, config: SearchConfig) -> Preprocessing | None:
+    """What the images of a study went through; None: it does not say, as a published one may."""
+    try:
+        found = read_preprocessing(folder / DATA_JSON)
+    except StudyError:
+        return None
+    if found.held_out is not None:
+        return found
+    # Of before it was written down.
+    part = HeldOut(share=config.data.held_out_share, seed=config.data.split_seed)
+    return replace(found, held_out=part)
+
+
+def _target_note(record: Record, images: Preprocessing | None) -> str | None:
+    """Where the target's channels and classes are not those of the images of its search."""
+    own = shape_of(record.architecture)
+    if images is None or own == images.data_shape:
+        return None
+    return (
+        f"the target has {own}, as its search space fixes them, and the images of the search have "
+        f"{images.data_shape}; `spach-nas train` takes those of the data that it trains on"
     )
 
 
@@ -179,11 +224,14 @@ def _from_bundle(folder: Path) -> Choice:
     if problems:
         raise BundleError("\n".join(problems))
     weights = folder / WEIGHTS
+    preprocessing = load_preprocessing(folder)
     return Choice(
         architecture=load_architecture(folder),
         name=folder.resolve().name,
         weights=weights.read_bytes() if weights.is_file() else None,
-        preprocessing=load_preprocessing(folder),
+        preprocessing=preprocessing,
+        images=preprocessing,
+        samples=read_samples(folder),
     )
 
 

@@ -8,11 +8,11 @@ from typing import Any
 import torch
 
 from spach_nas.errors import BundleError
-from spach_nas.export.bundle import WEIGHTS, load_model
+from spach_nas.export.bundle import WEIGHTS, load_model, load_preprocessing
 from spach_nas.export.manifest import check_manifest
 from spach_nas.export.parity import Agreement, compare
 from spach_nas.export.proof import PARITY, Tell, present_forms, probe, prove, read_proof
-from spach_nas.export.samples import embedded_sample
+from spach_nas.export.samples import Sample, bundle_sample, embedded_sample
 from spach_nas.networks import Spach
 
 
@@ -39,7 +39,8 @@ def verify(folder: str | Path, *, tell: Tell = lambda _: None) -> Verification:
     """Check every file against the manifest, then run every form beside the network.
 
     Nothing is loaded from a bundle whose files are not those of its manifest, and nothing in a file
-    is executed. Images are the embedded ones, the same on every machine.
+    is executed. Images are those that the bundle keeps, else noise like its training images, the
+    same on every machine.
 
     Args:
         folder: A bundle.
@@ -55,15 +56,15 @@ def verify(folder: str | Path, *, tell: Tell = lambda _: None) -> Verification:
         return Verification(bundle=bundle, problems=tuple(problems))
     try:
         network, proof = load_model(folder), read_proof(folder / PARITY)
+        sample = bundle_sample(folder, network.architecture, load_preprocessing(folder))
     except BundleError as problem:
         return Verification(bundle=bundle, problems=(str(problem),))
-    sample = embedded_sample(network.architecture)
     lacking = {form.name: form.cannot_run for form in present_forms(folder) if form.cannot_run}
     trained = (folder / WEIGHTS).is_file()
     found = prove(folder, network, trained=trained, sample=sample, tell=tell, skip=set(lacking))
     agreements = found.agreements
     if trained:
-        agreements += (_recorded(network, proof),)
+        agreements += (_recorded(network, proof, sample),)
     return Verification(
         bundle=bundle,
         problems=(
@@ -76,11 +77,14 @@ def verify(folder: str | Path, *, tell: Tell = lambda _: None) -> Verification:
     )
 
 
-def _recorded(network: Spach, proof: Mapping[str, Any]) -> Agreement:
+def _recorded(network: Spach, proof: Mapping[str, Any], sample: Sample) -> Agreement:
     """The network of today beside what it computed when it was exported."""
-    computed = probe(network, embedded_sample(network.architecture))
     try:
         expected = torch.tensor(proof["probe"]["logits"], dtype=torch.float32)
+        if proof["probe"]["images"] != sample.origin:
+            # Of before bundles kept images.
+            sample = embedded_sample(network.architecture)
     except (KeyError, TypeError, ValueError):
         expected = torch.empty(0)
+    computed = probe(network, sample)
     return compare("recorded", "bundle", logits=computed, expected=expected)

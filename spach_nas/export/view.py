@@ -6,18 +6,29 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from spach_nas.export.bundle import SAMPLES
 from spach_nas.export.parity import Agreement
 from spach_nas.export.proof import PARITY, read_proof
 from spach_nas.export.verification import Verification
 
 
-def print_exported(folders: Iterable[Path]) -> None:
-    """Where the bundles lie, and in a line what was left out of them."""
+def print_exported(folders: Iterable[Path], *, notes: Iterable[str] = ()) -> None:
+    """Where the bundles lie, and in a line what was left out of them.
+
+    Args:
+        folders: The bundles.
+        notes: What a person should know of them; each is told once.
+    """
     errors = Console(stderr=True, soft_wrap=True, highlight=False)
     told: dict[str, str] = {}
+    inside: dict[str, None] = {}
     for folder in folders:
         print(folder)
         told |= read_proof(folder / PARITY)["left_out"]
+        if (folder / SAMPLES).is_file():
+            inside[f"{SAMPLES} holds a few images of the data; --no-samples leaves them out"] = None
+    for note in [*dict.fromkeys(notes), *inside]:
+        errors.print(note, markup=False)
     for name, reason in told.items():
         errors.print(f"left out {name}: {reason}", markup=False)
 

@@ -134,6 +134,7 @@ def evaluate(
     network, preprocessing, runtime = _load(source, device=device, precision=precision)
     options = options or load_recipe("short").data
     choice = data_choice(data, options, channels=network.architecture.in_channels)
+    choice = replace(choice, held_out=preprocessing.held_out)
     split = split or default_split(choice)
     pictures, notes = check_split(choice, split)
     pictures = _labelled_as(pictures, preprocessing.class_names, source=source)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from spach_nas.architecture import Architecture
-from spach_nas.data.images import Normalisation
+from spach_nas.data.images import HeldOut, Normalisation
 from spach_nas.data.preprocessing import Preprocessing
 from spach_nas.full.recipe import Recipe
 from spach_nas.full.sets import DataChoice
@@ -23,6 +23,7 @@ class Job:
         normalisation: Of the pixels.
         folder: Where the run is kept; every worker sees it.
         initial: Whether initial weights lie there; else they are drawn by the seed.
+        held_out: What of the train split validates; None: a split of its own, or nothing.
     """
 
     name: str
@@ -33,6 +34,7 @@ class Job:
     normalisation: Normalisation
     folder: Path
     initial: bool = False
+    held_out: HeldOut | None = None
 
     @property
     def shifted(self) -> bool:
@@ -47,6 +49,7 @@ class Job:
             std=self.normalisation.std,
             class_names=self.class_names,
             crop_share=None if self.shifted else self.recipe.evaluation.crop_share,
+            held_out=self.held_out,
         )
 
 

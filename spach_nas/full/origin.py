@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +19,17 @@ _FREE_DATA = ("loader_processes", "check_images", "skip_broken", "download", "ro
 
 def run_text(job: Job, data: FullData) -> str:
     """What `--resume` looks at, as JSON."""
-    files = {"broken": sorted(job.data.broken), "channels": data.train.channels}
+    part = job.data.held_out
+    files = {
+        "broken": sorted(job.data.broken),
+        "channels": data.train.channels,
+        "held_out": None if part is None else asdict(part),
+    }
     return json.dumps({"origin": _origin(job, data), "files": files}, indent=1) + "\n"
 
 
 def known_files(folder: Path) -> Mapping[str, Any]:
-    """`broken` files and `channels`, as the training that began there found them.
+    """`broken` files, `channels` and what is `held_out`, as the training began with them.
 
     Raises:
         StudyError: They are missing or damaged.

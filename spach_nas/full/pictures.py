@@ -9,9 +9,11 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from spach_nas.data.folder import class_folders, is_grey, labelled_files, upright
+from spach_nas.data.decoding import upright, why_unreadable
+from spach_nas.data.folder import class_folders, labelled_files
 from spach_nas.data.images import ImageSet, Labels, all_to_size, stack, to_size
 from spach_nas.data.splits import Indices
+from spach_nas.data.timm_sets import open_at, timm_channels
 from spach_nas.errors import DataError
 
 Opener = Callable[[int], Image.Image]
@@ -51,10 +53,12 @@ class Pictures:
         try:
             with self.opener(position) as image:
                 return upright(image, channels=self.channels)
-        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as problem:
+        # A decoder may raise anything over bytes that it did not expect.
+        except Exception as problem:
             place = self.files[position] if self.files else f"{self.name}: image {position}"
+            why = why_unreadable(problem)
             raise DataError(
-                f"{place}: cannot be read as an image ({problem}); expected it whole or away; "
+                f"{place}: cannot be read as an image ({why}); expected it whole or away; "
                 "data.check_images finds all such files, data.skip_broken leaves them out"
             ) from None
 
@@ -125,17 +129,12 @@ def from_timm(dataset: Any, *, name: str, class_names: tuple[str, ...]) -> Pictu
     labels = np.array(_labels(dataset), dtype=np.int64)
     names = class_names or tuple(map(str, range(int(labels.max()) + 1)))
     return Pictures(
-        name=name, class_names=names, labels=labels, opener=partial(_open_timm, dataset)
+        name=name,
+        class_names=names,
+        labels=labels,
+        opener=partial(open_at, dataset),
+        channels=timm_channels(dataset),
     )
-
-
-def all_grey(pictures: Pictures) -> bool:
-    """Whether the first image is grey, which stands for all where nobody has looked at them."""
-    try:
-        with pictures.opener(0) as image:
-            return is_grey(image)
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
-        return False
 
 
 def _flat(image: np.ndarray) -> np.ndarray:
@@ -152,14 +151,6 @@ def _open_file(paths: Sequence[Path], position: int) -> Image.Image:
 
 def _open_array(images: np.ndarray, position: int) -> Image.Image:
     return Image.fromarray(_flat(images[position]))
-
-
-def _open_timm(dataset: Any, position: int) -> Image.Image:
-    if hasattr(dataset, "reader"):
-        # Past timm's dataset, which replaces an image that it cannot read by the next one.
-        return Image.open(dataset.reader[position][0])
-    image: Image.Image = dataset[position][0]
-    return image
 
 
 def _labels(dataset: Any) -> list[int]:

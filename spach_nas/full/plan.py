@@ -8,7 +8,7 @@ import numpy as np
 from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 
 from spach_nas.architecture import Architecture
-from spach_nas.data.images import Normalisation, measure_normalisation
+from spach_nas.data.images import HeldOut, Normalisation, few_scored, measure_normalisation
 from spach_nas.engine.logger_choice import check_packages
 from spach_nas.errors import ConfigError, DataError, StudyError
 from spach_nas.export import Choice, choose
@@ -19,10 +19,12 @@ from spach_nas.full.pictures import Pictures
 from spach_nas.full.recipe import DataOptions, Recipe
 from spach_nas.full.recipe_files import load_recipe
 from spach_nas.full.resources import HERE, LOCAL
-from spach_nas.full.sets import DataChoice, FullData, check_data, open_data
+from spach_nas.full.sets import DataChoice, FullData, check_data, class_names, open_data
 from spach_nas.training import choose_runtime, format_warning
 
 _SAMPLE = 10_000
+# Of trainings that began before a run said what it holds out.
+_SHARE_BEFORE = 0.1
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -81,7 +83,9 @@ def plan_training(request: TrainingRequest) -> TrainingPlan:
     initial = None if init is None else load_initial(init, source=request.source)
     folder = request.out or Path("results") / f"{_plain(choice.name)}-{_plain(request.data)}"
     going_on = _going_on(folder, resume=request.resume)
-    images = _open(request.data, recipe, folder if going_on else None, initial=initial)
+    images = _open(
+        request.data, recipe, folder if going_on else None, initial=initial, source=choice
+    )
     architecture, changed = adapted_architecture(
         choice.architecture,
         classes=len(images.train.class_names),
@@ -101,10 +105,12 @@ def plan_training(request: TrainingRequest) -> TrainingPlan:
             normalisation=_normalisation(recipe, architecture, images, initial),
             folder=folder.absolute(),
             initial=weights is not None,
+            held_out=images.held_out,
         ),
         data=images,
         weights=weights,
         notes=(
+            *_few(images),
             *images.notes,
             *([f"the network has {changed}"] if changed else []),
             *begun,
@@ -116,6 +122,11 @@ def plan_training(request: TrainingRequest) -> TrainingPlan:
     if going_on:
         check_origin(folder, plan.job, images)
     return plan
+
+
+def _few(images: FullData) -> tuple[str, ...]:
+    note = None if images.validation is None else few_scored(len(images.validation))
+    return () if note is None else (note,)
 
 
 def data_choice(name: str, options: DataOptions, *, channels: int | None = None) -> DataChoice:
@@ -174,13 +185,35 @@ def _going_on(folder: Path, *, resume: bool) -> bool:
     return True
 
 
-def _open(name: str, recipe: Recipe, folder: Path | None, *, initial: Initial | None) -> FullData:
+def _open(
+    name: str, recipe: Recipe, folder: Path | None, *, initial: Initial | None, source: Choice
+) -> FullData:
     channels = None if initial is None else initial.network.in_chans
     choice = data_choice(name, recipe.data, channels=channels)
     if folder is None:
-        return check_data(choice)
+        return check_data(replace(choice, held_out=_held_out(source, choice)))
     known = known_files(folder)
-    return open_data(replace(choice, broken=frozenset(known["broken"]), channels=known["channels"]))
+    part = known.get("held_out", {"share": _SHARE_BEFORE, "seed": recipe.data.split_seed})
+    return open_data(
+        replace(
+            choice,
+            broken=frozenset(known["broken"]),
+            channels=known["channels"],
+            held_out=None if part is None else HeldOut(**part),
+        )
+    )
+
+
+def _held_out(source: Choice, choice: DataChoice) -> HeldOut | None:
+    """What the search of the network held out, where these are images of the same classes."""
+    images = source.images
+    if images is None or images.held_out is None:
+        return None
+    try:
+        classes = class_names(choice)
+    except DataError:  # told when they are opened
+        return None
+    return images.held_out if classes == images.class_names else None
 
 
 def _weights(

@@ -141,7 +141,8 @@ class DataOptions:
     Attributes:
         root: Folder of a data set with a name; None: its usual place.
         validation: Share of each training class that is held out instead of a validation split, in
-            [0, 1); 0: nothing is validated. None: the set's own split.
+            [0, 1); 0: nothing is validated. None: the set's own split; where it has none, what the
+            search of the network held out, or a fifth.
         split_seed: Chooses that share.
         download: Whether a missing set may be fetched from the network.
         check_images: Read every file of a folder once before the training, which finds those that

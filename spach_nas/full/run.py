@@ -2,10 +2,14 @@
 
 from pathlib import Path
 
+import numpy as np
 from safetensors.torch import save
 
-from spach_nas.errors import StudyError
+from spach_nas.data.decoding import evenly
+from spach_nas.data.images import Pixels
+from spach_nas.errors import DataError, StudyError
 from spach_nas.export import Choice, export
+from spach_nas.export.samples import BATCHES
 from spach_nas.export.staging import staged
 from spach_nas.full.card import training_section
 from spach_nas.full.checkpoints import BEST, EMA, LAST, NETWORK, load_state, with_prefix
@@ -103,8 +107,19 @@ def finish(plan: TrainingPlan) -> Path:
         weights=final_weights(plan),
         preprocessing=job.preprocessing,
         training=training_section(job, read_curve(job.folder)),
+        samples=_samples(plan),
     )
     return export(choice, out=bundle)
+
+
+def _samples(plan: TrainingPlan) -> Pixels | None:
+    """A few images for the bundle, of those that scored the network where there are any."""
+    pictures = plan.data.validation or plan.data.train
+    some = pictures.take(np.array(evenly(len(pictures), sum(BATCHES)), dtype=np.int64))
+    try:
+        return some.in_memory(plan.job.architecture.image_size).images
+    except DataError:  # gone since: the training is done, and worth more
+        return None
 
 
 def final_weights(plan: TrainingPlan) -> bytes:

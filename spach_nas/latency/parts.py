@@ -139,9 +139,8 @@ def space_parts(space: SearchSpace) -> list[Part]:
             if index == 0:
                 stem_width = int(values["stem_width"])
                 stem = str(values["stem"])
-                found[StemPart(stem, own.width, stem_width, P, (side, side), space.in_channels)] = (
-                    None
-                )
+                channels = space.shape.in_channels
+                found[StemPart(stem, own.width, stem_width, P, (side, side), channels)] = None
             else:
                 found[DownsamplePart(sizes[index - 1].width, own.width, resolution)] = None
             for mixer in stage_space.mixers.names:
@@ -149,7 +148,7 @@ def space_parts(space: SearchSpace) -> list[Part]:
                 for shared in {False, own.shared}:
                     found[_block(mixer, site, own.expansion_ratio, shared)] = None
             if index == len(space.stages) - 1:
-                found[HeadPart(own.width, resolution, space.num_classes)] = None
+                found[HeadPart(own.width, resolution, space.shape.num_classes)] = None
     return list(found)
 
 

@@ -21,7 +21,7 @@ from spach_nas.latency.timing import cautions, conditions
 from spach_nas.latency_settings import LatencySettings
 from spach_nas.limits import Limits
 from spach_nas.records import FILE_NAME
-from spach_nas.references import REFERENCES, get_reference
+from spach_nas.references import REFERENCES, reference_target
 from spach_nas.search_space import SearchSpace
 from spach_nas.study_folder import LATENCY_JSON
 
@@ -74,7 +74,8 @@ def search_latency(
 
 def search_parts(config: SearchConfig) -> list[Part]:
     """Every part of the targets that a search may propose, and of its references."""
-    references = (get_reference(name).architecture for name in config.references)
+    shape = config.space.shape
+    references = (reference_target(name, shape) for name in config.references)
     found = dict.fromkeys(space_parts(config.space))
     return list(found | dict.fromkeys(part for item in references for part in parts_of(item)))
 
@@ -133,7 +134,7 @@ def measure_for(
     Raises:
         LatencyError: The runtime does not take a part.
     """
-    own = [get_reference(name).architecture for name in references]
+    own = [reference_target(name, space.shape) for name in references]
     parts = [*space_parts(space), *(part for item in own for part in parts_of(item))]
     if say is not None:
         say(f"latency: timing {len(set(parts))} parts of networks on {where}")
@@ -158,10 +159,11 @@ def check_networks(space: SearchSpace, references: tuple[str, ...] = ()) -> list
         drawn = FeasibleSet(space, Limits()).samples(_FITTED + _HELD_OUT, _SEED)
     except SearchSpaceError:  # too many classes to hold
         drawn = [space.sample(_SEED + i) for i in range(_FITTED + _HELD_OUT)]
-    inside = [name for name in REFERENCES if space.contains(REFERENCES[name].architecture)]
+    targets = {name: reference_target(name, space.shape) for name in REFERENCES}
+    inside = [name for name, target in targets.items() if space.contains(target)]
     step = max(1, len(inside) // _PAPER_MODELS)
     names = dict.fromkeys([*references, *inside[::step][:_PAPER_MODELS]])
-    paper = {get_reference(name).architecture: name for name in names}
+    paper = {targets[name]: name for name in names}
     found = {item: Network(name, item, False) for item, name in paper.items()}
     for index, item in enumerate(drawn):
         found.setdefault(item, Network(item.arch_id, item, index < _FITTED))

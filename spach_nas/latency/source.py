@@ -5,6 +5,7 @@ from pathlib import Path
 
 from spach_nas.architecture import Architecture
 from spach_nas.config import load_config
+from spach_nas.data import data_shape
 from spach_nas.errors import ConfigError, LatencyError, did_you_mean
 from spach_nas.latency_settings import LatencySettings
 from spach_nas.references import REFERENCES
@@ -75,6 +76,8 @@ def find_space(source: str) -> SpaceToTime:
     if "space" not in plain:
         return SpaceToTime(space=SearchSpace.from_dict(plain, where=str(path)))
     config = load_config(path)
+    if config.space.is_open:
+        config = config.for_data(data_shape(config.data))
     return SpaceToTime(space=config.space, references=config.references, settings=config.latency)
 
 

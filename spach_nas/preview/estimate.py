@@ -18,7 +18,7 @@ from spach_nas.data.splits import nested_share
 from spach_nas.errors import StudyError
 from spach_nas.foreseen import Foreseen
 from spach_nas.plan import Plan
-from spach_nas.references import get_reference
+from spach_nas.references import reference_target
 from spach_nas.scaling import scale
 
 # Measured on two cores: Ray's start and torch's import in each worker; report and best network.
@@ -240,7 +240,7 @@ def _rung_time(
     images = epochs * max(min(chosen, size), chosen // size * size)
     validated = epochs * len(plan.images.validation)
     trials = candidates_at(config, rung, feasible=plan.feasible.count)
-    models = [get_reference(name).architecture for name in config.references]
+    models = [reference_target(name, config.space.shape) for name in config.references]
     # Of candidates the mean stands for all; the paper's models are known.
     mean = float(_proxy_costs(plan, targets, rung)[:, 1].mean())
     macs = trials * mean + float(_proxy_costs(plan, models, rung)[:, 1].sum())

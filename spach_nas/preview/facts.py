@@ -120,6 +120,7 @@ class SpaceReport:
     """All that is known of a space within limits before a search.
 
     Attributes:
+        targets: Their channels and classes, and whose they are.
         limits: In words.
         architectures: Distinct ones.
         encodings: Of the samplers; several may give one architecture.
@@ -133,6 +134,7 @@ class SpaceReport:
         proxies: None for a space alone, without a search.
     """
 
+    targets: str
     limits: str
     architectures: int
     encodings: int

@@ -29,7 +29,7 @@ from spach_nas.preview.population import (
     population,
 )
 from spach_nas.preview.sharing import targets_per_proxy
-from spach_nas.references import REFERENCES, Reference
+from spach_nas.references import REFERENCES, reference_target
 from spach_nas.scaling import scale
 from spach_nas.search_space import SearchSpace
 
@@ -56,6 +56,7 @@ def describe_space(feasible: FeasibleSet, *, seed: int = 0) -> SpaceReport:
     if not everywhere.exact and len(inside.architectures) < len(everywhere.architectures):
         inside = draw(feasible, _SAMPLED, seed=seed + 1)
     return SpaceReport(
+        targets=space.describe_targets(None if proxy is None else proxy.data),
         limits=str(limits),
         architectures=size,
         encodings=space.encodings(),
@@ -65,7 +66,7 @@ def describe_space(feasible: FeasibleSet, *, seed: int = 0) -> SpaceReport:
         sampled=0 if everywhere.exact else _SAMPLED,
         quantities=_quantities(space, everywhere, inside),
         stages=_stages(space, everywhere, inside),
-        paper=tuple(_paper(model, feasible, inside) for model in REFERENCES.values()),
+        paper=tuple(_paper(name, feasible, inside) for name in REFERENCES),
         proxies=None if proxy is None else _proxies(feasible, inside, proxy),
     )
 
@@ -168,20 +169,21 @@ def _shares(architectures: Sequence[Architecture], space: SearchSpace) -> list[d
     ]
 
 
-def _paper(model: Reference, feasible: FeasibleSet, inside: Population) -> PaperModel:
-    figures = cost(model.architecture)
+def _paper(name: str, feasible: FeasibleSet, inside: Population) -> PaperModel:
+    target = reference_target(name, feasible.space.shape)
+    figures = cost(target)
     encoding, outside = None, None
     try:
-        encoding = feasible.space.encode(model.architecture)
+        encoding = feasible.space.encode(target)
     except SearchSpaceError as problem:
         outside = str(problem).partition(_OUTSIDE)[2]
     return PaperModel(
-        name=model.name,
+        name=name,
         macs=figures.macs,
         params=figures.params,
         encoding=encoding,
         outside=outside,
-        violations=_violations(model.architecture, feasible),
+        violations=_violations(target, feasible),
         macs_rank=float((inside.figures("macs") <= figures.macs).mean()),
         params_rank=float((inside.figures("params") <= figures.params).mean()),
     )

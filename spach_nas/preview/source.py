@@ -62,11 +62,11 @@ def read_space_source(
     config = load_config(path)
     doing("counting what is inside the limits")
     try:
-        proxy = ProxyLimits(
-            limits=config.proxy_limits, rule=config.proxy, data=data_shape(config.data)
-        )
+        shape = data_shape(config.data)
+        config = config.for_data(shape)
+        proxy = ProxyLimits(limits=config.proxy_limits, rule=config.proxy, data=shape)
         latency = search_latency(config, say=say)
         feasible = FeasibleSet(config.space, config.limits, proxy=proxy, latency=latency)
-    except (DataError, LatencyError, SearchSpaceError) as problem:
+    except (ConfigError, DataError, LatencyError, SearchSpaceError) as problem:
         raise type(problem)(f"{path}: {problem}") from None
     return SpaceSource(path=path, name=config.study, feasible=feasible)

@@ -85,6 +85,7 @@ def _numbers(report: SpaceReport) -> Table:
     else:
         count, how, share = f"{report.feasible:,}", "of them", ""
     table.add_row("feasible", count, share or f"{percent(report.feasible_share)} {how}")
+    table.add_row("targets", "", report.targets)
     if report.proxies is not None:
         table.add_row("targets per proxy", *_sharing(report.proxies))
     if report.sampled:

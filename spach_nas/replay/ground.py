@@ -21,6 +21,7 @@ from spach_nas.records import FILE_NAME, read_records
 from spach_nas.replay.table import Entry, Table, table_of_records
 from spach_nas.replay.table_files import read_table
 from spach_nas.replay.table_set import TableSet
+from spach_nas.scaling import shape_of
 from spach_nas.study_folder import LATENCY_JSON
 
 TABLE_FILES = ("table.parquet", "table.csv")
@@ -196,6 +197,8 @@ def _fitting(config: SearchConfig, table: Table, *, where: Path) -> Ground:
         latency = PredictedLatency(read_latency(path), where=str(path))
     training = replace(config.training, epochs=table.epochs)
     levels = tuple(level for level in config.rungs.levels if level.epochs < table.epochs)
+    # A table outside of a study's folder: its architectures tell what the targets are.
+    config = config.for_data(shape_of(next(iter(table.entries.values())).architecture))
     return Ground(
         config=replace(
             config, training=training, rungs=replace(config.rungs, levels=levels), references=()

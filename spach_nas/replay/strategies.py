@@ -138,5 +138,4 @@ def rungs_of(ground: Ground, rule: RungRule) -> Rungs:
 
 def _data_shape(config: SearchConfig) -> DataShape:
     # Costs are the table's; the proxies only tell which targets share one.
-    space = config.space
-    return DataShape(in_channels=space.in_channels, num_classes=space.num_classes)
+    return config.space.shape

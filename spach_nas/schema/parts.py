@@ -193,6 +193,7 @@ def by_place() -> dict[str, Node]:
 
 # What the dataclasses check themselves.
 BOUNDS: dict[str, Node] = {
+    "DataSettings.root": {"minLength": 1},
     "DataSettings.validation": {"exclusiveMinimum": 0, "exclusiveMaximum": 1},
     "DataSettings.split_seed": _FROM_0,
     "Augmentation.crop_padding": _FROM_0,
