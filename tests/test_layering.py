@@ -26,6 +26,7 @@ RANKS: list[set[str]] = [
     },
     {
         *("feasible", "records", "pareto", "hypervolume", "config", "study_folder", "journal"),
+        *("intervals", "names"),
         *("config_mistakes", "live", "doctor", "schema"),
     },
     {"networks"},

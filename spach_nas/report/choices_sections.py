@@ -35,7 +35,11 @@ def hypervolume_section(records: Sequence[Record], *, facts: StudyFacts) -> Sect
         StudyError: The baseline was scored otherwise.
     """
     growth = hypervolume_data(
-        records, facts.objectives, limits=facts.limits, baseline=facts.baseline
+        records,
+        facts.objectives,
+        limits=facts.limits,
+        corners=facts.corners,
+        baseline=facts.baseline,
     )
     words = [
         "Share of the box between a reference point and the ideal one that the trials so far "
@@ -54,9 +58,7 @@ def hypervolume_section(records: Sequence[Record], *, facts: StudyFacts) -> Sect
         if growth
         else None,
         note=" ".join(filter(None, words)) if growth else "",
-        missing="Two trials that differ in every objective are needed for a hypervolume."
-        if records
-        else "",
+        missing="No complete trial within the limits spans a box." if records else "",
     )
 
 

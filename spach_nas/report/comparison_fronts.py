@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from plotly import graph_objects as go
 
-from spach_nas.objectives import OBJECTIVES, Objective
+from spach_nas.objectives import OBJECTIVES, Objective, score_of
 from spach_nas.pareto import comparable, front, value
 from spach_nas.records import Record
 from spach_nas.report.axes import MEMORY, study_axes, with_memory
@@ -19,7 +19,7 @@ from spach_nas.report.comparison_style import (
     score_axis,
     styles,
 )
-from spach_nas.report.pareto_data import pareto_data, score_of
+from spach_nas.report.pareto_data import pareto_data
 from spach_nas.report.theme import LIGHT, layout, plain
 from spach_nas.report.trials import hover_text
 

@@ -6,13 +6,12 @@ from dataclasses import dataclass
 
 from plotly import graph_objects as go
 
-from spach_nas.objectives import Objective
+from spach_nas.objectives import Objective, score_of
 from spach_nas.pareto import comparable, value
 from spach_nas.records import Record
 from spach_nas.report.comparison_settings import protocol
 from spach_nas.report.comparison_study import StudyGroup
 from spach_nas.report.comparison_style import Style, styles
-from spach_nas.report.pareto_data import score_of
 from spach_nas.report.theme import LIGHT, layout, plain
 from spach_nas.units import format_count
 

@@ -49,7 +49,7 @@ def study_figures(study: ComparedStudy, growth: GrowthData | None) -> StudyFigur
     curves = growth.curves if growth else ()
     curve = next((one for one in curves if one.study == study.label), None)
     usable = study.usable
-    winner = best(usable)
+    winner = best(usable, study.objectives)
     return StudyFigures(
         study=study.label,
         trials=len({item.trial for item in study.found}),

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from spach_nas.objectives import score_of
 from spach_nas.pareto import comparable
 from spach_nas.records import Record
 from spach_nas.report import page_parts as parts
@@ -18,7 +19,7 @@ from spach_nas.report.curves_figure import curves_data, curves_figure
 from spach_nas.report.document import PlotlyPlace, document, write_page, write_plotly
 from spach_nas.report.failures import failures, failures_html
 from spach_nas.report.page_table import packed_drawings, table_data
-from spach_nas.report.pareto_data import pareto_views, score_of
+from spach_nas.report.pareto_data import pareto_views
 from spach_nas.report.pareto_figure import pareto_figure
 from spach_nas.report.sections import Section, contents_html, figures_data, sections_data
 from spach_nas.report.seeds import average_seeds

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from spach_nas.limits import Limits
-from spach_nas.objectives import OBJECTIVES, Objective
+from spach_nas.objectives import OBJECTIVES, Objective, score_of
 from spach_nas.pareto import comparable, front, value
 from spach_nas.records import Record
 from spach_nas.report.axes import COSTS, MEMORY, with_memory
@@ -68,12 +68,6 @@ class ParetoData:
     def points(self) -> tuple[Point, ...]:
         """All of them, those of the front first."""
         return (*self.front, *self.references, *self.others, *self.beyond)
-
-
-def score_of(objectives: Sequence[Objective]) -> Objective:
-    """The first score among a study's objectives; accuracy when there is none."""
-    scores = [item for item in objectives if item.source == "score"]
-    return scores[0] if scores else OBJECTIVES["accuracy"]
 
 
 def pareto_data(

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from spach_nas.hypervolume import finished_after
+from spach_nas.hypervolume import Corners, finished_after
 from spach_nas.limits import Limits, ProxyLimits
 from spach_nas.objectives import OBJECTIVES, Objective
 from spach_nas.pareto import best, comparable, dominates, front, value
@@ -22,6 +22,7 @@ class StudyFacts:
         name: Of the study.
         objectives: In the order of the search YAML.
         limits: Bounds on the target's cost.
+        corners: The box that hypervolumes are shares of, as far as it is known.
         seed: Of the study.
         settings: The search YAML as run.
         space: The YAML of its search space, where that is a file of its own.
@@ -36,6 +37,7 @@ class StudyFacts:
     name: str
     objectives: tuple[Objective, ...] = (OBJECTIVES["accuracy"], OBJECTIVES["macs"])
     limits: Limits = field(default_factory=Limits)
+    corners: Corners = field(default_factory=dict)
     seed: int | None = None
     settings: str = ""
     space: str = ""
@@ -90,7 +92,7 @@ def summarise(records: Sequence[Record], facts: StudyFacts) -> Summary:
             for model in paper
         ),
         front=len(front(averaged, facts.objectives, limits=facts.limits)),
-        best=best(averaged, limits=facts.limits),
+        best=best(averaged, facts.objectives, limits=facts.limits),
         training_s=sum(record.seconds for record in records if record.origin is None),
         wall_s=max((finished_after(record) for record in records), default=0.0),
     )

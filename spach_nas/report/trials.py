@@ -108,7 +108,7 @@ def marked(
     marks: dict[int, tuple[str, ...]] = {}
     averaged = average_seeds(records)
     for word, record in (
-        ("best", best(averaged, limits=limits)),
+        ("best", best(averaged, objectives, limits=limits)),
         ("knee", knee(averaged, objectives, limits=limits)),
     ):
         if record is not None:
