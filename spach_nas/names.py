@@ -52,7 +52,7 @@ def _words(architecture: Architecture) -> dict[str, str]:
         "width": f"width {_brief(_listed(architecture, lambda stage: stage.width))}",
         "expansion": f"expansion {_brief(_listed(architecture, lambda s: s.expansion_ratio))}",
         "tokens": f"token ratio {_brief(_listed(architecture, lambda s: s.token_ratio))}",
-        "shared": f"shared in {' '.join(shared)}" if shared else "not shared",
+        "shared": _shared(shared),
         "stem": f"{architecture.stem} stem" + (f" {architecture.stem_width}" if deep else ""),
         "patch": f"patch {architecture.patch_size}",
         "heads": f"heads {_brief(_listed(architecture, lambda stage: stage.heads))}",
@@ -60,6 +60,12 @@ def _words(architecture: Architecture) -> dict[str, str]:
         "options": "; ".join(" ".join(f"{k} {v}" for k, v in stage.options) for stage in stages),
         "data": f"{architecture.in_channels} channels, {architecture.num_classes} classes",
     }
+
+
+def _shared(stages: Sequence[str]) -> str:
+    if not stages:
+        return "not shared"
+    return f"shared in stage{'s' if len(stages) > 1 else ''} {', '.join(stages)}"
 
 
 def _listed(architecture: Architecture, figure: Callable[[Stage], float]) -> str:

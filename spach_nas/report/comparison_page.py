@@ -133,7 +133,8 @@ def _sections(
             size=_size(groups, usual="tall"),
             figure={words: fronts_figure(data) for words, data in named.items()} or None,
             note="Each line is the front of one study in the two figures shown, from what its "
-            "search found; studies that differ in their seeds alone share a colour."
+            "search found; studies that differ in their seeds alone share a colour. Of a few, bars "
+            "are 95 % intervals of the validation images, and all seeds of a training."
             f"{_stars(named.values())}{_unequal(studies)}",
             missing="No study has a complete trial within its limits.",
         ),
@@ -245,7 +246,7 @@ def _table_words(growth: GrowthData | None, *, baseline: bool) -> str:
 def _stars(found: Iterable[FrontsData]) -> str:
     if not any(data.paper for data in found):
         return ""
-    return " Stars are the paper's models by the same protocol, mean and range over seeds."
+    return " Stars are the paper's models by the same protocol, mean and interval."
 
 
 def _unequal(studies: Sequence[ComparedStudy]) -> str:

@@ -17,8 +17,9 @@ from spach_nas.hypervolume import Corners, study_corners
 from spach_nas.limits import Limits
 from spach_nas.objectives import OBJECTIVES, Objective
 from spach_nas.pareto import comparable, value
-from spach_nas.records import Record, read_records
+from spach_nas.records import Record
 from spach_nas.report.seeds import Trained, group_seeds
+from spach_nas.report.study import study_records
 from spach_nas.study_folder import DATA_JSON, check_plugins, class_count
 
 # What the seeds of one group may differ in.
@@ -177,7 +178,7 @@ def short(label: str) -> str:
 
 def _read(folder: Path, *, label: str) -> ComparedStudy:
     check_plugins(folder)
-    records = read_records(folder)
+    records = study_records(folder)
     config, images = load_config(folder / SEARCH_YAML), folder / DATA_JSON
     return ComparedStudy(
         label=label,

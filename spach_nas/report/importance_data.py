@@ -50,17 +50,15 @@ class ImportanceData:
 
     Attributes:
         score: By which trials are best.
-        trials: Architectures; with fewer than 50, both lists are empty.
+        trials: Architectures; with fewer than 50, nothing is said.
         used: Of which so many, drawn at random, were judged by.
-        at_equal_macs: For a high score among architectures of equal MACs.
-        of_score: For a high score at whatever cost.
+        importances: For a high score among architectures of equal MACs.
     """
 
     score: Objective
     trials: int
     used: int
-    at_equal_macs: tuple[Importance, ...]
-    of_score: tuple[Importance, ...]
+    importances: tuple[Importance, ...]
 
 
 def importance_data(
@@ -75,18 +73,15 @@ def importance_data(
     """
     whole = choices_table(records, objectives, limits=limits)
     table = _some(whole)
-    found: tuple[tuple[Importance, ...], ...] = ((), ())
+    found: tuple[Importance, ...] = ()
     if len(table.scores) >= FEWEST and table.choices:
         gains = table.scores if table.score.direction == "max" else -table.scores
-        found = tuple(
-            _importances(table, gain) for gain in (at_equal_macs(gains, table.log_macs), gains)
-        )
+        found = _importances(table, at_equal_macs(gains, table.log_macs))
     return ImportanceData(
         score=table.score,
         trials=len(whole.scores),
         used=len(table.scores),
-        at_equal_macs=found[0],
-        of_score=found[1],
+        importances=found,
     )
 
 

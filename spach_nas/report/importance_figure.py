@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from plotly import graph_objects as go
 
-from spach_nas.report.importance_data import FEWEST, Importance, ImportanceData
+from spach_nas.report.importance_data import Importance, ImportanceData
 from spach_nas.report.theme import BLUE, LIGHT, layout, plain, shortened
 
 _ROW = 22  # pixels
@@ -15,7 +15,7 @@ def importance_figure(importances: Sequence[Importance]) -> go.Figure:
     """Bars, the most important parameter at the top; pale ones are within chance.
 
     Args:
-        importances: One of the two lists of `ImportanceData`.
+        importances: Of `ImportanceData`.
     """
     figure = go.Figure(layout=layout())
     names = [plain(shortened(item.name)) for item in importances]
@@ -42,7 +42,7 @@ def importance_figure(importances: Sequence[Importance]) -> go.Figure:
 
 def importance_note(data: ImportanceData) -> str:
     """What the bars are."""
-    if not data.at_equal_macs:
+    if not data.importances:
         return ""
     used = (
         f"{data.used:,} of the {data.trials:,}" if data.used < data.trials else f"{data.trials:,}"
@@ -51,19 +51,9 @@ def importance_note(data: ImportanceData) -> str:
         "PED-ANOVA (Watanabe and others 2023): how much the values that the best tenth chose "
         f"differ from those of all {used} architectures of the search, each parameter by itself. "
         "Shares add up to 100 % even when nothing matters; pale bars are no longer than a tenth "
-        "drawn at random gives 1 time of 20. At equal MACs, the best are those farthest above the "
+        "drawn at random gives 1 time of 20. The best are those farthest above the "
         "parabola in log MACs through all."
     )
-
-
-def importance_missing(data: ImportanceData) -> str:
-    """Why there is nothing to show."""
-    if data.trials < FEWEST:
-        return (
-            f"Importance needs {FEWEST} complete architectures of the search; there are "
-            f"{data.trials}."
-        )
-    return "No parameter was varied, or all scores are equal."
 
 
 def _bars(

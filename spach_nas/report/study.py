@@ -22,7 +22,7 @@ from spach_nas.report.static import write_pictures
 from spach_nas.report.summary import StudyFacts
 from spach_nas.scaling import DataShape
 from spach_nas.settings import DataSettings
-from spach_nas.study_folder import DATA_JSON, check_plugins, class_count
+from spach_nas.study_folder import DATA_JSON, check_plugins, class_count, kept_checkpoints
 
 # Classes of sets that are known, and the images of each in the train split.
 _BALANCED = {
@@ -106,6 +106,9 @@ def study_facts(folder: Path) -> StudyFacts:
         limits=config.limits,
         corners=study_corners(config, classes=class_count(folder)),
         seed=config.search.seed,
+        sampler=config.search.sampler,
+        startup_trials=config.search.startup_trials,
+        kept=frozenset(kept_checkpoints(folder)),
         settings=path.read_text(encoding="utf-8"),
         space=space.read_text(encoding="utf-8") if space.is_file() else "",
         command=shlex.join(["spach-nas", "search", str(path), "--out", "NEW_FOLDER"]),
