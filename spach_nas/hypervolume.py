@@ -136,7 +136,9 @@ class GrowingHypervolume:
         if record.state == "complete" and record.fidelity.rung > self._rung:
             self._rung = record.fidelity.rung
             self._begin()
-        allowed = self._limits is None or self._limits.allow(record.target_cost)
+        allowed = record.fidelity.rung == self._rung and (
+            self._limits is None or self._limits.allow(record.target_cost)
+        )
         if record.reference is None:
             self._trials.add(record.trial)
             self._steps.append(len(self._trials))

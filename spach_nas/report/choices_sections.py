@@ -14,8 +14,6 @@ from spach_nas.report.hypervolume_figure import (
     hypervolume_figure,
     reference_words,
 )
-from spach_nas.report.importance_data import importance_data
-from spach_nas.report.importance_figure import importance_figure, importance_note
 from spach_nas.report.parallel_data import parallel_data
 from spach_nas.report.parallel_figure import parallel_figure, parallel_note
 from spach_nas.report.sections import Section
@@ -59,13 +57,12 @@ def hypervolume_section(records: Sequence[Record], *, facts: StudyFacts) -> Sect
 
 
 def choices_sections(records: Sequence[Record], *, facts: StudyFacts) -> list[Section]:
-    """What each choice did: shares of the mixers, effects, importance and every trial as a line."""
+    """What each choice did: shares of the mixers, effects and every trial as a line."""
     if not comparable(records, limits=facts.limits):
         return []
     return [
         _shares(records, facts),
         _effects(records, facts),
-        _importance(records, facts),
         _parallel(records, facts),
     ]
 
@@ -106,17 +103,6 @@ def _effects(records: Sequence[Record], facts: StudyFacts) -> Section:
         note=_joined(effects_note(data), _selected(records, facts.limits))
         if data.intervals
         else "",
-    )
-
-
-def _importance(records: Sequence[Record], facts: StudyFacts) -> Section:
-    data = importance_data(records, facts.objectives, limits=facts.limits)
-    return Section(
-        id="importance",
-        title="Importance of each choice at equal MACs",
-        figure=importance_figure(data.importances) if data.importances else None,
-        size="free",
-        note=importance_note(data),
     )
 
 

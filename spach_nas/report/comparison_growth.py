@@ -15,10 +15,11 @@ from spach_nas.hypervolume import (
     wider,
 )
 from spach_nas.objectives import Objective
-from spach_nas.report.comparison_attainment import MANY_SEEDS
 from spach_nas.report.comparison_study import ComparedStudy, StudyGroup, check_objectives
 
 Axis = Literal["trials", "seconds"]
+# From so many seeds on a band leaves out the most extreme ones.
+_MANY_SEEDS = 20
 # A curve of a group over time is drawn at so many moments.
 _MOMENTS = 200
 
@@ -150,9 +151,14 @@ def bands(data: GrowthData, *, axis: Axis) -> tuple[Band, ...]:
     return tuple(found)
 
 
+def band_words(seeds: int) -> str:
+    """What the band of so many seeds is."""
+    return "worst to best" if seeds < _MANY_SEEDS else "5 to 95 %"
+
+
 def spread(values: Sequence[float]) -> tuple[float, float, float]:
     """Low end, median and high end: of all, or of the middle 90 % where there are many."""
-    few = len(values) < MANY_SEEDS
+    few = len(values) < _MANY_SEEDS
     low, median, high = np.percentile(values, [0, 50, 100] if few else [5, 50, 95])
     return float(low), float(median), float(high)
 

@@ -7,8 +7,7 @@ from html import escape
 from spach_nas.intervals import score_words
 from spach_nas.objectives import score_of
 from spach_nas.pareto import best, front, value
-from spach_nas.report.comparison_attainment import band_words
-from spach_nas.report.comparison_growth import Growth, GrowthData, spread
+from spach_nas.report.comparison_growth import Growth, GrowthData, band_words, spread
 from spach_nas.report.comparison_settings import Difference
 from spach_nas.report.comparison_study import ComparedStudy, StudyGroup, short
 from spach_nas.report.comparison_style import styles

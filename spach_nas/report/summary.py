@@ -179,6 +179,8 @@ def _beaten(summary: Summary) -> str:
     models = every.get(number, f"all {number} paper models")
     if number in (beaten, level):
         words = f"The search {'dominates' if beaten else 'is level with'} {models} {protocol}"
+        if summary.cost_share < 1:
+            words += f", with {summary.cost_share:.0%} of their {summary.price} or less"
     elif not (beaten or level):
         none = f"none of the {number} paper models" if number > 1 else "not the paper model"
         words = f"The search dominates {none} {protocol}"
@@ -189,8 +191,6 @@ def _beaten(summary: Summary) -> str:
         parts += [f"falls short of {rest}"] if rest else []
         joined = " and ".join(filter(None, [", ".join(parts[:-1]), parts[-1]]))
         words = f"Of {number} paper models {protocol}, the search {joined}"
-    if summary.cost_share < 1:
-        words += f", with {summary.cost_share:.0%} of their {summary.price} or less"
     return f" {words}.{_level(summary) if level else ''}"
 
 
