@@ -8,7 +8,7 @@ from pathlib import Path
 from spach_nas.architecture import Architecture
 from spach_nas.intervals import record_words
 from spach_nas.objectives import Objective, score_of
-from spach_nas.pareto import best, comparable, front
+from spach_nas.pareto import front
 from spach_nas.records import Record
 from spach_nas.report.answer import answer_html
 from spach_nas.report.drawing import common_width, draw, drawn_width
@@ -16,7 +16,7 @@ from spach_nas.report.page_table import shell_path
 from spach_nas.report.spent import description_list
 from spach_nas.report.summary import StudyFacts, conclusion, meaning, summarise
 from spach_nas.report.theme import mixer_colour
-from spach_nas.report.trials import marked, page_names
+from spach_nas.report.trials import best_paper, marked, page_names
 from spach_nas.units import format_count
 from spach_nas.version import __version__
 
@@ -69,8 +69,7 @@ def drawings(records: Sequence[Record], facts: StudyFacts) -> str:
         return ""
     marks = marked(records, facts.objectives, limits=facts.limits)
     score = score_of(facts.objectives)
-    rest = [record for record in comparable(records) if record.reference is not None]
-    paper = best([item for item in rest if item not in members], facts.objectives)
+    paper = best_paper(records, facts.objectives, but=members)
     rows = [*members, *([paper] if paper is not None else [])]
     shown = [record.architecture for record in rows]
     longest, full_width = max(map(drawn_width, shown)), common_width(shown)

@@ -51,7 +51,7 @@ def write_study_report(
     """
     facts = study_facts(folder)
     if baseline is not None:
-        facts = replace(facts, baseline=study_records(baseline))
+        facts = replace(facts, baseline=read_records(baseline))
     return write_report(folder, records=study_records(folder), facts=facts, plotly=plotly)
 
 

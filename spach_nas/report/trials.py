@@ -7,7 +7,7 @@ from spach_nas.intervals import record_words, score_words
 from spach_nas.limits import Limits
 from spach_nas.names import short_names
 from spach_nas.objectives import OBJECTIVES, Objective
-from spach_nas.pareto import best, front, knee, value
+from spach_nas.pareto import best, comparable, front, knee, value
 from spach_nas.records import Record
 from spach_nas.report.seeds import Trained, average_seeds, group_seeds
 from spach_nas.report.theme import plain
@@ -119,6 +119,14 @@ def page_names(records: Sequence[Record]) -> dict[str, str]:
     """Short names by `arch_id`, no two of a page alike."""
     known = {record.arch_id: record.architecture for record in records}
     return dict(zip(known, short_names(list(known.values())), strict=True))
+
+
+def best_paper(
+    records: Sequence[Record], objectives: Sequence[Objective], *, but: Sequence[Record] = ()
+) -> Record | None:
+    """The best of the paper's models that were trained, without those that are shown already."""
+    paper = [record for record in comparable(records) if record.reference is not None]
+    return best([record for record in paper if record not in but], objectives)
 
 
 def marked(
