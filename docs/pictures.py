@@ -8,9 +8,8 @@ They stand in `docs/pictures/`. Needs `pip install 'spach-nas[static]'` and Chro
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from spach_nas.records import read_records
 from spach_nas.report import write_pictures
-from spach_nas.report.study import study_facts
+from spach_nas.report.study import study_facts, study_records
 
 STUDY = Path(__file__).parents[1] / "results" / "first_front"
 FOLDER = Path(__file__).with_name("pictures")
@@ -21,7 +20,7 @@ PICTURES = {"front.png": "png", "hypervolume.png": "png", "drawings.svg": "svg"}
 def main() -> None:
     """Make all of them anew."""
     FOLDER.mkdir(exist_ok=True)
-    records, facts = read_records(STUDY), study_facts(STUDY)
+    records, facts = study_records(STUDY), study_facts(STUDY)
     with TemporaryDirectory(dir=FOLDER, prefix=".new-") as temporary:
         for kind in dict.fromkeys(PICTURES.values()):
             write_pictures(Path(temporary), kind=kind, records=records, facts=facts)

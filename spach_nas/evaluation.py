@@ -90,6 +90,7 @@ class Evaluation:
         state: `failed` when the candidate could not be trained to the end.
         scores: Figures by objective name; empty when failed.
         curve: One entry for each epoch of this run, without those of its parent.
+        validation_images: That the accuracy is a share of; None: not known.
         seconds: Duration of building, training and validating.
         reason: Why it failed.
         weights: The trained proxy as safetensors bytes; None when failed. Where the course goes on,
@@ -101,6 +102,7 @@ class Evaluation:
     state: State
     scores: Mapping[str, float] = field(default_factory=dict)
     curve: tuple[Epoch, ...] = ()
+    validation_images: int | None = None
     seconds: float = 0.0
     reason: str | None = None
     weights: bytes | None = None

@@ -1,5 +1,6 @@
 """The registry of objectives: what a search can optimise, and which direction is better."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -37,3 +38,17 @@ _ALL = (
     LATENCY,
 )
 OBJECTIVES: dict[str, Objective] = {objective.name: objective for objective in _ALL}
+# What a search optimises whose YAML says nothing else.
+USUAL = (OBJECTIVES["accuracy"], OBJECTIVES["macs"])
+
+
+def score_of(objectives: Sequence[Objective]) -> Objective:
+    """The first trained one: what "best" is judged by. Accuracy where nothing is trained for."""
+    scores = (item for item in objectives if item.source == "score")
+    return next(scores, OBJECTIVES["accuracy"])
+
+
+def cost_of(objectives: Sequence[Objective]) -> Objective:
+    """The first that a score is paid for with: what a knee is judged by. Else the MACs."""
+    costs = (item for item in objectives if item.source != "score" and item.direction == "min")
+    return next(costs, OBJECTIVES["macs"])

@@ -13,7 +13,7 @@ import numpy as np
 
 from spach_nas.errors import StudyError
 from spach_nas.limits import Limits
-from spach_nas.objectives import OBJECTIVES, Objective
+from spach_nas.objectives import USUAL, Objective, cost_of, score_of
 from spach_nas.records import Record
 
 
@@ -132,14 +132,24 @@ class GrowingFront:
         return True
 
 
-def best(records: Sequence[Record], *, limits: Limits | None = None) -> Record | None:
-    """The record of highest accuracy, ties to fewer target MACs; None when none is complete."""
+def best(
+    records: Sequence[Record],
+    objectives: Sequence[Objective] = USUAL,
+    *,
+    limits: Limits | None = None,
+) -> Record | None:
+    """The record with the best score, the first trained objective; None when none has one.
+
+    Of equal scores the best in the other objectives, in their order, then the earliest trial: so
+    it is on the front, whose weights a search keeps.
+    """
+    score = score_of(objectives)
+    order = (score, *(item for item in objectives if item != score))
     scored = [
-        (-accuracy, record.target_cost.macs, record.trial, record)
-        for record in comparable(records, limits=limits)
-        if (accuracy := value(record, OBJECTIVES["accuracy"])) is not None
+        record for record in comparable(records, limits=limits) if value(record, score) is not None
     ]
-    return min(scored, key=lambda item: item[:3])[-1] if scored else None
+    # `min` keeps the first of equal ones, and they are sorted by trial.
+    return min(scored, key=lambda record: [_loss(record, item) for item in order], default=None)
 
 
 def knee(
@@ -148,23 +158,27 @@ def knee(
     *,
     limits: Limits | None = None,
 ) -> Record | None:
-    """The front's point farthest above its chord in (log MACs, accuracy).
+    """The front's point farthest above its chord in (log cost, score).
 
-    Both axes are scaled to [0, 1] over the front; the chord joins the cheapest member to the
-    dearest. A point below the chord is a bad trade, however far; where all are, the cheapest is
-    the knee. Ties go to fewer MACs. None when there is no front. After Das 1999, "On characterizing
-    the knee of the Pareto curve", who measures from the same chord.
+    They are the first trained objective and the first cost of the study. Both axes are scaled to
+    [0, 1] over the front; the chord joins the cheapest member to the dearest. A point below the
+    chord is a bad trade, however far; where all are, the cheapest is the knee. Ties go to lower
+    cost. None when there is no front. After Das 1999, "On characterizing the knee of the Pareto
+    curve", who measures from the same chord.
     """
+    score, price = score_of(objectives), cost_of(objectives)
     members = [
         record
         for record in front(records, objectives, limits=limits)
-        if value(record, OBJECTIVES["accuracy"]) is not None
+        if value(record, score) is not None and value(record, price) is not None
     ]
     if not members:
         return None
-    log_macs = np.log([max(1, record.target_cost.macs) for record in members])
-    accuracy = np.array([value(record, OBJECTIVES["accuracy"]) for record in members], float)
-    x, y = _to_unit(log_macs), _to_unit(accuracy)
+    members.sort(key=lambda record: (_loss(record, price), record.trial))
+    # A count of 0 or a latency below 1 ms has a logarithm, too.
+    log_cost = np.log([max(1e-9, _loss(record, price)) for record in members])
+    gains = np.array([-_loss(record, score) for record in members], float)
+    x, y = _to_unit(log_cost), _to_unit(gains)
     # Twice the area of the triangle with the chord, which is proportional to the distance.
     distance = (x[-1] - x[0]) * (y - y[0]) - (y[-1] - y[0]) * (x - x[0])
     return members[int(np.argmax(np.round(distance, 12)))]
@@ -203,6 +217,14 @@ def hypervolume(
             maximise=_maximised(objectives),
         )
     )
+
+
+def _loss(record: Record, objective: Objective) -> float:
+    """Its value, lower is better; without one it is worse than any."""
+    figure = value(record, objective)
+    if figure is None:
+        return math.inf
+    return -figure if objective.direction == "max" else figure
 
 
 def _points(records: Sequence[Record], objectives: Sequence[Objective]) -> np.ndarray:

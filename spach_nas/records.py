@@ -45,6 +45,7 @@ class Record:
         seed: Of the training run.
         objectives: Values by name; empty when failed.
         curve: Figures after each epoch, those of the rungs before in its course included.
+        validation_images: That its accuracy is a share of; None: not known.
         seconds: Duration of this evaluation, without the rungs before; 0 for a shared score.
         started: Seconds from the start of the search to the start of this evaluation.
         state: `complete` or `failed`.
@@ -70,6 +71,7 @@ class Record:
     seed: int
     objectives: Mapping[str, float]
     curve: tuple[Epoch, ...]
+    validation_images: int | None = None
     seconds: FiniteFloat
     started: FiniteFloat
     state: State

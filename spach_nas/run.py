@@ -182,9 +182,9 @@ def finish(folder: Path) -> None:
     """Write the report and export the best network of a study."""
     write_study_report(folder)
     # A trial that shares the score of another, long dominated one is left without weights.
-    best = pareto.best(
-        [record for record in read_records(folder) if checkpoint_path(folder, record).is_file()]
-    )
+    config = load_config(folder / SEARCH_YAML)
+    kept = [record for record in read_records(folder) if checkpoint_path(folder, record).is_file()]
+    best = pareto.best(kept, config.objective_list, limits=config.limits)
     if best is not None:
         choice = choose(folder, pick=str(best.trial))
         accuracy = _test_accuracy(folder, choice)

@@ -26,7 +26,10 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from spach_nas.errors import PluginError, StudyError
+from spach_nas.intervals import image_interval
 from spach_nas.mixers import MixerSpec, mixer_names
+from spach_nas.names import details
+from spach_nas.objectives import OBJECTIVES
 from spach_nas.plugins import home
 from spach_nas.records import FILE_NAME, Record, append_record
 
@@ -59,6 +62,20 @@ _COLUMNS = (
     "seconds",
     "reason",
     "finished_at",
+    "validation_images",
+    "accuracy_low",
+    "accuracy_high",
+    "image_size",
+    # Of the target, a figure for each stage.
+    "stem",
+    "stem_width",
+    "patch_size",
+    "depth",
+    "width",
+    "heads",
+    "expansion_ratio",
+    "token_ratio",
+    "shared",
 )
 
 
@@ -184,6 +201,14 @@ def check_plugins(folder: Path) -> None:
         )
 
 
+def class_count(folder: Path) -> int | None:
+    """Classes of a study's images; None where it does not say."""
+    try:
+        return len(json.loads((folder / DATA_JSON).read_text(encoding="utf-8"))["class_names"])
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
+
+
 def checkpoint_path(folder: Path, record: Record) -> Path:
     """Where the weights of a record lie, when they were kept."""
     return checkpoint_file(folder, (record.proxy_id, record.fidelity.rung))
@@ -258,6 +283,8 @@ def remove_if_empty(folder: Path) -> None:
 
 def _row(record: Record) -> list[object]:
     last = record.curve[-1] if record.curve and record.state == "complete" else None
+    interval = image_interval(record, OBJECTIVES["accuracy"]) if last else None
+    ends = ("", "") if interval is None else (round(end, 6) for end in interval)
     return [
         record.trial,
         record.arch_id,
@@ -278,4 +305,8 @@ def _row(record: Record) -> list[object]:
         round(record.seconds, 3),
         record.reason or "",
         record.finished_at,
+        record.validation_images or "",
+        *ends,
+        "x".join(map(str, record.architecture.image_size)),
+        *details(record.architecture).values(),
     ]

@@ -13,7 +13,6 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from spach_nas import pareto
 from spach_nas.cost import cost
 from spach_nas.doctor import Finding
 from spach_nas.doing import Doing, make_console
@@ -201,7 +200,7 @@ def print_result(study: Study) -> None:
     console.print(Text(f"\nreport   {folder / 'report.html'}"), soft_wrap=True)
     if (folder / BEST).exists():
         console.print(Text(f"best     {folder / BEST}"), soft_wrap=True)
-    best = pareto.best(study.records)
+    best = study.best()
     if best is not None and not checkpoint_path(folder, best).is_file():
         # Of a study that was copied or published without them.
         console.print(

@@ -70,6 +70,11 @@ def format_count(value: float) -> str:
     return f"{value:.4g}"
 
 
+def format_share(value: float, *, digits: int = 2) -> str:
+    """`83.13%`: halves are rounded up, as a browser does, so that one number has one text."""
+    return f"{value + 1e-12:.{digits}%}"
+
+
 def common_unit(counts: Iterable[float], *, largest: str) -> tuple[str, float]:
     """The unit of a column of counts, and its factor: `M`, 1e6.
 

@@ -27,6 +27,7 @@ RANKS: list[set[str]] = [
     {
         *("feasible", "records", "pareto", "hypervolume", "config", "study_folder", "journal"),
         *("config_mistakes", "live", "doctor", "schema", "ending"),
+        *("intervals", "names"),
     },
     {"networks"},
     {"data"},

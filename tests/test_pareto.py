@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from spach_nas.errors import StudyError
 from spach_nas.limits import Limits
-from spach_nas.objectives import OBJECTIVES
+from spach_nas.objectives import OBJECTIVES, Objective
 from spach_nas.pareto import best, comparable, dominates, front, hypervolume, knee, value
 from spach_nas.records import Record
 from study_factory import make_record, make_study, with_cost
@@ -194,3 +194,39 @@ def test_points_beyond_the_reference_point_count_nothing() -> None:
 def test_hypervolume_asks_for_every_coordinate_of_its_reference_point() -> None:
     with pytest.raises(StudyError, match="no value for 'macs'"):
         hypervolume([make_record(0, 0.5)], TWO, reference={"accuracy": 0.1})
+
+
+def test_best_is_by_the_first_trained_objective() -> None:
+    accurate = replace(make_record(0, 0.9), objectives={"loss": 0.5, "params": 5.0})
+    sure = replace(make_record(1, 0.8), objectives={"loss": 0.4, "params": 5.0})
+    by_loss = (PARAMS, LOSS)
+    assert best([accurate, sure], by_loss) == sure
+    assert best([accurate, sure], (ACCURACY, LOSS)) == accurate
+    assert best([accurate, sure]) == accurate
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 3), st.integers(1, 3), st.integers(1, 3)), min_size=1),
+    st.permutations([ACCURACY, MACS, PARAMS]),
+)
+def test_best_and_knee_are_on_the_front(
+    figures: list[tuple[int, int, int]], objectives: list[Objective]
+) -> None:
+    # Whose weights alone are kept; there are many ties.
+    records = [
+        with_cost(make_record(trial, accuracy / 4, macs=macs), params=params)
+        for trial, (accuracy, macs, params) in enumerate(figures)
+    ]
+    members = front(records, objectives)
+    assert best(records, objectives) in members
+    assert knee(records, objectives) in members
+
+
+def test_the_knee_is_in_the_cost_that_the_study_optimises() -> None:
+    figures = [(0.1, 1), (0.45, 2), (0.8, 4), (0.85, 8), (0.9, 16)]
+    # MACs go the other way round.
+    records = [
+        with_cost(make_record(i, y, macs=(9 - i) * 10**9), params=x * 10**6)
+        for i, (y, x) in enumerate(figures)
+    ]
+    assert knee(records, (ACCURACY, PARAMS)).trial == 2

@@ -1,4 +1,4 @@
-"""What each choice did: shares, effects, importance, parallel coordinates, and the growth."""
+"""What each choice did: shares, effects, parallel coordinates, and the growth."""
 
 import math
 import random
@@ -29,19 +29,17 @@ from spach_nas.report.chance import draw_feasible
 from spach_nas.report.choices import choices_table
 from spach_nas.report.choices_sections import choices_sections, hypervolume_section
 from spach_nas.report.effects_data import FEWEST, EffectsData, effects_data
-from spach_nas.report.effects_figure import effects_figure, effects_note
-from spach_nas.report.estimate import at_equal_macs, difference
+from spach_nas.report.effects_figure import effects_figure, effects_note, effects_words
+from spach_nas.report.estimate import difference
 from spach_nas.report.hypervolume_figure import (
     baseline_words,
     hypervolume_figure,
     reference_words,
 )
-from spach_nas.report.importance_data import importance_data
-from spach_nas.report.importance_figure import importance_figure
 from spach_nas.report.parallel_data import NOTHING, parallel_data
 from spach_nas.report.parallel_figure import parallel_figure
-from spach_nas.report.shares_data import POSITIONS, shares_data
-from spach_nas.report.shares_figure import positions_figure, shares_figure
+from spach_nas.report.shares_data import shares_data
+from spach_nas.report.shares_figure import shares_figure
 from spach_nas.search_space import SearchSpace
 from study_factory import make_record, make_study
 
@@ -142,15 +140,6 @@ def test_groups_that_never_cost_the_same_are_not_compared() -> None:
     assert difference(x * 0.1, x, second=x == 2) is None
 
 
-def test_what_is_left_at_equal_macs_has_no_trend() -> None:
-    x = np.random.default_rng(1).normal(22, 1, 200)
-    left = at_equal_macs(0.3 + 0.1 * x - 0.02 * x**2, x)
-    assert np.abs(left).max() < 1e-9
-
-
-# Effects
-
-
 def test_an_effect_is_found_and_costs_are_not_taken_for_one() -> None:
     data = effects_data(study(300, gain=0.02), TWO)
     estimate, low, high = effect_of(data, "stem")
@@ -190,6 +179,13 @@ def test_a_loss_falls_where_it_gets_better() -> None:
     names = {trace.name for trace in effects_figure(data).data}
     place = next(item.place for item in data.choices if item.name == "stem")
     assert ("better" if place == 0 else "worse") in names
+
+
+def test_effects_lead_with_what_was_found() -> None:
+    clear = effects_words(effects_data(study(200, gain=0.03), TWO))
+    assert clear.startswith("What changed accuracy beyond chance: stem conv")
+    assert "depth" not in clear
+    assert "tells a choice from chance" in effects_words(effects_data(study(60, seed=3), TWO))
 
 
 def test_values_with_too_few_trials_are_named_and_not_shown() -> None:
@@ -292,76 +288,10 @@ def test_many_numbers_become_ranges_that_hold_them_all() -> None:
         assert values == set(range(low, high + 1))
 
 
-# Importance
-
-
-def test_importance_is_that_of_the_counts_by_hand() -> None:
-    records = study(200, gain=0.02)
-    table = choices_table(records, TWO)
-    data = importance_data(records, TWO)
-    top = table.scores >= np.sort(table.scores)[-20]
-    divergences = {}
-    for choice in table.choices:
-        kinds = range(len(choice.levels))
-        # Optuna adds a prior of one trial, spread over the values.
-        p, q = (
-            np.array([(choice.level[who] == kind).sum() + 1 / len(kinds) for kind in kinds])
-            / (who.sum() + 1)
-            for who in (np.ones(200, bool), top)
-        )
-        divergences[choice.name] = float(((q - p) ** 2 / p).sum())
-    total = sum(divergences.values())
-    assert {item.name: item.share for item in data.of_score} == pytest.approx(
-        {name: figure / total for name, figure in divergences.items()}, abs=0.03
-    )
-
-
-def test_what_chance_gives_is_that_of_a_contingency_table() -> None:
-    from scipy.stats import chi2_contingency
-
-    rng = np.random.default_rng(0)
-    rare = rng.choice(["conv", "attention", "mlp"], 500, p=[0.8, 0.15, 0.05])
-    records = [
-        record_of(i, float(rng.normal(0.5, 0.01)) + 0.002 * (mixer == "attention"), 1e9, stem=mixer)
-        for i, mixer in enumerate(map(str, rare))
-    ]
-    table, data = choices_table(records, TWO), importance_data(records, TWO)
-    top = table.scores >= np.sort(table.scores)[-50]
-    (choice,), (found,) = table.choices, data.of_score
-    counts = [[(choice.level[who] == kind).sum() for kind in range(3)] for who in (top, ~top)]
-    assert 0.02 < found.by_chance < 0.5
-    assert found.by_chance == pytest.approx(chi2_contingency(counts).pvalue, rel=0.2)
-
-
-def test_what_only_costs_is_important_for_the_score_and_not_at_equal_macs() -> None:
-    data = importance_data(study(600, gain=0.015, slope=0.2), TWO)
-    raw, equal = (
-        {item.name: item for item in items} for items in (data.of_score, data.at_equal_macs)
-    )
-    assert raw["stage1.depth"].by_chance < 0.01 < equal["stage1.depth"].by_chance
-    assert equal["stem"].by_chance < 0.01
-    assert data.at_equal_macs[0].name == "stem"
-    assert sum(item.share for item in data.at_equal_macs) == pytest.approx(1)
-    assert importance_data(study(600, gain=0.015, slope=0.2), TWO) == data
-
-
-def test_what_does_nothing_is_seldom_more_important_than_chance() -> None:
-    records = study(60, gain=0.02)
-    found = [importance_data(shuffled(records, i), TWO).of_score for i in range(40)]
-    above = sum(item.by_chance < 0.05 for items in found for item in items)
-    assert above <= 10  # 4 of 80 are expected
-
-
-def test_small_studies_have_no_importance() -> None:
-    data = importance_data(study(49), TWO)
-    assert data.at_equal_macs == data.of_score == ()
-    assert data.trials == 49
-
-
 # Shares
 
 
-def test_shares_by_depth_are_those_of_a_fine_ruler() -> None:
+def test_shares_are_means_over_the_architectures_that_have_the_stage() -> None:
     rng = random.Random(0)
     layouts = [
         tuple(rng.choice(["conv", "attention", "mlp"]) for _ in range(rng.randint(1, 17)))
@@ -377,12 +307,6 @@ def test_shares_by_depth_are_those_of_a_fine_ruler() -> None:
         for i, layout in enumerate(layouts)
     ]
     group = {g.name: g for g in shares_data(records, TWO).groups}["all evaluated"]
-    fine = 5040  # a multiple of most depths
-    for part in range(POSITIONS):
-        moments = [(part + (i + 0.5) / fine) / POSITIONS for i in range(fine)]
-        counts = Counter(layout[int(m * len(layout))] for layout in layouts for m in moments)
-        expected = {name: count / fine / len(layouts) for name, count in counts.items()}
-        assert group.positions[0][part] == pytest.approx(expected, abs=1e-3)
     blocks = [Counter(layout) for layout in layouts]
     for name, share in group.shares[0].items():
         expected_share = np.mean([b[name] / b.total() for b in blocks])
@@ -394,15 +318,14 @@ def test_groups_stand_in_the_order_of_reading() -> None:
     names = [group.name for group in data.groups]
     assert names == ["front", "all feasible", "all evaluated", "paper models"]
     for group in data.groups:
-        for parts in group.positions:
-            for part in parts:
-                assert sum(part.values()) == pytest.approx(1)
+        for shares in group.shares:
+            assert sum(shares.values()) == pytest.approx(1)
     assert "drawn" in data.groups[1].title
-    drawn = positions_figure(data)
-    assert len(drawn.data) == len(data.mixers) * len(data.groups)
-    # Bars of a part end where the next row begins to be empty.
-    tops = [base + y for trace in drawn.data for base, y in zip(trace.base, trace.y, strict=True)]
-    assert max(tops) == pytest.approx(1)
+    drawn = shares_figure(data)
+    assert len(drawn.data) == len(data.mixers)
+    # All have convolutions alone in the first stage, which then says nothing.
+    heads = [note.text for note in drawn.layout.annotations]
+    assert heads == [f"<b>stage {number}</b>" for number in (2, 3, 4)]
 
 
 @pytest.mark.parametrize("tight", [False, True], ids=["most are feasible", "few are feasible"])
@@ -445,17 +368,40 @@ def test_lines_are_the_full_fidelity_with_the_best_on_top() -> None:
     assert set(data.trials) == {record.trial for record in records}
     assert list(data.axes[-1].values) == sorted(data.axes[-1].values)
     names = [axis.name for axis in data.axes]
-    assert names == ["stage1.depth", "stem", "macs", "params", "validation accuracy"]
+    assert names == ["stage1.depth", "stem", "macs", "validation accuracy"]
     stem = data.axes[1]
     by_trial = {record.trial: record.encoding["stem"] for record in records}
     for trial, place in zip(data.trials, stem.values, strict=True):
         assert stem.levels[int(place)] == by_trial[trial]
 
 
+def _told(architecture: Architecture) -> float:
+    third = architecture.stages[2]
+    names = ("conv", "attention", "mlp")
+    return 0.01 * names.index(third.mixers[0]) + 0.02 * third.shared
+
+
+def test_few_axes_are_drawn_and_they_are_those_that_the_score_goes_with() -> None:
+    rng = np.random.default_rng(0)
+    records = []
+    for trial in range(60):
+        names = [f"stage{i}__{key}" for i in range(1, 5) for key in ("depth", "width")]
+        choices = {name: int(rng.integers(1, 4)) for name in names}
+        score = 0.5 + 0.1 * choices["stage4__depth"] + 0.03 * choices["stage2__width"]
+        records.append(record_of(trial, score, 1e9, **choices))
+    data = parallel_data(records, TWO)
+    names = [axis.name for axis in data.axes]
+    assert data.choices == 8
+    assert len(names) == 5 + 2
+    assert {"stage2.width", "stage4.depth"} < set(names)
+    assert names[:5] == sorted(names[:5]), "in the order of the encoding"
+
+
 def test_the_mixers_of_a_stage_are_one_axis_of_names() -> None:
     space_records = [
         replace(
-            record_of(i, 0.5, 1e9),
+            # The score goes with what the third stage and sharing chose.
+            record_of(i, 0.5 + _told(architecture), 1e9),
             architecture=architecture,
             encoding=MULTI_STAGE.encode(architecture),
         )
@@ -586,9 +532,7 @@ def test_bad_input_makes_words_or_pictures_with_something_in_them(case: str) -> 
             assert figure.data
             assert "NaN" not in figure.to_json()
     if case in ("one trial", "one value of everything", "no encoding"):
-        effects = next(section for section in sections if section.id == "effects")
-        assert not effects.figures
-        assert "too few" in effects.missing
+        assert next(section for section in sections if section.id == "effects").hidden
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -596,10 +540,8 @@ def test_figures_of_bad_input_are_made(case: str) -> None:
     records = CASES[case]
     for figure in (
         effects_figure(effects_data(records, TWO)),
-        importance_figure(importance_data(records, TWO).of_score),
         parallel_figure(parallel_data(records, TWO)),
         shares_figure(shares_data(records, TWO)),
-        positions_figure(shares_data(records, TWO)),
     ):
         assert figure.to_json()
 

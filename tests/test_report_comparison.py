@@ -23,9 +23,6 @@ from spach_nas.references import REFERENCES
 from spach_nas.report.comparison import (
     ComparedStudy,
     StudyGroup,
-    attainment,
-    attainment_data,
-    attainment_figure,
     bands,
     cost_axes,
     differences,
@@ -94,69 +91,7 @@ def text_of(page: str, section: str) -> str:
     return page.split(f'<section id="{section}"')[1].split("</section>")[0]
 
 
-# Attainment
-
-
-TWO_FRONTS = ([(1.0, 0.6), (3.0, 0.8)], [(2.0, 0.7), (4.0, 0.9)])
-
-
-def test_any_of_two_fronts_reaches_the_front_of_both() -> None:
-    assert attainment(TWO_FRONTS, level=1) == ((1, 0.6), (2, 0.7), (3, 0.8), (4, 0.9))
-
-
-def test_both_of_two_fronts_reach_the_worse_of_the_two_at_each_cost() -> None:
-    assert attainment(TWO_FRONTS, level=2) == ((2, 0.6), (3, 0.7), (4, 0.8))
-
-
-def test_attainment_of_a_score_to_minimise_is_mirrored() -> None:
-    mirrored = [[(x, -y) for x, y in front] for front in TWO_FRONTS]
-    expected = ((2, -0.6), (3, -0.7), (4, -0.8))
-    assert attainment(mirrored, level=2, maximised=False) == expected
-
-
-@settings(max_examples=50)
-@given(
-    fronts=st.lists(
-        st.lists(st.tuples(st.integers(1, 6), st.integers(1, 6)), min_size=1, max_size=5),
-        min_size=1,
-        max_size=5,
-    ),
-    level=st.integers(1, 5),
-)
-def test_attainment_is_what_so_many_fronts_reach(
-    fronts: list[list[tuple[int, int]]], level: int
-) -> None:
-    level = min(level, len(fronts))
-    found = attainment(fronts, level=level)
-
-    def reached(points: Sequence[tuple[float, float]], x: int, y: int) -> bool:
-        return any(cost <= x and score >= y for cost, score in points)
-
-    for x in range(8):
-        for y in range(8):
-            number = sum(reached(front, x, y) for front in fronts)
-            assert reached(found, x, y) == (number >= level), (x, y)
-
-
-def test_the_band_of_a_few_seeds_is_worst_to_best_and_of_many_leaves_out_a_twentieth() -> None:
-    def group(number: int) -> StudyGroup:
-        studies = [study(f"s{n}", (0.5 + n / 100, 1000), (0.2, 9000)) for n in range(number)]
-        return StudyGroup(label="s", studies=tuple(studies))
-
-    few = attainment_data(fronts_data([group(3)])).curves[0]
-    assert (few.seeds, few.low, few.median, few.high) == (
-        3,
-        ((1000, 0.50),),
-        ((1000, 0.51),),
-        ((1000, 0.52),),
-    )
-    many = attainment_data(fronts_data([group(40)])).curves[0]
-    # 38 of 40 reach the third worst, 20 the twentieth best, 2 the second best.
-    assert (many.low, many.median, many.high) == (
-        ((1000, pytest.approx(0.52)),),
-        ((1000, pytest.approx(0.70)),),
-        ((1000, pytest.approx(0.88)),),
-    )
+# Fronts
 
 
 def test_fronts_hold_what_the_search_found_and_paper_models_stand_beside_them() -> None:
@@ -213,7 +148,7 @@ def test_equal_effort_is_what_the_shortest_study_has() -> None:
     assert (growth.equal_trials, growth.equal_seconds) == (3, 30)
     figures = study_figures(FAST, growth)
     assert (figures.trials, figures.failed, figures.front) == (4, 0, 2)
-    assert (figures.accuracy, figures.seconds) == (1.0, 40)
+    assert (figures.best, figures.seconds) == (1.0, 40)
     assert figures.at_trials == pytest.approx(200 / 320)
     assert study_figures(SLOW, growth).failed == 1
     fast = growth.curves[0]
@@ -552,8 +487,6 @@ def test_a_study_of_losses_is_compared_by_loss(tmp_path: Path) -> None:
     assert data.y == OBJECTIVES["loss"]
     # Dearer members of a front have the lower loss.
     assert list(data.fronts[0].y) == sorted(data.fronts[0].y, reverse=True)
-    reached = attainment_data(data).curves[0]
-    assert reached.high[-1][1] == min(min(front.y) for front in data.fronts)
 
 
 def test_figures_have_a_trace_for_each_study_and_escape_names() -> None:
@@ -567,7 +500,6 @@ def test_figures_have_a_trace_for_each_study_and_escape_names() -> None:
     assert repeats is not None
     figures = [
         fronts_figure(fronts_data(groups)),
-        attainment_figure(attainment_data(fronts_data(groups))),
         growth_figure(growth, axis="trials"),
         growth_figure(growth, axis="seconds"),
         repeats_figure(repeats),
@@ -615,7 +547,7 @@ def test_the_page_opens_in_a_browser_with_hostile_names_as_text(tmp_path: Path) 
         page.locator("#switch-fronts input").nth(1).check(force=True)
         assert page.locator("#plot-fronts .xtitle").text_content() != before
         # No legend lies on the title of an axis, and nothing is wider than the phone.
-        for name in ("fronts", "attainment", "growth", "noise"):
+        for name in ("fronts", "growth", "noise"):
             title = page.locator(f"#plot-{name} .xtitle").bounding_box()
             legend = page.locator(f"#plot-{name} .legend").bounding_box()
             assert title["y"] + title["height"] <= legend["y"] + 1, name

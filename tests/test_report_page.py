@@ -323,7 +323,7 @@ def test_the_hypervolume_of_a_baseline_stands_beside(study_folder: Path, tmp_pat
         append_record(other / "records.jsonl", record)
     alone = write_study_report(study_folder).read_text(encoding="utf-8")
     beside = write_study_report(study_folder, baseline=other).read_text(encoding="utf-8")
-    assert ("baseline" in visible(alone), "baseline" in visible(beside)) == (False, True)
+    assert ("the baseline" in visible(alone), "the baseline" in visible(beside)) == (False, True)
     with pytest.raises(StudyError, match="expected the folder of a study"):
         write_study_report(study_folder, baseline=tmp_path / "none")
 

@@ -99,6 +99,7 @@ def _as_evaluation(record: Record) -> Evaluation:
         state=record.state,
         scores={"accuracy": last.accuracy, "loss": last.loss} if last else {},
         curve=record.curve,
+        validation_images=record.validation_images,
         reason=record.reason,
         remark=record.remark,
         machine=record.machine,

@@ -78,6 +78,7 @@ def to_record(
         if evaluation.state == "complete"
         else {},
         curve=_whole_curve(pending, evaluation),
+        validation_images=evaluation.validation_images,
         seconds=evaluation.seconds,
         started=pending.started,
         state=evaluation.state,

@@ -177,8 +177,8 @@ class Study:
         return self._knowledge.front.members
 
     def best(self) -> Record | None:
-        """The most accurate record, ties to fewer target MACs; None when none is complete."""
-        return pareto.best(self.records)
+        """The record with the best score, the first trained objective; None without one."""
+        return pareto.best(self.records, self.objectives)
 
     def begin(self, foreseen: Foreseen | None = None) -> None:
         """Note that the search begins, or goes on, and what it was estimated to take."""

@@ -175,6 +175,7 @@ def _train(job: _Job, micro_batch: int | None, *, remark: str) -> Evaluation:
         state="complete",
         scores=run.scores,
         curve=run.curve,
+        validation_images=len(job.data.validation),
         weights=pack(network, state=run.state, origin=origin),
         remark="; ".join(filter(None, [refused, smaller])) or None,
     )

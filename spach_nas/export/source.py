@@ -18,7 +18,6 @@ from spach_nas.export.bundle import (
     read_samples,
 )
 from spach_nas.export.manifest import check_manifest
-from spach_nas.objectives import OBJECTIVES
 from spach_nas.records import Record, read_records
 from spach_nas.references import REFERENCES
 from spach_nas.scaling import scale, shape_of
@@ -68,8 +67,8 @@ def choose(source: str | Path, *, pick: str = "best", scale_to: Scale | None = N
 
     Args:
         source: Folder of a study or of a bundle, name of a paper's model, or an architecture file.
-        pick: In a study: `best` (most accurate, ties to fewer MACs), `knee` (farthest from the
-            chord of the front), the number of a trial or an `arch_id`.
+        pick: In a study: `best` (by the first trained objective), `knee` (farthest from the chord
+            of the front), the number of a trial or an `arch_id`.
         scale_to: `proxy`, with the weights of the search, or `target`, which has none yet. None:
             the proxy of a study, the target of the others.
 
@@ -104,9 +103,8 @@ def pick_record(records: tuple[Record, ...], pick: str, *, config: SearchConfig)
         BundleError: There is none.
     """
     if pick in ("best", "knee"):
-        found = (
-            pareto.best(records) if pick == "best" else pareto.knee(records, config.objective_list)
-        )
+        judge = pareto.best if pick == "best" else pareto.knee
+        found = judge(records, config.objective_list, limits=config.limits)
         if found is None:
             raise BundleError(f"--pick {pick}: no trial of the study is complete")
         return found
@@ -196,7 +194,7 @@ def _target_note(record: Record, images: Preprocessing | None) -> str | None:
 def choose_top(
     source: str | Path, count: int, *, scale_to: Scale | None = None
 ) -> tuple[Choice, ...]:
-    """The most accurate members of a study's front, best first; see `choose`.
+    """The members of a study's front with the best scores, best first; see `choose`.
 
     Raises:
         BundleError: The source is no study, or its front is smaller.
@@ -206,17 +204,16 @@ def choose_top(
         raise BundleError(f"{source}: --top needs the folder of a study")
     records = read_records(folder)
     config = load_config(folder / SEARCH_YAML)
-    members = [
-        (-accuracy, record.target_cost.macs, record.trial)
-        for record in pareto.front(records, config.objective_list, limits=config.limits)
-        if (accuracy := pareto.value(record, OBJECTIVES["accuracy"])) is not None
-    ]
+    members = list(pareto.front(records, config.objective_list, limits=config.limits))
     if len(members) < count:
         raise BundleError(f"--top {count}: the front has {len(members)}; expected at most as many")
-    return tuple(
-        choose(folder, pick=str(trial), scale_to=scale_to)
-        for _, _, trial in sorted(members)[:count]
-    )
+    chosen = []
+    for _ in range(count):
+        best = pareto.best(members, config.objective_list)
+        assert best is not None, "members of a front have scores"
+        members.remove(best)
+        chosen.append(choose(folder, pick=str(best.trial), scale_to=scale_to))
+    return tuple(chosen)
 
 
 def _from_bundle(folder: Path) -> Choice:

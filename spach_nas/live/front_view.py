@@ -6,7 +6,9 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from spach_nas.objectives import LATENCY, OBJECTIVES
+from spach_nas.intervals import record_words
+from spach_nas.names import short_names
+from spach_nas.objectives import LATENCY, OBJECTIVES, USUAL, Objective
 from spach_nas.pareto import value
 from spach_nas.records import Record
 from spach_nas.units import common_unit
@@ -16,6 +18,7 @@ def members_table(
     members: Sequence[Record],
     *,
     marks: Mapping[int, tuple[str, ...]],
+    objectives: Sequence[Objective] = USUAL,
     title: str | None = None,
     rows: int | None = None,
 ) -> Table:
@@ -24,6 +27,7 @@ def members_table(
     Args:
         members: Records.
         marks: Words by trial.
+        objectives: Of the study: each of its scores has a column, and so has accuracy.
         title: Above the table; None: nothing.
         rows: Most of them, one line each; None shows all, each on as many lines as it takes.
     """
@@ -48,13 +52,36 @@ def members_table(
     )
     timed = any(value(record, LATENCY) is not None for record in members)
     latency = ["latency (ms)"] if timed else []
-    for heading in ("accuracy", f"MACs ({macs_unit})", f"params ({params_unit})", *latency):
+    scores = [item for item in objectives if item.source == "score"]
+    accuracy = OBJECTIVES["accuracy"]
+    if accuracy not in scores and any(value(record, accuracy) is not None for record in members):
+        scores.append(accuracy)
+    names = short_names([record.architecture for record in members])
+    name_of = {id(record): name for record, name in zip(members, names, strict=True)}
+    for heading in (
+        *(item.name for item in scores),
+        f"MACs ({macs_unit})",
+        f"params ({params_unit})",
+        *latency,
+    ):
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("", no_wrap=True)
     fits = rows is None or len(members) <= rows
     shown = members if fits else spread(members, rows=max(1, (rows or 0) - 1), kept=marks)
     for record in shown:
-        cells = _cells(record, marks, macs=macs, params=params, timed=timed, cut=live)
+        words = [*marks.get(record.trial, ()), *filter(None, [record.reference])]
+        latency_ms = value(record, LATENCY)
+        cells = [
+            str(record.trial),
+            # The text is kept on its line, not its column: rich shrinks columns that may wrap
+            # first. `Text`, not a string: rich reads brackets in strings as mark-up.
+            Text(name_of[id(record)], no_wrap=live, overflow="ellipsis" if live else "fold"),
+            *(record_words(record, item) for item in scores),
+            f"{record.target_cost.macs / macs:.2f}",
+            f"{record.target_cost.params / params:.1f}",
+            *(["" if latency_ms is None else f"{latency_ms:.2f}"] if timed else []),
+            Text(", ".join(words)),
+        ]
         table.add_row(*cells, style="bold" if record.trial in marks else "")
     if len(shown) < len(members):
         table.add_row("", Text(f"... and {len(members) - len(shown)} more", style="dim"))
@@ -74,28 +101,3 @@ def spread(members: Sequence[Record], *, rows: int, kept: Collection[int]) -> li
     # Ends before the middle, so that they are there however few the rows are.
     wanted = dict.fromkeys([*chosen, count - 1, 0, *even, *range(count)])
     return [members[i] for i in sorted(list(wanted)[:rows])]
-
-
-def _cells(
-    record: Record,
-    marks: Mapping[int, tuple[str, ...]],
-    *,
-    macs: float,
-    params: float,
-    timed: bool,
-    cut: bool,
-) -> list[str | Text]:
-    accuracy, latency = value(record, OBJECTIVES["accuracy"]), value(record, LATENCY)
-    words = [*marks.get(record.trial, ()), *filter(None, [record.reference])]
-    # The text is kept on its line, not its column: rich shrinks columns that may wrap first.
-    drawing = Text(str(record.architecture), no_wrap=cut, overflow="ellipsis" if cut else "fold")
-    # `Text`, not a string: rich reads brackets in strings as mark-up.
-    return [
-        str(record.trial),
-        drawing,
-        "" if accuracy is None else f"{accuracy:.2%}",
-        f"{record.target_cost.macs / macs:.2f}",
-        f"{record.target_cost.params / params:.1f}",
-        *(["" if latency is None else f"{latency:.2f}"] if timed else []),
-        Text(", ".join(words)),
-    ]

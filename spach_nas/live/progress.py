@@ -17,11 +17,18 @@ from spach_nas.config import SearchConfig
 from spach_nas.ending import Ending
 from spach_nas.evaluation import Fidelity, State
 from spach_nas.foreseen import Foreseen
-from spach_nas.hypervolume import GrowingHypervolume, HypervolumeData, finished_after
+from spach_nas.hypervolume import (
+    Corners,
+    GrowingHypervolume,
+    HypervolumeData,
+    finished_after,
+    study_corners,
+)
 from spach_nas.limits import Limits
 from spach_nas.objectives import Objective
 from spach_nas.pulse import Running
 from spach_nas.records import Record
+from spach_nas.study_folder import class_count
 
 Phase = Literal["running", "stopping", "finishing", "stopped", "ended", "silent"]
 _OVER = ("stopped", "ended", "silent")
@@ -42,6 +49,7 @@ class Outline:
         folder: Of the study.
         objectives: What is optimised.
         limits: On the target.
+        corners: The box that hypervolumes are shares of.
         rungs: Fidelities, cheapest first.
         trials: The budget, without references.
         references: How many of the paper's models.
@@ -53,6 +61,7 @@ class Outline:
     folder: Path
     objectives: tuple[Objective, ...]
     limits: Limits
+    corners: Corners
     rungs: tuple[Fidelity, ...]
     trials: int
     references: int
@@ -79,7 +88,7 @@ class Progress:
         trials: Trials with a record.
         front: Records that no other dominates, cheapest target first.
         marks: Words for members of the front by trial: `best`, `knee`.
-        hypervolume: Its growth; None before two points span a box.
+        hypervolume: Its growth; None before the first trial, or where no box is known.
         last_failure: The last record that failed; None when none did.
         last_sign: When the search was last heard of; None for a search of this process.
         ending: How it ended; None while it has not, or where it is not known.
@@ -148,6 +157,7 @@ def outline(config: SearchConfig, folder: Path) -> Outline:
         folder=folder,
         objectives=config.objective_list,
         limits=config.limits,
+        corners=study_corners(config, classes=class_count(folder)),
         rungs=config.fidelities,
         trials=config.search.trials,
         references=len(config.references),
@@ -174,7 +184,9 @@ class Tally:
         self._trials: set[int] = set()
         self._warm: Counter[int] = Counter()
         self._front = pareto.GrowingFront(outline.objectives)
-        self._growth = GrowingHypervolume(outline.objectives, limits=outline.limits)
+        self._growth = GrowingHypervolume(
+            outline.objectives, corners=outline.corners, limits=outline.limits
+        )
         self._best: Record | None = None
         self._marks: tuple[tuple[Record, ...], dict[int, tuple[str, ...]]] = ((), {})
         self._last_failure: Record | None = None
@@ -200,8 +212,9 @@ class Tally:
             self._last_failure = record
         elif self.outline.limits.allow(record.target_cost):
             self._front.add(record)
-            # Of two records, the one at the higher rung, then the more accurate one.
-            self._best = pareto.best([item for item in (self._best, record) if item is not None])
+            # Of two records, the one at the higher rung, then the one with the better score.
+            two = [item for item in (self._best, record) if item is not None]
+            self._best = pareto.best(two, self.outline.objectives)
         self._growth.add(record)
 
     def progress(

@@ -91,7 +91,12 @@ class ProgressView:
         assert progress is not None, "there is a front"
         key = (progress.front, options.max_width, rows)
         if key != self._key:
-            table = members_table(progress.front, marks=progress.marks, rows=rows)
+            table = members_table(
+                progress.front,
+                marks=progress.marks,
+                objectives=progress.outline.objectives,
+                rows=rows,
+            )
             self._key, self._segments = key, list(console.render(table, options))
         return self._segments
 
@@ -231,7 +236,7 @@ def _growth(data: HypervolumeData, *, seconds: float, width: int, bars: str) -> 
     worst = ", ".join(
         f"{item.name} {figure_words(item, data.reference[item.name])}" for item in data.objectives
     )
-    reference = Text(f"reference point: {worst} (the worst so far)", style="dim")
+    reference = Text(f"reference point: {worst}", style="dim")
     return [line + Text(share), reference]
 
 

@@ -10,10 +10,9 @@ from numpy.typing import NDArray
 from spach_nas.architecture import Stage
 from spach_nas.layouts import Value
 from spach_nas.limits import Limits
-from spach_nas.objectives import Objective
+from spach_nas.objectives import Objective, score_of
 from spach_nas.pareto import comparable, value
 from spach_nas.records import Record
-from spach_nas.report.pareto_data import score_of
 from spach_nas.report.seeds import group_seeds
 from spach_nas.report.shares_data import mixer_order
 from spach_nas.stage_space import has_effect

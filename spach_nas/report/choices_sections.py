@@ -7,24 +7,18 @@ from spach_nas.limits import Limits
 from spach_nas.pareto import comparable
 from spach_nas.records import Record
 from spach_nas.report.chance import draw_feasible
-from spach_nas.report.effects_data import FEWEST, effects_data
-from spach_nas.report.effects_figure import effects_figure, effects_note
+from spach_nas.report.effects_data import effects_data
+from spach_nas.report.effects_figure import effects_figure, effects_note, effects_words
 from spach_nas.report.hypervolume_figure import (
     baseline_words,
     hypervolume_figure,
     reference_words,
 )
-from spach_nas.report.importance_data import importance_data
-from spach_nas.report.importance_figure import (
-    importance_figure,
-    importance_missing,
-    importance_note,
-)
 from spach_nas.report.parallel_data import parallel_data
 from spach_nas.report.parallel_figure import parallel_figure, parallel_note
 from spach_nas.report.sections import Section
 from spach_nas.report.shares_data import shares_data
-from spach_nas.report.shares_figure import positions_figure, shares_figure
+from spach_nas.report.shares_figure import shares_figure
 from spach_nas.report.summary import StudyFacts
 
 
@@ -35,7 +29,11 @@ def hypervolume_section(records: Sequence[Record], *, facts: StudyFacts) -> Sect
         StudyError: The baseline was scored otherwise.
     """
     growth = hypervolume_data(
-        records, facts.objectives, limits=facts.limits, baseline=facts.baseline
+        records,
+        facts.objectives,
+        limits=facts.limits,
+        corners=facts.corners,
+        baseline=facts.baseline,
     )
     words = [
         "Share of the box between a reference point and the ideal one that the trials so far "
@@ -54,20 +52,17 @@ def hypervolume_section(records: Sequence[Record], *, facts: StudyFacts) -> Sect
         if growth
         else None,
         note=" ".join(filter(None, words)) if growth else "",
-        missing="Two trials that differ in every objective are needed for a hypervolume."
-        if records
-        else "",
+        missing="No complete trial within the limits spans a box." if records else "",
     )
 
 
 def choices_sections(records: Sequence[Record], *, facts: StudyFacts) -> list[Section]:
-    """What each choice did: shares of the mixers, effects, importance and every trial as a line."""
+    """What each choice did: shares of the mixers, effects and every trial as a line."""
     if not comparable(records, limits=facts.limits):
         return []
     return [
         _shares(records, facts),
         _effects(records, facts),
-        _importance(records, facts),
         _parallel(records, facts),
     ]
 
@@ -90,7 +85,7 @@ def _shares(records: Sequence[Record], facts: StudyFacts) -> Section:
     return Section(
         id="shares",
         title="Mixers",
-        figure={"by stage": shares_figure(data), "by depth": positions_figure(data)},
+        figure=shares_figure(data),
         size="free",
         note="Share of a stage's blocks, averaged over the architectures of each group; their "
         f"number stands in brackets. {chance}",
@@ -104,27 +99,10 @@ def _effects(records: Sequence[Record], facts: StudyFacts) -> Section:
         title="What each choice did at equal MACs",
         figure=effects_figure(data) if data.intervals else None,
         size="free",
+        lead=effects_words(data) if data.intervals else "",
         note=_joined(effects_note(data), _selected(records, facts.limits))
         if data.intervals
         else "",
-        missing=f"{data.trials:,} complete architectures of the search are too few: no two values "
-        f"of a choice have {FEWEST} each at common MACs.",
-    )
-
-
-def _importance(records: Sequence[Record], facts: StudyFacts) -> Section:
-    data = importance_data(records, facts.objectives, limits=facts.limits)
-    views = {
-        "at equal MACs": data.at_equal_macs,
-        f"for the {data.score.name} alone": data.of_score,
-    }
-    return Section(
-        id="importance",
-        title="Importance of each choice",
-        figure={words: importance_figure(items) for words, items in views.items() if items} or None,
-        size="free",
-        note=importance_note(data),
-        missing=importance_missing(data),
     )
 
 
@@ -136,7 +114,6 @@ def _parallel(records: Sequence[Record], facts: StudyFacts) -> Section:
         figure=parallel_figure(data) if data.trials else None,
         size="free",
         note=parallel_note(data) if data.trials else "",
-        missing="No complete trial of the search has a known choice.",
     )
 
 

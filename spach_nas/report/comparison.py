@@ -3,16 +3,10 @@
 studies = read_studies([Path("results/a"), Path("results/b")])
 groups = group_studies(studies)                     # seeds of one search are a group
 fronts_figure(fronts_data(groups)).show()
-attainment_figure(attainment_data(fronts_data(groups))).show()
 growth_figure(growth_data(groups), axis="seconds").show()
 repeats_figure(repeats_data(groups)).show()
 """
 
-from spach_nas.report.comparison_attainment import (
-    attainment,
-    attainment_data,
-    attainment_figure,
-)
 from spach_nas.report.comparison_fronts import cost_axes, fronts_data, fronts_figure
 from spach_nas.report.comparison_growth import bands, growth_data
 from spach_nas.report.comparison_growth_figure import growth_figure
@@ -30,9 +24,6 @@ from spach_nas.report.comparison_table import study_figures, wins
 __all__ = [
     "ComparedStudy",
     "StudyGroup",
-    "attainment",
-    "attainment_data",
-    "attainment_figure",
     "bands",
     "cost_axes",
     "differences",

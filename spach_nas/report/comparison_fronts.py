@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 from plotly import graph_objects as go
 
-from spach_nas.objectives import OBJECTIVES, Objective
+from spach_nas.intervals import Interval, image_interval
+from spach_nas.objectives import OBJECTIVES, Objective, score_of
 from spach_nas.pareto import comparable, front, value
 from spach_nas.records import Record
 from spach_nas.report.axes import MEMORY, study_axes, with_memory
@@ -19,9 +20,12 @@ from spach_nas.report.comparison_style import (
     score_axis,
     styles,
 )
-from spach_nas.report.pareto_data import pareto_data, score_of
+from spach_nas.report.pareto_data import pareto_data
 from spach_nas.report.theme import LIGHT, layout, plain
 from spach_nas.report.trials import hover_text
+
+# Bars of more fronts than this would hide each other.
+_FEW = 4
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -33,6 +37,7 @@ class StudyFront:
         study: Label of the study.
         x: Costs, cheapest first.
         y: Scores.
+        bars: Their intervals, where they are known.
         hover: What each point says, in plotly's mark-up.
     """
 
@@ -40,6 +45,7 @@ class StudyFront:
     study: str
     x: tuple[float, ...]
     y: tuple[float, ...]
+    bars: tuple[Interval | None, ...]
     hover: tuple[str, ...]
 
 
@@ -51,11 +57,13 @@ class PaperModel:
         name: Its name.
         x: Its cost.
         scores: One for each seed of training.
+        interval: Of its images and its seeds.
     """
 
     name: str
     x: float
     scores: tuple[float, ...]
+    interval: Interval
 
     @property
     def mean(self) -> float:
@@ -121,7 +129,7 @@ def cost_axes(groups: Sequence[StudyGroup]) -> Mapping[str, Objective]:
 
 
 def _front(study: ComparedStudy, *, group: str, x: Objective, y: Objective) -> StudyFront:
-    seeds = {trained.record.trial: trained.seeds for trained in study.trained}
+    trained = {group.record.trial: group for group in study.trained}
     # `front` sorts by MACs, which need not be the axis.
     members = sorted(
         front(with_axis(study.usable, x), (y, x)), key=lambda record: value(record, x) or 0.0
@@ -131,8 +139,9 @@ def _front(study: ComparedStudy, *, group: str, x: Objective, y: Objective) -> S
         study=study.label,
         x=tuple(value(record, x) or 0.0 for record in members),
         y=tuple(value(record, y) or 0.0 for record in members),
+        bars=tuple(trained[record.trial].interval(y) for record in members),
         hover=tuple(
-            f"{plain(study.label)}<br>{hover_text(record, seeds=seeds[record.trial])}"
+            f"{plain(study.label)}<br>{hover_text(record, seeds=trained[record.trial].seeds)}"
             for record in members
         ),
     )
@@ -154,13 +163,18 @@ def _paper(
             if value(record, y) is not None:
                 # The same network trained from the same seed is the same training.
                 found.setdefault(record.reference or "", {}).setdefault(record.seed, record)
-    return tuple(
-        PaperModel(
-            name=name,
-            x=value(next(iter(by_seed.values())), x) or 0.0,
-            scores=tuple(value(record, y) or 0.0 for record in by_seed.values()),
-        )
-        for name, by_seed in found.items()
+    return tuple(_paper_model(name, tuple(runs.values()), x=x, y=y) for name, runs in found.items())
+
+
+def _paper_model(name: str, runs: tuple[Record, ...], *, x: Objective, y: Objective) -> PaperModel:
+    scores = tuple(value(record, y) or 0.0 for record in runs)
+    ends = [interval for record in runs if (interval := image_interval(record, y)) is not None]
+    return PaperModel(
+        name=name,
+        x=value(runs[0], x) or 0.0,
+        scores=scores,
+        # One training is as sure as its images; of several, the range over seeds.
+        interval=ends[0] if ends and len(runs) == 1 else Interval(min(scores), max(scores)),
     )
 
 
@@ -171,6 +185,8 @@ def fronts_figure(data: FrontsData) -> go.Figure:
     several = {group.label for group in data.groups if len(group.studies) > 1}
     for one in data.fronts:
         trace = _trace(one, looks[one.group], rank=legend_order(data.groups)[one.group])
+        if len(data.fronts) <= _FEW:
+            trace.update(error_y=_bars(one.y, one.bars, colour=looks[one.group].colour))
         if one.group in several:
             trace.update(line_width=1, marker_size=6)
         figure.add_trace(trace.update(showlegend=one.group not in shown))
@@ -208,20 +224,24 @@ def _trace(one: StudyFront, look: Style, *, rank: int) -> go.Scatter:
     )
 
 
+def _bars(y: Sequence[float], ends: Sequence[Interval | None], *, colour: str) -> dict[str, object]:
+    return {
+        "type": "data",
+        "symmetric": False,
+        "array": [one.high - at if one else 0.0 for at, one in zip(y, ends, strict=True)],
+        "arrayminus": [at - one.low if one else 0.0 for at, one in zip(y, ends, strict=True)],
+        "color": colour,
+        "thickness": 1,
+        "width": 4,
+    }
+
+
 def _stars(data: FrontsData) -> go.Scatter:
     means = [model.mean for model in data.paper]
     return go.Scatter(
         x=[model.x for model in data.paper],
         y=means,
-        error_y={
-            "type": "data",
-            "symmetric": False,
-            "array": [max(one.scores) - one.mean for one in data.paper],
-            "arrayminus": [one.mean - min(one.scores) for one in data.paper],
-            "color": LIGHT.text,
-            "thickness": 1,
-            "width": 4,
-        },
+        error_y=_bars(means, [one.interval for one in data.paper], colour=LIGHT.text),
         text=[
             f"<b>{plain(one.name)}</b> (paper model)<br>{one.mean:.4f}"
             + (f", mean of {len(one.scores)} seeds" if len(one.scores) > 1 else "")

@@ -7,13 +7,19 @@ from typing import Literal
 
 import numpy as np
 
-from spach_nas.hypervolume import Corners, HypervolumeData, hypervolume_data
+from spach_nas.hypervolume import (
+    Corners,
+    HypervolumeData,
+    hypervolume_data,
+    record_corners,
+    wider,
+)
 from spach_nas.objectives import Objective
-from spach_nas.pareto import comparable, value
-from spach_nas.report.comparison_attainment import MANY_SEEDS
 from spach_nas.report.comparison_study import ComparedStudy, StudyGroup, check_objectives
 
 Axis = Literal["trials", "seconds"]
+# From so many seeds on a band leaves out the most extreme ones.
+_MANY_SEEDS = 20
 # A curve of a group over time is drawn at so many moments.
 _MOMENTS = 200
 
@@ -72,8 +78,9 @@ class GrowthData:
 
     Attributes:
         objectives: What spans the box.
-        reference: The worst value of each objective over all studies, by name.
+        reference: The worst value of each objective that counts, by name.
         ideal: The best value of each.
+        fixed: Whether the box was known before the first trial of any.
         groups: In their order.
         curves: One for each study that has something to compare.
         equal_trials: As many as the shortest of them has.
@@ -83,6 +90,7 @@ class GrowthData:
     objectives: tuple[Objective, ...]
     reference: Mapping[str, float]
     ideal: Mapping[str, float]
+    fixed: bool
     groups: tuple[StudyGroup, ...]
     curves: tuple[Growth, ...]
     equal_trials: int
@@ -112,6 +120,7 @@ def growth_data(groups: Sequence[StudyGroup]) -> GrowthData | None:
         objectives=first.objectives,
         reference=first.reference,
         ideal=first.ideal,
+        fixed=all(item.name in one.corners for one in studies for item in one.objectives),
         groups=tuple(groups),
         curves=curves,
         equal_trials=min(curve.trials[-1] for curve in curves),
@@ -120,16 +129,15 @@ def growth_data(groups: Sequence[StudyGroup]) -> GrowthData | None:
 
 
 def shared_corners(studies: Sequence[ComparedStudy]) -> Corners:
-    """The worst and best value of each objective over everything comparable in any study."""
+    """The box that holds those of all studies; without its own, a study's records span it."""
     corners: dict[str, tuple[float, float]] = {}
     for study in studies:
-        for record in comparable(study.records, limits=study.limits):
-            figures = [value(record, item) for item in study.objectives]
-            for item, figure in zip(study.objectives, figures, strict=True):
-                if figure is not None and None not in figures:
-                    worst, ideal = corners.get(item.name, (figure, figure))
-                    low, high = (min, max) if item.direction == "max" else (max, min)
-                    corners[item.name] = low(worst, figure), high(ideal, figure)
+        seen = record_corners(study.records, study.objectives, limits=study.limits)
+        own = {**seen, **study.corners}
+        for item in study.objectives:
+            if item.name in own:
+                ends = corners.get(item.name, own[item.name])
+                corners[item.name] = wider(item, ends, own[item.name])
     return corners
 
 
@@ -143,9 +151,14 @@ def bands(data: GrowthData, *, axis: Axis) -> tuple[Band, ...]:
     return tuple(found)
 
 
+def band_words(seeds: int) -> str:
+    """What the band of so many seeds is."""
+    return "worst to best" if seeds < _MANY_SEEDS else "5 to 95 %"
+
+
 def spread(values: Sequence[float]) -> tuple[float, float, float]:
     """Low end, median and high end: of all, or of the middle 90 % where there are many."""
-    few = len(values) < MANY_SEEDS
+    few = len(values) < _MANY_SEEDS
     low, median, high = np.percentile(values, [0, 50, 100] if few else [5, 50, 95])
     return float(low), float(median), float(high)
 

@@ -47,10 +47,8 @@ def box_words(data: GrowthData) -> str:
         )
         for point in (data.reference, data.ideal)
     ]
-    return (
-        f"Reference point, one for all studies: {ends[0]} (the worst of any). "
-        f"Ideal: {ends[1]} (the best of any)."
-    )
+    why = "(guessing, and the limits or the space)" if data.fixed else "(the worst of any)"
+    return f"Reference point, one for all studies: {ends[0]} {why}. Ideal: {ends[1]}."
 
 
 def _range(data: GrowthData, *, axis: Axis) -> list[float]:

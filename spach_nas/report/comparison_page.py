@@ -8,12 +8,6 @@ from pathlib import Path
 from typing import Literal
 
 from spach_nas.errors import StudyError
-from spach_nas.report.comparison_attainment import (
-    AttainmentData,
-    attainment_data,
-    attainment_figure,
-    band_words,
-)
 from spach_nas.report.comparison_fronts import FrontsData, cost_axes, fronts_data, fronts_figure
 from spach_nas.report.comparison_growth import GrowthData, growth_data
 from spach_nas.report.comparison_growth_figure import box_words, growth_figure
@@ -124,8 +118,6 @@ def _sections(
     nothing = not any(study.usable for study in studies)
     axes = {} if nothing else cost_axes(groups)
     named = {words: fronts_data(groups, axis=axis) for words, axis in axes.items()}
-    reached = {words: attainment_data(data) for words, data in named.items()}
-    repeated = any(one.seeds > 1 for data in reached.values() for one in data.curves)
     return [
         Section(
             id="fronts",
@@ -133,22 +125,10 @@ def _sections(
             size=_size(groups, usual="tall"),
             figure={words: fronts_figure(data) for words, data in named.items()} or None,
             note="Each line is the front of one study in the two figures shown, from what its "
-            "search found; studies that differ in their seeds alone share a colour."
+            "search found; studies that differ in their seeds alone share a colour. Of a few, bars "
+            "are 95 % intervals of the validation images, and all seeds of a training."
             f"{_stars(named.values())}{_unequal(studies)}",
             missing="No study has a complete trial within its limits.",
-        ),
-        Section(
-            id="attainment",
-            title="Attainment over seeds",
-            size=_size(groups, usual="tall"),
-            figure={words: attainment_figure(data) for words, data in reached.items()}
-            if repeated
-            else None,
-            note=_attainment_words(reached) if repeated else "",
-            missing=""
-            if nothing
-            else "Each group is a single study: give several seeds of the "
-            "same search for medians and bands.",
         ),
         _growth_section(growth, nothing=nothing),
         Section(
@@ -215,16 +195,6 @@ def _settings_section(groups: Sequence[StudyGroup]) -> Section:
     )
 
 
-def _attainment_words(reached: dict[str, AttainmentData]) -> str:
-    curves = next(iter(reached.values())).curves
-    bands = ", ".join(f"{one.group}: {one.seeds}" for one in curves)
-    kinds = {band_words(one.seeds) for one in curves if one.seeds > 1}
-    return (
-        "Line: what at least half of a group's seeds reached, at this cost or less. Band: "
-        f"{' or '.join(sorted(kinds))} over the seeds. Seeds: {bands}."
-    )
-
-
 def _table_words(growth: GrowthData | None, *, baseline: bool) -> str:
     if growth is None:
         return ""
@@ -245,7 +215,7 @@ def _table_words(growth: GrowthData | None, *, baseline: bool) -> str:
 def _stars(found: Iterable[FrontsData]) -> str:
     if not any(data.paper for data in found):
         return ""
-    return " Stars are the paper's models by the same protocol, mean and range over seeds."
+    return " Stars are the paper's models by the same protocol, mean and interval."
 
 
 def _unequal(studies: Sequence[ComparedStudy]) -> str:

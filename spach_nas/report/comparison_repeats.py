@@ -6,13 +6,13 @@ from dataclasses import dataclass
 
 from plotly import graph_objects as go
 
-from spach_nas.objectives import Objective
+from spach_nas.objectives import Objective, score_of
 from spach_nas.pareto import comparable, value
 from spach_nas.records import Record
 from spach_nas.report.comparison_settings import protocol
 from spach_nas.report.comparison_study import StudyGroup
 from spach_nas.report.comparison_style import Style, styles
-from spach_nas.report.pareto_data import score_of
+from spach_nas.report.seeds import pooled_spread
 from spach_nas.report.theme import LIGHT, layout, plain
 from spach_nas.units import format_count
 
@@ -118,15 +118,15 @@ def repeats_data(groups: Sequence[StudyGroup]) -> RepeatsData | None:
     ]
     if not repeated:
         return None
-    freedom = sum(len(one.scores) - 1 for one in repeated)
-    squares = sum((score - one.mean) ** 2 for one in repeated for score in one.scores)
+    spread = pooled_spread([one.scores for one in repeated])
+    assert spread is not None, "several seeds"
     best_first = -1 if score.direction == "max" else 1
     return RepeatsData(
         score=score,
         groups=tuple(groups),
         repeated=tuple(sorted(repeated, key=lambda one: (best_first * one.mean, one.arch_id))),
-        deviation=math.sqrt(squares / freedom),
-        freedom=freedom,
+        deviation=spread.deviation,
+        freedom=spread.freedom,
     )
 
 

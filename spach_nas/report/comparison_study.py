@@ -13,12 +13,14 @@ from pydantic_core import to_jsonable_python
 
 from spach_nas.config import SEARCH_YAML, load_config
 from spach_nas.errors import SpachNasError, StudyError
+from spach_nas.hypervolume import Corners, study_corners
 from spach_nas.limits import Limits
 from spach_nas.objectives import OBJECTIVES, Objective
 from spach_nas.pareto import comparable, value
-from spach_nas.records import Record, read_records
+from spach_nas.records import Record
 from spach_nas.report.seeds import Trained, group_seeds
-from spach_nas.study_folder import DATA_JSON, check_plugins
+from spach_nas.report.study import study_records
+from spach_nas.study_folder import DATA_JSON, check_plugins, class_count
 
 # What the seeds of one group may differ in.
 SEEDS = ("study", "search.seed", "training.seed")
@@ -36,6 +38,7 @@ class ComparedStudy:
         records: Of the study, in the order in which they finished.
         objectives: The same for all that are compared.
         limits: Bounds on the target's cost.
+        corners: The box that its hypervolumes are shares of, as far as it is known.
         settings: Everything its YAML says, defaults too, by path: `search.trials`.
         images: How its images were prepared, as text; empty: not known.
         baseline: Whether the others are measured against it.
@@ -45,6 +48,7 @@ class ComparedStudy:
     records: tuple[Record, ...]
     objectives: tuple[Objective, ...] = (OBJECTIVES["accuracy"], OBJECTIVES["macs"])
     limits: Limits = field(default_factory=Limits)
+    corners: Corners = field(default_factory=dict)
     settings: Mapping[str, str] = field(default_factory=dict)
     images: str = ""
     baseline: bool = False
@@ -174,13 +178,14 @@ def short(label: str) -> str:
 
 def _read(folder: Path, *, label: str) -> ComparedStudy:
     check_plugins(folder)
-    records = read_records(folder)
+    records = study_records(folder)
     config, images = load_config(folder / SEARCH_YAML), folder / DATA_JSON
     return ComparedStudy(
         label=label,
         records=records,
         objectives=config.objective_list,
         limits=config.limits,
+        corners=study_corners(config, classes=class_count(folder)),
         settings=dict(_flat(to_jsonable_python(config), path="")),
         images=images.read_text(encoding="utf-8", errors="replace") if images.is_file() else "",
     )

@@ -4,10 +4,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from html import escape
 
-from spach_nas.objectives import OBJECTIVES
+from spach_nas.intervals import score_words
+from spach_nas.objectives import score_of
 from spach_nas.pareto import best, front, value
-from spach_nas.report.comparison_attainment import band_words
-from spach_nas.report.comparison_growth import Growth, GrowthData, spread
+from spach_nas.report.comparison_growth import Growth, GrowthData, band_words, spread
 from spach_nas.report.comparison_settings import Difference
 from spach_nas.report.comparison_study import ComparedStudy, StudyGroup, short
 from spach_nas.report.comparison_style import styles
@@ -26,7 +26,8 @@ class StudyFigures:
         trials: Done, failed ones too; the paper's models are no trials.
         failed: Of them.
         front: Members of its front.
-        accuracy: The highest, in [0, 1].
+        best: The best score, the first trained objective.
+        best_words: With its interval.
         seconds: Of training.
         share: Of the shared box that it dominates, in [0, 1]; higher is better.
         at_trials: The same after as many trials as all studies have.
@@ -37,7 +38,8 @@ class StudyFigures:
     trials: int
     failed: int
     front: int
-    accuracy: float | None
+    best: float | None
+    best_words: str
     seconds: float
     share: float | None
     at_trials: float | None
@@ -49,13 +51,16 @@ def study_figures(study: ComparedStudy, growth: GrowthData | None) -> StudyFigur
     curves = growth.curves if growth else ()
     curve = next((one for one in curves if one.study == study.label), None)
     usable = study.usable
-    winner = best(usable)
+    winner, score = best(usable, study.objectives), score_of(study.objectives)
+    trained = next((one for one in study.trained if one.record is winner), None)
+    figure = value(winner, score) if winner else None
     return StudyFigures(
         study=study.label,
         trials=len({item.trial for item in study.found}),
         failed=len({item.trial for item in study.found if item.state == "failed"}),
         front=len(front(usable, study.objectives)),
-        accuracy=value(winner, OBJECTIVES["accuracy"]) if winner else None,
+        best=figure,
+        best_words=score_words(score, figure, trained.interval(score) if trained else None),
         seconds=sum(record.seconds for record in study.found if record.origin is None),
         share=curve.shares[-1] if curve else None,
         at_trials=curve.at(growth.equal_trials, axis="trials") if curve and growth else None,
@@ -77,7 +82,8 @@ def wins(group: Sequence[Growth], baseline: Sequence[Growth], *, trials: int) ->
 def studies_table(groups: Sequence[StudyGroup], growth: GrowthData | None) -> str:
     """All figures as HTML; hypervolumes are shares of the shared box."""
     measured = growth is not None and any(group.baseline and growth.of(group) for group in groups)
-    heads = ["Study", "Trials", "Front", "Best accuracy", "Training", "Hypervolume"]
+    score = score_of(groups[0].studies[0].objectives)
+    heads = ["Study", "Trials", "Front", f"Best {score.name}", "Training", "Hypervolume"]
     if growth is not None:
         heads += [
             f"after {growth.equal_trials:,} trials",
@@ -131,7 +137,7 @@ def _study_row(one: StudyFigures, *, kind: str, dot: str, last: Sequence[str], t
     cells = [
         f"{one.trials:,}" + (f", {one.failed:,} failed" if one.failed else ""),
         f"{one.front:,}",
-        _percent(one.accuracy),
+        one.best_words or _NOTHING,
         format_duration(one.seconds),
         _percent(one.share),
         *([_percent(one.at_trials), _percent(one.at_seconds)] if timed else []),
@@ -149,12 +155,13 @@ def _group_row(
     last: Sequence[str],
     timed: bool,
 ) -> str:
+    score = score_of(group.studies[0].objectives)
     counted = sum(one.share is not None for one in figures)
     of = f"{counted} of {len(figures)}" if counted < len(figures) else f"{len(figures)}"
     columns: list[tuple[Callable[[StudyFigures], float | None], Callable[[float], str]]] = [
         (lambda one: one.trials, lambda x: f"{x:,.0f}"),
         (lambda one: one.front, lambda x: f"{x:,.0f}"),
-        (lambda one: one.accuracy, _percent),
+        (lambda one: one.best, lambda x: score_words(score, x)),
         (lambda one: one.seconds, format_duration),
         (lambda one: one.share, _percent),
     ]

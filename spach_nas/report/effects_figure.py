@@ -10,6 +10,9 @@ from spach_nas.report.effects_data import FEWEST, ChoiceEffects, Effect, Effects
 from spach_nas.report.theme import BLUE, LIGHT, VERMILLION, layout, plain, shortened
 
 _ROW = 19  # pixels
+# So many parameters are shown, those of which most was seen first.
+_MOST = 8
+_SAID = 4
 _GAP = 1.4  # rows from the last value of a parameter to the name of the next
 MINUS = "\N{MINUS SIGN}"
 
@@ -23,7 +26,7 @@ class _Row(NamedTuple):
 def effects_figure(data: EffectsData) -> go.Figure:
     """Points with intervals; a value whose interval keeps off zero is filled."""
     figure = go.Figure(layout=layout())
-    heads, rows = _rows([choice for choice in data.choices if choice.shown])
+    heads, rows = _rows(_by_strength(data)[:_MOST])
     scale = 100 if _is_share(data) else 1
     figure.add_vline(x=0, line={"width": 1, "color": LIGHT.muted})
     figure.add_trace(_references([row for row in rows if row.effect is None]))
@@ -61,6 +64,40 @@ def effects_figure(data: EffectsData) -> go.Figure:
     return figure
 
 
+def effects_words(data: EffectsData) -> str:
+    """What was found: the changes that chance does not explain, the largest first."""
+    seen = [
+        (effect.change.estimate, effect, choice)
+        for choice in data.choices
+        for effect in choice.shown
+        if effect.change is not None and _sign(effect)
+    ]
+    if not seen:
+        return (
+            f"None of {data.intervals} comparisons tells a choice from chance: no value did better "
+            "or worse than the usual one beyond its interval."
+        )
+    seen.sort(key=lambda item: -abs(item[0]))
+    scale, unit = (100, " points") if _is_share(data) else (1, "")
+    said = [
+        f"{choice.name} {effect.level} instead of {choice.reference} "
+        f"({_signed(scale * change, digits=2)}{unit})"
+        for change, effect, choice in seen[:_SAID]
+    ]
+    more = f"; {len(seen) - _SAID} more below" if len(seen) > _SAID else ""
+    return f"What changed {data.score.name} beyond chance: {', '.join(said)}{more}."
+
+
+def _by_strength(data: EffectsData) -> list[ChoiceEffects]:
+    """Choices with an effect beyond chance first, the others by how much they seem to change."""
+
+    def strength(choice: ChoiceEffects) -> tuple[bool, float]:
+        effects = [(bool(_sign(item)), item.change) for item in choice.shown]
+        return max((seen, abs(change.estimate)) for seen, change in effects if change is not None)
+
+    return sorted((item for item in data.choices if item.shown), key=strength, reverse=True)
+
+
 def effects_note(data: EffectsData) -> str:
     """What the picture assumes, and what it leaves out."""
     few = [
@@ -69,6 +106,7 @@ def effects_note(data: EffectsData) -> str:
         for effect in choice.effects
         if effect.change is None
     ]
+    shown = sum(bool(choice.shown) for choice in data.choices)
     words = [
         f"Over {data.trials:,} architectures of the search, each value beside the one that most of "
         "them have (square, at 0), on the range of MACs that both cover; bars are 95 % intervals.",
@@ -80,6 +118,9 @@ def effects_note(data: EffectsData) -> str:
         "well, so this is what went together, not proof of a cause.",
         f"Not shown for fewer than {FEWEST} trials of either at common MACs: {_some(few)}."
         if few
+        else "",
+        f"The {_MOST} choices of which most was seen are shown, of {shown}."
+        if shown > _MOST
         else "",
         f"{data.left_out} without a known choice are left out." if data.left_out else "",
     ]
@@ -179,5 +220,5 @@ def _words(row: _Row, data: EffectsData) -> str:
     )
 
 
-def _signed(number: float) -> str:
-    return f"{number:+.3g}".replace("-", MINUS)
+def _signed(number: float, *, digits: int = 3) -> str:
+    return f"{number:+.{digits}g}".replace("-", MINUS)

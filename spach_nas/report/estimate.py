@@ -69,12 +69,6 @@ def difference(
     return Difference(estimate, estimate - reach, estimate + reach)
 
 
-def at_equal_macs(scores: Floats, log_macs: Floats) -> Floats:
-    """What is left of each score after the parabola in log MACs through all of them, (N,)."""
-    basis = _span(log_macs)
-    return np.asarray(scores - basis @ (basis.T @ scores), dtype=np.float64)
-
-
 def _span(log_macs: Floats, company: NDArray[np.intp] | None = None) -> Floats:
     """Orthonormal columns of what is held equal, as many as the trials can tell apart."""
     spread = float(np.ptp(log_macs)) if len(log_macs) else 0.0

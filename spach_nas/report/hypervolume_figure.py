@@ -65,6 +65,11 @@ def reference_words(data: HypervolumeData) -> str:
         )
         for point in (data.reference, data.ideal)
     ]
+    if data.fixed:
+        return (
+            f"Reference point: {ends[0]}: what guessing scores, and the most that the limits, or "
+            f"the space, allow. Ideal: {ends[1]}. Both stood before the first trial."
+        )
     of = "this study" if data.baseline is None else "both studies"
     return f"Reference point: {ends[0]} (the worst of {of}). Ideal: {ends[1]} (the best)."
 

@@ -28,7 +28,7 @@
     keep(document.getElementById("header"), fresh.header);
     keep(document.getElementById("contents"), fresh.contents);
     for (const [id, section] of Object.entries(fresh.sections)) {
-      for (const part of ["switch", "controls", "missing", "note", "body"]) {
+      for (const part of ["switch", "controls", "lead", "missing", "note", "body"]) {
         keep(document.getElementById(`${part}-${id}`), section[part]);
       }
     }
@@ -43,7 +43,7 @@
     remember(fresh, put);
     for (const [id, section] of Object.entries(fresh.sections)) {
       document.getElementById(id).hidden = section.hidden;
-      for (const part of ["missing", "note"]) document.getElementById(`${part}-${id}`).hidden = !section[part];
+      for (const part of ["lead", "missing", "note"]) document.getElementById(`${part}-${id}`).hidden = !section[part];
     }
   }
 

@@ -3,7 +3,7 @@
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from html import escape
 from http import HTTPStatus
 from pathlib import Path
@@ -145,7 +145,8 @@ class LivePage:
         inode = path.stat().st_ino if path.is_file() else 0
         if self._watcher is None or inode != self._inode:
             self._watcher, self._inode = Watcher(self._folder), inode
-            self._facts = study_facts(self._folder)
+            # Which weights are kept changes as it goes on: those of the front.
+            self._facts = replace(study_facts(self._folder), kept=None)
 
     def _built(self, build: Callable[[], str]) -> bytes:
         began = time.thread_time()

@@ -4,7 +4,6 @@ const StudyPage = (() => {
   const byId = (id) => document.getElementById(id);
   const STEP = 100;
   const PRINTED_ROWS = 200;
-  const BEYOND = "over a limit";
   const HALO = "selected";
   /* A circle in pixels as a path: those of plotly take no negative pixels on a log axis. */
   const CIRCLE = "M-15,0C-15,-8.3,-8.3,-15,0,-15C8.3,-15,15,-8.3,15,0C15,8.3,8.3,15,0,15C-8.3,15,-15,8.3,-15,0Z";
@@ -29,38 +28,16 @@ const StudyPage = (() => {
     if (row) byId("selected-drawing").innerHTML = drawings.get(row.id) ?? "";
   }
 
-  /* The front: its scale, what lies over a limit, and a halo around the selected trial. */
+  /* The front: a halo around the selected trial. */
   function prepareFront(id, figure, inks) {
     if (id !== "front") return;
-    const scale = document.querySelector("#scale input:checked")?.value;
-    const beyond = figure.data.find((trace) => trace.name === BEYOND);
-    const hides = beyond && !byId("beyond").checked;
-    byId("beyond-label").hidden = !beyond;
-    if (hides) {
-      const { x, y } = figure.layout.meta.within;
-      beyond.visible = false;
-      Object.assign(figure.layout.xaxis, { range: x });
-      Object.assign(figure.layout.yaxis, { range: y });
-    }
-    byId("scale").disabled = figure.layout.xaxis.type !== "log";
-    if (scale === "linear" && figure.layout.xaxis.type === "log") toLinear(figure.layout);
     figure.layout.shapes = [...(figure.layout.shapes ?? []), ...halo(figure.data, inks)];
-  }
-
-  function toLinear(layout) {
-    const { dtick, ...axis } = layout.xaxis;
-    const range = axis.range.map((end) => 10 ** end);
-    const title = { ...axis.title, text: axis.title.text.replace(", log scale", "") };
-    layout.xaxis = { ...axis, type: "linear", range, title, nticks: 8 };
-    for (const note of layout.annotations ?? []) {
-      if ((note.xref ?? "x") === "x") note.x = 10 ** note.x;
-    }
   }
 
   /* A shape and no trace: moving it leaves thousands of points alone. */
   function halo(traces, inks) {
     for (const trace of traces) {
-      const at = trace.visible === false ? -1 : (trace.customdata ?? []).indexOf(state.selected);
+      const at = (trace.customdata ?? []).indexOf(state.selected);
       if (at < 0) continue;
       const size = { xsizemode: "pixel", ysizemode: "pixel", type: "path", path: CIRCLE };
       const paint = { fillcolor: inks.accent, opacity: 0.35, line: { width: 2, color: inks.accent } };
@@ -116,6 +93,8 @@ const StudyPage = (() => {
   function shown({ key, unit, digits }, row) {
     if (!unit) return row[key] ?? "";
     if (row[key] === null || row[key] === undefined) return "\u2013";
+    /* With its interval, in the words of the rest of the page. */
+    if (row.shown[key]) return row.shown[key];
     const figure = row[key] / unit;
     return digits < 0 ? String(Number(figure.toPrecision(4))) : figure.toFixed(digits);
   }
@@ -168,7 +147,7 @@ const StudyPage = (() => {
     for (const column of data.columns) {
       const cell = line.insertCell();
       cell.textContent = shown(column, row);
-      cell.className = column.unit ? "number" : column.key;
+      cell.className = column.unit ? `number ${column.key}` : column.key;
     }
     return line;
   }
@@ -197,7 +176,7 @@ const StudyPage = (() => {
       const button = document.createElement("button");
       head.dataset.key = column.key;
       head.scope = "col";
-      head.className = column.unit ? "number" : "";
+      head.className = column.unit ? `number ${column.key}` : column.key;
       button.type = "button";
       button.textContent = column.label;
       button.addEventListener("click", () => {
@@ -251,12 +230,13 @@ const StudyPage = (() => {
     /* Weights are kept for the front alone; of the others the architecture can be had. */
     const scale = row.kept ? "" : " --scale target";
     byId("selected-command").textContent = `spach-nas export ${data.study} --pick ${row.id}${scale} --out bundle-${row.id}`;
-    byId("selected-export").hidden = Boolean(row.failed);
-    byId("copy").textContent = "Copy";
+    byId("selected-export").hidden = byId("selected-note").hidden = Boolean(row.failed);
+    byId("selected-note").textContent = data.notes[row.kept ? 0 : 1];
+    for (const button of document.querySelectorAll(".copy")) button.textContent = "Copy";
   }
 
-  async function copyCommand() {
-    const code = byId("selected-command");
+  async function copyCommand(button) {
+    const code = button.parentElement.querySelector("code");
     try {
       await navigator.clipboard.writeText(code.textContent);
     } catch {
@@ -268,13 +248,13 @@ const StudyPage = (() => {
       marked.addRange(range);
       if (!document.execCommand("copy")) return;
     }
-    byId("copy").textContent = "Copied";
+    button.textContent = "Copied";
   }
 
   function clicked(event) {
     const on = (selector) => event.target.closest(selector);
     const line = on("#table tbody tr");
-    const strip = on(".drawings button");
+    const strip = on("button[data-trial]");
     const failure = on(".failures button");
     if (line) select(Number(line.dataset.trial), { scroll: false });
     else if (strip) select(Number(strip.dataset.trial));
@@ -284,7 +264,7 @@ const StudyPage = (() => {
       refill();
       byId("trials").scrollIntoView();
     } else if (on("#more")) { state.rows = Infinity; fillTable(); }
-    else if (on("#copy")) copyCommand();
+    else if (on(".copy")) copyCommand(on(".copy"));
   }
 
   function scrolled(event) {
@@ -315,7 +295,6 @@ const StudyPage = (() => {
     document.addEventListener("input", (event) => { if (event.target.id === "filter") refill(); });
     document.addEventListener("change", (event) => {
       if (event.target.id === "kind") refill();
-      if (event.target.id === "beyond" || event.target.name === "scale") Figures.draw("front");
     });
     document.addEventListener("print", fillTable);
   }

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from spach_nas.objectives import score_of
 from spach_nas.pareto import comparable
 from spach_nas.records import Record
 from spach_nas.report import page_parts as parts
@@ -18,7 +19,7 @@ from spach_nas.report.curves_figure import curves_data, curves_figure
 from spach_nas.report.document import PlotlyPlace, document, write_page, write_plotly
 from spach_nas.report.failures import failures, failures_html
 from spach_nas.report.page_table import packed_drawings, table_data
-from spach_nas.report.pareto_data import pareto_views, score_of
+from spach_nas.report.pareto_data import pareto_views
 from spach_nas.report.pareto_figure import pareto_figure
 from spach_nas.report.sections import Section, contents_html, figures_data, sections_data
 from spach_nas.report.seeds import average_seeds
@@ -79,17 +80,18 @@ def render(
     filtered, switched, zoomed and scrolled stays. Any other status, or no answer, is told on the
     page, with the `problem` of a JSON answer, and it asks again, less and less often.
     """
-    rows = trial_rows(records, facts.objectives, limits=facts.limits)
+    rows = trial_rows(records, facts.objectives, limits=facts.limits, weights=facts.kept)
     sections = _sections(records, facts=facts, rows=rows)
     data = table_data(rows, folder=folder) | {
         "figures": figures_data(sections),
         "drawings": packed_drawings(records),
     }
     if refresh is not None:
-        data |= {"refresh": refresh} | _replaceable(records, facts=facts, sections=sections)
+        data["refresh"] = refresh
+        data |= _replaceable(records, facts=facts, folder=folder, sections=sections)
     return document(
         name=facts.name,
-        header=parts.header(records, facts),
+        header=parts.header(records, facts, folder=folder),
         sections=sections,
         data=data,
         scripts=_SCRIPTS if refresh is None else _LIVE_SCRIPTS,
@@ -117,23 +119,27 @@ def page_data(
         since: How many of the records the page had by then; their drawings are not sent again.
         ended: Why no more will come, in words; the page says so and asks no more.
     """
-    rows = trial_rows(records, facts.objectives, limits=facts.limits)
+    rows = trial_rows(records, facts.objectives, limits=facts.limits, weights=facts.kept)
     sections = _sections(records, facts=facts, rows=rows)
     return table_data(rows, folder=folder) | {
         "figures": figures_data(sections),
         "drawings": packed_drawings(records[since:]),
         "revision": revision,
         "ended": ended,
-        **_replaceable(records, facts=facts, sections=sections),
+        **_replaceable(records, facts=facts, folder=folder, sections=sections),
     }
 
 
 def _replaceable(
-    records: Sequence[Record], *, facts: StudyFacts, sections: Sequence[Section]
+    records: Sequence[Record],
+    *,
+    facts: StudyFacts,
+    folder: Path,
+    sections: Sequence[Section],
 ) -> dict[str, Any]:
     """HTML that a live page replaces where it has changed."""
     return {
-        "header": parts.header(records, facts),
+        "header": parts.header(records, facts, folder=folder),
         "contents": contents_html(sections),
         "sections": sections_data(sections),
     }
@@ -184,7 +190,7 @@ def _front(records: Sequence[Record], *, facts: StudyFacts) -> Section:
     lower = len({record.trial for record in records if record.state == "complete"}) - len(
         {record.trial for record in comparable(records)}
     )
-    seeds = any(point.low < point.high for data in views[:1] for point in data.points)
+    bars = any(point.low < point.high for data in views[:1] for point in data.points)
     stopped = f" {lower:,} trials that stopped at a lower rung are in the table alone."
     return Section(
         id="front",
@@ -194,9 +200,8 @@ def _front(records: Sequence[Record], *, facts: StudyFacts) -> Section:
         size="tall",
         trials=True,
         note="The line is the front of the two figures shown: nothing is better in both. "
-        + ("Bars are the range over several seeds, points their mean. " if seeds else "")
+        + ("Bars: 95 % of the validation images, and all seeds of a training. " if bars else "")
         + "Click a point to select its trial."
         + (stopped if lower else ""),
-        controls=parts.FRONT_CONTROLS if figures else "",
         body=parts.SELECTION if figures else "",
     )

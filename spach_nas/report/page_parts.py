@@ -3,35 +3,31 @@
 from collections import Counter
 from collections.abc import Sequence
 from html import escape
+from pathlib import Path
 
 from spach_nas.architecture import Architecture
-from spach_nas.objectives import OBJECTIVES, Objective
-from spach_nas.pareto import front, value
+from spach_nas.intervals import record_words
+from spach_nas.objectives import Objective, score_of
+from spach_nas.pareto import front
 from spach_nas.records import Record
-from spach_nas.references import REFERENCES
+from spach_nas.report.answer import answer_html
 from spach_nas.report.drawing import common_width, draw, drawn_width
+from spach_nas.report.page_table import shell_path
 from spach_nas.report.spent import description_list
-from spach_nas.report.summary import StudyFacts, Summary, conclusion, meaning, summarise
+from spach_nas.report.summary import StudyFacts, conclusion, meaning, summarise
 from spach_nas.report.theme import mixer_colour
-from spach_nas.report.trials import marked
-from spach_nas.units import format_count, format_duration
+from spach_nas.report.trials import best_paper, marked, page_names
+from spach_nas.units import format_count
 from spach_nas.version import __version__
 
-# The paper's best model, drawn beside the front for comparison.
-_DRAWN_REFERENCE = "hybrid_ms_s_plus"
-FRONT_CONTROLS = """\
-<label class="check" id="beyond-label" hidden>\
-<input type="checkbox" id="beyond" checked> over a limit</label>\
-<fieldset class="switch" id="scale"><legend>Scale of the horizontal axis</legend>\
-<label><input type="radio" name="scale" value="log" checked><span>log</span></label>\
-<label><input type="radio" name="scale" value="linear"><span>linear</span></label></fieldset>"""
 SELECTION = """\
 <div class="selection" id="selection" aria-live="polite" hidden>
 <div class="words"><b id="selected-title"></b><span id="selected-figures"></span></div>
 <div class="drawing" id="selected-drawing"></div>
 <code class="architecture" id="selected-architecture"></code>
 <div class="command" id="selected-export"><code id="selected-command"></code>\
-<button type="button" id="copy">Copy</button></div>
+<button type="button" class="copy">Copy</button></div>
+<p class="note" id="selected-note"></p>
 </div>"""
 FILTERS = """\
 <div class="filters">
@@ -46,36 +42,15 @@ TABLE = """\
 <button type="button" id="more" hidden>Show all</button></p>"""
 
 
-def header(records: Sequence[Record], facts: StudyFacts) -> str:
-    """Name, conclusion, tiles, and what the numbers mean."""
+def header(records: Sequence[Record], facts: StudyFacts, *, folder: Path) -> str:
+    """Name, conclusion, which network to take, and what the numbers mean."""
     summary = summarise(records, facts)
-    tiles = f'<div class="tiles">{_tiles(summary)}</div>' if records else ""
-    sentences = "".join(f"<p>{escape(sentence)}</p>" for sentence in meaning(records))
+    sentences = meaning(records, facts.objectives)
     ended = "".join(f'<p class="ending">{escape(sentence)}</p>' for sentence in facts.ending)
     return (
         f'<h1>{escape(facts.name)}</h1><p class="conclusion">{escape(conclusion(summary))}</p>'
-        f'{ended}{tiles}<div class="meaning">{sentences}</div>'
-    )
-
-
-def _tiles(summary: Summary) -> str:
-    best = summary.best
-    accuracy = value(best, OBJECTIVES["accuracy"]) if best else None
-    tiles = [
-        (f"{summary.trials:,}", f"trials, {summary.failed} failed"),
-        (f"{summary.front}", "on the front"),
-    ]
-    if best and accuracy is not None:
-        tiles.append((f"{accuracy:.2%}", f"best, at {format_count(best.target_cost.macs)} MACs"))
-    if summary.references:
-        beaten = f"{summary.beaten} of {summary.references}"
-        tiles.append((beaten, "paper models dominated"))
-    tiles.append(
-        (format_duration(summary.wall_s), f"search, {format_duration(summary.training_s)} training")
-    )
-    return "".join(
-        f"<div><strong>{escape(figure)}</strong><span>{escape(words)}</span></div>"
-        for figure, words in tiles
+        f"{ended}{answer_html(records, facts, folder=shell_path(folder))}"
+        f'<div class="meaning">{"".join(f"<p>{escape(words)}</p>" for words in sentences)}</div>'
     )
 
 
@@ -89,43 +64,42 @@ def why_empty(records: Sequence[Record], score: Objective) -> str:
 
 
 def drawings(records: Sequence[Record], facts: StudyFacts) -> str:
-    """The front as drawings beside the paper's best model; nothing without a front."""
+    """The front as drawings, and the best of the paper's models that were trained beside it."""
     members = front(records, facts.objectives, limits=facts.limits)
     if not members:
         return ""
     marks = marked(records, facts.objectives, limits=facts.limits)
-    paper = REFERENCES[_DRAWN_REFERENCE]
-    shown = [paper.architecture, *(record.architecture for record in members)]
+    score = score_of(facts.objectives)
+    paper = best_paper(records, facts.objectives, but=members)
+    rows = [*members, *([paper] if paper is not None else [])]
+    shown = [record.architecture for record in rows]
     longest, full_width = max(map(drawn_width, shown)), common_width(shown)
+    names = page_names(records)
     cards = []
-    for record in members:
-        accuracy = value(record, OBJECTIVES["accuracy"])
-        words = [record.reference or f"trial {record.trial}", *marks.get(record.trial, ())]
-        figures = f"{format_count(record.target_cost.macs)} MACs"
-        figures += "" if accuracy is None else f", {accuracy:.2%}"
+    for record in rows:
+        title = [record.reference or f"trial {record.trial}", *marks.get(record.trial, ())]
+        title += ["best paper model"] if record is paper else []
+        figures = f"{record_words(record, score)}, {format_count(record.target_cost.macs)} MACs"
         cards.append(
-            f'<li><button type="button" data-trial="{record.trial}">'
-            f"<b>{escape(' · '.join(words))}</b><span>{figures}</span></button>"
-            f"{_strip(record.architecture, longest, full_width)}</li>"
+            f"<li{' class=paper' if record is paper else ''}>"
+            f'<button type="button" data-trial="{record.trial}">'
+            f"<b>{escape(' · '.join(title))}</b><span>{escape(figures)}</span></button>"
+            f"{_strip(record.architecture, names[record.arch_id], longest, full_width)}</li>"
         )
-    cards.append(
-        f'<li class="paper"><span class="title"><b>{paper.name}</b>'
-        f"<span>the paper's best, for comparison</span></span>"
-        f"{_strip(paper.architecture, longest, full_width)}</li>"
-    )
     return (
         '<p class="note">Cheapest first. A box is a block, its colour and letter the mixer, its '
         "height the width of the stage (square root). Beneath: resolution, channels, expansion "
-        f'ratio.</p><div class="legend">{_legend(records)}</div>'
+        "ratio; shared: the blocks of one mixer in the stage use one mixer function between them."
+        f'</p><div class="legend">{_legend(records)}</div>'
         f'<ul class="drawings">{"".join(cards)}</ul>'
     )
 
 
-def _strip(architecture: Architecture, longest: float, full_width: int) -> str:
+def _strip(architecture: Architecture, name: str, longest: float, full_width: int) -> str:
     share = drawn_width(architecture) / longest
     return (
         f'<div style="--share:{share:.4f}">{draw(architecture, full_width=full_width)}'
-        f"<code>{escape(str(architecture))}</code></div>"
+        f"<code>{escape(name)}</code></div>"
     )
 
 

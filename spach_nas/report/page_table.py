@@ -14,9 +14,11 @@ from spach_nas.objectives import OBJECTIVES
 from spach_nas.records import Record
 from spach_nas.report.drawing import draw
 from spach_nas.report.trials import TrialRow, seed_words
-from spach_nas.units import common_unit
+from spach_nas.units import common_unit, format_share
 
 _EFFORT = 9
+KEPT = "Writes the trained proxy with its weights."
+NOT_KEPT = "Its weights are not kept: this writes the untrained network at full size."
 
 
 class Column(NamedTuple):
@@ -44,7 +46,7 @@ class Column(NamedTuple):
 
 
 _TRIAL = Column("trial", "Trial")
-_ACCURACY = Column("accuracy", "Acc. (%)", "accuracy", "%", 0.01, 2, True)
+_ACCURACY = Column("accuracy", "Accuracy", "accuracy", down=True)
 # Key, heading, name and largest unit.
 _COUNTS = (
     ("macs", "MACs", "MACs", "G"),
@@ -61,11 +63,31 @@ _NOTE = Column("note", "Note", unit=0.0)
 def table_data(rows: Sequence[TrialRow], *, folder: Path) -> dict[str, Any]:
     """Rows and columns of the table, ready for JSON."""
     return {
-        "study": shlex.quote(str(folder)),
+        "study": shell_path(folder),
+        "notes": [KEPT, NOT_KEPT],
         "selected": _first(rows),
         "columns": [column._asdict() for column in _columns(rows)],
         "rows": [_table_row(row) for row in rows],
     }
+
+
+def shell_path(folder: Path) -> str:
+    """The folder as an argument of a command that is copied into a shell."""
+    text = str(folder)
+    return shlex.quote(f"./{text}" if text.startswith("-") else text)
+
+
+def export_command(folder: str, record: Record, *, kept: bool) -> str:
+    """What exports a trial, quoted for a shell; without weights the network at full size.
+
+    Args:
+        folder: Of the study, quoted.
+        record: The trial.
+        kept: Whether its weights are there.
+    """
+    scale = "" if kept else " --scale target"
+    name = record.arch_id
+    return f"spach-nas export {folder} --pick {name}{scale} --out bundle-{name}"
 
 
 def packed_drawings(records: Iterable[Record]) -> str:
@@ -83,9 +105,10 @@ def _drawn(architecture: Architecture) -> str:
 
 def _first(rows: Sequence[TrialRow]) -> int | None:
     """The best trial within the limits, else the best of all."""
+    best = [row.trial for row in rows if "best" in row.mark]
     scored = [row for row in rows if row.accuracy is not None]
-    best = [row for row in scored if "best" in row.mark] or scored
-    return max(best, key=lambda row: row.accuracy or 0.0).trial if best else None
+    top = max(scored, key=lambda row: row.accuracy or 0.0, default=None)
+    return best[0] if best else top and top.trial
 
 
 def _count_columns(rows: Sequence[TrialRow]) -> list[Column]:
@@ -132,6 +155,7 @@ def _table_row(row: TrialRow) -> dict[str, Any]:
         "id": row.arch_id,
         "architecture": row.architecture,
         "accuracy": row.accuracy,
+        "shown": {"accuracy": row.accuracy_words},
         "macs": row.macs,
         "params": row.params,
         "activations": row.activations,
@@ -152,7 +176,7 @@ def _notes(row: TrialRow) -> list[str]:
         words.append("no finite accuracy")
     if row.accuracies:
         words.append(
-            f"mean of {len(row.accuracies)} seeds, {min(row.accuracies):.2%} to "
-            f"{max(row.accuracies):.2%}"
+            f"mean of {len(row.accuracies)} seeds, {format_share(min(row.accuracies))} to "
+            f"{format_share(max(row.accuracies))}"
         )
     return words + ([row.remark] if row.remark else [])

@@ -5,18 +5,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
+
 from spach_nas.architecture import Stage
 from spach_nas.layouts import Value
 from spach_nas.limits import Limits
 from spach_nas.mixers import get_mixer
-from spach_nas.objectives import Objective
+from spach_nas.objectives import Objective, score_of
 from spach_nas.pareto import comparable, value
 from spach_nas.records import Record
 from spach_nas.report.choices import chosen, is_arrangement, value_order, value_words
-from spach_nas.report.pareto_data import score_of
 
 # More kinds of one choice than this are told apart no longer.
 _MOST_LEVELS = 14
+# More choices than this cannot be followed from axis to axis.
+_MOST_CHOICES = 5
 NOTHING, OTHER = "no effect", "other"
 _MIXERS, _JOINT = ".mixers", "\n"
 
@@ -45,13 +48,16 @@ class ParallelData:
     Attributes:
         score: Of the last axis.
         trials: Their numbers.
-        axes: Choices with more than one level, then costs, then the score.
+        axes: The choices that the score goes with most, in the order of the encoding, then MACs,
+            then the score.
+        choices: How many there are to choose from.
         left_out: Complete trials whose choices are not known.
     """
 
     score: Objective
     trials: tuple[int, ...]
     axes: tuple[Axis, ...]
+    choices: int
     left_out: int
 
 
@@ -74,10 +80,13 @@ def parallel_data(
         (record for record in complete if record.encoding is not None),
         key=lambda record: (better * (value(record, score) or 0.0), -record.trial),
     )
+    choices = _choices(rows)
+    figures = _figures(rows, score)
     return ParallelData(
         score=score,
         trials=tuple(record.trial for record in rows),
-        axes=(*_choices(rows), *_figures(rows, score)) if rows else (),
+        axes=(*_telling(choices, figures[-1]), *figures) if rows else (),
+        choices=len(choices),
         left_out=len(complete) - len(rows),
     )
 
@@ -89,6 +98,23 @@ def _choices(rows: Sequence[Record]) -> list[Axis]:
         columns[name] = [row.get(name) for row in found]
     axes = (_axis(name, column) for name, column in columns.items())
     return [axis for axis in axes if len(axis.levels) > 1]
+
+
+def _telling(choices: Sequence[Axis], score: Axis) -> list[Axis]:
+    """The choices whose levels tell the scores apart most, in their order."""
+
+    def told(axis: Axis) -> float:
+        # Share of the variance between levels beyond what as many random levels would take up:
+        # Kelley 1935, "An unbiased correlation ratio measure".
+        levels = np.unique(axis.values, return_inverse=True)[1]
+        counts = np.bincount(levels)
+        means = np.bincount(levels, weights=scores) / counts
+        within, free = float(((scores - means[levels]) ** 2).sum()), len(scores) - len(counts)
+        return 1 - within / free if free > 0 else -math.inf
+
+    scores = np.array(score.values)
+    kept = sorted(choices, key=told, reverse=True)[:_MOST_CHOICES]
+    return [axis for axis in choices if axis in kept]
 
 
 def _row(record: Record) -> dict[str, Value]:
@@ -143,16 +169,11 @@ def _order(item: Value) -> tuple[int, list[tuple[int, float, tuple[int, str]]]]:
 
 def _figures(rows: Sequence[Record], score: Objective) -> list[Axis]:
     return [
-        *(
-            Axis(
-                name=name,
-                kind="log",
-                levels=(),
-                values=tuple(
-                    math.log10(max(1, getattr(record.target_cost, name))) for record in rows
-                ),
-            )
-            for name in ("macs", "params")
+        Axis(
+            name="macs",
+            kind="log",
+            levels=(),
+            values=tuple(math.log10(max(1, record.target_cost.macs)) for record in rows),
         ),
         Axis(
             name=score.label,

@@ -11,7 +11,7 @@ from spach_nas.report.theme import BLUE, LIGHT, ORANGE, SKY, layout, plain, shor
 from spach_nas.units import format_count
 
 # Pixels that an axis takes with its words.
-AXIS_WIDTH = 72
+AXIS_WIDTH = 96
 _LONGEST = 16
 # From the worst score to the best; none vanishes on a light or on a dark page.
 _COLOURS = [[0, LIGHT.faded], [0.5, SKY], [0.8, BLUE], [1, ORANGE]]
@@ -51,7 +51,10 @@ def parallel_figure(data: ParallelData) -> go.Figure:
 
 def parallel_note(data: ParallelData) -> str:
     """How to read and use it."""
-    left = f" {data.left_out} without a known choice are left out." if data.left_out else ""
+    shown = len(data.axes) - 2
+    few = f" Of {data.choices} choices the {shown} that the score goes with most are shown."
+    left = few if shown < data.choices else ""
+    left += f" {data.left_out} without a known choice are left out." if data.left_out else ""
     return (
         f"{len(data.trials):,} trials of the full fidelity, the best drawn last: orange is the "
         "best, grey the worst. Drag along an axis to keep the trials that cross there, click the "

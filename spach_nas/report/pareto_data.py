@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from spach_nas.limits import Limits
-from spach_nas.objectives import OBJECTIVES, Objective
+from spach_nas.objectives import OBJECTIVES, Objective, score_of
 from spach_nas.pareto import comparable, front, value
 from spach_nas.records import Record
 from spach_nas.report.axes import COSTS, MEMORY, with_memory
@@ -23,8 +23,9 @@ class Point:
         trial: Its number; the earliest of several.
         x: What stands on the horizontal axis; a count for costs.
         y: The score, the mean over its seeds.
-        low: The lowest score of its seeds.
-        high: The highest score of its seeds.
+        low: The lowest score of its seeds; on the front and of paper models at least the end of
+            the interval of its images.
+        high: The highest, likewise.
         label: Hover text in plotly's mark-up.
         name: `best`, `knee` or the paper model's name, where there is one.
         within: Whether the target keeps to the limits.
@@ -68,12 +69,6 @@ class ParetoData:
     def points(self) -> tuple[Point, ...]:
         """All of them, those of the front first."""
         return (*self.front, *self.references, *self.others, *self.beyond)
-
-
-def score_of(objectives: Sequence[Objective]) -> Objective:
-    """The first score among a study's objectives; accuracy when there is none."""
-    scores = [item for item in objectives if item.source == "score"]
-    return scores[0] if scores else OBJECTIVES["accuracy"]
 
 
 def pareto_data(
@@ -141,14 +136,18 @@ def _view(
     members = front([item.group.record for item in scored.values() if item.within], (y, x))
     on_front = {record.trial for record in members}
 
+    paper = [trial for trial, item in scored.items() if item.group.record.reference is not None]
+    # Bars on all points would hide them.
+    apart = {*on_front, *paper}
+
     def points(chosen: Iterable[int], names: Mapping[int, Sequence[str]]) -> tuple[Point, ...]:
         return tuple(
-            _point(scored[trial], axes=axes, name=", ".join(names.get(trial, ())))
+            _point(
+                scored[trial], axes=axes, name=", ".join(names.get(trial, ())), bar=trial in apart
+            )
             for trial in chosen
         )
 
-    paper = [trial for trial, item in scored.items() if item.group.record.reference is not None]
-    apart = {*on_front, *paper}
     rest = points((trial for trial in scored if trial not in apart), {})
     return ParetoData(
         x=x,
@@ -168,8 +167,11 @@ def _axis(axis: str | Objective, objectives: Sequence[Objective]) -> Objective:
     return {item.name: item for item in (*OBJECTIVES.values(), MEMORY, *objectives)}[axis]
 
 
-def _point(candidate: _Candidate, *, axes: tuple[Objective, Objective], name: str) -> Point:
+def _point(
+    candidate: _Candidate, *, axes: tuple[Objective, Objective], name: str, bar: bool
+) -> Point:
     record, scores = candidate.group.record, candidate.group.values(axes[1])
+    interval = candidate.group.interval(axes[1]) if bar else None
     x, y = value(record, axes[0]), value(record, axes[1])
     assert x is not None
     assert y is not None
@@ -177,8 +179,8 @@ def _point(candidate: _Candidate, *, axes: tuple[Objective, Objective], name: st
         trial=record.trial,
         x=x,
         y=y,
-        low=min(scores),
-        high=max(scores),
+        low=interval.low if interval else min(scores),
+        high=interval.high if interval else max(scores),
         label=candidate.label,
         name=name or record.reference or "",
         within=candidate.within,

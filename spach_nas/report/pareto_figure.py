@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
+import numpy as np
 from plotly import graph_objects as go
 
 from spach_nas.report.axes import is_logarithmic
@@ -21,13 +22,14 @@ _PADDING = 0.05
 _LOWEST = 1.0
 # More points than this are drawn small.
 _MANY = 400
+# A bar keeps names away as so many points.
+_BAR_BOXES = 5
 
 
 def pareto_figure(data: ParetoData) -> go.Figure:
     """Points, the front's staircase, paper models as stars, limits as lines; log x.
 
-    Bars are the range over the seeds of an architecture. `layout.meta["within"]` has the ranges of
-    the axes without the points over a limit, for those who hide them.
+    Bars are intervals, see `Point.low`.
     """
     figure = go.Figure(layout=layout())
     x_range, y_range = _x_range(data), _y_range(data)
@@ -44,10 +46,6 @@ def pareto_figure(data: ParetoData) -> go.Figure:
         if x_range[0] <= bound <= x_range[1]:
             add_limit(figure, name=name, bound=bound, log=_is_log(data))
     _count_hidden(figure, data, bottom=y_range[0], top=y_range[1])
-    if data.beyond:
-        within = replace(data, beyond=())
-        ranges = {"x": _ends(within, _x_range(within)), "y": _y_range(within)}
-        figure.update_layout(meta={"within": ranges})
     return figure
 
 
@@ -84,7 +82,7 @@ def _trace(points: Sequence[Point]) -> go.Scatter:
 
 
 def _bars(data: ParetoData) -> go.Scatter | None:
-    """From the lowest to the highest score of the seeds; nothing where each has one."""
+    """Intervals of the front and of paper models, ranges over seeds of the others."""
     shown = (*data.front, *data.references, *data.others)
     points = [point for point in shown if point.low < point.high]
     if not points:
@@ -104,7 +102,7 @@ def _bars(data: ParetoData) -> go.Scatter | None:
             "width": 4,
         },
         hoverinfo="skip",
-        name="range over seeds",
+        name="interval",
         showlegend=False,
     )
 
@@ -200,16 +198,21 @@ def _x_range(data: ParetoData) -> tuple[float, float]:
 
 
 def _y_range(data: ParetoData) -> tuple[float, float]:
-    """Front and paper models in full; what lies far on the worse side is left out."""
+    """Front and paper models in full; of the rest what lies far on the worse side is left out.
+
+    That is at most one point of ten, and of fewer than ten none.
+    """
     best = (*data.front, *data.references)
     shown = [end for point in best for end in (point.low, point.high)]
-    values = [end for point in data.points for end in (point.low, point.high)]
-    if not shown:
-        return (0.0, 1.0) if not values else _padded(min(values), max(values))
-    reach = _LOWEST * max(max(shown) - min(shown), 0.01 * abs(max(shown)))
-    if data.y.direction == "max":
-        return _padded(max(min(values), min(shown) - reach), max(values))
-    return _padded(min(values), min(max(values), max(shown) + reach))
+    sign = 1 if data.y.direction == "max" else -1
+    # Worst first.
+    rest = sorted((point.y for point in (*data.others, *data.beyond)), key=lambda y: sign * y)
+    if shown:
+        reach = _LOWEST * max(max(shown) - min(shown), 0.01 * abs(max(shown)))
+        far = [y for y in rest if sign * y < min(sign * end for end in shown) - reach]
+        rest = rest[min(len(far), len(data.points) // 10) :]
+    values = [*shown, *rest]
+    return _padded(min(values), max(values)) if values else (0.0, 1.0)
 
 
 def _padded(low: float, high: float) -> tuple[float, float]:
@@ -249,6 +252,11 @@ def _name_points(
 
     steps = boxes(data.front)
     obstacles = boxes((*data.front, *data.references, *data.others))
+    obstacles += [
+        boxes([replace(point, y=y)])[0]
+        for point in (*data.front, *data.references)
+        for y in np.linspace(point.low, point.high, _BAR_BOXES if point.low < point.high else 0)
+    ]
     for first, second in itertools.pairwise(steps):
         obstacles += Box.between(first, second)
     names = [point.name for point in named]

@@ -39,6 +39,7 @@ class Section:
     Attributes:
         id: Of its element, letters and hyphens; unique on the page.
         title: Plain text.
+        lead: Plain text above the figure: what it says, in a sentence.
         note: Plain text under the figure.
         figure: One, or several by the words of their switch; None where there is nothing to draw.
         missing: Plain text in place of the figure; without it and a body the section is hidden.
@@ -50,6 +51,7 @@ class Section:
 
     id: str
     title: str
+    lead: str = ""
     note: str = ""
     figure: go.Figure | Mapping[str, go.Figure] | None = None
     missing: str = ""
@@ -83,6 +85,7 @@ def section_html(section: Section) -> str:
         f"<h2>{escape(section.title)}</h2>"
         f'<div class="controls"><span id="switch-{name}">{switch_html(section)}</span>'
         f'<span id="controls-{name}">{section.controls}</span></div></div>'
+        f'<p class="lead" id="lead-{name}"{_hidden(not section.lead)}>{escape(section.lead)}</p>'
         f'<div class="plot{size}" id="plot-{name}"{trials}{_hidden(not figures)}></div>'
         f'<p class="missing" id="missing-{name}"{_hidden(not missing)}>{escape(missing)}</p>'
         f'<p class="note" id="note-{name}"{_hidden(not section.note)}>{escape(section.note)}</p>'
@@ -132,8 +135,9 @@ def sections_data(sections: Sequence[Section]) -> dict[str, dict[str, Any]]:
     """What a live page replaces in each section; `shell` is for one that it does not have yet."""
     return {
         section.id: {
-            "shell": section_html(replace(section, note="", body="", controls="")),
+            "shell": section_html(replace(section, lead="", note="", body="", controls="")),
             "hidden": section.hidden,
+            "lead": escape(section.lead),
             "note": escape(section.note),
             "missing": "" if section.figures else escape(section.missing),
             "switch": switch_html(section),

@@ -2,14 +2,18 @@
 
 Where an architecture was trained with several seeds, a picture and a front of single trainings
 would favour the luckiest one. So it stands at the mean, and the front is one of means. Bars show
-the range, from the lowest to the highest: of the two to five seeds that people train, a standard
-error would be a guess.
+the range, from the lowest to the highest, and at least the interval of the validation images. How
+far trainings lie apart is pooled over all architectures that have several.
 """
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
+from scipy.special import stdtrit
+
+from spach_nas.intervals import Interval, image_interval, surely_better
 from spach_nas.objectives import OBJECTIVES, Objective
 from spach_nas.pareto import comparable, value
 from spach_nas.records import Record
@@ -36,6 +40,68 @@ class Trained:
         """Of the trainings that have a finite one."""
         found = (value(record, objective) for record in self.trainings)
         return tuple(figure for figure in found if figure is not None)
+
+    def interval(self, objective: Objective) -> Interval | None:
+        """Of its images and its seeds; None where neither is known."""
+        scores = self.values(objective)
+        ends = image_interval(self.record, objective)
+        if len(scores) < 2:
+            return ends
+        low, high = ends or (min(scores), max(scores))
+        return Interval(min(low, *scores), max(high, *scores))
+
+
+class Spread(NamedTuple):
+    """Of single trainings around the mean of their architecture.
+
+    Attributes:
+        deviation: Standard deviation, pooled over all architectures with several seeds.
+        freedom: Seeds less one, over these architectures.
+    """
+
+    deviation: float
+    freedom: int
+
+    def reach(self, first: int, second: int) -> float:
+        """What two means of so many seeds of one architecture differ by at most, in 95 of 100."""
+        two = math.sqrt(1 / first + 1 / second)
+        return float(stdtrit(self.freedom, 0.975)) * self.deviation * two
+
+
+def pooled_spread(scores: Sequence[Sequence[float]]) -> Spread | None:
+    """Of the trainings of several architectures; None where each was trained once."""
+    several = [found for found in scores if len(found) > 1]
+    freedom = sum(len(found) - 1 for found in several)
+    if not freedom:
+        return None
+    means = [math.fsum(found) / len(found) for found in several]
+    squares = math.fsum(
+        (score - mean) ** 2 for found, mean in zip(several, means, strict=True) for score in found
+    )
+    return Spread(math.sqrt(squares / freedom), freedom)
+
+
+def beyond_chance(
+    first: Trained, second: Trained, objective: Objective, *, spread: Spread | None
+) -> bool | None:
+    """Whether the first score is better by more than images and trainings explain.
+
+    Args:
+        first: The one that should be better.
+        second: The other.
+        objective: The score.
+        spread: Of trainings, where it is known.
+
+    Returns:
+        None where neither images nor the spread are known.
+    """
+    by_images = surely_better(first.record, second.record, objective)
+    if spread is None:
+        return by_images
+    ours, theirs = (value(item.record, objective) or 0.0 for item in (first, second))
+    gain = ours - theirs if objective.direction == "max" else theirs - ours
+    by_training = gain > spread.reach(len(first.trainings), len(second.trainings))
+    return by_training if by_images is None else by_images and by_training
 
 
 def group_seeds(records: Sequence[Record]) -> tuple[Trained, ...]:

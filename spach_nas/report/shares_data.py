@@ -1,4 +1,4 @@
-"""Which mixers a set of architectures prefers: by stage, and by the depth inside each stage."""
+"""Which mixers a set of architectures prefers in each stage."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -9,8 +9,6 @@ from spach_nas.objectives import Objective
 from spach_nas.pareto import comparable, front
 from spach_nas.records import Record
 
-# Stages of one to four, six and twelve blocks fall into so many parts without a block being cut.
-POSITIONS = 12
 _ORDER = ("conv", "attention", "mlp")
 
 Shares = dict[str, float]
@@ -25,15 +23,12 @@ class Group:
         count: Architectures in it.
         shares: For each stage, the share of its blocks by mixer name, in [0, 1], averaged over the
             architectures that have the stage.
-        positions: For each stage the same at each of `POSITIONS` equal parts of the stage, from its
-            first block to its last; their mean is the stage's share.
         drawn: Whether it stands for a larger set that it was drawn from.
     """
 
     name: str
     count: int
     shares: tuple[Shares, ...]
-    positions: tuple[tuple[Shares, ...], ...]
     drawn: bool = False
 
     @property
@@ -100,38 +95,18 @@ def _targets(records: Iterable[Record]) -> tuple[Architecture, ...]:
 
 def _group(name: str, architectures: Sequence[Architecture]) -> Group:
     number = max(len(architecture.stages) for architecture in architectures)
-    positions = tuple(_positions(i, architectures) for i in range(number))
     return Group(
         name=name,
         count=len(architectures),
-        shares=tuple(_mean(parts) for parts in positions),
-        positions=positions,
+        shares=tuple(_shares(i, architectures) for i in range(number)),
         drawn=name == "all feasible",
     )
 
 
-def _positions(i: int, architectures: Sequence[Architecture]) -> tuple[Shares, ...]:
+def _shares(i: int, architectures: Sequence[Architecture]) -> Shares:
     having = [item.stages[i].mixers for item in architectures if len(item.stages) > i]
-    numbers: dict[tuple[str, ...], int] = {}
+    shares: Shares = {}
     for mixers in having:
-        numbers[mixers] = numbers.get(mixers, 0) + 1
-    parts: tuple[Shares, ...] = tuple({} for _ in range(POSITIONS))
-    for mixers, number in numbers.items():
-        for part, mixer, share in _cut(mixers):
-            parts[part][mixer] = parts[part].get(mixer, 0.0) + share * number / len(having)
-    return parts
-
-
-def _cut(mixers: Sequence[str]) -> Iterable[tuple[int, str, float]]:
-    """Of each part of a stage, which share of it each mixer has."""
-    # In units in which blocks and parts both have whole lengths.
-    depth = len(mixers)
-    for i, mixer in enumerate(mixers):
-        begin, end = i * POSITIONS, (i + 1) * POSITIONS
-        for part in range(begin // depth, (end - 1) // depth + 1):
-            yield part, mixer, (min(end, (part + 1) * depth) - max(begin, part * depth)) / depth
-
-
-def _mean(parts: Sequence[Shares]) -> Shares:
-    names = sorted({name for part in parts for name in part}, key=mixer_order)
-    return {name: sum(part.get(name, 0.0) for part in parts) / len(parts) for name in names}
+        for mixer in mixers:
+            shares[mixer] = shares.get(mixer, 0.0) + 1 / len(mixers) / len(having)
+    return {name: shares[name] for name in sorted(shares, key=mixer_order)}

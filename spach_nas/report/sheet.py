@@ -4,19 +4,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 
 from spach_nas.architecture import Architecture
+from spach_nas.intervals import record_words
 from spach_nas.live.front_view import spread
-from spach_nas.objectives import OBJECTIVES
-from spach_nas.pareto import front, value
+from spach_nas.objectives import Objective, score_of
+from spach_nas.pareto import front
 from spach_nas.records import Record
-from spach_nas.references import REFERENCES
 from spach_nas.report.drawing import DRAWN_HEIGHT, Drawing, common_width, draw, drawn_width
 from spach_nas.report.summary import StudyFacts
 from spach_nas.report.theme import FONT, LIGHT, MIXER_COLOURS, mixer_colour, mixer_letter
-from spach_nas.report.trials import marked
+from spach_nas.report.trials import best_paper, marked
 from spach_nas.units import format_count
 
-# The paper's best model stands beneath every front.
-COMPARED = "hybrid_ms_s_plus"
 _MOST = 12
 _SCALE = 1.25
 _MARGIN, _HEAD, _CAPTION, _GAP = 28, 76, 24, 16
@@ -26,19 +24,20 @@ _LETTER = 7.0  # a character of a caption at 13 px, generously
 
 
 def sheet(records: Sequence[Record], facts: StudyFacts) -> Drawing:
-    """The members of a front, cheapest first, and Hybrid-MS-S+ beneath them.
+    """The members of a front, cheapest first, and the best trained paper model beneath them.
 
     Of a long front the ends, best and knee are shown, and others evenly between them.
     """
     members = front(records, facts.objectives, limits=facts.limits)
     marks = marked(records, facts.objectives, limits=facts.limits)
     chosen = spread(members, rows=_MOST, kept=marks) if len(members) > _MOST else members
-    rows = [(*_words(record, marks), record.architecture) for record in chosen]
-    paper = REFERENCES[COMPARED].architecture
-    rows.append((COMPARED, "the paper's best, for comparison", paper))
+    paper = best_paper(records, facts.objectives, but=members)
+    shown = [*chosen, *([paper] if paper is not None else [])]
+    score = score_of(facts.objectives)
+    rows = [(*_words(record, marks, score), record.architecture) for record in shown]
     drawn = [architecture for _, _, architecture in rows]
-    captions = max(_LETTER * len(f"{name}   {words}") for name, words, _ in rows)
-    strips = _SCALE * max(map(drawn_width, drawn))
+    captions = max((_LETTER * len(f"{name}   {words}") for name, words, _ in rows), default=0.0)
+    strips = _SCALE * max(map(drawn_width, drawn), default=0.0)
     wide = 2 * _MARGIN + max(_NARROWEST, captions, strips)
     high = _HEAD + len(rows) * _ROW
     title = f"{facts.name}: {_count(len(chosen), len(members))}"
@@ -58,12 +57,11 @@ def sheet(records: Sequence[Record], facts: StudyFacts) -> Drawing:
     )
 
 
-def _words(record: Record, marks: Mapping[int, Sequence[str]]) -> tuple[str, str]:
-    accuracy = value(record, OBJECTIVES["accuracy"])
+def _words(record: Record, marks: Mapping[int, Sequence[str]], score: Objective) -> tuple[str, str]:
     cost = record.target_cost
     name = record.reference or f"trial {record.trial}"
     figures = [f"{format_count(cost.macs)} MACs", f"{format_count(cost.params)} params"]
-    figures += [] if accuracy is None else [f"accuracy {accuracy:.2%}"]
+    figures.append(f"{score.name} {record_words(record, score)}")
     return ", ".join([name, *marks.get(record.trial, ())]), ", ".join(figures)
 
 

@@ -55,7 +55,7 @@ def write_pictures(
         facts: What the records do not say.
 
     Returns:
-        The pictures; without `hypervolume` where fewer than two trials span no box.
+        The pictures; without `hypervolume` where no trial spans a box.
 
     Raises:
         SpachNasError: Another kind, no complete trial, or kaleido or Chrome is missing; then
@@ -84,7 +84,7 @@ def _figures(records: Sequence[Record], facts: StudyFacts) -> dict[str, _Picture
     if not (data.front or data.others or data.references):
         raise SpachNasError(f"{facts.name}: no complete trial to draw; expected at least one")
     figures = {"front": _titled(pareto_figure(data), facts.name)}
-    growth = hypervolume_data(records, facts.objectives, limits=facts.limits)
+    growth = hypervolume_data(records, facts.objectives, limits=facts.limits, corners=facts.corners)
     if growth is not None:
         figure = hypervolume_figure(growth)
         figures["hypervolume"] = _titled(figure, facts.name, below=reference_words(growth))

@@ -5,19 +5,33 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+
 from spach_nas.config import SEARCH_YAML, SPACE_YAML, SearchConfig, load_config
 from spach_nas.data.preprocessing import read_preprocessing
+from spach_nas.data.splits import split_validation
 from spach_nas.ending import ending
 from spach_nas.errors import StudyError
+from spach_nas.hypervolume import study_corners
+from spach_nas.intervals import with_images
 from spach_nas.limits import Limits, ProxyLimits
-from spach_nas.records import read_records
+from spach_nas.records import Record, read_records
 from spach_nas.report.document import PlotlyPlace
 from spach_nas.report.page import FILE_NAME as PAGE_NAME
 from spach_nas.report.page import write_report
 from spach_nas.report.static import write_pictures
 from spach_nas.report.summary import StudyFacts
 from spach_nas.scaling import DataShape
-from spach_nas.study_folder import DATA_JSON, check_plugins
+from spach_nas.settings import DataSettings
+from spach_nas.study_folder import DATA_JSON, check_plugins, class_count, kept_checkpoints
+
+# Classes of sets that are known, and the images of each in the train split.
+_BALANCED = {
+    "fashion-mini": (10, 800),
+    "fashion-mnist": (10, 6000),
+    "torch/cifar10": (10, 5000),
+    "torch/cifar100": (100, 500),
+}
 
 
 def write_study_report(
@@ -39,7 +53,7 @@ def write_study_report(
     facts = study_facts(folder)
     if baseline is not None:
         facts = replace(facts, baseline=read_records(baseline))
-    return write_report(folder, records=read_records(folder), facts=facts, plotly=plotly)
+    return write_report(folder, records=study_records(folder), facts=facts, plotly=plotly)
 
 
 def write_study_pictures(folder: Path, *, kind: str) -> tuple[Path, ...]:
@@ -49,7 +63,29 @@ def write_study_pictures(folder: Path, *, kind: str) -> tuple[Path, ...]:
         SpachNasError: As those of `write_study_report` and of `write_pictures`.
     """
     facts = study_facts(folder)
-    return write_pictures(folder, kind=kind, records=read_records(folder), facts=facts)
+    return write_pictures(folder, kind=kind, records=study_records(folder), facts=facts)
+
+
+def study_records(folder: Path) -> tuple[Record, ...]:
+    """The records of a study; older ones learn how many images scored them, where that is known.
+
+    Raises:
+        StudyError: The folder is no study, or a line is damaged.
+        ConfigError: Its search YAML was damaged.
+    """
+    records = read_records(folder)
+    if all(record.validation_images for record in records if record.state == "complete"):
+        return records
+    return with_images(records, validation_images(load_config(folder / SEARCH_YAML).data))
+
+
+def validation_images(settings: DataSettings) -> int | None:
+    """Images that score candidates, where that is known without reading any; else None."""
+    if settings.name not in _BALANCED:
+        return None
+    classes, images = _BALANCED[settings.name]
+    labels = np.repeat(np.arange(classes), images)
+    return len(split_validation(labels, settings.validation, seed=0)[1])
 
 
 def study_facts(folder: Path) -> StudyFacts:
@@ -69,7 +105,11 @@ def study_facts(folder: Path) -> StudyFacts:
         name=config.study,
         objectives=config.objective_list,
         limits=config.limits,
+        corners=study_corners(config, classes=class_count(folder)),
         seed=config.search.seed,
+        sampler=config.search.sampler,
+        startup_trials=config.search.startup_trials,
+        kept=frozenset(kept_checkpoints(folder)),
         settings=path.read_text(encoding="utf-8"),
         space=space.read_text(encoding="utf-8") if space.is_file() else "",
         command=shlex.join(["spach-nas", "search", str(path), "--out", "NEW_FOLDER"]),

@@ -1,16 +1,19 @@
 """What a study came to, in sentences and a few figures."""
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
 
-from spach_nas.hypervolume import finished_after
+from spach_nas.hypervolume import Corners
+from spach_nas.intervals import record_words
 from spach_nas.limits import Limits, ProxyLimits
-from spach_nas.objectives import OBJECTIVES, Objective
+from spach_nas.objectives import USUAL, Objective, cost_of, score_of
 from spach_nas.pareto import best, comparable, dominates, front, value
 from spach_nas.records import Record
-from spach_nas.report.seeds import average_seeds, group_seeds
+from spach_nas.report.seeds import average_seeds, beyond_chance, group_seeds, pooled_spread
 from spach_nas.report.theme import TIMES
 from spach_nas.search_space import SearchSpace
+from spach_nas.study_folder import CheckpointKey
 from spach_nas.units import format_count
 
 
@@ -22,7 +25,11 @@ class StudyFacts:
         name: Of the study.
         objectives: In the order of the search YAML.
         limits: Bounds on the target's cost.
+        corners: The box that hypervolumes are shares of, as far as it is known.
         seed: Of the study.
+        sampler: That proposed its trials.
+        startup_trials: So many first ones were uniform; 0: not known.
+        kept: Proxies and rungs whose weights are there; None: those of the front.
         settings: The search YAML as run.
         space: The YAML of its search space, where that is a file of its own.
         command: What a reader types to run the same search again.
@@ -36,9 +43,13 @@ class StudyFacts:
     """
 
     name: str
-    objectives: tuple[Objective, ...] = (OBJECTIVES["accuracy"], OBJECTIVES["macs"])
+    objectives: tuple[Objective, ...] = USUAL
     limits: Limits = field(default_factory=Limits)
+    corners: Corners = field(default_factory=dict)
     seed: int | None = None
+    sampler: str = ""
+    startup_trials: int = 0
+    kept: Set[CheckpointKey] | None = None
     settings: str = ""
     space: str = ""
     command: str = ""
@@ -47,6 +58,12 @@ class StudyFacts:
     proxy_limits: ProxyLimits | None = None
     baseline: tuple[Record, ...] | None = None
     ending: tuple[str, ...] = ()
+
+    def keeps(self, record: Record, *, on_front: bool = True) -> bool:
+        """Whether the weights of a record are there to export."""
+        if self.kept is None:
+            return on_front
+        return (record.proxy_id, record.fidelity.rung) in self.kept
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -58,11 +75,14 @@ class Summary:
         failed: Trials and paper models that failed.
         outside: Complete trials of the search that break a limit.
         references: Paper models that were evaluated to the end.
-        beaten: Paper models that a trial of the search dominates.
+        beaten: Paper models that a trial of the search dominates beyond chance.
+        level: Those that a trial dominates by less than that, or by who knows what.
+        cost_share: What these trials cost of the models that they are measured by, at most.
+        price: What they cost: `MACs`.
+        images: Validation images behind the scores; 0: not known.
         front: Members of the front.
-        best: The record of highest accuracy; of several seeds their mean.
-        training_s: Sum over the search's own evaluations, without those taken over.
-        wall_s: From the start of the search to the end of its last evaluation.
+        score: What the best is judged by.
+        best: The record with the best score; of several seeds their mean.
     """
 
     trials: int
@@ -70,44 +90,69 @@ class Summary:
     outside: int
     references: int
     beaten: int
+    level: int
+    cost_share: float
+    price: str
+    images: int
     front: int
+    score: Objective
     best: Record | None
-    training_s: float
-    wall_s: float
 
 
 def summarise(records: Sequence[Record], facts: StudyFacts) -> Summary:
     """The figures of a study; an architecture of several seeds counts by their mean."""
-    averaged = average_seeds(records)
-    usable = comparable(averaged)
-    allowed = comparable(averaged, limits=facts.limits)
-    found = [record for record in allowed if record.reference is None]
-    paper = [record for record in usable if record.reference is not None]
+    averaged, score = average_seeds(records), score_of(facts.objectives)
+    groups = group_seeds(records)
+    found = [group for group in groups if group.record.reference is None]
+    allowed = [group for group in found if facts.limits.allow(group.record.target_cost)]
+    paper = [group for group in groups if group.record.reference is not None]
+    spread = pooled_spread([group.values(score) for group in groups])
+    rivals = [
+        [
+            group
+            for group in allowed
+            if dominates(group.record, model.record, objectives=facts.objectives)
+        ]
+        for model in paper
+    ]
+    sure = [
+        any(beyond_chance(rival, model, score, spread=spread) for rival in some)
+        for model, some in zip(paper, rivals, strict=True)
+    ]
+    price = cost_of(facts.objectives)
+    shares = [
+        min(
+            (value(rival.record, price) or 0.0) / (value(model.record, price) or math.inf)
+            for rival in some
+        )
+        for model, some in zip(paper, rivals, strict=True)
+        if some
+    ]
     return Summary(
         trials=len({record.trial for record in records if record.reference is None}),
         failed=len({record.trial for record in records if record.state == "failed"}),
-        outside=len(usable) - len(paper) - len(found),
+        outside=len(found) - len(allowed),
         references=len(paper),
-        beaten=sum(
-            any(dominates(record, model, objectives=facts.objectives) for record in found)
-            for model in paper
-        ),
+        beaten=sum(sure),
+        level=sum(bool(some) for some in rivals) - sum(sure),
+        cost_share=max(shares, default=1.0),
+        price=price.label.removeprefix("target ").removesuffix(", ms"),
+        images=min((group.record.validation_images or 0 for group in groups), default=0),
         front=len(front(averaged, facts.objectives, limits=facts.limits)),
-        best=best(averaged, limits=facts.limits),
-        training_s=sum(record.seconds for record in records if record.origin is None),
-        wall_s=max((finished_after(record) for record in records), default=0.0),
+        score=score,
+        best=best(averaged, facts.objectives, limits=facts.limits),
     )
 
 
 def conclusion(summary: Summary) -> str:
-    """The outcome in one line."""
+    """The outcome in a sentence or two."""
     if not summary.trials and not summary.failed and not summary.references:
         return "No trial is finished yet."
     failed = f" ({summary.failed} failed)" if summary.failed else ""
     done = f"{_count(summary.trials, 'trial')} done{failed}"
     if not summary.front:
         return f"{done}; {_why_no_front(summary)}, so there is no front."
-    return f"{done}, {summary.front} on the front{_best(summary.best)}.{_beaten(summary)}"
+    return f"{done}, {summary.front} on the front{_best(summary)}.{_beaten(summary)}"
 
 
 def _why_no_front(summary: Summary) -> str:
@@ -118,35 +163,55 @@ def _why_no_front(summary: Summary) -> str:
     return "none has a finite score"
 
 
-def _best(record: Record | None) -> str:
-    accuracy = None if record is None else value(record, OBJECTIVES["accuracy"])
-    if record is None or accuracy is None:
+def _best(summary: Summary) -> str:
+    record = summary.best
+    if record is None:
         return ""
     who = f"paper model {record.reference}" if record.reference else f"trial {record.trial}"
     macs = format_count(record.target_cost.macs)
-    return f"; best accuracy {accuracy:.2%} at {macs} MACs ({who})"
+    words = record_words(record, summary.score)
+    return f"; best {summary.score.name} {words} at {macs} MACs ({who})"
 
 
 def _beaten(summary: Summary) -> str:
-    if not summary.references:
+    number, beaten, level = summary.references, summary.beaten, summary.level
+    if not number:
         return ""
-    models = _count(summary.references, "paper model")
     protocol = "trained by the same protocol"
-    if summary.beaten == summary.references:
-        every = "both" if summary.references == 2 else f"all {summary.references}"
-        models = models if summary.references == 1 else f"{every} paper models"
-        return f" The search dominates {models} {protocol}."
-    if not summary.beaten:
-        return f" The search dominates none of the {models} {protocol}."
-    return f" The search dominates {summary.beaten} of the {models} {protocol}."
+    every = {1: "the paper model", 2: "both paper models"}
+    models = every.get(number, f"all {number} paper models")
+    if number in (beaten, level):
+        words = f"The search {'dominates' if beaten else 'is level with'} {models} {protocol}"
+        if summary.cost_share < 1:
+            words += f", with {summary.cost_share:.0%} of their {summary.price} or less"
+    elif not (beaten or level):
+        none = f"none of the {number} paper models" if number > 1 else "not the paper model"
+        words = f"The search dominates {none} {protocol}"
+    else:
+        parts = [f"dominates {beaten}"] if beaten else []
+        parts += [f"is level with {level}"] if level else []
+        rest = number - beaten - level
+        parts += [f"falls short of {rest}"] if rest else []
+        joined = " and ".join(filter(None, [", ".join(parts[:-1]), parts[-1]]))
+        words = f"Of {number} paper models {protocol}, the search {joined}"
+    return f" {words}.{_level(summary) if level else ''}"
 
 
-def meaning(records: Sequence[Record]) -> tuple[str, ...]:
+def _level(summary: Summary) -> str:
+    chance = (
+        f"what chance explains with {summary.images:,} validation images"
+        if summary.images
+        else "chance that is not known, since the number of validation images is not"
+    )
+    return f" Level means: a better {summary.score.name} at no higher cost, but within {chance}."
+
+
+def meaning(records: Sequence[Record], objectives: Sequence[Objective] = USUAL) -> tuple[str, ...]:
     """What the numbers are, and what they are not, a sentence or two each."""
     usable = comparable(records) or tuple(records)
     if not usable:
         return ()
-    first = usable[0]
+    first, score = usable[0], score_of(objectives)
     height, width = first.fidelity.image_size
     effort = (
         f"{_count(first.fidelity.epochs, 'epoch')} on {first.fidelity.data_share:.0%} of the "
@@ -157,24 +222,33 @@ def meaning(records: Sequence[Record]) -> tuple[str, ...]:
     ranks = " It ranks architectures; it is not the ImageNet accuracy of the targets."
     side, classes = first.architecture.image_size, first.architecture.num_classes
     return (
-        f"Accuracy is the validation accuracy of {what} after {effort}, measured on images held "
-        f"out of the train split.{ranks if scaled else ''}",
+        f"{score.name.capitalize()} is the {score.label} of {what} after {effort}, measured on "
+        f"images held out of the train split.{ranks if scaled else ''}",
+        _chance(usable, score),
         f"MACs, parameters and activations are exact counts of the targets at {side[0]}{TIMES}"
         f"{side[1]} px with {classes:,} classes (1 MAC = 2 FLOPs); lower is better.",
-        _noise(usable),
     )
 
 
-def _noise(records: Sequence[Record]) -> str:
+def _chance(records: Sequence[Record], score: Objective) -> str:
+    images = min((record.validation_images or 0 for record in records), default=0)
+    if score.name != "accuracy":
+        words = "How far chance goes in it is not known from one training."
+    elif images:
+        words = (
+            f"\N{PLUS-MINUS SIGN} and bars are 95 % intervals of a share of {images:,} validation "
+            "images (Wilson)."
+        )
+    else:
+        words = "The number of validation images is not known, so there are no intervals."
     if any(len(group.trainings) > 1 for group in group_seeds(records)):
         return (
-            "Some architectures were trained with several seeds: they stand at the mean, bars show "
-            "the lowest and the highest, and the front is one of means. Those with one training "
-            "may still owe their place to chance."
+            f"{words} Some architectures were trained with several seeds: they stand at the mean, "
+            "their bars reach over all seeds, and the front is one of means."
         )
     return (
-        "Each architecture was trained once, so a small difference may be chance: train the "
-        "candidates again with other seeds before you believe it."
+        f"{words} Each architecture was trained once, and another seed moves it, too: train the "
+        "candidates again with other seeds before you believe a small difference."
     )
 
 

@@ -23,5 +23,6 @@ def front_table(
     return members_table(
         members,
         marks=marked(records, objectives, limits=limits),
+        objectives=objectives,
         title=front_title(len(members), len({record.trial for record in records})),
     )

@@ -1,14 +1,17 @@
 """Rows of the report's table, one for each trial, and what hovering over its point says."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 
+from spach_nas.intervals import record_words, score_words
 from spach_nas.limits import Limits
+from spach_nas.names import short_names
 from spach_nas.objectives import OBJECTIVES, Objective
-from spach_nas.pareto import best, front, knee, value
+from spach_nas.pareto import best, comparable, front, knee, value
 from spach_nas.records import Record
 from spach_nas.report.seeds import Trained, average_seeds, group_seeds
 from spach_nas.report.theme import plain
+from spach_nas.study_folder import CheckpointKey
 from spach_nas.units import format_count
 
 _LONGEST_LINE = 40
@@ -21,11 +24,12 @@ class TrialRow:
     Attributes:
         trial: Its number.
         arch_id: Of the target.
-        architecture: As text, `conv3 | conv2+attn2`.
+        architecture: Its short name, which no other architecture of the table has.
         reference: Name of the paper's model, if it is one.
         accuracy: Validation accuracy in [0, 1], the mean over the seeds of the architecture; higher
             is better. None when failed or not finite.
         accuracies: Of each seed, where there are several.
+        accuracy_words: With its interval.
         macs: Of the target.
         params: Of the target.
         activations: Of the target.
@@ -48,6 +52,7 @@ class TrialRow:
     reference: str | None
     accuracy: float | None
     accuracies: tuple[float, ...]
+    accuracy_words: str
     macs: int
     params: int
     activations: int
@@ -69,8 +74,16 @@ def trial_rows(
     objectives: Sequence[Objective],
     *,
     limits: Limits | None = None,
+    weights: Set[CheckpointKey] | None = None,
 ) -> tuple[TrialRow, ...]:
-    """One row for each trial, in their order."""
+    """One row for each trial, in their order.
+
+    Args:
+        records: Of one study.
+        objectives: Of the study.
+        limits: Bounds on the target's cost.
+        weights: Proxies and rungs whose weights are there; None: those of the front.
+    """
     last: dict[int, Record] = {}
     seconds: dict[int, float] = {}
     for record in records:
@@ -79,8 +92,14 @@ def trial_rows(
         if known is None or record.fidelity.rung > known.fidelity.rung:
             last[record.trial] = record
     groups = {record.trial: group for group in group_seeds(records) for record in group.trainings}
+    shown = sorted(last.items())
+    names = page_names(records)
     members = {record.trial for record in front(average_seeds(records), objectives, limits=limits)}
-    kept = {record.trial for record in front(records, objectives, limits=limits)}
+    kept = {
+        record.trial
+        for record in (front(records, objectives, limits=limits) if weights is None else records)
+        if weights is None or (record.proxy_id, record.fidelity.rung) in weights
+    }
     marks = marked(records, objectives, limits=limits)
     return tuple(
         _row(
@@ -89,10 +108,25 @@ def trial_rows(
             objectives=objectives,
             seconds=seconds[trial],
             fronts=(trial in members, trial in kept),
+            name=names[record.arch_id],
             mark=", ".join(marks.get(trial, ())),
         )
-        for trial, record in sorted(last.items())
+        for trial, record in shown
     )
+
+
+def page_names(records: Sequence[Record]) -> dict[str, str]:
+    """Short names by `arch_id`, no two of a page alike."""
+    known = {record.arch_id: record.architecture for record in records}
+    return dict(zip(known, short_names(list(known.values())), strict=True))
+
+
+def best_paper(
+    records: Sequence[Record], objectives: Sequence[Objective], *, but: Sequence[Record] = ()
+) -> Record | None:
+    """The best of the paper's models that were trained, without those that are shown already."""
+    paper = [record for record in comparable(records) if record.reference is not None]
+    return best([record for record in paper if record not in but], objectives)
 
 
 def marked(
@@ -108,7 +142,7 @@ def marked(
     marks: dict[int, tuple[str, ...]] = {}
     averaged = average_seeds(records)
     for word, record in (
-        ("best", best(averaged, limits=limits)),
+        ("best", best(averaged, objectives, limits=limits)),
         ("knee", knee(averaged, objectives, limits=limits)),
     ):
         if record is not None:
@@ -123,10 +157,10 @@ def hover_text(record: Record, *, seeds: Sequence[int] = ()) -> str:
         record: The trial, or the mean over several seeds.
         seeds: Of the trainings behind it; by default that of the record.
     """
-    accuracy = value(record, OBJECTIVES["accuracy"])
+    accuracy = record_words(record, OBJECTIVES["accuracy"])
     cost = record.target_cost
     name = f"<b>{plain(record.reference)}</b> (paper model)<br>" if record.reference else ""
-    score = "" if accuracy is None else f"accuracy <b>{accuracy:.2%}</b><br>"
+    score = f"accuracy <b>{accuracy}</b><br>" if accuracy else ""
     return (
         f"{name}<b>{_wrapped(str(record.architecture))}</b><br>{score}"
         f"{format_count(cost.macs)} MACs, {format_count(cost.params)} params, "
@@ -162,18 +196,21 @@ def _row(
     objectives: Sequence[Objective],
     seconds: float,
     fronts: tuple[bool, bool],
+    name: str,
     mark: str,
 ) -> TrialRow:
     accuracy = OBJECTIVES["accuracy"]
     scored = trial.state == "complete"
     further = [item for item in objectives if item.source != "target_cost" and item != accuracy]
+    share = value(group.record, accuracy) if scored else None
     return TrialRow(
         trial=trial.trial,
         arch_id=trial.arch_id,
-        architecture=str(trial.architecture),
+        architecture=name,
         reference=trial.reference,
-        accuracy=value(group.record, accuracy) if scored else None,
+        accuracy=share,
         accuracies=group.values(accuracy) if len(group.trainings) > 1 else (),
+        accuracy_words=score_words(accuracy, share, group.interval(accuracy)),
         macs=trial.target_cost.macs,
         params=trial.target_cost.params,
         activations=trial.target_cost.activations,
