@@ -13,7 +13,6 @@ from dataclasses import replace
 from enum import Enum
 from pathlib import Path
 
-from spach_nas import pareto
 from spach_nas.config import SearchConfig
 from spach_nas.engine.archive import Archive, FolderArchive
 from spach_nas.engine.knowledge import Knowledge
@@ -23,9 +22,9 @@ from spach_nas.engine.trials import Trials
 from spach_nas.errors import StudyError
 from spach_nas.evaluation import Evaluation, EvaluationRequest
 from spach_nas.feasible import Feasible, Latency
-from spach_nas.objectives import Objective
 from spach_nas.records import Record
 from spach_nas.scaling import DataShape
+from spach_nas.study import Study as OpenStudy
 from spach_nas.study_folder import CheckpointKey
 
 # A worker that is lost so often with the same trial is lost because of it. The last time it is
@@ -41,8 +40,8 @@ class Signal(Enum):
     DONE = "done"
 
 
-class Study:
-    """One search.
+class Study(OpenStudy):
+    """One search: what it has found, and what it asks next.
 
     Attributes:
         config: The search YAML.
@@ -76,8 +75,7 @@ class Study:
             clock: Seconds.
         """
         known = tuple(records)
-        self.config = config
-        self.folder = folder
+        super().__init__(config, folder=folder)
         self._latency = latency
         start = clock() - _elapsed(known)
         self._elapsed: Callable[[], float] = lambda: clock() - start
@@ -111,11 +109,6 @@ class Study:
     def records(self) -> Sequence[Record]:
         """Everything finished, oldest first."""
         return self._knowledge.records
-
-    @property
-    def objectives(self) -> tuple[Objective, ...]:
-        """What is optimised."""
-        return self.config.objective_list
 
     @property
     def total(self) -> int:
@@ -152,10 +145,6 @@ class Study:
     def front(self) -> tuple[Record, ...]:
         """Records of the highest rung that no other dominates, cheapest target first."""
         return self._knowledge.front.members
-
-    def best(self) -> Record | None:
-        """The most accurate record, ties to fewer target MACs; None when none is complete."""
-        return pareto.best(self.records)
 
     def begin(self) -> None:
         """Note that the search begins, or goes on."""

@@ -7,7 +7,7 @@ from pathlib import Path
 from spach_nas.errors import BundleError, one_line
 from spach_nas.export.bundle import README, load_weights, write_core
 from spach_nas.export.card import DRAWING, card, drawing
-from spach_nas.export.formats import FORMS, trace
+from spach_nas.export.formats import FORMS, OPSET, trace
 from spach_nas.export.manifest import write_manifest
 from spach_nas.export.proof import PARITY, Proof, Tell, prove, write_proof
 from spach_nas.export.samples import study_sample
@@ -22,6 +22,7 @@ def export(
     out: Path,
     test_accuracy: float | None = None,
     formats: Sequence[str] | None = ("safetensors",),
+    opset: int = OPSET,
     tell: Tell = lambda _: None,
 ) -> Path:
     """Write the bundle of a choice, whole or not at all.
@@ -32,6 +33,7 @@ def export(
         test_accuracy: On the test split, in [0, 1], when it was measured.
         formats: Names of `FORMATS`; None: all that can be made here, and `parity.json` says why
             others were left out. `safetensors` is always written.
+        opset: Of the ONNX form, one of `OPSETS`.
         tell: Told what goes on, in a few words.
 
     Returns:
@@ -58,13 +60,20 @@ def export(
             weights=choice.weights,
             preprocessing=choice.preprocessing,
         )
-        left_out = _write_forms(folder, network, formats, tell=tell) if trained else {}
+        left_out = _write_forms(folder, network, formats, opset=opset, tell=tell) if trained else {}
         tell("reading images to compare on")
         proof = prove(
             folder, network, trained=trained, sample=study_sample(choice), tell=tell, skip=set()
         )
         _settle(folder, proof, required=formats, left_out=left_out)
-        write_proof(folder / PARITY, proof, left_out=left_out, network=network, trained=trained)
+        write_proof(
+            folder / PARITY,
+            proof,
+            left_out=left_out,
+            network=network,
+            trained=trained,
+            opset=opset,
+        )
         (folder / DRAWING).write_text(drawing(choice.architecture), encoding="utf-8")
         text = card(choice, proof=proof, left_out=left_out, test_accuracy=test_accuracy)
         (folder / README).write_text(text, encoding="utf-8")
@@ -77,6 +86,7 @@ def export_all(
     *,
     out: Path,
     formats: Sequence[str] | None = ("safetensors",),
+    opset: int = OPSET,
     tell: Tell = lambda _: None,
 ) -> tuple[Path, ...]:
     """Write a bundle of each choice into one folder; each is there whole or not at all.
@@ -89,7 +99,13 @@ def export_all(
         for choice in choices:
             folder = out / choice.name.replace(" ", "-")
             written.append(
-                export(choice, out=folder, formats=formats, tell=_prefixed(tell, folder))
+                export(
+                    choice,
+                    out=folder,
+                    formats=formats,
+                    opset=opset,
+                    tell=_prefixed(tell, folder),
+                )
             )
     finally:
         if not written:
@@ -103,7 +119,7 @@ def _prefixed(tell: Tell, folder: Path) -> Tell:
 
 
 def _write_forms(
-    folder: Path, network: Spach, formats: Sequence[str] | None, *, tell: Tell
+    folder: Path, network: Spach, formats: Sequence[str] | None, *, opset: int, tell: Tell
 ) -> dict[str, str]:
     """Write the forms that need tracing; which were left out, and why."""
     wanted = [form for form in FORMS.values() if form.make is not None]
@@ -118,7 +134,7 @@ def _write_forms(
         tell(f"making {form.file}")
         try:
             program = trace(network) if program is None else program
-            data = form.make(program)
+            data = form.make(program, opset)
         # torch has no common class for what it cannot trace or translate.
         except Exception as problem:
             left_out[form.name] = f"cannot be made: {one_line(problem)}"

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from spach_nas.errors import BundleError, one_line
-from spach_nas.export.formats import FORMS, OPSET, Form, Run, as_run
+from spach_nas.export.formats import FORMS, Form, Run, as_run
 from spach_nas.export.parity import (
     RELATIVE_TOLERANCE,
     SEED,
@@ -129,7 +129,13 @@ def probe(network: Spach, sample: Sample) -> Tensor:
 
 
 def write_proof(
-    path: Path, proof: Proof, *, left_out: Mapping[str, str], network: Spach, trained: bool
+    path: Path,
+    proof: Proof,
+    *,
+    left_out: Mapping[str, str],
+    network: Spach,
+    trained: bool,
+    opset: int,
 ) -> None:
     """Write `parity.json`."""
     embedded = embedded_sample(network.architecture)
@@ -140,7 +146,7 @@ def write_proof(
         "batch_sizes": list(BATCHES),
         "relative_tolerance": RELATIVE_TOLERANCE,
         "random_weights_seed": SEED,
-        "onnx_opset": OPSET,
+        "onnx_opset": opset,
         "forms": [_agreement(item) for item in proof.agreements],
         "left_out": dict(left_out),
     }
