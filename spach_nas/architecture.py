@@ -17,7 +17,7 @@ import yaml
 from pydantic import ConfigDict, TypeAdapter
 
 from spach_nas.choices import Options
-from spach_nas.errors import ArchitectureError
+from spach_nas.errors import ArchitectureError, one_line
 from spach_nas.mixers import get_mixer, resolve_options
 from spach_nas.units import Real, Size, Whole
 from spach_nas.validation import read_yaml, validate
@@ -73,6 +73,16 @@ class Stage:
     options: Options = ()
 
     def __post_init__(self) -> None:
+        try:
+            self._check()
+        except (TypeError, AttributeError) as problem:
+            raise ArchitectureError(
+                f"Stage: {one_line(problem)}; expected mixer names and plain numbers"
+            ) from problem
+
+    def _check(self) -> None:
+        if isinstance(self.mixers, list):
+            object.__setattr__(self, "mixers", tuple(self.mixers))
         if not self.mixers:
             raise ArchitectureError("mixers: (); expected at least one block")
         specs = [get_mixer(name) for name in dict.fromkeys(self.mixers)]
@@ -141,6 +151,17 @@ class Architecture:
     num_classes: Whole = 1000
 
     def __post_init__(self) -> None:
+        try:
+            self._check()
+        except (TypeError, AttributeError) as problem:
+            raise ArchitectureError(
+                f"Architecture: {one_line(problem)}; expected stages, plain numbers, and height and "
+                "width as image_size"
+            ) from problem
+
+    def _check(self) -> None:
+        if isinstance(self.stages, list):
+            object.__setattr__(self, "stages", tuple(self.stages))
         if self.stem not in ("conv1", "conv4"):
             raise ArchitectureError(f"stem: {self.stem!r}; expected conv1 or conv4")
         if not self.stages:
@@ -237,7 +258,7 @@ class Architecture:
         return f"# {self}\n{head}stages:\n" + "".join(f"  - {line}" for line in lines)
 
     @staticmethod
-    def from_yaml(path: Path) -> "Architecture":
+    def from_yaml(path: str | Path) -> "Architecture":
         """Read an architecture file.
 
         Raises:

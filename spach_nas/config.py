@@ -9,6 +9,7 @@ from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import yaml
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, TypeAdapter, ValidationInfo
 
 from spach_nas.config_mistakes import proxy_mistakes, reference_mistakes, rung_mistakes
@@ -231,7 +232,7 @@ class SearchConfig:
         return replace(self.proxy, image_size=self.fidelities[rung].image_size)
 
 
-def load_config(path: Path) -> SearchConfig:
+def load_config(path: str | Path) -> SearchConfig:
     """Read and check a search YAML.
 
     In the folder of a study, targets have the channels and classes that the study began with;
@@ -241,12 +242,37 @@ def load_config(path: Path) -> SearchConfig:
         ConfigError: One line `file: key.path: what; expected` for each mistake.
     """
     data = read_yaml(path, error=ConfigError)
-    folder = path.resolve().parent
-    config = validate(
-        _adapter(), data, where=str(path), error=ConfigError, context={"folder": folder}
-    )
+    folder = Path(path).resolve().parent
+    config = parse_config(data, where=str(path), folder=folder)
     shape = target_shape(folder) if config.space.is_open else None
     return config if shape is None else config.for_data(shape)
+
+
+def parse_config(data: Any, *, where: str, folder: Path) -> SearchConfig:
+    """Check the plain data of a search YAML.
+
+    Args:
+        data: What the file holds.
+        where: Names it in messages.
+        folder: What the path of a space is relative to.
+
+    Raises:
+        ConfigError: One line `where: key.path: what; expected` for each mistake.
+    """
+    return validate(_adapter(), data, where=where, error=ConfigError, context={"folder": folder})
+
+
+def to_yaml(config: SearchConfig) -> str:
+    """A search YAML that says the same, its space in place."""
+    plain = _adapter().dump_python(config, mode="json", exclude_none=True)
+    if "max_latency" in plain["limits"]:
+        plain["limits"]["max_latency"] = f"{plain['limits']['max_latency']}ns"
+    space = plain["space"]
+    for part in (space, *space["stages"]):
+        part["options"] = dict(part["options"])
+    for stage in space["stages"]:
+        stage["mixers"] = stage["mixers"].get("choices", stage["mixers"])
+    return yaml.safe_dump(plain, sort_keys=False, default_flow_style=None)
 
 
 def target_shape(folder: Path) -> DataShape | None:

@@ -3,8 +3,17 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, TypeAlias
 
-from spach_nas.config import SearchConfig, load_config, target_shape
+from spach_nas.config import (
+    SEARCH_YAML,
+    SearchConfig,
+    load_config,
+    parse_config,
+    source_files,
+    target_shape,
+    to_yaml,
+)
 from spach_nas.cost import cost
 from spach_nas.data import (
     DataSplits,
@@ -24,20 +33,27 @@ from spach_nas.references import reference_target
 from spach_nas.shipped import find_yaml
 from spach_nas.training import format_warning
 
+# A search YAML, the name of a shipped one, what such a file holds, or what it means.
+SearchSource: TypeAlias = str | Path | Mapping[str, Any] | SearchConfig
+# Names in messages what stands in no file.
+_IN_PYTHON = "search"
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Plan:
     """A search that was checked and has not begun.
 
     Attributes:
-        path: Of the search YAML.
-        config: What it says.
+        path: Of the search YAML; `search` where there is none.
+        texts: The YAML files that a study keeps, by name.
+        config: What they say.
         feasible: The architectures inside the limits.
         latency: Of the targets; None where it is neither objective nor limit.
         splits: The images, by the image size of the rungs.
     """
 
     path: Path
+    texts: Mapping[str, str]
     config: SearchConfig
     feasible: FeasibleSet
     splits: Mapping[tuple[int, int], DataSplits]
@@ -76,7 +92,7 @@ def study_path(config: SearchConfig, out: str | Path | None) -> Path:
 
 
 def plan_search(
-    source: str | Path,
+    source: SearchSource,
     *,
     out: str | Path | None = None,
     resume: bool = False,
@@ -88,7 +104,8 @@ def plan_search(
     Where latency is an objective or a limit and no table of it is named, one is measured.
 
     Args:
-        source: A search YAML, or the name of a shipped one.
+        source: A search YAML, the name of a shipped one, a mapping of its keys, or a
+            `SearchConfig`.
         out: Folder of the study; None: `results/STUDY` here.
         resume: Go on with the study in that folder, and so with its table of latencies.
         say: Gets a line for the eye before and after anything that takes long.
@@ -98,8 +115,7 @@ def plan_search(
         SpachNasError: A mistake in the YAML, limits that nothing meets, missing data, or GPUs that
             are not there.
     """
-    path = find_yaml(str(source), folder=Path.cwd(), error=ConfigError)
-    config = load_config(path)
+    path, config, texts = _read(source)
     try:
         validate_settings(config.data)
         check_callbacks(config)
@@ -126,7 +142,9 @@ def plan_search(
     except (ConfigError, DataError, LatencyError, SearchSpaceError) as problem:
         lines = [f"{path}: {line}" for line in str(problem).split("\n")]
         raise type(problem)("\n".join(lines)) from None
-    plan = Plan(path=path, config=config, feasible=feasible, splits=splits, latency=latency)
+    plan = Plan(
+        path=path, texts=texts, config=config, feasible=feasible, splits=splits, latency=latency
+    )
     if say is not None:
         for note in plan.notes:
             say(f"data: {note}")
@@ -135,6 +153,22 @@ def plan_search(
             if warning is not None:
                 say(f"training.{warning}")
     return plan
+
+
+def _read(source: SearchSource) -> tuple[Path, SearchConfig, Mapping[str, str]]:
+    if isinstance(source, str | Path):
+        path = find_yaml(str(source), folder=Path.cwd(), error=ConfigError)
+        return path, load_config(path), source_files(path)
+    if isinstance(source, Mapping):
+        config = parse_config(dict(source), where=_IN_PYTHON, folder=Path.cwd())
+    elif isinstance(source, SearchConfig):
+        config = source
+    else:
+        raise ConfigError(
+            f"{source!r}: is no search; expected a search YAML, the name of a shipped one, a "
+            "mapping of its keys, or a SearchConfig"
+        )
+    return Path(_IN_PYTHON), config, {SEARCH_YAML: to_yaml(config)}
 
 
 def _check_devices(config: SearchConfig) -> None:

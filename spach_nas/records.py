@@ -108,13 +108,13 @@ def append_record(path: Path, record: Record) -> None:
         os.fsync(file.fileno())
 
 
-def read_records(folder: Path) -> tuple[Record, ...]:
+def read_records(folder: str | Path) -> tuple[Record, ...]:
     """All records of a study, oldest first.
 
     Raises:
         StudyError: The folder is no study, or a line other than a torn last one is damaged.
     """
-    path = folder / FILE_NAME
+    path = Path(folder) / FILE_NAME
     if not path.is_file():
         raise StudyError(f"{folder}: holds no {FILE_NAME}; expected the folder of a study")
     # What a disk garbled must be found as a damaged line, not as a mistake of the encoding.

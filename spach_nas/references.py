@@ -148,7 +148,7 @@ def get_reference(name: str) -> Reference:
     """
     try:
         return REFERENCES[name]
-    except KeyError:
+    except (KeyError, TypeError):  # TypeError: what is no text, as a list
         raise ArchitectureError(
             f"unknown model {name!r}; expected {one_of(REFERENCES)}{did_you_mean(name, REFERENCES)}"
         ) from None

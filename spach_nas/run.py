@@ -6,7 +6,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from spach_nas import pareto
-from spach_nas.config import SEARCH_YAML, load_config, source_files
+from spach_nas.config import SEARCH_YAML, load_config
 from spach_nas.data import load_test
 from spach_nas.data.preprocessing import to_json
 from spach_nas.engine.cluster import driver_host
@@ -20,7 +20,7 @@ from spach_nas.export import Choice, choose, export, load_weights
 from spach_nas.foreseen import Foreseen
 from spach_nas.mixers import MixerSpec, plugin_mixers
 from spach_nas.networks import build
-from spach_nas.plan import Plan, plan_search, study_path
+from spach_nas.plan import Plan, SearchSource, plan_search, study_path
 from spach_nas.pulse import hearing
 from spach_nas.records import Record, read_records
 from spach_nas.report.study import write_study_report
@@ -43,7 +43,7 @@ Listener = Callable[[Study, Record | None], None]
 
 
 def search(
-    source: str | Path,
+    source: SearchSource,
     *,
     out: str | Path | None = None,
     resume: bool = False,
@@ -52,7 +52,8 @@ def search(
     """Run a search to the end of its budget.
 
     Args:
-        source: A search YAML, or the name of a shipped one.
+        source: A search YAML, the name of a shipped one, a mapping of its keys, or a
+            `SearchConfig`.
         out: Folder of the study; None: `results/STUDY` here. Without `resume` it must not exist.
         resume: Go on with the study in that folder, wherever it was stopped or killed; where there
             is none yet, begin it. `trials` and `max_duration` may have grown.
@@ -159,7 +160,7 @@ def prepare_folder(
     Raises:
         StudyError: The folder exists, or holds something that the search cannot go on with.
     """
-    config, texts = plan.config, source_files(plan.path)
+    config, texts = plan.config, dict(plan.texts)
     if resume and folder.exists():
         check_resumable(folder, config, plan.preprocessing)
         read_records(folder)  # damaged ones are told before anything is changed

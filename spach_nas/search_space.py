@@ -180,7 +180,7 @@ class SearchSpace(SpaceChoices):
         return validate(_adapter(), data, where=where, error=SearchSpaceError)
 
     @staticmethod
-    def from_yaml(path: Path) -> "SearchSpace":
+    def from_yaml(path: str | Path) -> "SearchSpace":
         """Read a search space file.
 
         Raises:

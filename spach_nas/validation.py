@@ -26,7 +26,7 @@ _EXPECTED = {
 }
 
 
-def read_yaml(path: Path, *, error: type[SpachNasError]) -> Any:
+def read_yaml(path: str | Path, *, error: type[SpachNasError]) -> Any:
     """The plain data in a YAML file, by `yaml.safe_load`: nothing in it is executed.
 
     Raises:
@@ -34,7 +34,7 @@ def read_yaml(path: Path, *, error: type[SpachNasError]) -> Any:
             twice, of which YAML would keep the last without a word.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = Path(path).read_text(encoding="utf-8")
         mistakes = list(dict.fromkeys(_repetitions(yaml.compose(text, Loader=yaml.SafeLoader))))
         data = None if mistakes else yaml.safe_load(text)
     except OSError as problem:

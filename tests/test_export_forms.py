@@ -9,12 +9,15 @@ import zipfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import timm
 import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from conftest import run_main
 from network_tools import randomised, small, zoo
@@ -129,6 +132,35 @@ def test_no_form_says_where_it_was_made(whole: Path) -> None:
     here = str(Path(timm.__file__).parents[1]).encode()
     package = str(Path(mixers.__file__).parent).encode()
     assert not any(here in text or package in text for text in texts)
+
+
+def test_an_empty_batch_gives_no_logits_in_any_form(whole: Path) -> None:
+    none = torch.zeros(0, 2, 16, 24)
+    for form in FORMS.values():
+        assert form.open(whole)(None)(none).shape == (0, 5), form.name
+
+
+class Formats(TorchDispatchMode):
+    """Notes the number formats of all that is computed under it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: set[torch.dtype] = set()
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> object:
+        found = func(*args, **(kwargs or {}))
+        self.seen |= {item.dtype for item in tree_leaves(found) if isinstance(item, torch.Tensor)}
+        return found
+
+
+def test_export_and_proof_compute_in_float32(tmp_path: Path) -> None:
+    with Formats() as formats:
+        out = export(choice(), out=tmp_path / "net")
+        assert verify(out).problems == ()
+    assert torch.float32 in formats.seen
+    assert formats.seen.isdisjoint({torch.bfloat16, torch.float16})
 
 
 @pytest.mark.parametrize("name", ["hybrid_plus", "hybrid_shared"])

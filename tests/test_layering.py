@@ -13,7 +13,8 @@ import spach_nas
 
 PACKAGE = Path(spach_nas.__file__).parent
 RANKS: list[set[str]] = [
-    {"errors", "units", "version", "validation", "installed", "foreseen", "pulse", "doing"},
+    {"errors", "units", "version", "validation", "installed", "foreseen", "pulse", "doing"}
+    | {"called"},
     {
         *("mixers", "plugins", "choices", "objectives", "architecture", "evaluation"),
         "sampler_registry",
@@ -22,11 +23,11 @@ RANKS: list[set[str]] = [
         *("cost", "cost_batch", "limits", "memory", "references", "scaling", "settings"),
         *("space_choices", "space_mistakes", "space_counting", "layouts", "stage_space"),
         *("search_space", "search_settings", "shipped", "ranking"),
-        "latency_settings",
+        *("latency_settings", "sources"),
     },
     {
         *("feasible", "records", "pareto", "hypervolume", "config", "study_folder", "journal"),
-        *("config_mistakes", "live", "doctor", "schema", "ending"),
+        *("config_mistakes", "live", "doctor", "schema", "ending", "study"),
         *("intervals", "names"),
     },
     {"networks"},

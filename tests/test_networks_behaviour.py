@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import torch.fx
 from torch import nn
 
 from network_tools import images, randomise, randomised, zoo
@@ -90,6 +91,17 @@ def test_network_exports_with_a_free_batch(name: str) -> None:
     for count in (1, 5):
         x = images(ZOO[name], batch=count)
         torch.testing.assert_close(exported.module()(x), network(x))
+
+
+@everywhere
+def test_a_symbolic_trace_computes_the_same(name: str) -> None:
+    network = randomised(ZOO[name]).eval()
+    traced = torch.fx.symbolic_trace(network)
+    for count in (0, 1, 5):
+        x = images(ZOO[name], batch=5)[:count]
+        found = traced(x)
+        assert found.shape == (count, 5)
+        torch.testing.assert_close(found, network(x), rtol=0, atol=0)
 
 
 @everywhere

@@ -23,15 +23,11 @@ def cost(
     plugin: Plugins = None,
 ) -> None:
     """Print the exact cost of an architecture."""
-    from spach_nas.architecture import Architecture
     from spach_nas.cost import cost as cost_of
     from spach_nas.memory import saved_bytes
-    from spach_nas.references import get_reference
+    from spach_nas.sources import as_architecture
 
-    is_file = Path(source).is_file()
-    architecture = (
-        Architecture.from_yaml(Path(source)) if is_file else get_reference(source).architecture
-    )
+    architecture = as_architecture(source)
     figures = {
         "arch_id": architecture.arch_id,
         **cost_of(architecture)._asdict(),

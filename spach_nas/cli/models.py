@@ -49,6 +49,10 @@ def export(
             help="onnx,pt2 or all, beside safetensors; default: all that can be made here."
         ),
     ] = None,
+    opset: Annotated[
+        int | None,
+        typer.Option(min=18, max=23, help="Of model.onnx: ONNX's operator set; default: 20."),
+    ] = None,
     scale: Annotated[
         ScaleName | None,
         typer.Option(help="The trained proxy, or the target, which has no weights yet."),
@@ -68,22 +72,37 @@ def export(
     if pick is not None and top is not None:
         raise typer.BadParameter("expected one of --pick and --top", param_hint="--top")
     with doing("loading PyTorch") as tell:
-        from spach_nas.export import Scale, choose, choose_top, export_all, parse_formats
+        from spach_nas.export import OPSET, Scale, choose, choose_top, export_all, parse_formats
         from spach_nas.export import export as export_choice
         from spach_nas.export.view import print_exported
 
         wanted = None if formats is None else parse_formats(formats)
+        if opset is not None and wanted is not None and "onnx" not in wanted:
+            raise typer.BadParameter("expected onnx among --formats", param_hint="--opset")
         scale_to: Scale | None = None if scale is None else scale.value
         tell("reading the network")
         if top is not None:
             choices = choose_top(source, top, scale_to=scale_to)
-            written = export_all(choices, out=out, formats=wanted, keep_samples=samples, tell=tell)
+            written = export_all(
+                choices,
+                out=out,
+                formats=wanted,
+                opset=opset or OPSET,
+                keep_samples=samples,
+                tell=tell,
+            )
         else:
             choice = choose(source, pick=pick or "best", scale_to=scale_to)
             choices = (choice,)
-            written = (
-                export_choice(choice, out=out, formats=wanted, keep_samples=samples, tell=tell),
+            bundle = export_choice(
+                choice,
+                out=out,
+                formats=wanted,
+                opset=opset or OPSET,
+                keep_samples=samples,
+                tell=tell,
             )
+            written = (bundle,)
     print_exported(written, notes=[item.note for item in choices if item.note is not None])
 
 

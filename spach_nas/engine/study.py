@@ -13,7 +13,6 @@ from dataclasses import asdict, replace
 from enum import Enum
 from pathlib import Path
 
-from spach_nas import pareto
 from spach_nas.config import SearchConfig
 from spach_nas.ending import Why
 from spach_nas.engine.archive import Archive, FolderArchive
@@ -25,10 +24,10 @@ from spach_nas.errors import StudyError
 from spach_nas.evaluation import Evaluation, EvaluationRequest
 from spach_nas.feasible import Feasible, Latency
 from spach_nas.foreseen import Foreseen
-from spach_nas.objectives import Objective
 from spach_nas.pulse import Pulse, Running
 from spach_nas.records import Record
 from spach_nas.scaling import DataShape
+from spach_nas.study import Study as OpenStudy
 from spach_nas.study_folder import CheckpointKey
 
 # A worker that is lost so often with the same trial is lost because of it. The last time it is
@@ -48,8 +47,8 @@ class Signal(Enum):
     DONE = "done"
 
 
-class Study:
-    """One search.
+class Study(OpenStudy):
+    """One search: what it has found, and what it asks next.
 
     Attributes:
         config: The search YAML.
@@ -85,8 +84,7 @@ class Study:
             clock: Seconds.
         """
         known = tuple(records)
-        self.config = config
-        self.folder = folder
+        super().__init__(config, folder=folder)
         self.foreseen: Foreseen | None = None
         self.concluded = False
         self._latency = latency
@@ -124,11 +122,6 @@ class Study:
     def records(self) -> Sequence[Record]:
         """Everything finished, oldest first."""
         return self._knowledge.records
-
-    @property
-    def objectives(self) -> tuple[Objective, ...]:
-        """What is optimised."""
-        return self.config.objective_list
 
     @property
     def total(self) -> int:
@@ -175,10 +168,6 @@ class Study:
     def front(self) -> tuple[Record, ...]:
         """Records of the highest rung that no other dominates, cheapest target first."""
         return self._knowledge.front.members
-
-    def best(self) -> Record | None:
-        """The record with the best score, the first trained objective; None without one."""
-        return pareto.best(self.records, self.objectives)
 
     def begin(self, foreseen: Foreseen | None = None) -> None:
         """Note that the search begins, or goes on, and what it was estimated to take."""

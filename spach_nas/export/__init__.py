@@ -8,13 +8,15 @@ from spach_nas.export.bundle import (
     write_bundle,
 )
 from spach_nas.export.exporting import export, export_all
-from spach_nas.export.formats import FORMATS, parse_formats
+from spach_nas.export.formats import FORMATS, OPSET, OPSETS, parse_formats
 from spach_nas.export.proof import read_proof
 from spach_nas.export.source import Choice, Scale, choose, choose_top
 from spach_nas.export.verification import Verification, verify
 
 __all__ = [
     "FORMATS",
+    "OPSET",
+    "OPSETS",
     "Choice",
     "Scale",
     "Verification",

@@ -97,6 +97,8 @@ def load_model(folder: str | Path) -> Spach:
     Raises:
         BundleError: A file is missing or damaged, or the weights are those of another network.
     """
+    if not isinstance(folder, str | Path):
+        raise BundleError(f"{folder!r}: is no path; expected the folder of a bundle")
     folder = Path(folder)
     network = build(load_architecture(folder))
     path = folder / WEIGHTS

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from spach_nas.data.preprocessing import Preprocessing
-from spach_nas.export.formats import INPUT, ONNX, OPSET, OUTPUT, PT2
+from spach_nas.export.formats import INPUT, ONNX, OUTPUT, PT2
 from spach_nas.export.source import Choice
 from spach_nas.mixers import plugin_mixers
 from spach_nas.plugins import home
@@ -40,7 +40,7 @@ def _without_package(choice: Choice, forms: Sequence[str]) -> list[str]:
         )
     if "onnx" in forms:
         found.append(
-            f"With ONNX Runtime (opset {OPSET}):\n\n```python\nimport onnxruntime\n\n"
+            "With ONNX Runtime:\n\n```python\nimport onnxruntime\n\n"
             f'session = onnxruntime.InferenceSession("this folder/{ONNX}")\n'
             f'(logits,) = session.run(["{OUTPUT}"], {{"{INPUT}": images}})  # {shape}, float32\n'
             "```"

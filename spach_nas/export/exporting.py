@@ -7,7 +7,7 @@ from pathlib import Path
 from spach_nas.errors import BundleError, one_line
 from spach_nas.export.bundle import README, load_weights, write_core, write_samples
 from spach_nas.export.card import DRAWING, card, drawing
-from spach_nas.export.formats import FORMS, trace
+from spach_nas.export.formats import FORMS, OPSET, trace
 from spach_nas.export.manifest import write_manifest
 from spach_nas.export.proof import PARITY, Proof, Tell, prove, write_proof
 from spach_nas.export.samples import bundle_sample, own_pixels
@@ -22,6 +22,7 @@ def export(
     out: Path,
     test_accuracy: float | None = None,
     formats: Sequence[str] | None = ("safetensors",),
+    opset: int = OPSET,
     keep_samples: bool = True,
     tell: Tell = lambda _: None,
 ) -> Path:
@@ -33,6 +34,7 @@ def export(
         test_accuracy: On the test split, in [0, 1], when it was measured.
         formats: Names of `FORMATS`; None: all that can be made here, and `parity.json` says why
             others were left out. `safetensors` is always written.
+        opset: Of the ONNX form, one of `OPSETS`.
         keep_samples: Whether a few images of the data are kept in the bundle, for `verify`.
         tell: Told what goes on, in a few words.
 
@@ -60,7 +62,7 @@ def export(
             weights=choice.weights,
             preprocessing=choice.preprocessing,
         )
-        left_out = _write_forms(folder, network, formats, tell=tell) if trained else {}
+        left_out = _write_forms(folder, network, formats, opset=opset, tell=tell) if trained else {}
         tell("reading images to compare on")
         images = own_pixels(choice) if keep_samples else None
         if images is not None:
@@ -73,6 +75,7 @@ def export(
             proof,
             left_out=left_out,
             network=network,
+            opset=opset,
             sample=sample if trained else None,
         )
         (folder / DRAWING).write_text(drawing(choice.architecture), encoding="utf-8")
@@ -93,6 +96,7 @@ def export_all(
     *,
     out: Path,
     formats: Sequence[str] | None = ("safetensors",),
+    opset: int = OPSET,
     keep_samples: bool = True,
     tell: Tell = lambda _: None,
 ) -> tuple[Path, ...]:
@@ -110,7 +114,6 @@ def export_all(
                     choice,
                     out=folder,
                     formats=formats,
-                    keep_samples=keep_samples,
                     tell=_prefixed(tell, folder),
                 )
             )
@@ -126,7 +129,7 @@ def _prefixed(tell: Tell, folder: Path) -> Tell:
 
 
 def _write_forms(
-    folder: Path, network: Spach, formats: Sequence[str] | None, *, tell: Tell
+    folder: Path, network: Spach, formats: Sequence[str] | None, *, opset: int, tell: Tell
 ) -> dict[str, str]:
     """Write the forms that need tracing; which were left out, and why."""
     wanted = [form for form in FORMS.values() if form.make is not None]
@@ -141,7 +144,7 @@ def _write_forms(
         tell(f"making {form.file}")
         try:
             program = trace(network) if program is None else program
-            data = form.make(program)
+            data = form.make(program, opset)
         # torch has no common class for what it cannot trace or translate.
         except Exception as problem:
             left_out[form.name] = f"cannot be made: {one_line(problem)}"

@@ -33,8 +33,9 @@ Opened = Callable[[Weights | None], Run]
 
 ONNX, PT2 = "model.onnx", "model.pt2"
 INPUT, OUTPUT = "image", "logits"
-# The first with GELU as one operator.
+# The first with GELU as one operator, and the last that all of ONNX Runtime's tools read.
 OPSET = 20
+OPSETS = range(18, 24)  # from torch's own to the last that was tried
 _NO_PACKAGE = "needs the packages {}: pip install 'spach-nas[export]'"
 
 
@@ -46,7 +47,8 @@ class Form:
         name: As in `--formats`.
         file: What holds it.
         open: Reads it from a folder.
-        make: Its bytes, of the traced network; None where the bundle's core is all that it takes.
+        make: Its bytes, of the traced network and for an opset of ONNX; None where the bundle's
+            core is all that it takes.
         packages: What making it takes beside this package's own requirements.
         runtime: What running it takes.
     """
@@ -54,7 +56,7 @@ class Form:
     name: str
     file: str
     open: Callable[[Path], Opened]
-    make: Callable[[torch.export.ExportedProgram], bytes] | None = None
+    make: Callable[[torch.export.ExportedProgram, int], bytes] | None = None
     packages: tuple[str, ...] = ()
     runtime: tuple[str, ...] = ()
 
@@ -124,7 +126,7 @@ def trace(network: Spach) -> torch.export.ExportedProgram:
     return program
 
 
-def _make_pt2(program: torch.export.ExportedProgram) -> bytes:
+def _make_pt2(program: torch.export.ExportedProgram, _: int) -> bytes:
     buffer = io.BytesIO()
     torch.export.save(program, buffer)
     check_archive(io.BytesIO(buffer.getvalue()), where=PT2)
@@ -148,7 +150,9 @@ def _open_pt2(folder: Path) -> Opened:
     return opened
 
 
-def _make_onnx(program: torch.export.ExportedProgram) -> bytes:
+def _make_onnx(program: torch.export.ExportedProgram, opset: int) -> bytes:
+    from spach_nas.export.onnx_graph import plain_graph
+
     with warnings.catch_warnings():
         # The exporter's own deprecations are no matter of the user's.
         warnings.simplefilter("ignore")
@@ -157,15 +161,15 @@ def _make_onnx(program: torch.export.ExportedProgram) -> bytes:
             dynamo=True,
             input_names=[INPUT],
             output_names=[OUTPUT],
-            opset_version=OPSET,
-            # As it is, each tensor keeps its name; runtimes optimise what they load.
+            opset_version=opset,
             optimize=False,
             verbose=False,
         )
-    assert exported is not None
-    model = exported.model_proto
-    for node in model.graph.node:
-        del node.metadata_props[:]
+        assert exported is not None
+        model = plain_graph(exported, weights=program.state_dict)
+    made = {item.domain: item.version for item in model.opset_import}[""]
+    if made != opset:
+        raise BundleError(f"--opset: {opset}; torch's exporter gets no further than {made}")
     data: bytes = model.SerializeToString()
     return data
 

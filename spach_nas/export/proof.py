@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from spach_nas.errors import BundleError, one_line
-from spach_nas.export.formats import FORMS, OPSET, Form, Run, as_run
+from spach_nas.export.formats import FORMS, Form, Run, as_run
 from spach_nas.export.parity import (
     RELATIVE_TOLERANCE,
     SEED,
@@ -134,6 +134,7 @@ def write_proof(
     *,
     left_out: Mapping[str, str],
     network: Spach,
+    opset: int,
     sample: Sample | None,
 ) -> None:
     """Write `parity.json`.
@@ -143,6 +144,7 @@ def write_proof(
         proof: What is known of the forms.
         left_out: Forms that are not there, and why.
         network: With the bundle's weights.
+        opset: Of the ONNX form.
         sample: What its logits are recorded on; None: it has no weights.
     """
     plain: dict[str, Any] = {
@@ -152,7 +154,7 @@ def write_proof(
         "batch_sizes": list(BATCHES),
         "relative_tolerance": RELATIVE_TOLERANCE,
         "random_weights_seed": SEED,
-        "onnx_opset": OPSET,
+        "onnx_opset": opset,
         "forms": [_agreement(item) for item in proof.agreements],
         "left_out": dict(left_out),
     }

@@ -1,13 +1,21 @@
 """Latency of networks on a device: measured, and predicted from a table of the times of parts."""
 
+import sys
+
+from spach_nas.called import CalledModule
+from spach_nas.latency.measured import latency
 from spach_nas.latency.search import search_latency
-from spach_nas.latency.table import LatencyTable, PredictedLatency
+from spach_nas.latency.table import LatencyTable, PredictedLatency, Timing
 from spach_nas.latency.table_file import read_table, write_table
 
 __all__ = [
     "LatencyTable",
     "PredictedLatency",
+    "Timing",
+    "latency",
     "read_table",
     "search_latency",
     "write_table",
 ]
+
+sys.modules[__name__].__class__ = CalledModule

@@ -2,14 +2,16 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import get_args
 
 from spach_nas.architecture import Architecture
-from spach_nas.errors import LatencyError
+from spach_nas.errors import LatencyError, did_you_mean, one_of
 from spach_nas.latency.measuring import time_network
 from spach_nas.latency.table import Conditions, Timing
 from spach_nas.latency.timing import RUNTIMES, conditions
 from spach_nas.latency_settings import Format, RuntimeName
 from spach_nas.settings import Device
+from spach_nas.sources import Source, as_architecture
 
 # What the timed passes of one runtime and batch size take together at least.
 _SECONDS = 2.0
@@ -81,3 +83,57 @@ def measure_network(
                 )
                 break  # other batch sizes would fail alike
             yield Measured(runtime=runtime, batch_size=batch_size, where=where, timing=timing)
+
+
+def latency(
+    source: Source,
+    *,
+    batch_size: int = 1,
+    runtime: RuntimeName = "eager",
+    device: Device = "auto",
+    threads: int = 1,
+    precision: Format = "fp32",
+    seconds: float = _SECONDS,
+) -> Timing:
+    """Time of a whole network with random weights on this device.
+
+    Args:
+        source: An architecture, a record (its target), the name of a paper's model, an architecture
+            file or a bundle.
+        batch_size: Images in a forward pass.
+        runtime: `eager`, `compile` or `onnx`.
+        device: `cpu`, `cuda`, `mps`, or `auto`, the fastest of them.
+        threads: Threads of the CPU.
+        precision: Format of weights and features, `fp32` or `bf16`.
+        seconds: What the timed passes take together at least.
+
+    Returns:
+        Median and quartiles of the time of a whole batch; lower is better.
+
+    Raises:
+        ArchitectureError: The source is no network.
+        LatencyError: An argument that is none of these, or a runtime that is missing here.
+        ConfigError: This machine has no such device.
+    """
+    _check("runtime", runtime, RUNTIMES)
+    _check("device", device, get_args(Device))
+    _check("precision", precision, get_args(Format))
+    for name, number in (("batch_size", batch_size), ("threads", threads)):
+        if not isinstance(number, int) or number < 1:
+            raise LatencyError(f"{name}: {number!r}; expected a whole number from 1")
+    architecture = as_architecture(source)
+    where = conditions(
+        runtime=runtime,
+        device=device,
+        batch_size=batch_size,
+        threads=threads,
+        precision=precision,
+    )
+    return time_network(architecture, where, seconds=seconds)
+
+
+def _check(argument: str, value: object, legal: Sequence[str]) -> None:
+    if value not in legal:
+        raise LatencyError(
+            f"{argument}: {value!r}; expected {one_of(legal)}{did_you_mean(str(value), legal)}"
+        )

@@ -84,6 +84,11 @@ class Timing:
         if not 0 < self.median < math.inf:
             raise LatencyError(f"median: {self.median}; expected more than 0")
 
+    @property
+    def median_ms(self) -> float:
+        """The median in milliseconds."""
+        return self.median / 1e6
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Check:

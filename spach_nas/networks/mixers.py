@@ -8,6 +8,7 @@ in its `MixerSpec`, so that a registered mixer needs no import here.
 import importlib
 
 import torch
+import torch.fx
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -30,10 +31,10 @@ class Attention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Mix all positions, (B, H, W, C) -> (B, H, W, C)."""
         B, H, W, C = x.shape
-        # Cut along the channels, so that the backward pass joins the three gradients in place.
-        parts = self.qkv(x).view(B, H * W, 3 * C).chunk(3, dim=-1)
-        q, k, v = (part.view(B, H * W, self.heads, -1).transpose(1, 2) for part in parts)
-        mixed = attend(q, k, v)
+        # Each part is a view, and the backward pass joins the three gradients in place. All sizes
+        # are said, since -1 stands for nothing in an empty batch.
+        q, k, v = self.qkv(x).view(B, H * W, 3, self.heads, C // self.heads).unbind(2)
+        mixed = attend(q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2))
         # The fused kernels lay their result out as (B, N, heads, C / heads): no copy here.
         out: Tensor = self.proj(mixed.transpose(1, 2).reshape(B, H, W, C))
         return out
@@ -79,6 +80,10 @@ def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-2, -1)
         mixed: Tensor = scores.softmax(-1) @ v
     return mixed
+
+
+# `torch.fx.symbolic_trace` sees neither formats nor devices: it takes `attend` as one operator.
+torch.fx.wrap("attend")
 
 
 def load_mixer(spec: MixerSpec, site: MixerSite) -> nn.Module:

@@ -37,7 +37,7 @@ _LONGEST_LIST = 8
 
 
 def load_official(
-    path: Path,
+    path: str | Path,
     name: str,
     *,
     image_size: tuple[int, int] | None = None,
@@ -57,7 +57,7 @@ def load_official(
             message names the tensors.
     """
     network = Spach(get_reference(name).architecture)
-    _load(network, read_checkpoint(path), where=str(path), name=name)
+    _load(network, read_checkpoint(Path(path)), where=str(path), name=name)
     if image_size is None:
         return network
     return resize(network, image_size, resample_tokens=resample_tokens)

@@ -11,12 +11,14 @@ from typing import Any, Literal
 import torch
 from timm.models._features import feature_take_indices
 from torch import Tensor, nn
+from torch.fx import Proxy
 
 from spach_nas.architecture import Architecture
 from spach_nas.errors import ArchitectureError
 from spach_nas.mixers import get_mixer
 from spach_nas.networks.block import NORM_EPS, SpachStage
 from spach_nas.networks.stem import build_stem
+from spach_nas.sources import Source, as_architecture
 
 
 class Spach(nn.Module):
@@ -203,9 +205,11 @@ class Spach(nn.Module):
         return {name for name, _ in self.named_parameters() if name.endswith("gamma_1")}
 
     def _embed(self, x: Tensor) -> Tensor:
-        size = (x.shape[-2], x.shape[-1])
-        if size != self.architecture.image_size:
-            _check_size(self.architecture, size)
+        # In `torch.fx.symbolic_trace`, there is no size to look at.
+        if not isinstance(x, Proxy):
+            size = (x.shape[-2], x.shape[-1])
+            if size != self.architecture.image_size:
+                _check_size(self.architecture, size)
         embedded: Tensor = self.norm(self.stem(x))
         return embedded
 
@@ -238,15 +242,16 @@ def drop_path_rates(architecture: Architecture, rate: float) -> Sequence[float]:
     return [rate * i / (blocks - 1) for i in range(blocks)]
 
 
-def build(architecture: Architecture, *, drop_path_rate: float = 0.0) -> Spach:
+def build(source: Source, *, drop_path_rate: float = 0.0) -> Spach:
     """The network of an architecture, initialised as in the paper's code.
 
     Args:
-        architecture: What to build.
+        source: An architecture, a record (its target), the name of a paper's model, an architecture
+            file or a bundle, whose weights `load_model` loads.
         drop_path_rate: Highest chance that a branch is dropped for an image (stochastic depth,
             Huang et al. 2016, arXiv:1603.09382).
 
     Raises:
-        ArchitectureError: A mixer's module cannot be imported.
+        ArchitectureError: It is nothing of that, or a mixer's module cannot be imported.
     """
-    return Spach(architecture, drop_path_rate=drop_path_rate)
+    return Spach(as_architecture(source), drop_path_rate=drop_path_rate)

@@ -4,9 +4,8 @@ Importing this module registers them. timm's keyword arguments (`num_classes`, `
 `img_size`, `drop_path_rate`, `features_only`, `pretrained_cfg`, ...) work as for timm's own models.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
@@ -18,6 +17,7 @@ from spach_nas.errors import ArchitectureError
 from spach_nas.mixers import get_mixer
 from spach_nas.networks.spach import Spach
 from spach_nas.references import REFERENCES
+from spach_nas.sources import as_architecture
 
 PREFIX = "spach_"
 
@@ -82,23 +82,11 @@ def spach(pretrained: bool = False, **kwargs: Any) -> Spach:
     Raises:
         ArchitectureError: `architecture` is missing or malformed.
     """
-    architecture = _as_architecture(kwargs.pop("architecture", None))
+    architecture = as_architecture(kwargs.pop("architecture", None))
     return _create("spach", architecture, pretrained=pretrained, **kwargs)
 
 
 register_model(spach)
-
-
-def _as_architecture(value: Any) -> Architecture:
-    if isinstance(value, Architecture):
-        return value
-    if isinstance(value, Mapping):
-        return Architecture.from_dict(dict(value))
-    if isinstance(value, str | Path):
-        return Architecture.from_yaml(Path(value))
-    raise ArchitectureError(
-        f"architecture: {value!r}; expected an Architecture, its dictionary or its YAML file"
-    )
 
 
 def _create(variant: str, architecture: Architecture, **kwargs: Any) -> Spach:

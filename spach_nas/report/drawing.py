@@ -12,9 +12,8 @@ from html import escape
 
 from spach_nas.architecture import Architecture, Stage
 from spach_nas.mixers import get_mixer
-from spach_nas.records import Record
-from spach_nas.references import get_reference
 from spach_nas.report.theme import FONT, TIMES, ink_on, mixer_colour, mixer_letter
+from spach_nas.sources import Source, as_architecture
 
 _BLOCK, _GAP, _STAGE_GAP = 13, 1.5, 20
 _STEM = 46
@@ -40,20 +39,21 @@ class Drawing(str):
         return str(self)
 
 
-def draw(source: Architecture | Record | str, *, full_width: int | None = None) -> Drawing:
+def draw(source: Source, *, full_width: int | None = None) -> Drawing:
     """A drawing as SVG, which stands alone or inside a page.
 
     Text takes the colour of its surroundings (`currentColor`), for light and dark pages.
 
     Args:
-        source: What to draw: an architecture, a record, or the name of a paper's model.
+        source: What to draw: an architecture, a record (its target), the name of a paper's model,
+            an architecture file or a bundle.
         full_width: Channels of a stage drawn at full height; wider ones are not drawn higher. Give
             drawings that stand side by side the same one; None: `common_width` of this one.
 
     Raises:
-        ArchitectureError: No model of the paper is called so.
+        ArchitectureError: It is nothing of that.
     """
-    architecture = _architecture(source)
+    architecture = as_architecture(source)
     full = full_width or common_width([architecture])
     parts = [_stem(architecture, x=_MARGIN, full_width=full)]
     x = _MARGIN + _STEM + _STAGE_GAP
@@ -111,12 +111,6 @@ def _details(architecture: Architecture) -> str:
             f"ratio {stage.expansion_ratio:g}{heads}{options}; blocks: {runs}."
         )
     return " ".join([*lines, f"{architecture.num_classes} classes."])
-
-
-def _architecture(source: Architecture | Record | str) -> Architecture:
-    if isinstance(source, str):
-        return get_reference(source).architecture
-    return source.architecture if isinstance(source, Record) else source
 
 
 def _has_heads(stage: Stage) -> bool:
