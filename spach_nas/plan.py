@@ -1,8 +1,13 @@
-"""A search before it begins: everything that can be checked, checked; free of Ray."""
+"""A search before it begins: everything that can be checked, checked; free of Ray.
+
+What is quick comes first, and what needs Optuna or torch is imported after it: a mistake in the
+YAML is told at once.
+"""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from spach_nas.config import SearchConfig, load_config
 from spach_nas.cost import cost
@@ -14,13 +19,21 @@ from spach_nas.data import (
 )
 from spach_nas.data.preprocessing import Preprocessing, preprocessing
 from spach_nas.engine.logger_choice import check_callbacks
-from spach_nas.engine.sampler_check import check_sampler
-from spach_nas.errors import ConfigError, DataError, LatencyError, SearchSpaceError
+from spach_nas.engine.resume import check_begun_alike, check_warm_start
+from spach_nas.errors import ConfigError, DataError, LatencyError, SearchSpaceError, StudyError
 from spach_nas.feasible import FeasibleSet
-from spach_nas.latency import PredictedLatency, search_latency
 from spach_nas.limits import ProxyLimits
+from spach_nas.mixers import plugin_mixers
 from spach_nas.references import get_reference
+from spach_nas.scaling import scale
 from spach_nas.shipped import find_yaml
+from spach_nas.study_folder import check_new
+
+if TYPE_CHECKING:
+    from spach_nas.latency import PredictedLatency
+
+# So many architectures hold every mixer of a space at least once, all but surely.
+_TRIED = 200
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -39,7 +52,7 @@ class Plan:
     config: SearchConfig
     feasible: FeasibleSet
     splits: Mapping[tuple[int, int], DataSplits]
-    latency: PredictedLatency | None = None
+    latency: "PredictedLatency | None" = None
 
     @property
     def images(self) -> DataSplits:
@@ -63,6 +76,7 @@ def plan_search(
     out: str | Path | None = None,
     resume: bool = False,
     say: Callable[[str], None] | None = None,
+    begins: bool = True,
 ) -> Plan:
     """Check everything that can be checked before anything is trained.
 
@@ -73,17 +87,22 @@ def plan_search(
         out: Folder of the study; None: `results/STUDY` here.
         resume: Go on with the study in that folder, and so with its table of latencies.
         say: Gets a line for the eye before and after anything that takes long.
+        begins: Whether the search is to begin or go on in that folder; else it is only looked at.
 
     Raises:
-        SpachNasError: A mistake in the YAML, limits that nothing meets, or missing data.
+        SpachNasError: A mistake in the YAML, limits that nothing meets, missing data, a folder
+            that exists or holds another study, or a mixer that does not work.
     """
     path = find_yaml(str(source), folder=Path.cwd(), error=ConfigError)
     config = load_config(path)
+    begun = begins and _check_folder(config, study_path(config, out), resume=resume)
     try:
         validate_settings(config.data)
         check_callbacks(config)
+        if not begun:
+            check_warm_start(config)
         folder = study_path(config, out) if resume else None
-        latency = search_latency(config, folder=folder, say=say)
+        latency = _latency(config, folder, say=say)
         _check_references(config, latency)
         feasible = FeasibleSet(
             config.space,
@@ -93,18 +112,59 @@ def plan_search(
                 limits=config.proxy_limits, rule=config.proxy, data=data_shape(config.data)
             ),
         )
+        from spach_nas.engine.sampler_check import check_sampler
+
         check_sampler(config.search, feasible=feasible, objectives=config.objective_list)
         splits = {
             size: load_train_and_validation(config.data, image_size=size)
             for size in dict.fromkeys(fidelity.image_size for fidelity in config.fidelities)
         }
-    except (ConfigError, DataError, LatencyError, SearchSpaceError) as problem:
+        plan = Plan(path=path, config=config, feasible=feasible, splits=splits, latency=latency)
+        if not begun:
+            check_warm_start(config, images=plan.preprocessing)
+    except (ConfigError, DataError, LatencyError, SearchSpaceError, StudyError) as problem:
         lines = [f"{path}: {line}" for line in str(problem).split("\n")]
         raise type(problem)("\n".join(lines)) from None
-    return Plan(path=path, config=config, feasible=feasible, splits=splits, latency=latency)
+    _check_mixers(plan)
+    return plan
 
 
-def _check_references(config: SearchConfig, latency: PredictedLatency | None) -> None:
+def _check_folder(config: SearchConfig, folder: Path, *, resume: bool) -> bool:
+    """Whether the search has begun in its folder.
+
+    Raises:
+        StudyError: It may neither begin nor go on there.
+    """
+    if resume and folder.exists():
+        check_begun_alike(folder, config)
+        return True
+    check_new(folder)
+    return False
+
+
+def _check_mixers(plan: Plan) -> None:
+    """Try the networks of mixers that others wrote, on the proxy that costs least to run."""
+    own = plugin_mixers(plan.config.mixers)
+    if not own:
+        return
+    from spach_nas.networks.mixer_check import check_mixers
+
+    shape = plan.preprocessing.data_shape
+    proxies = [scale(item, plan.config.proxy, shape) for item in plan.feasible.samples(_TRIED, 0)]
+    check_mixers(sorted(proxies, key=lambda item: cost(item).macs), own)
+
+
+def _latency(
+    config: SearchConfig, folder: Path | None, *, say: Callable[[str], None] | None
+) -> "PredictedLatency | None":
+    if not config.wants_latency:
+        return None
+    from spach_nas.latency import search_latency
+
+    return search_latency(config, folder=folder, say=say)
+
+
+def _check_references(config: SearchConfig, latency: "PredictedLatency | None") -> None:
     """Whether the references are as fast as the limit says; their cost is checked with the YAML."""
     mistakes = []
     if latency is None:

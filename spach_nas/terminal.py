@@ -6,6 +6,7 @@ Where the output is no terminal, plain lines take the place of the live view.
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.live import Live
@@ -15,17 +16,18 @@ from rich.text import Text
 from spach_nas import pareto
 from spach_nas.cost import cost
 from spach_nas.doctor import Finding
-from spach_nas.engine.study import Study
 from spach_nas.live.progress import Tally, outline
 from spach_nas.live.view import ProgressView, make_console
 from spach_nas.plan import Plan
 from spach_nas.records import Record
 from spach_nas.references import REFERENCES
-from spach_nas.report import front_table
 from spach_nas.scaling import scale
 from spach_nas.search_settings import SearchSettings
 from spach_nas.study_folder import BEST, checkpoint_path
 from spach_nas.units import format_count
+
+if TYPE_CHECKING:
+    from spach_nas.engine.study import Study
 
 console = make_console()
 
@@ -36,7 +38,7 @@ class LiveView:
     def __init__(self, console: Console) -> None:
         self._console = console
         self._live: Live | None = None
-        self._study: Study | None = None
+        self._study: "Study | None" = None
         self._tally: Tally | None = None
         self._view = ProgressView()
         self._seen = 0
@@ -52,7 +54,7 @@ class LiveView:
         ) as self._live:
             yield self
 
-    def __call__(self, study: Study, record: Record | None) -> None:
+    def __call__(self, study: "Study", record: Record | None) -> None:
         """Take note of a new record; None: the study begins."""
         self._study = study
         if self._live is None:
@@ -78,7 +80,7 @@ class LiveView:
         return self._view
 
 
-def _line(study: Study, record: Record | None) -> Text:
+def _line(study: "Study", record: Record | None) -> Text:
     if record is None:
         seen = len(study.records)
         going_on = f", going on after {seen} records" if seen else ""
@@ -136,8 +138,10 @@ def _proxy_range(plan: Plan) -> str:
     )
 
 
-def print_result(study: Study) -> None:
+def print_result(study: "Study") -> None:
     """The front as a table, and the commands to type next."""
+    from spach_nas.report import front_table
+
     if study.stopped:
         console.print("stopped before the budget was spent; what was finished is kept")
     if not study.front():

@@ -78,7 +78,7 @@ def latency(
     plugin: Plugins = None,
 ) -> None:
     """Time a network on this device, or the parts of all networks of a search."""
-    from spach_nas.latency.command import Request, print_network, print_space
+    from spach_nas.latency.request import Request, check_request
 
     asked = Request(
         source=source,
@@ -88,6 +88,9 @@ def latency(
         threads=threads,
         precision=precision.value if precision else None,
     )
+    check_request(asked, table)
+    from spach_nas.latency.command import print_network, print_space
+
     if table is not None:
         print_space(asked, table, as_json=as_json)
     else:

@@ -56,8 +56,8 @@ def export(
     plugin: Plugins = None,
 ) -> None:
     """Write a network as a bundle for timm, PyTorch and ONNX, with proof that its forms agree."""
-    from spach_nas.export import Scale, choose, choose_top, export_all, parse_formats
-    from spach_nas.export import export as export_choice
+    from spach_nas.export import Scale, choose, choose_top, parse_formats
+    from spach_nas.export.staging import check_new
     from spach_nas.export.view import doing, print_exported
 
     if pick is not None and top is not None:
@@ -67,9 +67,14 @@ def export(
     with doing("export") as tell:
         if top is not None:
             choices = choose_top(source, top, scale_to=scale_to)
+            from spach_nas.export import export_all
+
             written = export_all(choices, out=out, formats=wanted, tell=tell)
         else:
+            check_new(out)
             choice = choose(source, pick=pick or "best", scale_to=scale_to)
+            from spach_nas.export import export as export_choice
+
             written = (export_choice(choice, out=out, formats=wanted, tell=tell),)
     print_exported(written)
 
@@ -82,7 +87,7 @@ def verify(
     plugin: Plugins = None,
 ) -> None:
     """Check that a bundle is what was exported and that its forms agree on this machine."""
-    from spach_nas.export import verify as verify_bundle
+    from spach_nas.export.verification import verify as verify_bundle
     from spach_nas.export.view import doing, print_verification
 
     with doing("verify") as tell:

@@ -62,6 +62,9 @@ def report(
     if len(folder) > 1 or len(baselines) > 1 or (baselines and out):
         if static is not None:
             raise SpachNasError(f"--static: {static.value} of several studies; expected one folder")
+        from spach_nas.report.comparison_study import check_studies
+
+        check_studies(folder, baselines=baselines)
         from spach_nas.report.comparison import write_comparison
 
         print(write_comparison(folder, out or Path("comparison.html"), baselines=baselines))
@@ -102,10 +105,10 @@ def replay(
     from spach_nas.replay.view import ground_line, regret_table
     from spach_nas.terminal import console
 
-    ground = read_ground(table)
-    console.print(ground_line(ground), soft_wrap=True, highlight=False)
     names = sampler or ["random", "nsga2", "tpe", "surrogate"]
     chosen = strategies(names, [rule.value for rule in rungs or RungRuleName])
+    ground = read_ground(table)
+    console.print(ground_line(ground), soft_wrap=True, highlight=False)
     with console.status("") as status:
         rows = list(
             compare(

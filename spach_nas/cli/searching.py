@@ -33,28 +33,30 @@ def search(
 ) -> None:
     """Search: train proxies within the limits, then write the report and export the best."""
     check_port(port, wanted=watch, by="--watch")
+    from spach_nas.plan import plan_search
+    from spach_nas.terminal import LiveView, console, print_plan, print_result
+
+    view = LiveView(console)
+    # Up before torch, Ray and Plotly are imported; a mistake is told before that.
+    with view.shown():
+        plan = plan_search(
+            file, out=out, resume=resume, say=lambda line: console.print(line, highlight=False)
+        )
+    if dry_run:
+        print_plan(plan)
+        return
     with contextlib.ExitStack() as stack:
         page = None
-        if watch and not dry_run:
+        if watch:
             from spach_nas.report.live_process import PageProcess
 
             page = stack.enter_context(PageProcess(port, plugins=plugin or ()))
             print(f"page     {page.url}", flush=True)
-        from spach_nas.plan import plan_search
-        from spach_nas.terminal import LiveView, console, print_plan, print_result
+        stack.enter_context(view.shown())
+        from spach_nas.run import run_plan
 
-        view = stack.enter_context(LiveView(console).shown())
-        plan = plan_search(
-            file, out=out, resume=resume, say=lambda line: console.print(line, highlight=False)
-        )
-        if not dry_run:
-            from spach_nas.run import run_plan
-
-            listener = view if page is None else page.beside(view)
-            study = run_plan(plan, out=out, resume=resume, listener=listener)
-    if dry_run:
-        print_plan(plan)
-        return
+        listener = view if page is None else page.beside(view)
+        study = run_plan(plan, out=out, resume=resume, listener=listener)
     print_result(study)
     if study.stopped:
         raise typer.Exit(130)
@@ -76,10 +78,12 @@ def watch(
         raise typer.BadParameter("ends at once; expected it without --page", param_hint="--once")
     with contextlib.suppress(KeyboardInterrupt):  # leaving is no fault
         from spach_nas.live.view import make_console
+        from spach_nas.live.watching import Watcher
         from spach_nas.live.watching import watch as watch_folder
 
         console = make_console()
         if page:
+            Watcher(folder)  # says what is wrong with it before Plotly is imported
             from spach_nas.report.live_process import watch_with_page
 
             watch_with_page(folder, console=console, port=port)

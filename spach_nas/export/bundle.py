@@ -16,19 +16,17 @@ A target without trained weights has no file that pretends to hold some.
 
 import json
 from pathlib import Path
-from typing import Any
-
-import torch
-from safetensors import SafetensorError
-from safetensors.torch import load
+from typing import TYPE_CHECKING, Any
 
 from spach_nas.architecture import Architecture
 from spach_nas.data.preprocessing import Preprocessing
 from spach_nas.errors import BundleError, one_line
 from spach_nas.export.manifest import write_manifest
 from spach_nas.export.staging import staged
-from spach_nas.networks import Spach, build, model_config
 from spach_nas.validation import read_yaml
+
+if TYPE_CHECKING:
+    from spach_nas.networks import Spach
 
 ARCHITECTURE = "architecture.yaml"
 CONFIG = "config.json"
@@ -83,14 +81,17 @@ def write_core(
         _write_json(folder / PREPROCESSING, _preprocessing(architecture, preprocessing))
 
 
-def load_model(folder: str | Path) -> Spach:
+def load_model(folder: str | Path) -> "Spach":
     """The network of a bundle, with its weights where it has any, in evaluation mode.
 
     Raises:
         BundleError: A file is missing or damaged, or the weights are those of another network.
     """
     folder = Path(folder)
-    network = build(load_architecture(folder))
+    architecture = load_architecture(folder)
+    from spach_nas.networks import build
+
+    network = build(architecture)
     path = folder / WEIGHTS
     if path.is_file():
         load_weights(network, path.read_bytes(), where=str(path))
@@ -131,12 +132,15 @@ def load_preprocessing(folder: Path) -> Preprocessing | None:
         raise BundleError(f"{path}: is damaged; expected what the export wrote") from None
 
 
-def load_weights(network: Spach, weights: bytes, *, where: str) -> None:
+def load_weights(network: "Spach", weights: bytes, *, where: str) -> None:
     """Fill a network from safetensors; nothing in them is executed.
 
     Raises:
         BundleError: The file is damaged, or belongs to another network.
     """
+    from safetensors import SafetensorError
+    from safetensors.torch import load
+
     try:
         state = load(weights)
         network.load_state_dict(state)
@@ -147,6 +151,10 @@ def load_weights(network: Spach, weights: bytes, *, where: str) -> None:
 
 
 def _config(architecture: Architecture, preprocessing: Preprocessing | None) -> dict[str, Any]:
+    import torch
+
+    from spach_nas.networks import build, model_config
+
     with torch.device("meta"):
         config = model_config(build(architecture))
     if preprocessing is not None:

@@ -16,7 +16,6 @@ from spach_nas.records import Record, read_records
 from spach_nas.references import REFERENCES
 from spach_nas.scaling import scale
 from spach_nas.study_folder import DATA_JSON, check_plugins, checkpoint_path
-from spach_nas.training import CheckpointError, network_weights
 
 Scale = Literal["proxy", "target"]
 
@@ -188,6 +187,9 @@ def _from_bundle(folder: Path) -> Choice:
 
 
 def _network_weights(path: Path) -> bytes:
+    # Last, so that every other mistake is told before torch is imported.
+    from spach_nas.training import CheckpointError, network_weights
+
     try:
         return network_weights(path.read_bytes())
     except CheckpointError as problem:

@@ -3,17 +3,19 @@
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.table import Table
 
-from spach_nas.export.parity import Agreement
-from spach_nas.export.proof import PARITY, Tell, read_proof
-from spach_nas.export.verification import Verification
+if TYPE_CHECKING:
+    from spach_nas.export.parity import Agreement
+    from spach_nas.export.proof import Tell
+    from spach_nas.export.verification import Verification
 
 
 @contextmanager
-def doing(what: str) -> Iterator[Tell]:
+def doing(what: str) -> Iterator["Tell"]:
     """One line that says what goes on; nothing where there is no terminal."""
     with Console(stderr=True).status(f"{what} ...") as status:
         yield lambda step: status.update(f"{what}: {step} ...")
@@ -21,6 +23,8 @@ def doing(what: str) -> Iterator[Tell]:
 
 def print_exported(folders: Iterable[Path]) -> None:
     """Where the bundles lie, and in a line what was left out of them."""
+    from spach_nas.export.proof import PARITY, read_proof
+
     errors = Console(stderr=True, soft_wrap=True, highlight=False)
     told: dict[str, str] = {}
     for folder in folders:
@@ -30,7 +34,7 @@ def print_exported(folders: Iterable[Path]) -> None:
         errors.print(f"left out {name}: {reason}", markup=False)
 
 
-def print_verification(found: Verification) -> None:
+def print_verification(found: "Verification") -> None:
     """Figures, then what is wrong, what could not be checked, and the sum of the bundle."""
     console = Console(soft_wrap=True, highlight=False)
     if found.agreements:
@@ -43,7 +47,7 @@ def print_verification(found: Verification) -> None:
     console.print("FAILED" if found.problems else "verified", style="bold")
 
 
-def _table(agreements: Iterable[Agreement], *, images: str) -> Table:
+def _table(agreements: "Iterable[Agreement]", *, images: str) -> Table:
     table = Table("form", "weights", title=images, title_justify="left", box=None)
     for column in ("largest difference", "mean", "tolerance", "same top-1"):
         table.add_column(column, justify="right")

@@ -1,26 +1,40 @@
-"""A training before it begins: everything that can be checked, checked; nothing is written."""
+"""A training before it begins: everything that can be checked, checked; nothing is written.
+
+What is quick comes first, and what needs torch is imported after it.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 
 from spach_nas.architecture import Architecture
 from spach_nas.data.images import Normalisation, measure_normalisation
 from spach_nas.engine.logger_choice import check_packages
-from spach_nas.errors import ConfigError, DataError, StudyError
+from spach_nas.errors import BundleError, ConfigError, DataError, StudyError
 from spach_nas.export import Choice, choose
-from spach_nas.full.initial import Initial, adapted_architecture, fitted, load_initial
+from spach_nas.full.init_source import check_initial
 from spach_nas.full.job import Job
 from spach_nas.full.origin import RUN_JSON, check_origin, known_files
 from spach_nas.full.pictures import Pictures
 from spach_nas.full.recipe import DataOptions, Recipe
 from spach_nas.full.recipe_files import load_recipe
 from spach_nas.full.resources import HERE, LOCAL
-from spach_nas.full.sets import DataChoice, FullData, check_data, open_data
-from spach_nas.training import choose_runtime
+from spach_nas.full.sets import (
+    DataChoice,
+    EvaluationSplit,
+    FullData,
+    check_data,
+    check_split_there,
+    check_there,
+    open_data,
+)
+from spach_nas.mixers import plugin_mixers
+
+if TYPE_CHECKING:
+    from spach_nas.full.initial import Initial
 
 _SAMPLE = 10_000
 
@@ -75,12 +89,18 @@ def plan_training(request: TrainingRequest) -> TrainingPlan:
     """
     recipe = load_recipe(request.recipe, changes=request.changes)
     _check_loggers(recipe)
-    _check_device(recipe)
     choice = _choose(request.source)
     init = request.init
-    initial = None if init is None else load_initial(init, source=request.source)
+    if init is not None:
+        check_initial(init, source=request.source)
     folder = request.out or Path("results") / f"{_plain(choice.name)}-{_plain(request.data)}"
     going_on = _going_on(folder, resume=request.resume)
+    check_there(data_choice(request.data, recipe.data))
+    # From here on, torch.
+    from spach_nas.full.initial import adapted_architecture, load_initial
+
+    _check_device(recipe)
+    initial = None if init is None else load_initial(init, source=request.source)
     images = _open(request.data, recipe, folder if going_on else None, initial=initial)
     architecture, changed = adapted_architecture(
         choice.architecture,
@@ -108,9 +128,25 @@ def plan_training(request: TrainingRequest) -> TrainingPlan:
         going_on=going_on,
     )
     _check_sizes(plan)
+    _check_mixers(architecture)
     if going_on:
         check_origin(folder, plan.job, images)
     return plan
+
+
+def check_evaluation(
+    source: str, *, data: str, split: EvaluationSplit | None, options: DataOptions
+) -> None:
+    """What can be checked of an evaluation without torch; see `evaluate`.
+
+    Raises:
+        DataError: The images are missing.
+        BundleError: There is no such bundle, or it has no weights.
+    """
+    check_split_there(data_choice(data, options), split)
+    choice = choose(source)
+    if choice.weights is None or choice.preprocessing is None:
+        raise BundleError(f"{source}: has no trained weights; expected a bundle with them")
 
 
 def data_choice(name: str, options: DataOptions, *, channels: int | None = None) -> DataChoice:
@@ -135,7 +171,17 @@ def _check_loggers(recipe: Recipe) -> None:
 def _check_device(recipe: Recipe) -> None:
     # What the machines of a cluster have, only workers there can tell.
     if recipe.resources.address in (HERE, LOCAL):
+        from spach_nas.training import choose_runtime
+
         choose_runtime(device=recipe.device)
+
+
+def _check_mixers(architecture: Architecture) -> None:
+    own = plugin_mixers(name for stage in architecture.stages for name in stage.mixers)
+    if own:
+        from spach_nas.networks.mixer_check import check_mixers
+
+        check_mixers([architecture], own)
 
 
 def _choose(source: str) -> Choice:
@@ -161,7 +207,7 @@ def _going_on(folder: Path, *, resume: bool) -> bool:
     return True
 
 
-def _open(name: str, recipe: Recipe, folder: Path | None, *, initial: Initial | None) -> FullData:
+def _open(name: str, recipe: Recipe, folder: Path | None, *, initial: "Initial | None") -> FullData:
     channels = None if initial is None else initial.network.in_chans
     choice = data_choice(name, recipe.data, channels=channels)
     if folder is None:
@@ -171,7 +217,7 @@ def _open(name: str, recipe: Recipe, folder: Path | None, *, initial: Initial | 
 
 
 def _weights(
-    initial: Initial | None,
+    initial: "Initial | None",
     architecture: Architecture,
     *,
     choice: Choice,
@@ -180,6 +226,8 @@ def _weights(
 ) -> tuple[bytes | None, list[str]]:
     """To begin with, and what a person should know of them."""
     if initial is not None:
+        from spach_nas.full.initial import fitted
+
         weights, begun = fitted(initial, architecture, resample_tokens=recipe.resample_tokens)
         return weights, [begun]
     if choice.weights is not None:
@@ -188,7 +236,7 @@ def _weights(
 
 
 def _normalisation(
-    recipe: Recipe, architecture: Architecture, images: FullData, initial: Initial | None
+    recipe: Recipe, architecture: Architecture, images: FullData, initial: "Initial | None"
 ) -> Normalisation:
     if initial is not None and initial.preprocessing is not None:
         # Weights expect what they were trained on.
@@ -196,6 +244,8 @@ def _normalisation(
     if recipe.data.normalisation == "measured":
         sample = _spread(images.train, _SAMPLE).in_memory(architecture.image_size)
         return measure_normalisation(sample.images)
+    from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
+
     if architecture.in_channels == 3:
         return Normalisation(mean=IMAGENET_DEFAULT_MEAN, std=IMAGENET_DEFAULT_STD)
     mean, std = (float(np.mean(v)) for v in (IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD))

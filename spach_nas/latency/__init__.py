@@ -1,9 +1,24 @@
 """Latency of networks on a device: measured, and predicted from a table of the times of parts."""
 
-from spach_nas.latency.search import search_latency
-from spach_nas.latency.table import LatencyTable, PredictedLatency
-from spach_nas.latency.table_file import read_table, write_table
+from typing import TYPE_CHECKING
 
+from spach_nas.late import late
+
+if TYPE_CHECKING:
+    from spach_nas.latency.search import search_latency
+    from spach_nas.latency.table import LatencyTable, PredictedLatency
+    from spach_nas.latency.table_file import read_table, write_table
+
+__getattr__ = late(
+    __name__,
+    {
+        "LatencyTable": "table",
+        "PredictedLatency": "table",
+        "read_table": "table_file",
+        "search_latency": "search",
+        "write_table": "table_file",
+    },
+)
 __all__ = [
     "LatencyTable",
     "PredictedLatency",

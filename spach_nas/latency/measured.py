@@ -7,8 +7,8 @@ from spach_nas.architecture import Architecture
 from spach_nas.errors import LatencyError
 from spach_nas.latency.measuring import time_network
 from spach_nas.latency.table import Conditions, Timing
-from spach_nas.latency.timing import RUNTIMES, conditions
-from spach_nas.latency_settings import Format, RuntimeName
+from spach_nas.latency.timing import conditions
+from spach_nas.latency_settings import RUNTIMES, Format, RuntimeName
 from spach_nas.settings import Device
 
 # What the timed passes of one runtime and batch size take together at least.

@@ -1,26 +1,26 @@
-"""The report of a study folder."""
+"""The report of a study folder: what is wrong with one is told before Plotly is imported."""
 
 import shlex
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from spach_nas.config import SEARCH_YAML, SPACE_YAML, SearchConfig, load_config
 from spach_nas.data.preprocessing import read_preprocessing
 from spach_nas.errors import StudyError
 from spach_nas.limits import Limits, ProxyLimits
 from spach_nas.records import read_records
-from spach_nas.report.document import PlotlyPlace
-from spach_nas.report.page import FILE_NAME as PAGE_NAME
-from spach_nas.report.page import write_report
-from spach_nas.report.static import write_pictures
 from spach_nas.report.summary import StudyFacts
 from spach_nas.scaling import DataShape
-from spach_nas.study_folder import DATA_JSON, check_plugins
+from spach_nas.study_folder import DATA_JSON, REPORT, check_plugins
+
+if TYPE_CHECKING:
+    from spach_nas.report.document import PlotlyPlace
 
 
 def write_study_report(
-    folder: Path, *, plotly: PlotlyPlace = "embed", baseline: Path | None = None
+    folder: Path, *, plotly: "PlotlyPlace" = "embed", baseline: Path | None = None
 ) -> Path:
     """Build `report.html` from the records of a study.
 
@@ -38,7 +38,10 @@ def write_study_report(
     facts = study_facts(folder)
     if baseline is not None:
         facts = replace(facts, baseline=read_records(baseline))
-    return write_report(folder, records=read_records(folder), facts=facts, plotly=plotly)
+    records = read_records(folder)
+    from spach_nas.report.page import write_report
+
+    return write_report(folder, records=records, facts=facts, plotly=plotly)
 
 
 def write_study_pictures(folder: Path, *, kind: str) -> tuple[Path, ...]:
@@ -47,8 +50,10 @@ def write_study_pictures(folder: Path, *, kind: str) -> tuple[Path, ...]:
     Raises:
         SpachNasError: As those of `write_study_report` and of `write_pictures`.
     """
-    facts = study_facts(folder)
-    return write_pictures(folder, kind=kind, records=read_records(folder), facts=facts)
+    facts, records = study_facts(folder), read_records(folder)
+    from spach_nas.report.static import write_pictures
+
+    return write_pictures(folder, kind=kind, records=records, facts=facts)
 
 
 def study_facts(folder: Path) -> StudyFacts:
@@ -95,7 +100,7 @@ def _disk(folder: Path) -> dict[str, int]:
     sizes: dict[str, int] = {}
     for path in folder.rglob("*"):
         with suppress(OSError):
-            if path.is_file() and path.name != PAGE_NAME:
+            if path.is_file() and path.name != REPORT:
                 name = path.relative_to(folder).parts[0]
                 sizes[name] = sizes.get(name, 0) + path.stat().st_size
     return sizes
