@@ -100,5 +100,3 @@ def _stage_bytes(stage: Stage, resolution: tuple[int, int], low: int) -> int:
         # LayerNorm; then of the channel MLP both linear layers' inputs and GELU's input.
         total += _norm_bytes(N, C, leaving) + N * (C + 2 * h) * low
     return total
-
-

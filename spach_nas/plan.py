@@ -22,6 +22,7 @@ from spach_nas.engine.logger_choice import check_callbacks
 from spach_nas.engine.resume import check_begun_alike, check_warm_start
 from spach_nas.errors import ConfigError, DataError, LatencyError, SearchSpaceError, StudyError
 from spach_nas.feasible import FeasibleSet
+from spach_nas.latency.table_file import read_table as read_latency_table
 from spach_nas.limits import ProxyLimits
 from spach_nas.mixers import plugin_mixers
 from spach_nas.references import get_reference
@@ -159,6 +160,8 @@ def _latency(
 ) -> "PredictedLatency | None":
     if not config.wants_latency:
         return None
+    if config.latency.table is not None:
+        read_latency_table(config.latency.table)
     from spach_nas.latency import search_latency
 
     return search_latency(config, folder=folder, say=say)

@@ -38,7 +38,7 @@ class LiveView:
     def __init__(self, console: Console) -> None:
         self._console = console
         self._live: Live | None = None
-        self._study: "Study | None" = None
+        self._study: Study | None = None
         self._tally: Tally | None = None
         self._view = ProgressView()
         self._seen = 0

@@ -29,29 +29,44 @@ def export(
     source: Annotated[
         str,
         typer.Argument(
-            help="Folder of a study or of a bundle, a model of the paper, or an architecture file."
+            metavar="FOLDER|NAME|FILE",
+            help="Folder of a study or of a bundle, a model of the paper, or an architecture file.",
         ),
     ],
     out: Annotated[
-        Path, typer.Option(help="Folder of the bundle, or with --top of the bundles; made anew.")
+        Path,
+        typer.Option(
+            metavar="FOLDER", help="Folder of the bundle, or with --top of the bundles; made anew."
+        ),
     ],
     pick: Annotated[
         str | None,
-        typer.Option(help="In a study: best (the default), knee, a trial number or an arch_id."),
+        typer.Option(
+            metavar="best|knee|N|ID",
+            help="In a study: best (the default), knee, a trial number or an arch_id.",
+        ),
     ] = None,
     top: Annotated[
         int | None,
-        typer.Option(min=1, help="The most accurate of a study's front, so many; not with --pick."),
+        typer.Option(
+            metavar="N",
+            min=1,
+            help="The most accurate of a study's front, so many; not with --pick.",
+        ),
     ] = None,
     formats: Annotated[
         str | None,
         typer.Option(
-            help="onnx,pt2 or all, beside safetensors; default: all that can be made here."
+            metavar="NAME,NAME...",
+            help="onnx,pt2 or all, beside safetensors; default: all that can be made here.",
         ),
     ] = None,
     scale: Annotated[
         ScaleName | None,
-        typer.Option(help="The trained proxy, or the target, which has no weights yet."),
+        typer.Option(
+            metavar="proxy|target",
+            help="The trained proxy, or the target, which has no weights yet.",
+        ),
     ] = None,
     plugin: Plugins = None,
 ) -> None:
@@ -80,9 +95,10 @@ def export(
 
 
 def verify(
-    bundle: Annotated[Path, typer.Argument(help="Folder of a bundle.")],
+    bundle: Annotated[Path, typer.Argument(metavar="FOLDER", help="Folder of a bundle.")],
     strict: Annotated[
-        bool, typer.Option("--strict", help="Fail where a form cannot be run here, too.")
+        bool,
+        typer.Option("--strict", metavar="", help="Fail where a form cannot be run here, too."),
     ] = False,
     plugin: Plugins = None,
 ) -> None:
@@ -101,8 +117,9 @@ def train(
     source: Annotated[
         str,
         typer.Argument(
+            metavar="FOLDER|NAME|FILE",
             help="A bundle, a study (its best target), an architecture file, or a model of the "
-            "paper."
+            "paper.",
         ),
     ],
     data: Annotated[
@@ -113,14 +130,19 @@ def train(
             "and hfds/...",
         ),
     ],
-    recipe: Annotated[str, typer.Option(help="spach, short, or a YAML file.")] = "spach",
+    recipe: Annotated[
+        str, typer.Option(metavar="NAME|FILE", help="spach, short, or a YAML file.")
+    ] = "spach",
     out: Annotated[
-        Path | None, typer.Option(help="Folder of the run; default: results/SOURCE-DATA.")
+        Path | None,
+        typer.Option(metavar="FOLDER", help="Folder of the run; default: results/SOURCE-DATA."),
     ] = None,
     resume: Annotated[
         bool,
         typer.Option(
-            "--resume", help="Go on where it was stopped or killed; begin where nothing is."
+            "--resume",
+            metavar="",
+            help="Go on where it was stopped or killed; begin where nothing is.",
         ),
     ] = False,
     init: Annotated[
@@ -160,7 +182,9 @@ def train(
 
 
 def evaluate(
-    bundle: Annotated[str, typer.Argument(help="A bundle, or a study (its best proxy).")],
+    bundle: Annotated[
+        str, typer.Argument(metavar="FOLDER", help="A bundle, or a study (its best proxy).")
+    ],
     data: Annotated[
         str,
         typer.Option(
@@ -170,16 +194,20 @@ def evaluate(
         ),
     ],
     split: Annotated[
-        SplitName | None, typer.Option(help="Default: test where there is one, else val.")
+        SplitName | None,
+        typer.Option(metavar="test|val", help="Default: test where there is one, else val."),
     ] = None,
     batch_size: Annotated[
         str, typer.Option(metavar="N,...", help="To measure the speed at.")
     ] = "1,32",
-    root: Annotated[Path | None, typer.Option(help="Folder of a data set with a name.")] = None,
+    root: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="Folder of a data set with a name.")
+    ] = None,
     skip_broken: Annotated[
-        bool, typer.Option("--skip-broken", help="Leave broken files out, and say how many.")
+        bool,
+        typer.Option("--skip-broken", metavar="", help="Leave broken files out, and say how many."),
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", metavar="", help="Print JSON.")] = False,
     plugin: Plugins = None,
 ) -> None:
     """Score a trained network, class by class, and time it on this device."""

@@ -25,7 +25,10 @@ Plugins = Annotated[
 Port = Annotated[
     int | None,
     typer.Option(
-        min=1, max=65535, help="Of the page on this machine; default: the first free one from 8642."
+        metavar="N",
+        min=1,
+        max=65535,
+        help="Of the page on this machine; default: the first free one from 8642.",
     ),
 ]
 

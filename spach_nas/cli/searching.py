@@ -10,23 +10,31 @@ from spach_nas.cli.options import Plugins, Port, check_port
 
 
 def search(
-    file: Annotated[str, typer.Argument(help="A search YAML, or a shipped one: quickstart.")],
+    file: Annotated[
+        str,
+        typer.Argument(metavar="FILE|NAME", help="A search YAML, or a shipped one: quickstart."),
+    ],
     out: Annotated[
-        Path | None, typer.Option(help="Folder of the study; default: results/STUDY.")
+        Path | None,
+        typer.Option(metavar="FOLDER", help="Folder of the study; default: results/STUDY."),
     ] = None,
     resume: Annotated[
         bool,
         typer.Option(
             "--resume",
+            metavar="",
             help="Go on with a study that was stopped or killed; begin it where there is none.",
         ),
     ] = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Check everything, train and write nothing.")
+        bool,
+        typer.Option("--dry-run", metavar="", help="Check everything, train and write nothing."),
     ] = False,
     watch: Annotated[
         bool,
-        typer.Option("--watch", help="Serve the report page meanwhile, to browsers here."),
+        typer.Option(
+            "--watch", metavar="", help="Serve the report page meanwhile, to browsers here."
+        ),
     ] = False,
     port: Port = None,
     plugin: Plugins = None,
@@ -63,11 +71,13 @@ def search(
 
 
 def watch(
-    folder: Annotated[Path, typer.Argument(help="Folder of a study.")],
-    once: Annotated[bool, typer.Option("--once", help="Show it once, whole.")] = False,
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Folder of a study.")],
+    once: Annotated[bool, typer.Option("--once", metavar="", help="Show it once, whole.")] = False,
     page: Annotated[
         bool,
-        typer.Option("--page", help="Serve the report page, too, to browsers here, until Ctrl-C."),
+        typer.Option(
+            "--page", metavar="", help="Serve the report page, too, to browsers here, until Ctrl-C."
+        ),
     ] = False,
     port: Port = None,
     plugin: Plugins = None,

@@ -103,6 +103,7 @@ def pick_record(records: tuple[Record, ...], pick: str, *, config: SearchConfig)
     raise BundleError(
         f"--pick {pick}: no such trial; expected best, knee, a trial number up to "
         f"{max((record.trial for record in records), default=0)} or an arch_id"
+        f"{did_you_mean(pick, ('best', 'knee'))}"
     )
 
 
