@@ -10,7 +10,7 @@ import yaml
 from pydantic import TypeAdapter, ValidationError
 
 from spach_nas.errors import SpachNasError, did_you_mean, one_line, one_of
-from spach_nas.foreign_words import note, ours_for
+from spach_nas.foreign_words import meant, note, ours_for
 
 T = TypeVar("T")
 _LONGEST_VALUE = 60
@@ -185,7 +185,10 @@ def _explain(kind: str, detail: Any, keys: Sequence[int | str], schema: dict[str
         legal = _legal_keys(schema, keys[:-1])
         expected = f"; expected {one_of(legal)}" if legal else ""
         word = str(keys[-1])
-        return f"unknown key{expected}{did_you_mean(word, legal) or _elsewhere(word, schema)}"
+        here, elsewhere = did_you_mean(word, legal), _elsewhere(word, schema)
+        # What others call a key of another section is no misspelt key of this one.
+        foreign = ours_for(word) and not meant(word, legal)
+        return f"unknown key{expected}{(elsewhere or here) if foreign else (here or elsewhere)}"
     if kind == "missing":
         return "is missing"
     if kind == "literal_error":

@@ -42,6 +42,8 @@ class _Command(TyperCommand):
         """Those of the command, whose arguments show no type."""
         params = super().get_params(ctx)
         for item in params:
+            if "--help" in item.opts:
+                item.metavar = ""
             if item.param_type_name == "argument":
                 vars(item)["display_type_rich"] = lambda ctx: None
         return params

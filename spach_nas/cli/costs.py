@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from spach_nas.cli.options import Plugins
+from spach_nas.cli.options import Plugins, check_file
 
 
 class FormatName(StrEnum):
@@ -99,6 +99,7 @@ def latency(
         threads=threads,
         precision=precision.value if precision else None,
     )
+    check_file(table, option="--table")
     check_request(asked, table)
     from spach_nas.latency.command import print_network, print_space
 

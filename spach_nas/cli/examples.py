@@ -17,7 +17,7 @@ EXAMPLES = {
     "verify": ("spach-nas verify results/quickstart/best --strict",),
     "train": (
         "spach-nas train conv_ms_xxs --data fashion-mini --recipe short --set epochs=2",
-        "spach-nas train results/quickstart --data photos --init results/quickstart",
+        "spach-nas train results/quickstart --data photos --set epochs=50",
     ),
     "evaluate": ("spach-nas evaluate results/quickstart/best --data fashion-mini",),
     "cost": ("spach-nas cost hybrid_ms_s_plus --json",),
@@ -34,6 +34,6 @@ EXAMPLES = {
 
 
 def epilog(command: str) -> str:
-    """The examples of a command; a blank line keeps each on a line of its own."""
+    """The examples of a command; a blank line keeps each on its own."""
     lines = EXAMPLES[command]
-    return "\n\n".join([f"Example{'s'[: len(lines) > 1]}:", *(f"  {line}" for line in lines)])
+    return "\n\n".join([f"Example{'s'[: len(lines) > 1]}:", *lines])

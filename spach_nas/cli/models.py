@@ -108,8 +108,7 @@ def verify(
 
     with doing("verify") as tell:
         found = verify_bundle(bundle, tell=tell)
-    print_verification(found)
-    if found.problems or (strict and found.unchecked):
+    if not print_verification(found, strict=strict):
         raise typer.Exit(1)
 
 

@@ -75,5 +75,8 @@ def doctor() -> None:
 
     findings = diagnose()
     console.print(findings_table(findings))
-    if any(finding.fault for finding in findings):
+    faults = [finding.name for finding in findings if finding.fault]
+    if faults:
+        console.print(f"FAILED: {', '.join(faults)}", style="bold", markup=False)
         raise typer.Exit(1)
+    console.print("all that a search needs is here", style="bold")

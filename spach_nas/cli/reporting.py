@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from spach_nas.cli.options import Plugins
+from spach_nas.cli.options import Plugins, check_file
 from spach_nas.errors import SpachNasError
 
 
@@ -36,7 +36,7 @@ class RungRuleName(StrEnum):
 def report(
     folder: Annotated[
         list[Path],
-        typer.Argument(metavar="FOLDER...", help="Folder of a study; several are compared."),
+        typer.Argument(metavar="FOLDER", help="Folder of a study; several are compared."),
     ],
     static: Annotated[
         PictureFormat | None,
@@ -66,6 +66,7 @@ def report(
     plugin: Plugins = None,
 ) -> None:
     """Build report.html from the records of a study, or one page that compares several."""
+    check_file(out, option="--out")
     baselines = baseline or []
     if len(folder) > 1 or len(baselines) > 1 or (baselines and out):
         if static is not None:
@@ -92,7 +93,7 @@ def replay(
     table: Annotated[
         list[Path],
         typer.Argument(
-            metavar="FOLDER|FILE...",
+            metavar="FOLDER|FILE",
             help="Folders of studies, or a table with its search.yaml beside it.",
         ),
     ],
@@ -123,6 +124,7 @@ def replay(
     from spach_nas.replay.view import ground_line, regret_table
     from spach_nas.terminal import console
 
+    check_file(out, option="--out")
     names = sampler or ["random", "nsga2", "tpe", "surrogate"]
     chosen = strategies(names, [rule.value for rule in rungs or RungRuleName])
     ground = read_ground(table)

@@ -34,8 +34,16 @@ def print_exported(folders: Iterable[Path]) -> None:
         errors.print(f"left out {name}: {reason}", markup=False)
 
 
-def print_verification(found: "Verification") -> None:
-    """Figures, then what is wrong, what could not be checked, and the sum of the bundle."""
+def print_verification(found: "Verification", *, strict: bool = False) -> bool:
+    """Figures, then what is wrong, what could not be checked, and the sum of the bundle.
+
+    Args:
+        found: What was found.
+        strict: Whether what could not be checked counts as wrong.
+
+    Returns:
+        Whether all is well, as the last line says.
+    """
     console = Console(soft_wrap=True, highlight=False)
     if found.agreements:
         console.print(_table(found.agreements, images=found.images))
@@ -44,7 +52,16 @@ def print_verification(found: "Verification") -> None:
     for line in found.problems:
         Console(stderr=True, soft_wrap=True, highlight=False).print(line, markup=False)
     console.print(f"sha256 {found.bundle}", markup=False)
-    console.print("FAILED" if found.problems else "verified", style="bold")
+    number = len(found.unchecked)
+    gap = f"{number} form{'s'[: number > 1]} cannot be run here" if number else ""
+    if found.problems:
+        verdict = "FAILED"
+    elif strict and gap:
+        verdict = f"FAILED: {gap}, and --strict asks for all"
+    else:
+        verdict = f"verified, but {gap}" if gap else "verified"
+    console.print(verdict, style="bold", markup=False)
+    return not verdict.startswith("FAILED")
 
 
 def _table(agreements: "Iterable[Agreement]", *, images: str) -> Table:

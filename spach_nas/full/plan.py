@@ -24,10 +24,8 @@ from spach_nas.full.recipe_files import load_recipe
 from spach_nas.full.resources import HERE, LOCAL
 from spach_nas.full.sets import (
     DataChoice,
-    EvaluationSplit,
     FullData,
     check_data,
-    check_split_there,
     check_there,
     open_data,
 )
@@ -95,7 +93,7 @@ def plan_training(request: TrainingRequest) -> TrainingPlan:
         check_initial(init, source=request.source)
     folder = request.out or Path("results") / f"{_plain(choice.name)}-{_plain(request.data)}"
     going_on = _going_on(folder, resume=request.resume)
-    check_there(data_choice(request.data, recipe.data))
+    check_there(data_choice(request.data, recipe.data), for_training=True)
     # From here on, torch.
     from spach_nas.full.initial import adapted_architecture, load_initial
 
@@ -134,16 +132,14 @@ def plan_training(request: TrainingRequest) -> TrainingPlan:
     return plan
 
 
-def check_evaluation(
-    source: str, *, data: str, split: EvaluationSplit | None, options: DataOptions
-) -> None:
+def check_evaluation(source: str, *, data: str, options: DataOptions) -> None:
     """What can be checked of an evaluation without torch; see `evaluate`.
 
     Raises:
         DataError: The images are missing.
         BundleError: There is no such bundle, or it has no weights.
     """
-    check_split_there(data_choice(data, options), split)
+    check_there(data_choice(data, options), for_training=False)
     choice = choose(source)
     if choice.weights is None or choice.preprocessing is None:
         raise BundleError(f"{source}: has no trained weights; expected a bundle with them")

@@ -72,7 +72,7 @@ def evaluate_in_terminal(
     """
     sizes = _numbers(batch_sizes)
     options = replace(load_recipe("short").data, root=root, skip_broken=skip_broken)
-    check_evaluation(bundle, data=data, split=split, options=options)
+    check_evaluation(bundle, data=data, options=options)
     from spach_nas.full.evaluate import evaluate
 
     result = evaluate(bundle, data=data, split=split, batch_sizes=sizes, options=options)

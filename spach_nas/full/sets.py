@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from spach_nas.data.fashion import FASHION_MINI, FASHION_MNIST
 from spach_nas.data.folder import check_splits, class_folders, named_splits
-from spach_nas.data.source import DataSource, Split
+from spach_nas.data.source import DataSource
 from spach_nas.data.splits import split_validation
 from spach_nas.errors import DataError, did_you_mean, one_line, one_of
 from spach_nas.full.pictures import Pictures, all_grey, from_folder, from_memory, from_timm
@@ -65,28 +65,18 @@ class FullData:
     notes: tuple[str, ...] = ()
 
 
-def check_there(choice: DataChoice) -> None:
-    """Whether the images of a training are there, without opening one.
+def check_there(choice: DataChoice, *, for_training: bool) -> None:
+    """Whether there are images of this name, without opening one.
 
     Raises:
-        DataError: They are not, or splits do not fit each other.
+        DataError: There are none; for a training also where splits do not fit each other.
     """
     if choice.name in _NAMED:
         _NAMED[choice.name].check(DataSettings(name=choice.name, root=choice.options.root))
     elif choice.is_folder:
         splits = named_splits(_root(choice))
-        check_splits(splits)
-        _check_validated(choice, splits)
-
-
-def check_split_there(choice: DataChoice, split: EvaluationSplit | None) -> None:
-    """Whether the split of an evaluation is there; None: `default_split`.
-
-    Raises:
-        DataError: It is not.
-    """
-    if choice.is_folder:
-        _split_folder(choice, split or default_split(choice))
+        if for_training:
+            check_splits(splits)
 
 
 def open_data(choice: DataChoice) -> FullData:
@@ -130,15 +120,10 @@ def open_split(choice: DataChoice, split: EvaluationSplit) -> Pictures:
         return _converted(_named(choice, split), choice)
     if not choice.is_folder:
         return _converted(_timm(choice, split), choice)
-    folder = _split_folder(choice, split)
-    return _converted(from_folder(folder, without=choice.broken), choice)
-
-
-def _split_folder(choice: DataChoice, split: EvaluationSplit) -> Path:
     splits = named_splits(_root(choice))
     if split not in splits:
         raise DataError(f"{choice.name}: has no {split} split; expected {one_of(sorted(splits))}")
-    return splits[split]
+    return _converted(from_folder(splits[split], without=choice.broken), choice)
 
 
 def default_split(choice: DataChoice) -> EvaluationSplit:
@@ -188,17 +173,13 @@ def _open_folder(choice: DataChoice, share: float | None) -> tuple[Pictures, Pic
     train = _converted(from_folder(splits["train"], without=choice.broken), choice)
     if share is not None:
         return _hold_out(train, share, choice)
-    _check_validated(choice, splits)
-    validation = from_folder(splits["validation"], without=choice.broken)
-    return train, replace(validation, channels=train.channels)
-
-
-def _check_validated(choice: DataChoice, splits: Mapping[Split, Path]) -> None:
-    if choice.options.validation is None and "validation" not in splits:
+    if "validation" not in splits:
         raise DataError(
             f"{choice.name}: has no val/ or validation/ beside {splits['train'].name}/; expected "
             "one, or data.validation=0.1, which holds a tenth of the training images out"
         )
+    validation = from_folder(splits["validation"], without=choice.broken)
+    return train, replace(validation, channels=train.channels)
 
 
 def _hold_out(
