@@ -28,6 +28,8 @@ _TAKEN = frozenset(
         *("expansion_ratio", "token_ratio", "heads", "shared"),
     }
 )
+# What a mixer may read of its stage besides the width.
+_READABLE = frozenset({"heads", "token_ratio"})
 _OPTION = re.compile(r"(?!block\d+$)[a-z][a-z0-9_]*")
 
 
@@ -150,7 +152,8 @@ def register_mixer(spec: MixerSpec) -> None:
     """Make `spec` known by its name.
 
     Raises:
-        ArchitectureError: The name is taken by another mixer, or an option is declared badly.
+        ArchitectureError: The name is taken by another mixer, an option is declared badly, or a
+            parameter is none.
     """
     known = _known_options()
     for name, values in spec.options.items():
@@ -169,6 +172,12 @@ def register_mixer(spec: MixerSpec) -> None:
                 f"mixer {spec.name!r}: options.{name}: {values!r}; expected {known[name]!r}, as "
                 "another mixer declares it, or another name"
             )
+    unknown = sorted(spec.parameters - _READABLE)
+    if unknown:
+        raise ArchitectureError(
+            f"mixer {spec.name!r}: parameters: {unknown[0]!r}; expected {one_of(sorted(_READABLE))}"
+            f"{did_you_mean(unknown[0], _READABLE)}"
+        )
     if _REGISTRY.setdefault(spec.name, spec) != spec:
         raise ArchitectureError(f"mixer {spec.name!r} is registered already; choose another name")
 

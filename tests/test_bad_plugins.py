@@ -126,6 +126,15 @@ def test_a_cost_function_that_fails_is_told(function: object, told: str) -> None
         cost(architecture("odd"))
 
 
+def test_a_parameter_that_no_stage_has_is_told() -> None:
+    with pytest.raises(ArchitectureError, match="parameters: 'head'; expected heads or token_r"):
+        register_mixer(
+            MixerSpec(
+                name="odd", short="odd", cost=free, module=None, parameters=frozenset({"head"})
+            )
+        )
+
+
 def test_a_count_of_numpy_is_a_count() -> None:
     import numpy as np
 
