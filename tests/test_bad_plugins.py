@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from own_mixer import forget
+from search_tools import SPACE, write_search
 from spach_nas import mixers
 from spach_nas.architecture import Architecture, Stage
 from spach_nas.cost import cost
@@ -15,6 +16,7 @@ from spach_nas.errors import ArchitectureError, PluginError
 from spach_nas.memory import saved_bytes
 from spach_nas.mixers import MixerCost, MixerSite, MixerSpec, register_mixer
 from spach_nas.networks.mixer_check import check_mixers
+from spach_nas.plan import plan_search
 from spach_nas.plugins import load_plugins
 
 HERE = __name__
@@ -163,3 +165,12 @@ def test_a_plugin_that_ends_the_program_is_told(
     with pytest.raises(PluginError, match="plugin leaves: ends the program"):
         load_plugins(["leaves"])
     sys.modules.pop("leaves", None)
+
+
+def test_a_search_refuses_a_mixer_that_does_not_work_before_it_begins(tmp_path: Path) -> None:
+    register_mixer(MixerSpec(name="odd", short="odd", cost=free, module=f"{HERE}:Scalar"))
+    stages = [{**SPACE["stages"][0], "mixers": ["conv", "odd"]}]  # type: ignore[index]
+    path = write_search(tmp_path, space={**SPACE, "stages": stages})
+    with pytest.raises(ArchitectureError, match=r"mixer 'odd': .* maps features of"):
+        plan_search(path, out=tmp_path / "study")
+    assert not (tmp_path / "study").exists()
