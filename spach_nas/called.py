@@ -13,4 +13,4 @@ class CalledModule(ModuleType):
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """What that function returns."""
-        return vars(self)[self.__name__.rpartition(".")[2]](*args, **kwargs)
+        return getattr(self, self.__name__.rpartition(".")[2])(*args, **kwargs)

@@ -3,6 +3,8 @@
 from collections.abc import Iterable
 from difflib import get_close_matches
 
+from spach_nas.foreign_words import meant, note
+
 # A traceback or a state dict in a message may be pages long.
 _LONGEST = 500
 
@@ -50,9 +52,13 @@ def one_of(names: Iterable[str]) -> str:
 
 
 def did_you_mean(name: str, legal: Iterable[str]) -> str:
-    """`; did you mean 'attention'?` for a near miss, else nothing."""
-    nearest = get_close_matches(str(name), [str(item) for item in legal], n=1)
-    return f"; did you mean {nearest[0]!r}?" if nearest else ""
+    """`; did you mean 'attention'?` for a near miss or what others call it, else nothing."""
+    names = [str(item) for item in legal]
+    found = meant(str(name), names) or next(iter(get_close_matches(str(name), names, n=1)), None)
+    if found is None:
+        return ""
+    said = note(str(name), found)
+    return f"; did you mean {found!r}{f' ({said})' if said else ''}?"
 
 
 def one_line(problem: BaseException, *, named: bool = False, first: bool = False) -> str:

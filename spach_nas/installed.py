@@ -18,6 +18,11 @@ def load_installed(group: str) -> None:
             entry_point.load()
         except SpachNasError as problem:
             raise PluginError(f"plugin {entry_point.value} (installed): {problem}") from None
+        except SystemExit as problem:
+            raise PluginError(
+                f"plugin {entry_point.value} (installed): ends the program when it is imported "
+                f"(exit code {problem.code})"
+            ) from problem
         except Exception as problem:
             raise PluginError(
                 f"plugin {entry_point.value} (installed): cannot be imported: "

@@ -2,12 +2,13 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 from spach_nas.settings import Device, outside, raise_mistakes
 from spach_nas.units import Whole
 
 RuntimeName = Literal["eager", "compile", "onnx"]
+RUNTIMES: tuple[RuntimeName, ...] = get_args(RuntimeName)
 # What is measured: matrix products of another format than the weights' would add conversions.
 Format = Literal["fp32", "bf16"]
 

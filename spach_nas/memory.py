@@ -12,7 +12,7 @@ from typing import Literal, get_args
 
 from spach_nas.architecture import Architecture, Stage
 from spach_nas.errors import ArchitectureError, did_you_mean, one_of
-from spach_nas.mixers import MixerSite, MixerSpec, get_mixer, mixer_cost
+from spach_nas.mixers import MixerSite, get_mixer, mixer_saved
 
 Precision = Literal["fp32", "bf16"]
 _FP32 = 4
@@ -96,13 +96,7 @@ def _stage_bytes(stage: Stage, resolution: tuple[int, int], low: int) -> int:
             # LayerNorm of that input: the same tensor, unless the convolution cast it.
             total += _norm_bytes(N, 0 if entering == low else C, entering)
             # The mixer's own input, cast, and what lies inside; `addcmul`: the mixer's output.
-            total += 2 * N * C * low + _inside(spec, site, low)
+            total += 2 * N * C * low + mixer_saved(spec, site, low)
         # LayerNorm; then of the channel MLP both linear layers' inputs and GELU's input.
         total += _norm_bytes(N, C, leaving) + N * (C + 2 * h) * low
     return total
-
-
-def _inside(spec: MixerSpec, site: MixerSite, low: int) -> int:
-    if spec.saved is None:
-        return mixer_cost(spec.name, site).activations * low
-    return spec.saved(site, low)

@@ -11,7 +11,7 @@ from functools import lru_cache
 from types import MappingProxyType
 from typing import NamedTuple
 
-from spach_nas.errors import ArchitectureError, did_you_mean, one_of
+from spach_nas.errors import ArchitectureError, PluginError, did_you_mean, one_line, one_of
 from spach_nas.installed import load_installed
 
 # Installed packages bring in mixers by this group of entry points, each naming a module.
@@ -28,6 +28,8 @@ _TAKEN = frozenset(
         *("expansion_ratio", "token_ratio", "heads", "shared"),
     }
 )
+# What a mixer may read of its stage besides the width.
+_READABLE = frozenset({"heads", "token_ratio"})
 _OPTION = re.compile(r"(?!block\d+$)[a-z][a-z0-9_]*")
 
 
@@ -150,7 +152,8 @@ def register_mixer(spec: MixerSpec) -> None:
     """Make `spec` known by its name.
 
     Raises:
-        ArchitectureError: The name is taken by another mixer, or an option is declared badly.
+        ArchitectureError: The name is taken by another mixer, an option is declared badly, or a
+            parameter is none.
     """
     known = _known_options()
     for name, values in spec.options.items():
@@ -169,6 +172,12 @@ def register_mixer(spec: MixerSpec) -> None:
                 f"mixer {spec.name!r}: options.{name}: {values!r}; expected {known[name]!r}, as "
                 "another mixer declares it, or another name"
             )
+    unknown = sorted(spec.parameters - _READABLE)
+    if unknown:
+        raise ArchitectureError(
+            f"mixer {spec.name!r}: parameters: {unknown[0]!r}; expected {one_of(sorted(_READABLE))}"
+            f"{did_you_mean(unknown[0], _READABLE)}"
+        )
     if _REGISTRY.setdefault(spec.name, spec) != spec:
         raise ArchitectureError(f"mixer {spec.name!r} is registered already; choose another name")
 
@@ -268,8 +277,58 @@ def resolve_options(
 
 @lru_cache(maxsize=65536)
 def mixer_cost(name: str, site: MixerSite) -> MixerCost:
-    """Closed-form cost of one mixer function at `site`."""
-    return get_mixer(name).cost(site)
+    """Closed-form cost of one mixer function at `site`.
+
+    Raises:
+        PluginError: The cost function of a mixer raises, or gives something else than counts.
+    """
+    spec = get_mixer(name)
+    if name in _BUILT_IN:
+        return spec.cost(site)
+    return MixerCost(*_counts(spec, spec.cost, site, len(MixerCost._fields)))
+
+
+def mixer_saved(spec: MixerSpec, site: MixerSite, item: int) -> int:
+    """Bytes that a mixer keeps for the backward pass; see `MixerSpec.saved`.
+
+    Args:
+        spec: The mixer.
+        site: Where it stands.
+        item: Bytes of an element.
+
+    Raises:
+        PluginError: The function of a mixer raises, or gives something else than a count.
+    """
+    if spec.saved is None:
+        return mixer_cost(spec.name, site).activations * item
+    saved = spec.saved
+    return _counts(spec, lambda site: (saved(site, item),), site, 1, what="saved")[0]
+
+
+def _counts(
+    spec: MixerSpec,
+    function: Callable[[MixerSite], Iterable[int]],
+    site: MixerSite,
+    number: int,
+    *,
+    what: str = "cost",
+) -> tuple[int, ...]:
+    where = f"mixer {spec.name!r}: its {what} at width {site.width} and {site.resolution} positions"
+    try:
+        found = tuple(function(site))
+    except Exception as problem:  # whatever foreign code finds wrong
+        raise PluginError(
+            f"{where} raises {one_line(problem, named=True)}; expected whole numbers"
+        ) from problem
+    # Numbers of NumPy are whole, too, where they say so themselves.
+    whole = all(hasattr(item, "__index__") and not isinstance(item, bool) for item in found)
+    if len(found) != number or not whole or any(item < 0 for item in found):
+        names = f" ({', '.join(MixerCost._fields)})" if number > 1 else ""
+        raise PluginError(
+            f"{where} gives {found!r}; expected {number} whole number{'s'[: number > 1]}"
+            f"{names} from 0"
+        )
+    return tuple(int(item) for item in found)
 
 
 register_mixer(MixerSpec(name="conv", short="conv", cost=_conv_cost, module=None))

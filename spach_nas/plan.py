@@ -1,9 +1,13 @@
-"""A search before it begins: everything that can be checked, checked; free of Ray."""
+"""A search before it begins: everything that can be checked, checked; free of Ray.
+
+What is quick comes first, and what needs Optuna or torch is imported after it: a mistake in the
+YAML is told at once.
+"""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from spach_nas.config import (
     SEARCH_YAML,
@@ -24,19 +28,26 @@ from spach_nas.data import (
 from spach_nas.data.images import few_scored
 from spach_nas.data.preprocessing import Preprocessing, preprocessing
 from spach_nas.engine.logger_choice import check_callbacks
-from spach_nas.engine.sampler_check import check_sampler
-from spach_nas.errors import ConfigError, DataError, LatencyError, SearchSpaceError
+from spach_nas.engine.resume import check_begun_alike, check_warm_start
+from spach_nas.errors import ConfigError, DataError, LatencyError, SearchSpaceError, StudyError
 from spach_nas.feasible import FeasibleSet
-from spach_nas.latency import PredictedLatency, search_latency
+from spach_nas.latency.table_file import read_table as read_latency_table
 from spach_nas.limits import ProxyLimits
+from spach_nas.mixers import plugin_mixers
 from spach_nas.references import reference_target
+from spach_nas.scaling import scale
 from spach_nas.shipped import find_yaml
-from spach_nas.training import format_warning
+from spach_nas.study_folder import check_new
+
+if TYPE_CHECKING:
+    from spach_nas.latency import PredictedLatency
 
 # A search YAML, the name of a shipped one, what such a file holds, or what it means.
 SearchSource: TypeAlias = str | Path | Mapping[str, Any] | SearchConfig
 # Names in messages what stands in no file.
 _IN_PYTHON = "search"
+# So many architectures hold every mixer of a space at least once, all but surely.
+_TRIED = 200
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -57,7 +68,7 @@ class Plan:
     config: SearchConfig
     feasible: FeasibleSet
     splits: Mapping[tuple[int, int], DataSplits]
-    latency: PredictedLatency | None = None
+    latency: "PredictedLatency | None" = None
 
     @property
     def images(self) -> DataSplits:
@@ -98,6 +109,7 @@ def plan_search(
     resume: bool = False,
     say: Callable[[str], None] | None = None,
     doing: Callable[[str], None] = lambda _: None,
+    begins: bool = True,
 ) -> Plan:
     """Check everything that can be checked before anything is trained.
 
@@ -110,21 +122,24 @@ def plan_search(
         resume: Go on with the study in that folder, and so with its table of latencies.
         say: Gets a line for the eye before and after anything that takes long.
         doing: Told what goes on, in a few words.
+        begins: Whether the search is to begin or go on in that folder; else it is only looked at.
 
     Raises:
-        SpachNasError: A mistake in the YAML, limits that nothing meets, missing data, or GPUs that
-            are not there.
+        SpachNasError: A mistake in the YAML, limits that nothing meets, missing data, GPUs that are
+            not there, a folder that exists or holds another study, or a mixer that does not work.
     """
     path, config, texts = _read(source)
+    begun = begins and _check_folder(config, study_path(config, out), resume=resume)
     try:
         validate_settings(config.data)
         check_callbacks(config)
+        if not begun:
+            check_warm_start(config)
         folder = study_path(config, out) if resume else None
-        _check_devices(config)
         shape = data_shape(config.data)
         # A study goes on with the targets that it began with.
         config = config.for_data((folder and target_shape(folder)) or shape)
-        latency = search_latency(config, folder=folder, say=say)
+        latency = _latency(config, folder, say=say)
         _check_references(config, latency)
         doing("counting what is inside the limits")
         feasible = FeasibleSet(
@@ -133,22 +148,31 @@ def plan_search(
             latency=latency,
             proxy=ProxyLimits(limits=config.proxy_limits, rule=config.proxy, data=shape),
         )
+        doing("loading PyTorch")
+        _check_devices(config)
+        from spach_nas.engine.sampler_check import check_sampler
+
         check_sampler(config.search, feasible=feasible, objectives=config.objective_list)
         doing(f"reading the images of {config.data.name}")
         splits = {
             size: load_train_and_validation(config.data, image_size=size)
             for size in dict.fromkeys(fidelity.image_size for fidelity in config.fidelities)
         }
-    except (ConfigError, DataError, LatencyError, SearchSpaceError) as problem:
+        plan = Plan(
+            path=path, texts=texts, config=config, feasible=feasible, splits=splits, latency=latency
+        )
+        if not begun:
+            check_warm_start(config, images=plan.preprocessing)
+    except (ConfigError, DataError, LatencyError, SearchSpaceError, StudyError) as problem:
         lines = [f"{path}: {line}" for line in str(problem).split("\n")]
         raise type(problem)("\n".join(lines)) from None
-    plan = Plan(
-        path=path, texts=texts, config=config, feasible=feasible, splits=splits, latency=latency
-    )
+    _check_mixers(plan)
     if say is not None:
         for note in plan.notes:
             say(f"data: {note}")
         if config.resources.address == "local":
+            from spach_nas.training import format_warning
+
             warning = format_warning(config.training.precision, device=config.training.device)
             if warning is not None:
                 say(f"training.{warning}")
@@ -186,7 +210,45 @@ def _check_devices(config: SearchConfig) -> None:
         )
 
 
-def _check_references(config: SearchConfig, latency: PredictedLatency | None) -> None:
+def _check_folder(config: SearchConfig, folder: Path, *, resume: bool) -> bool:
+    """Whether the search has begun in its folder.
+
+    Raises:
+        StudyError: It may neither begin nor go on there.
+    """
+    if resume and folder.exists():
+        shape = target_shape(folder)
+        check_begun_alike(folder, config if shape is None else config.for_data(shape))
+        return True
+    check_new(folder)
+    return False
+
+
+def _check_mixers(plan: Plan) -> None:
+    """Try the networks of mixers that others wrote, on the proxy that costs least to run."""
+    own = plugin_mixers(plan.config.mixers)
+    if not own:
+        return
+    from spach_nas.networks.mixer_check import check_mixers
+
+    shape = plan.preprocessing.data_shape
+    proxies = [scale(item, plan.config.proxy, shape) for item in plan.feasible.samples(_TRIED, 0)]
+    check_mixers(sorted(proxies, key=lambda item: cost(item).macs), own)
+
+
+def _latency(
+    config: SearchConfig, folder: Path | None, *, say: Callable[[str], None] | None
+) -> "PredictedLatency | None":
+    if not config.wants_latency:
+        return None
+    if config.latency.table is not None:
+        read_latency_table(config.latency.table)
+    from spach_nas.latency import search_latency
+
+    return search_latency(config, folder=folder, say=say)
+
+
+def _check_references(config: SearchConfig, latency: "PredictedLatency | None") -> None:
     """Whether the references are as fast as the limit says; their cost is checked with the YAML."""
     mistakes = []
     if latency is None:

@@ -56,6 +56,11 @@ def _import(name: str) -> ModuleType:
         return import_module(name)
     except SpachNasError as problem:
         raise PluginError(f"plugin {name}: {problem}") from None
+    except SystemExit as problem:
+        raise PluginError(
+            f"plugin {name}: ends the program when it is imported (exit code {problem.code}); "
+            "expected a module that registers a mixer or a sampler, and runs nothing else"
+        ) from problem
     except Exception as problem:
         raise PluginError(
             f"plugin {name}: cannot be imported: {one_line(problem, named=True)}; expected "

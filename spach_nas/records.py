@@ -108,15 +108,25 @@ def append_record(path: Path, record: Record) -> None:
         os.fsync(file.fileno())
 
 
+def check_records_there(folder: str | Path) -> Path:
+    """The file of a study's records.
+
+    Raises:
+        StudyError: The folder is no study.
+    """
+    path = Path(folder) / FILE_NAME
+    if not path.is_file():
+        raise StudyError(f"{folder}: holds no {FILE_NAME}; expected the folder of a study")
+    return path
+
+
 def read_records(folder: str | Path) -> tuple[Record, ...]:
     """All records of a study, oldest first.
 
     Raises:
         StudyError: The folder is no study, or a line other than a torn last one is damaged.
     """
-    path = Path(folder) / FILE_NAME
-    if not path.is_file():
-        raise StudyError(f"{folder}: holds no {FILE_NAME}; expected the folder of a study")
+    path = check_records_there(folder)
     # What a disk garbled must be found as a damaged line, not as a mistake of the encoding.
     lines = path.read_text(encoding="utf-8", errors="replace").split("\n")
     records = []

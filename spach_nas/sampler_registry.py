@@ -3,8 +3,12 @@
 What makes a sampler is imported when a search begins, so that a YAML is checked without Optuna.
 """
 
+import ast
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
 from types import MappingProxyType
 
 from spach_nas.errors import PluginError
@@ -70,21 +74,33 @@ def known_samplers() -> Mapping[str, SamplerSpec]:
 
 
 def has_sampler(name: str) -> bool:
-    """Whether the name is known, or looks like a class of `optuna.samplers`.
+    """Whether the name is known, or is that of a class of `optuna.samplers`.
 
     Raises:
         PluginError: An installed plugin cannot be imported.
     """
     if name not in _ALL:
         load_installed(ENTRY_POINTS)
-    return name in _ALL or _is_class(name)
+    return name in _ALL or name in optuna_samplers()
 
 
 def get_sampler(name: str) -> SamplerSpec:
     """The sampler of a name that `has_sampler` knows; a class of Optuna's becomes one."""
-    assert name in _ALL or _is_class(name), name
+    assert has_sampler(name), name
     return _ALL.get(name) or SamplerSpec(name=name, factory=f"{_BUILT_IN}:of_optuna")
 
 
-def _is_class(name: str) -> bool:
-    return name.isidentifier() and name.endswith("Sampler") and not name.startswith("_")
+@cache
+def optuna_samplers() -> tuple[str, ...]:
+    """Names of the classes in the `optuna.samplers` that is installed, which is not imported.
+
+    Some are no samplers for a search; `of_optuna` refuses those.
+    """
+    spec = find_spec("optuna")
+    assert spec is not None and spec.origin is not None, "a requirement of this package"
+    text = (Path(spec.origin).parent / "samplers" / "__init__.py").read_text(encoding="utf-8")
+    for node in ast.parse(text).body:
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__":
+            names = ast.literal_eval(node.value)
+            return tuple(name for name in names if name.endswith("Sampler"))
+    raise AssertionError(f"{spec.origin}: its samplers have no __all__")

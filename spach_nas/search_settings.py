@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, ConfigDict
 
 from spach_nas.errors import did_you_mean, one_of
-from spach_nas.sampler_registry import has_sampler, sampler_names
+from spach_nas.sampler_registry import has_sampler, optuna_samplers, sampler_names
 from spach_nas.settings import outside, raise_mistakes
 from spach_nas.units import Count, Real, Seconds, Size, Whole
 
@@ -25,7 +25,8 @@ def _check_sampler(value: str) -> str:
         names = sampler_names()
         raise ValueError(
             f"{value!r}; expected {one_of(names)}, a class of optuna.samplers such as "
-            f"NSGAIIISampler, or one that --plugin MODULE brings in{did_you_mean(value, names)}"
+            "NSGAIIISampler, or one that --plugin MODULE brings in"
+            f"{did_you_mean(value, (*names, *optuna_samplers()))}"
         )
     return value
 

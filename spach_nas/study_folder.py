@@ -38,6 +38,7 @@ DATA_JSON = "data.json"
 LATENCY_JSON = "latency.json"
 PLUGINS_JSON = "plugins.json"
 BEST = "best"
+REPORT = "report.html"
 _LOCK_SECONDS = 1.0
 LOCK = ".lock"  # held by the search that writes
 # `proxy_id` and rung.
@@ -79,6 +80,20 @@ _COLUMNS = (
 )
 
 
+def check_new(folder: Path) -> None:
+    """Whether a new study may take this place.
+
+    Raises:
+        StudyError: Something is there.
+    """
+    if folder.exists():
+        raise StudyError(
+            f"{folder}: exists already and is never overwritten; expected --resume to go on with "
+            "it, or a new folder: give another with --out, another name under `study:`, or move "
+            "this one away"
+        )
+
+
 def create_folder(
     folder: Path, *, texts: Mapping[str, str], records: Sequence[Record] = ()
 ) -> None:
@@ -87,12 +102,7 @@ def create_folder(
     Raises:
         StudyError: It exists already, or cannot be made.
     """
-    if folder.exists():
-        raise StudyError(
-            f"{folder}: exists already and is never overwritten; expected --resume to go on with "
-            "it, or a new folder: give another with --out, another name under `study:`, or move "
-            "this one away"
-        )
+    check_new(folder)
     # Moved into place at the end: there is never half a study.
     new = folder.with_name(f".{folder.name}.{os.getpid()}")
     try:

@@ -7,6 +7,7 @@ import shlex
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.live import Live
@@ -17,17 +18,18 @@ from spach_nas.cost import cost
 from spach_nas.doctor import Finding
 from spach_nas.doing import Doing, make_console
 from spach_nas.ending import ending, shell_place
-from spach_nas.engine.study import Study
 from spach_nas.live.progress import Tally, outline
 from spach_nas.live.view import ProgressView, running_words
 from spach_nas.plan import Plan
 from spach_nas.records import Record
 from spach_nas.references import REFERENCES
-from spach_nas.report import front_table
 from spach_nas.scaling import scale
 from spach_nas.search_settings import SearchSettings
 from spach_nas.study_folder import BEST, checkpoint_path
 from spach_nas.units import format_count, format_duration
+
+if TYPE_CHECKING:
+    from spach_nas.engine.study import Study
 
 console = make_console()
 
@@ -65,7 +67,7 @@ class LiveView:
         ) as self._live:
             yield self
 
-    def __call__(self, study: Study, record: Record | None) -> None:
+    def __call__(self, study: "Study", record: Record | None) -> None:
         """Take note of a new record; None: the study begins."""
         self._study = study
         if self._live is None:
@@ -120,7 +122,7 @@ class LiveView:
         return self._view
 
 
-def _line(study: Study, record: Record | None) -> Text:
+def _line(study: "Study", record: Record | None) -> Text:
     if record is None:
         seen = len(study.records)
         going_on = f", going on after {seen} records" if seen else ""
@@ -179,8 +181,10 @@ def _proxy_range(plan: Plan) -> str:
     )
 
 
-def print_result(study: Study) -> None:
+def print_result(study: "Study") -> None:
     """How it ended, the front as a table, and the commands to type next."""
+    from spach_nas.report import front_table
+
     if not study.records:
         console.print("Stopped before the first trial was finished; nothing is kept.")
         return

@@ -10,9 +10,13 @@ import yaml
 from pydantic import TypeAdapter, ValidationError
 
 from spach_nas.errors import SpachNasError, did_you_mean, one_line, one_of
+from spach_nas.foreign_words import meant, note, ours_for
 
 T = TypeVar("T")
 _LONGEST_VALUE = 60
+_MOST_PLACES = 2
+# YAML 1.1 reads 010 as 8.
+_OCTAL = re.compile(r"[-+]?0[0-9_]+")
 # Aliases of aliases may write billions of values in a few lines.
 _MOST_VALUES = 20_000
 _EXPECTED = {
@@ -27,16 +31,20 @@ _EXPECTED = {
 
 
 def read_yaml(path: str | Path, *, error: type[SpachNasError]) -> Any:
-    """The plain data in a YAML file, by `yaml.safe_load`: nothing in it is executed.
+    """The plain data in a YAML file: nothing in it is executed.
+
+    Words are words: `no`, `on`, `1:30` and `2024-01-31` stay texts, of which YAML 1.1 makes false,
+    true, 90 and a date.
 
     Raises:
-        SpachNasError: As `error`, when the file is missing or is no YAML, or when a key stands
-            twice, of which YAML would keep the last without a word.
+        SpachNasError: As `error`, when the file is missing or is no YAML, when a key stands twice,
+            of which YAML would keep the last without a word, or when a number begins with a zero,
+            which makes it octal to YAML 1.1 and to nobody else.
     """
     try:
         text = Path(path).read_text(encoding="utf-8")
-        mistakes = list(dict.fromkeys(_repetitions(yaml.compose(text, Loader=yaml.SafeLoader))))
-        data = None if mistakes else yaml.safe_load(text)
+        mistakes = list(dict.fromkeys(_mistakes(yaml.compose(text, Loader=_Loader))))
+        data = None if mistakes else yaml.load(text, Loader=_Loader)
     except OSError as problem:
         raise error(f"{path}: {problem.strerror or problem}; expected a YAML file") from None
     except UnicodeDecodeError:
@@ -50,13 +58,63 @@ def read_yaml(path: str | Path, *, error: type[SpachNasError]) -> Any:
     return data
 
 
-def _repetitions(root: yaml.Node | None) -> Iterator[str]:
+def read_yaml_value(text: str) -> Any:
+    """One value as `read_yaml` reads it.
+
+    Raises:
+        ValueError: It is no YAML; the message says why.
+    """
+    try:
+        mistakes = list(_mistakes(yaml.compose(text, Loader=_Loader)))
+        if mistakes:
+            raise ValueError(mistakes[0])
+        return yaml.load(text, Loader=_Loader)
+    except (yaml.YAMLError, RecursionError):
+        raise ValueError(f"{text!r} is no YAML") from None
+
+
+class _Loader(yaml.SafeLoader):
+    """Reads plain words as YAML 1.2 does."""
+
+
+# By the first letter of a word: what it may be, the first that fits.
+_Loader.yaml_implicit_resolvers = {
+    letter: [
+        (tag, pattern)
+        for tag, pattern in resolvers
+        if tag.removeprefix("tag:yaml.org,2002:") not in ("bool", "int", "float", "timestamp")
+    ]
+    for letter, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+for _tag, _pattern, _letters in (
+    ("bool", r"true|True|TRUE|false|False|FALSE", "tTfF"),
+    ("int", r"[-+]?(0b[01_]+|0x[0-9a-fA-F_]+|[0-9][0-9_]*)", "-+0123456789"),
+    (
+        "float",
+        r"[-+]?([0-9][0-9_]*\.[0-9_]*|\.[0-9][0-9_]*)([eE][-+][0-9]+)?"
+        r"|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)",
+        "-+0123456789.",
+    ),
+):
+    _Loader.add_implicit_resolver(
+        f"tag:yaml.org,2002:{_tag}", re.compile(rf"(?:{_pattern})$"), list(_letters)
+    )
+
+
+def _mistakes(root: yaml.Node | None) -> Iterator[str]:
     nodes = [(root, "")]
     for _ in range(_MOST_VALUES):
         if not nodes:
             return
         node, path = nodes.pop()
-        if isinstance(node, yaml.SequenceNode):
+        if isinstance(node, yaml.ScalarNode):
+            if node.tag.endswith(":int") and _OCTAL.fullmatch(node.value):
+                decimal = int(node.value.replace("_", ""))
+                yield (
+                    f"{f'{path}: ' if path else ''}{node.value}; expected {decimal}, or "
+                    f"'{node.value}' in quotes: YAML takes a zero in front for an octal number"
+                )
+        elif isinstance(node, yaml.SequenceNode):
             nodes += [(item, f"{path}[{i}]") for i, item in enumerate(node.value)]
         elif isinstance(node, yaml.MappingNode):
             # A key that is no scalar is refused when the data is made.
@@ -126,7 +184,11 @@ def _explain(kind: str, detail: Any, keys: Sequence[int | str], schema: dict[str
     if kind in ("extra_forbidden", "unexpected_keyword_argument"):
         legal = _legal_keys(schema, keys[:-1])
         expected = f"; expected {one_of(legal)}" if legal else ""
-        return f"unknown key{expected}{did_you_mean(str(keys[-1]), legal)}"
+        word = str(keys[-1])
+        here, elsewhere = did_you_mean(word, legal), _elsewhere(word, schema)
+        # What others call a key of another section is no misspelt key of this one.
+        foreign = ours_for(word) and not meant(word, legal)
+        return f"unknown key{expected}{(elsewhere or here) if foreign else (here or elsewhere)}"
     if kind == "missing":
         return "is missing"
     if kind == "literal_error":
@@ -138,6 +200,37 @@ def _explain(kind: str, detail: Any, keys: Sequence[int | str], schema: dict[str
         return f"{value}; expected a mapping of keys to values"
     message = _EXPECTED.get(kind.split("_")[0]) or detail["msg"].removeprefix("Input should be ")
     return f"{value}; expected {message[:1].lower()}{message[1:]}"
+
+
+def places_of(word: str, schema: dict[str, Any]) -> list[str]:
+    """Where a key stands, by its name or by what others call it: `training.learning_rate`.
+
+    Args:
+        word: As a user wrote it.
+        schema: JSON Schema of the whole.
+    """
+    paths = list(_paths(schema, schema, ""))
+    for name in (word.strip("-").replace("-", "_"), *ours_for(word)):
+        found = [path for path in paths if path == name or path.endswith(f".{name}")]
+        if found:
+            return found
+    return []
+
+
+def _elsewhere(word: str, schema: dict[str, Any]) -> str:
+    places = places_of(word, schema)[:_MOST_PLACES]
+    if not places:
+        return ""
+    said = note(word, places[0].rsplit(".", 1)[-1])
+    return f"; did you mean {one_of(places)}{f' ({said})' if said else ''}?"
+
+
+def _paths(node: dict[str, Any], schema: dict[str, Any], path: str) -> Iterator[str]:
+    for option in _alternatives(node, schema):
+        for name, inner in option.get("properties", {}).items():
+            here = f"{path}.{name}".removeprefix(".")
+            yield here
+            yield from _paths(inner, schema, here)
 
 
 def _short(value: Any) -> str:

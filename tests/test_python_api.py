@@ -43,7 +43,8 @@ def test_a_listing_offers_what_is_public_and_nothing_else() -> None:
 def test_a_name_is_the_same_whatever_was_imported_before() -> None:
     code = (
         "import {0}spach_nas; figures = spach_nas.cost('conv_xxs'); "
-        "from spach_nas.cost import cost; assert spach_nas.cost is spach_nas.cost; print(figures == cost('conv_xxs'))"
+        "from spach_nas.cost import cost; assert spach_nas.cost is spach_nas.cost; "
+        "print(figures == cost('conv_xxs'))"
     )
     for before in ("", "spach_nas.limits, "):
         done = subprocess.run(

@@ -5,11 +5,15 @@ answers at once.
 """
 
 import sys
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand
+from typer.main import get_command
 
 from spach_nas.cli.costs import cost, latency, references
+from spach_nas.cli.examples import epilog
+from spach_nas.cli.foreign_flags import check_words
 from spach_nas.cli.models import evaluate, export, train, verify
 from spach_nas.cli.preparing import doctor, schema, space
 from spach_nas.cli.reporting import replay, report
@@ -29,17 +33,44 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+class _Command(TyperCommand):
+    """Shows what an argument is for, and not the type that it has in Python."""
+
+    def get_params(self, ctx: Any) -> Any:
+        """Those of the command, whose arguments show no type."""
+        params = super().get_params(ctx)
+        for item in params:
+            if "--help" in item.opts:
+                item.metavar = ""
+            if item.param_type_name == "argument":
+                vars(item)["display_type_rich"] = lambda ctx: None
+        return params
+
+
 for _command in _COMMANDS:
-    app.command()(_command)
+    app.command(cls=_Command, epilog=epilog(_command.__name__))(_command)
 
 
 def main() -> None:
     """Run the command; a user's mistake is told without a traceback and exits with 2."""
     try:
+        check_words(sys.argv[1:], _options_of_commands())
         app()
     except SpachNasError as error:
         print(error, file=sys.stderr)
         sys.exit(2)
+
+
+def _options_of_commands() -> dict[str, list[str]]:
+    """By command, in the order of `--help`."""
+    commands = getattr(get_command(app), "commands", {})
+    return {
+        name: [option for item in command.params for option in (*item.opts, *item.secondary_opts)]
+        + ["-h", "--help"]
+        for name, command in commands.items()
+    }
 
 
 def _version(wanted: bool) -> None:
@@ -54,7 +85,9 @@ def _version(wanted: bool) -> None:
 def _options(
     version: Annotated[
         bool,
-        typer.Option("--version", help="Print the version.", callback=_version, is_eager=True),
+        typer.Option(
+            "--version", metavar="", help="Print the version.", callback=_version, is_eager=True
+        ),
     ] = False,
 ) -> None:
     pass

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from spach_nas.cli.options import Plugins
+from spach_nas.cli.options import Plugins, check_file
 
 
 class FormatName(StrEnum):
@@ -18,8 +18,13 @@ class FormatName(StrEnum):
 
 
 def cost(
-    source: Annotated[str, typer.Argument(help="A model of the paper, or an architecture file.")],
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, plain counts.")] = False,
+    source: Annotated[
+        str,
+        typer.Argument(metavar="NAME|FILE", help="A model of the paper, or an architecture file."),
+    ],
+    as_json: Annotated[
+        bool, typer.Option("--json", metavar="", help="Print JSON, plain counts.")
+    ] = False,
     plugin: Plugins = None,
 ) -> None:
     """Print the exact cost of an architecture."""
@@ -46,7 +51,8 @@ def latency(
     source: Annotated[
         str,
         typer.Argument(
-            help="A model of the paper, a bundle or an architecture file; a search with --table."
+            metavar="NAME|FOLDER|FILE",
+            help="A model of the paper, a bundle or an architecture file; a search with --table.",
         ),
     ],
     batch_size: Annotated[
@@ -56,12 +62,15 @@ def latency(
         str | None,
         typer.Option(metavar="NAME,NAME...", help="Of eager, compile and onnx; default: all."),
     ] = None,
-    device: Annotated[str | None, typer.Option(help="cpu, cuda, mps or auto, the default.")] = None,
+    device: Annotated[
+        str | None, typer.Option(metavar="NAME", help="cpu, cuda, mps or auto, the default.")
+    ] = None,
     threads: Annotated[
-        int | None, typer.Option(min=1, help="Threads of the CPU; default: 1.")
+        int | None, typer.Option(metavar="N", min=1, help="Threads of the CPU; default: 1.")
     ] = None,
     precision: Annotated[
-        FormatName | None, typer.Option(help="Of weights and features; default: fp32.")
+        FormatName | None,
+        typer.Option(metavar="fp32|bf16", help="Of weights and features; default: fp32."),
     ] = None,
     table: Annotated[
         Path | None,
@@ -70,11 +79,13 @@ def latency(
             help="Time the parts of all networks of a search, for a search anywhere to take.",
         ),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, milliseconds.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", metavar="", help="Print JSON, milliseconds.")
+    ] = False,
     plugin: Plugins = None,
 ) -> None:
     """Time a network on this device, or the parts of all networks of a search."""
-    from spach_nas.latency.command import Request, print_network, print_space
+    from spach_nas.latency.request import Request, check_request
 
     asked = Request(
         source=source,
@@ -84,6 +95,10 @@ def latency(
         threads=threads,
         precision=precision.value if precision else None,
     )
+    check_file(table, option="--table")
+    check_request(asked, table)
+    from spach_nas.latency.command import print_network, print_space
+
     if table is not None:
         print_space(asked, table, as_json=as_json)
     else:

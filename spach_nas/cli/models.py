@@ -29,24 +29,36 @@ def export(
     source: Annotated[
         str,
         typer.Argument(
-            help="Folder of a study or of a bundle, a model of the paper, or an architecture file."
+            metavar="FOLDER|NAME|FILE",
+            help="Folder of a study or of a bundle, a model of the paper, or an architecture file.",
         ),
     ],
     out: Annotated[
-        Path, typer.Option(help="Folder of the bundle, or with --top of the bundles; made anew.")
+        Path,
+        typer.Option(
+            metavar="FOLDER", help="Folder of the bundle, or with --top of the bundles; made anew."
+        ),
     ],
     pick: Annotated[
         str | None,
-        typer.Option(help="In a study: best (the default), knee, a trial number or an arch_id."),
+        typer.Option(
+            metavar="best|knee|N|ID",
+            help="In a study: best (the default), knee, a trial number or an arch_id.",
+        ),
     ] = None,
     top: Annotated[
         int | None,
-        typer.Option(min=1, help="The most accurate of a study's front, so many; not with --pick."),
+        typer.Option(
+            metavar="N",
+            min=1,
+            help="The most accurate of a study's front, so many; not with --pick.",
+        ),
     ] = None,
     formats: Annotated[
         str | None,
         typer.Option(
-            help="onnx,pt2 or all, beside safetensors; default: all that can be made here."
+            metavar="NAME,NAME...",
+            help="onnx,pt2 or all, beside safetensors; default: all that can be made here.",
         ),
     ] = None,
     opset: Annotated[
@@ -55,7 +67,10 @@ def export(
     ] = None,
     scale: Annotated[
         ScaleName | None,
-        typer.Option(help="The trained proxy, or the target, which has no weights yet."),
+        typer.Option(
+            metavar="proxy|target",
+            help="The trained proxy, or the target, which has no weights yet.",
+        ),
     ] = None,
     samples: Annotated[
         bool,
@@ -68,21 +83,30 @@ def export(
 ) -> None:
     """Write a network as a bundle for timm, PyTorch and ONNX, with proof that its forms agree."""
     from spach_nas.doing import doing
+    from spach_nas.export.format_names import OPSET, parse_formats
+    from spach_nas.export.staging import check_new
 
     if pick is not None and top is not None:
         raise typer.BadParameter("expected one of --pick and --top", param_hint="--top")
-    with doing("loading PyTorch") as tell:
-        from spach_nas.export import OPSET, Scale, choose, choose_top, export_all, parse_formats
-        from spach_nas.export import export as export_choice
-        from spach_nas.export.view import print_exported
+    wanted = None if formats is None else parse_formats(formats)
+    if opset is not None and wanted is not None and "onnx" not in wanted:
+        raise typer.BadParameter("expected onnx among --formats", param_hint="--opset")
+    with doing("reading the network") as tell:
+        # What is quick comes first; torch is imported where a network is built.
+        from spach_nas.export.source import Scale, choose, choose_top
 
-        wanted = None if formats is None else parse_formats(formats)
-        if opset is not None and wanted is not None and "onnx" not in wanted:
-            raise typer.BadParameter("expected onnx among --formats", param_hint="--opset")
         scale_to: Scale | None = None if scale is None else scale.value
-        tell("reading the network")
         if top is not None:
             choices = choose_top(source, top, scale_to=scale_to)
+        else:
+            check_new(out)
+            choices = (choose(source, pick=pick or "best", scale_to=scale_to),)
+        tell("loading PyTorch")
+        from spach_nas.export.exporting import export as export_choice
+        from spach_nas.export.exporting import export_all
+        from spach_nas.export.view import print_exported
+
+        if top is not None:
             written = export_all(
                 choices,
                 out=out,
@@ -92,10 +116,8 @@ def export(
                 tell=tell,
             )
         else:
-            choice = choose(source, pick=pick or "best", scale_to=scale_to)
-            choices = (choice,)
             bundle = export_choice(
-                choice,
+                choices[0],
                 out=out,
                 formats=wanted,
                 opset=opset or OPSET,
@@ -107,9 +129,10 @@ def export(
 
 
 def verify(
-    bundle: Annotated[Path, typer.Argument(help="Folder of a bundle.")],
+    bundle: Annotated[Path, typer.Argument(metavar="FOLDER", help="Folder of a bundle.")],
     strict: Annotated[
-        bool, typer.Option("--strict", help="Fail where a form cannot be run here, too.")
+        bool,
+        typer.Option("--strict", metavar="", help="Fail where a form cannot be run here, too."),
     ] = False,
     plugin: Plugins = None,
 ) -> None:
@@ -117,12 +140,11 @@ def verify(
     from spach_nas.doing import doing
 
     with doing("loading PyTorch") as tell:
-        from spach_nas.export import verify as verify_bundle
+        from spach_nas.export.verification import verify as verify_bundle
         from spach_nas.export.view import print_verification
 
         found = verify_bundle(bundle, tell=tell)
-    print_verification(found)
-    if found.problems or (strict and found.unchecked):
+    if not print_verification(found, strict=strict):
         raise typer.Exit(1)
 
 
@@ -130,8 +152,9 @@ def train(
     source: Annotated[
         str,
         typer.Argument(
+            metavar="FOLDER|NAME|FILE",
             help="A bundle, a study (its best target), an architecture file, or a model of the "
-            "paper."
+            "paper.",
         ),
     ],
     data: Annotated[
@@ -142,14 +165,19 @@ def train(
             "and hfds/...",
         ),
     ],
-    recipe: Annotated[str, typer.Option(help="spach, short, or a YAML file.")] = "spach",
+    recipe: Annotated[
+        str, typer.Option(metavar="NAME|FILE", help="spach, short, or a YAML file.")
+    ] = "spach",
     out: Annotated[
-        Path | None, typer.Option(help="Folder of the run; default: results/SOURCE-DATA.")
+        Path | None,
+        typer.Option(metavar="FOLDER", help="Folder of the run; default: results/SOURCE-DATA."),
     ] = None,
     resume: Annotated[
         bool,
         typer.Option(
-            "--resume", help="Go on where it was stopped or killed; begin where nothing is."
+            "--resume",
+            metavar="",
+            help="Go on where it was stopped or killed; begin where nothing is.",
         ),
     ] = False,
     init: Annotated[
@@ -192,7 +220,9 @@ def train(
 
 
 def evaluate(
-    bundle: Annotated[str, typer.Argument(help="A bundle, or a study (its best proxy).")],
+    bundle: Annotated[
+        str, typer.Argument(metavar="FOLDER", help="A bundle, or a study (its best proxy).")
+    ],
     data: Annotated[
         str,
         typer.Option(
@@ -202,16 +232,20 @@ def evaluate(
         ),
     ],
     split: Annotated[
-        SplitName | None, typer.Option(help="Default: test where there is one, else val.")
+        SplitName | None,
+        typer.Option(metavar="test|val", help="Default: test where there is one, else val."),
     ] = None,
     batch_size: Annotated[
         str, typer.Option(metavar="N,...", help="To measure the speed at.")
     ] = "1,32",
-    root: Annotated[Path | None, typer.Option(help="Folder of a data set with a name.")] = None,
+    root: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="Folder of a data set with a name.")
+    ] = None,
     skip_broken: Annotated[
-        bool, typer.Option("--skip-broken", help="Leave broken files out, and say how many.")
+        bool,
+        typer.Option("--skip-broken", metavar="", help="Leave broken files out, and say how many."),
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", metavar="", help="Print JSON.")] = False,
     plugin: Plugins = None,
 ) -> None:
     """Score a trained network, class by class, and time it on this device."""

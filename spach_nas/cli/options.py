@@ -1,8 +1,12 @@
 """Options that several commands have."""
 
+import os
+from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from spach_nas.errors import SpachNasError
 
 
 def _bring_in(modules: list[str]) -> list[str]:
@@ -25,9 +29,24 @@ Plugins = Annotated[
 Port = Annotated[
     int | None,
     typer.Option(
-        min=1, max=65535, help="Of the page on this machine; default: the first free one from 8642."
+        metavar="N",
+        min=1,
+        max=65535,
+        help="Of the page on this machine; default: the first free one from 8642.",
     ),
 ]
+
+
+def check_file(path: Path | None, *, option: str) -> None:
+    """Whether a file can be written at the end, told at the beginning."""
+    if path is None:
+        return
+    if path.is_dir():
+        raise SpachNasError(f"{option} {path}: is a folder; expected a file")
+    if not path.parent.is_dir():
+        raise SpachNasError(f"{option} {path}: {path.parent} is no folder; expected one that is")
+    if not os.access(path if path.exists() else path.parent, os.W_OK):
+        raise SpachNasError(f"{option} {path}: cannot be written; expected a writable place")
 
 
 def check_port(port: int | None, *, wanted: bool, by: str) -> None:

@@ -19,12 +19,18 @@ class SchemaName(StrEnum):
 
 def space(
     file: Annotated[
-        str, typer.Argument(help="A search YAML, a search space, or a shipped one: quickstart.")
+        str,
+        typer.Argument(
+            metavar="FILE|NAME", help="A search YAML, a search space, or a shipped one: quickstart."
+        ),
     ],
     timing: Annotated[
-        bool, typer.Option(help="Time a few training steps to estimate the whole search.")
+        bool,
+        typer.Option(metavar="", help="Time a few training steps to estimate the whole search."),
     ] = True,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, plain counts.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", metavar="", help="Print JSON, plain counts.")
+    ] = False,
     plugin: Plugins = None,
 ) -> None:
     """Say what a search space offers within its limits, and what the search would take."""
@@ -54,7 +60,9 @@ def space(
 
 
 def schema(
-    file: Annotated[SchemaName, typer.Argument(help="Which YAML file it is for.")],
+    file: Annotated[
+        SchemaName, typer.Argument(metavar="search|space", help="Which YAML file it is for.")
+    ],
     plugin: Plugins = None,
 ) -> None:
     """Print the JSON Schema of a YAML file, for editors."""
@@ -70,5 +78,8 @@ def doctor() -> None:
 
     findings = diagnose()
     console.print(findings_table(findings))
-    if any(finding.fault for finding in findings):
+    faults = [finding.name for finding in findings if finding.fault]
+    if faults:
+        console.print(f"FAILED: {', '.join(faults)}", style="bold", markup=False)
         raise typer.Exit(1)
+    console.print("all that a search needs is here", style="bold")

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from spach_nas.cli.options import Plugins
+from spach_nas.cli.options import Plugins, check_file
 from spach_nas.errors import SpachNasError
 
 
@@ -37,32 +37,44 @@ class RungRuleName(StrEnum):
 def report(
     folder: Annotated[
         list[Path],
-        typer.Argument(metavar="DIR...", help="Folder of a study; several are compared."),
+        typer.Argument(metavar="FOLDER", help="Folder of a study; several are compared."),
     ],
     static: Annotated[
         PictureFormat | None,
-        typer.Option(help="Write front, hypervolume and drawings as pictures for print, too."),
+        typer.Option(
+            metavar="png|svg|pdf",
+            help="Write front, hypervolume and drawings as pictures for print, too.",
+        ),
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(help="File that compares; default: comparison.html.")
+        Path | None,
+        typer.Option(metavar="FILE", help="File that compares; default: comparison.html."),
     ] = None,
     baseline: Annotated[
         list[Path] | None,
         typer.Option(
-            help="Folder of a study to measure by, such as a random one; may stand again."
+            metavar="FOLDER",
+            help="Folder of a study to measure by, such as a random one; may stand again.",
         ),
     ] = None,
     plotly: Annotated[
         PlotlyPlaceName,
-        typer.Option(help="Plotly's script, 4.8 MB: part of report.html, or a file beside it."),
+        typer.Option(
+            metavar="embed|beside",
+            help="Plotly's script, 4.8 MB: part of report.html, or a file beside it.",
+        ),
     ] = PlotlyPlaceName.embed,
     plugin: Plugins = None,
 ) -> None:
     """Build report.html from the records of a study, or one page that compares several."""
+    check_file(out, option="--out")
     baselines = baseline or []
     if len(folder) > 1 or len(baselines) > 1 or (baselines and out):
         if static is not None:
             raise SpachNasError(f"--static: {static.value} of several studies; expected one folder")
+        from spach_nas.report.comparison_study import check_studies
+
+        check_studies(folder, baselines=baselines)
         from spach_nas.report.comparison import write_comparison
 
         print(write_comparison(folder, out or Path("comparison.html"), baselines=baselines))
@@ -81,34 +93,46 @@ def report(
 def replay(
     table: Annotated[
         list[Path],
-        typer.Argument(help="Folders of studies, or a table with its search.yaml beside it."),
+        typer.Argument(
+            metavar="FOLDER|FILE",
+            help="Folders of studies, or a table with its search.yaml beside it.",
+        ),
     ],
     sampler: Annotated[
         list[str] | None,
-        typer.Option(help="To compare; may stand again. Default: random, nsga2, tpe, surrogate."),
+        typer.Option(
+            metavar="NAME",
+            help="To compare; may stand again. Default: random, nsga2, tpe, surrogate.",
+        ),
     ] = None,
     rungs: Annotated[
         list[RungRuleName] | None,
-        typer.Option(help="To compare; may stand again. Default: all."),
+        typer.Option(
+            metavar="off|front|accuracy", help="To compare; may stand again. Default: all."
+        ),
     ] = None,
-    seeds: Annotated[int, typer.Option(min=1, help="Searches of each strategy.")] = 30,
-    workers: Annotated[int, typer.Option(min=1, help="Trainings at once.")] = 2,
-    trials: Annotated[int, typer.Option(min=1, help="Budget of a search.")] = 100,
-    out: Annotated[Path | None, typer.Option(help="Write the figures as CSV.")] = None,
+    seeds: Annotated[int, typer.Option(metavar="N", min=1, help="Searches of each strategy.")] = 30,
+    workers: Annotated[int, typer.Option(metavar="N", min=1, help="Trainings at once.")] = 2,
+    trials: Annotated[int, typer.Option(metavar="N", min=1, help="Budget of a search.")] = 100,
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write the figures as CSV.")
+    ] = None,
     plugin: Plugins = None,
 ) -> None:
     """Compare samplers and rungs on architectures that were all trained before."""
     from spach_nas.doing import doing, make_console
 
+    check_file(out, option="--out")
+    names = sampler or ["random", "nsga2", "tpe", "surrogate"]
     console = make_console()
     with doing("reading the trainings") as tell:
         from spach_nas.replay.comparison import compare, strategies, write_regrets
+
+        chosen = strategies(names, [rule.value for rule in rungs or RungRuleName])
         from spach_nas.replay.ground import read_ground
         from spach_nas.replay.view import ground_line, regret_table, search_words
 
         ground = read_ground(table)
-        names = sampler or ["random", "nsga2", "tpe", "surrogate"]
-        chosen = strategies(names, [rule.value for rule in rungs or RungRuleName])
     console.print(ground_line(ground), soft_wrap=True, highlight=False)
     with doing(search_words(0, 0.0, chosen=chosen, seeds=seeds)) as tell:
         started = time.monotonic()

@@ -10,24 +10,35 @@ from spach_nas.cli.options import Plugins, Port, check_port
 
 
 def search(
-    file: Annotated[str, typer.Argument(help="A search YAML, or a shipped one: quickstart.")],
+    file: Annotated[
+        str,
+        typer.Argument(metavar="FILE|NAME", help="A search YAML, or a shipped one: quickstart."),
+    ],
     out: Annotated[
-        Path | None, typer.Option(help="Folder of the study; default: results/STUDY.")
+        Path | None,
+        typer.Option(metavar="FOLDER", help="Folder of the study; default: results/STUDY."),
     ] = None,
     resume: Annotated[
         bool,
         typer.Option(
             "--resume",
+            metavar="",
             help="Go on with a study that was stopped or killed; begin it where there is none.",
         ),
     ] = False,
     dry_run: Annotated[
         bool,
-        typer.Option("--dry-run", help="Check everything, say what it would take; begin nothing."),
+        typer.Option(
+            "--dry-run",
+            metavar="",
+            help="Check everything, say what it would take; begin nothing.",
+        ),
     ] = False,
     watch: Annotated[
         bool,
-        typer.Option("--watch", help="Serve the report page meanwhile, to browsers here."),
+        typer.Option(
+            "--watch", metavar="", help="Serve the report page meanwhile, to browsers here."
+        ),
     ] = False,
     port: Port = None,
     plugin: Plugins = None,
@@ -39,13 +50,7 @@ def search(
     console = make_console()
     with contextlib.ExitStack() as stack:
         with Steps(console, long_s=0.0).shown() as steps:
-            steps(f"{file}: loading PyTorch")
-            page = None
-            if watch and not dry_run:
-                from spach_nas.report.live_process import PageProcess
-
-                page = stack.enter_context(PageProcess(port, plugins=plugin or ()))
-                console.print(f"page     {page.url}", highlight=False)
+            steps(f"{file}: checking")
             from spach_nas.plan import plan_search
 
             plan = plan_search(
@@ -55,6 +60,12 @@ def search(
                 say=lambda line: console.print(line, highlight=False, markup=False),
                 doing=steps,
             )
+            page = None
+            if watch and not dry_run:
+                from spach_nas.report.live_process import PageProcess
+
+                page = stack.enter_context(PageProcess(port, plugins=plugin or ()))
+                console.print(f"page     {page.url}", highlight=False)
             from spach_nas.preview.opening import foresee, print_budget
             from spach_nas.terminal import LiveView, print_plan, print_result
 
@@ -83,11 +94,13 @@ def search(
 
 
 def watch(
-    folder: Annotated[Path, typer.Argument(help="Folder of a study.")],
-    once: Annotated[bool, typer.Option("--once", help="Show it once, whole.")] = False,
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Folder of a study.")],
+    once: Annotated[bool, typer.Option("--once", metavar="", help="Show it once, whole.")] = False,
     page: Annotated[
         bool,
-        typer.Option("--page", help="Serve the report page, too, to browsers here, until Ctrl-C."),
+        typer.Option(
+            "--page", metavar="", help="Serve the report page, too, to browsers here, until Ctrl-C."
+        ),
     ] = False,
     port: Port = None,
     plugin: Plugins = None,
@@ -98,10 +111,12 @@ def watch(
         raise typer.BadParameter("ends at once; expected it without --page", param_hint="--once")
     with contextlib.suppress(KeyboardInterrupt):  # leaving is no fault
         from spach_nas.live.view import make_console
+        from spach_nas.live.watching import Watcher
         from spach_nas.live.watching import watch as watch_folder
 
         console = make_console()
         if page:
+            Watcher(folder)  # says what is wrong with it before Plotly is imported
             from spach_nas.report.live_process import watch_with_page
 
             watch_with_page(folder, console=console, port=port)

@@ -33,9 +33,7 @@ def check_resumable(folder: Path, config: SearchConfig, images: Preprocessing) -
         StudyError: The folder is no study, is damaged, is of another version, or was begun by
             another YAML or with other images; `trials` and `max_duration` may have grown.
     """
-    old = _read_config(folder)
-    _check_version(folder)
-    mistakes = [*_changes(folder, old=old, new=config)]
+    mistakes = [*_changes(folder, old=_begun(folder), new=config)]
     if (folder / DATA_JSON).is_file() and read_preprocessing(folder / DATA_JSON) != images:
         mistakes.append(
             f"{folder}: the images are not those that the study began with; expected the same "
@@ -45,21 +43,35 @@ def check_resumable(folder: Path, config: SearchConfig, images: Preprocessing) -
         raise StudyError("\n".join(mistakes))
 
 
-def warm_records(
-    source: Path, config: SearchConfig, feasible: FeasibleSet, *, images: Preprocessing
-) -> tuple[Record, ...]:
-    """The records of another study as the first ones of a new one.
-
-    Those of architectures outside the space or the limits are left out.
+def check_begun_alike(folder: Path, config: SearchConfig) -> None:
+    """The part of `check_resumable` that needs no images.
 
     Raises:
-        StudyError: The folder is no study, or its scores were made by another protocol.
+        StudyError: See `check_resumable`. Spaces are compared there: what a space leaves open is
+            settled by the images.
     """
+    old = _begun(folder)
+    mistakes = [*_changes(folder, old=old, new=replace(config, space=old.space))]
+    if mistakes:
+        raise StudyError("\n".join(mistakes))
+
+
+def check_warm_start(config: SearchConfig, *, images: Preprocessing | None = None) -> None:
+    """Whether the study that a search begins with is there and was made by the same protocol.
+
+    Args:
+        config: Of the search, which may begin with nothing.
+        images: Of the search; None: not compared.
+
+    Raises:
+        StudyError: It is not.
+    """
+    source = config.search.warm_start
+    if source is None:
+        return
     where = f"search.warm_start: {source}"
     try:
-        old = _read_config(source)
-        _check_version(source)
-        records = read_records(source)
+        old = _begun(source)
     except SpachNasError as problem:
         raise StudyError(f"search.warm_start: {problem}") from None
     wanted = {**config.protocol, "rungs": config.rungs}
@@ -72,8 +84,26 @@ def warm_records(
             f"{where}: its trainings draw from seed {old.training_seed}; expected "
             f"{config.training_seed} (training.seed, or search.seed without one)"
         )
-    if (source / DATA_JSON).is_file() and read_preprocessing(source / DATA_JSON) != images:
+    known = source / DATA_JSON
+    if images is not None and known.is_file() and read_preprocessing(known) != images:
         raise StudyError(f"{where}: its images differ; expected scores by the same protocol")
+
+
+def warm_records(
+    source: Path, config: SearchConfig, feasible: FeasibleSet, *, images: Preprocessing
+) -> tuple[Record, ...]:
+    """The records of another study as the first ones of a new one.
+
+    Those of architectures outside the space or the limits are left out.
+
+    Raises:
+        StudyError: The folder is no study, or its scores were made by another protocol.
+    """
+    check_warm_start(config, images=images)
+    try:
+        old, records = _begun(source), read_records(source)
+    except SpachNasError as problem:
+        raise StudyError(f"search.warm_start: {problem}") from None
     return tuple(_taken_over(records, old.study, config=config, feasible=feasible, images=images))
 
 
@@ -112,6 +142,13 @@ def _objectives(record: Record, config: SearchConfig, feasible: FeasibleSet) -> 
     # The earlier study may have had another table, or none.
     found.pop(LATENCY.name, None)
     return found | latency_figure(record.architecture, feasible.latency)
+
+
+def _begun(folder: Path) -> SearchConfig:
+    """The search that began in a folder, by a version that makes the same proposals."""
+    config = _read_config(folder)
+    _check_version(folder)
+    return config
 
 
 def _read_config(folder: Path) -> SearchConfig:

@@ -46,7 +46,8 @@ def check_sampler(
             _try(sampler, space=feasible.space, objectives=objectives)
     except (ConfigError, PluginError):
         raise
-    except Exception as problem:  # whatever a foreign sampler finds wrong
+    # Whatever a foreign sampler finds wrong, even where it would end the program.
+    except (Exception, SystemExit) as problem:
         raise ConfigError(
             f"search.sampler: {settings.sampler} cannot propose for this space and "
             f"{', '.join(item.name for item in objectives)}: {one_line(problem, named=True)}; "

@@ -222,7 +222,8 @@ def _factory(spec: SamplerSpec) -> Factory:
     module, _, name = spec.factory.partition(":")
     try:
         found: Factory = getattr(import_module(module), name)
-    except (ImportError, AttributeError, ValueError) as problem:
+    # SystemExit: a script that ends by itself.
+    except (Exception, SystemExit) as problem:
         raise PluginError(
             f"sampler {spec.name!r}: factory {spec.factory!r}: {one_line(problem)}; expected "
             "package.module:function"

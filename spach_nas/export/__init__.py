@@ -1,18 +1,46 @@
 """The way out: an architecture as a bundle that PyTorch, timm, the hub and ONNX users can load."""
 
-from spach_nas.export.bundle import (
-    load_architecture,
-    load_model,
-    load_preprocessing,
-    load_weights,
-    write_bundle,
-)
-from spach_nas.export.exporting import export, export_all
-from spach_nas.export.formats import FORMATS, OPSET, OPSETS, parse_formats
-from spach_nas.export.proof import read_proof
-from spach_nas.export.source import Choice, Scale, choose, choose_top
-from spach_nas.export.verification import Verification, verify
+from typing import TYPE_CHECKING
 
+from spach_nas.late import late
+
+if TYPE_CHECKING:
+    from spach_nas.export.bundle import (
+        load_architecture,
+        load_model,
+        load_preprocessing,
+        load_weights,
+        write_bundle,
+    )
+    from spach_nas.export.exporting import export, export_all
+    from spach_nas.export.format_names import FORMATS, OPSET, OPSETS, parse_formats
+    from spach_nas.export.proof import read_proof
+    from spach_nas.export.source import Choice, Scale, choose, choose_top
+    from spach_nas.export.verification import Verification, verify
+
+__getattr__ = late(
+    __name__,
+    {
+        "Choice": "source",
+        "FORMATS": "format_names",
+        "OPSET": "format_names",
+        "OPSETS": "format_names",
+        "Scale": "source",
+        "Verification": "verification",
+        "choose": "source",
+        "choose_top": "source",
+        "export": "exporting",
+        "export_all": "exporting",
+        "load_architecture": "bundle",
+        "load_model": "bundle",
+        "load_preprocessing": "bundle",
+        "load_weights": "bundle",
+        "parse_formats": "format_names",
+        "read_proof": "proof",
+        "verify": "verification",
+        "write_bundle": "bundle",
+    },
+)
 __all__ = [
     "FORMATS",
     "OPSET",

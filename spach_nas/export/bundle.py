@@ -20,13 +20,10 @@ import zlib
 from dataclasses import asdict
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from zipfile import BadZipFile
 
 import numpy as np
-import torch
-from safetensors import SafetensorError
-from safetensors.torch import load
 
 from spach_nas.architecture import Architecture
 from spach_nas.data.images import HeldOut, Pixels
@@ -34,8 +31,10 @@ from spach_nas.data.preprocessing import Preprocessing
 from spach_nas.errors import BundleError, one_line
 from spach_nas.export.manifest import write_manifest
 from spach_nas.export.staging import staged
-from spach_nas.networks import Spach, build, model_config
 from spach_nas.validation import read_yaml
+
+if TYPE_CHECKING:
+    from spach_nas.networks import Spach
 
 ARCHITECTURE = "architecture.yaml"
 CONFIG = "config.json"
@@ -91,7 +90,7 @@ def write_core(
         _write_json(folder / PREPROCESSING, _preprocessing(architecture, preprocessing))
 
 
-def load_model(folder: str | Path) -> Spach:
+def load_model(folder: str | Path) -> "Spach":
     """The network of a bundle, with its weights where it has any, in evaluation mode.
 
     Raises:
@@ -100,7 +99,10 @@ def load_model(folder: str | Path) -> Spach:
     if not isinstance(folder, str | Path):
         raise BundleError(f"{folder!r}: is no path; expected the folder of a bundle")
     folder = Path(folder)
-    network = build(load_architecture(folder))
+    architecture = load_architecture(folder)
+    from spach_nas.networks import build
+
+    network = build(architecture)
     path = folder / WEIGHTS
     if path.is_file():
         load_weights(network, path.read_bytes(), where=str(path))
@@ -172,12 +174,15 @@ def read_samples(folder: Path) -> Pixels | None:
     raise BundleError(f"{path}: is damaged; expected what the export wrote")
 
 
-def load_weights(network: Spach, weights: bytes, *, where: str) -> None:
+def load_weights(network: "Spach", weights: bytes, *, where: str) -> None:
     """Fill a network from safetensors; nothing in them is executed.
 
     Raises:
         BundleError: The file is damaged, or belongs to another network.
     """
+    from safetensors import SafetensorError
+    from safetensors.torch import load
+
     try:
         state = load(weights)
         network.load_state_dict(state)
@@ -188,6 +193,10 @@ def load_weights(network: Spach, weights: bytes, *, where: str) -> None:
 
 
 def _config(architecture: Architecture, preprocessing: Preprocessing | None) -> dict[str, Any]:
+    import torch
+
+    from spach_nas.networks import build, model_config
+
     with torch.device("meta"):
         config = model_config(build(architecture))
     if preprocessing is not None:

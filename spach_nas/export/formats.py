@@ -19,7 +19,7 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
-from spach_nas.errors import BundleError, did_you_mean, one_line, one_of
+from spach_nas.errors import BundleError, one_line
 from spach_nas.export.archive import check_archive
 from spach_nas.export.bundle import WEIGHTS, load_architecture, load_weights
 from spach_nas.networks import Spach, build
@@ -33,9 +33,6 @@ Opened = Callable[[Weights | None], Run]
 
 ONNX, PT2 = "model.onnx", "model.pt2"
 INPUT, OUTPUT = "image", "logits"
-# The first with GELU as one operator, and the last that all of ONNX Runtime's tools read.
-OPSET = 20
-OPSETS = range(18, 24)  # from torch's own to the last that was tried
 _NO_PACKAGE = "needs the packages {}: pip install 'spach-nas[export]'"
 
 
@@ -229,23 +226,3 @@ _ALL = (
     Form(name="pt2", file=PT2, make=_make_pt2, open=_open_pt2),
 )
 FORMS = {form.name: form for form in _ALL}
-# What `--formats` may name: forms with a file of weights of their own.
-FORMATS = ("safetensors", "onnx", "pt2")
-
-
-def parse_formats(text: str) -> tuple[str, ...]:
-    """The formats of a text such as `onnx,pt2` or `all`; `safetensors` is always one of them.
-
-    Raises:
-        BundleError: An unknown name.
-    """
-    names = [name.strip() for name in text.split(",") if name.strip()]
-    if names == ["all"]:
-        return FORMATS
-    for name in names:
-        if name not in FORMATS:
-            raise BundleError(
-                f"--formats: {name!r}; expected {one_of([*FORMATS, 'all'])}"
-                f"{did_you_mean(name, FORMATS)}"
-            )
-    return tuple(name for name in FORMATS if name in {"safetensors", *names})

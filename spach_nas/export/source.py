@@ -22,7 +22,6 @@ from spach_nas.records import Record, read_records
 from spach_nas.references import REFERENCES
 from spach_nas.scaling import scale, shape_of
 from spach_nas.study_folder import DATA_JSON, check_plugins, checkpoint_path
-from spach_nas.training import CheckpointError, network_weights
 
 Scale = Literal["proxy", "target"]
 
@@ -117,6 +116,7 @@ def pick_record(records: tuple[Record, ...], pick: str, *, config: SearchConfig)
     raise BundleError(
         f"--pick {pick}: no such trial; expected best, knee, a trial number up to "
         f"{max((record.trial for record in records), default=0)} or an arch_id"
+        f"{did_you_mean(pick, ('best', 'knee'))}"
     )
 
 
@@ -233,6 +233,9 @@ def _from_bundle(folder: Path) -> Choice:
 
 
 def _network_weights(path: Path) -> bytes:
+    # Last, so that every other mistake is told before torch is imported.
+    from spach_nas.training import CheckpointError, network_weights
+
     try:
         return network_weights(path.read_bytes())
     except CheckpointError as problem:

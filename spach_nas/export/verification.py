@@ -3,17 +3,17 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import torch
+from typing import TYPE_CHECKING, Any
 
 from spach_nas.errors import BundleError
-from spach_nas.export.bundle import WEIGHTS, load_model, load_preprocessing
+from spach_nas.export.bundle import WEIGHTS, load_architecture, load_model, load_preprocessing
 from spach_nas.export.manifest import check_manifest
-from spach_nas.export.parity import Agreement, compare
-from spach_nas.export.proof import PARITY, Tell, present_forms, probe, prove, read_proof
-from spach_nas.export.samples import Sample, bundle_sample, embedded_sample
-from spach_nas.networks import Spach
+
+if TYPE_CHECKING:
+    from spach_nas.export.parity import Agreement
+    from spach_nas.export.proof import Tell
+    from spach_nas.export.samples import Sample
+    from spach_nas.networks import Spach
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -31,11 +31,11 @@ class Verification:
     bundle: str
     problems: tuple[str, ...]
     unchecked: tuple[str, ...] = ()
-    agreements: tuple[Agreement, ...] = ()
+    agreements: "tuple[Agreement, ...]" = ()
     images: str = ""
 
 
-def verify(folder: str | Path, *, tell: Tell = lambda _: None) -> Verification:
+def verify(folder: str | Path, *, tell: "Tell" = lambda _: None) -> Verification:
     """Check every file against the manifest, then run every form beside the network.
 
     Nothing is loaded from a bundle whose files are not those of its manifest, and nothing in a file
@@ -54,6 +54,13 @@ def verify(folder: str | Path, *, tell: Tell = lambda _: None) -> Verification:
     bundle, problems = check_manifest(folder)
     if problems:
         return Verification(bundle=bundle, problems=tuple(problems))
+    try:
+        load_architecture(folder)
+    except BundleError as problem:
+        return Verification(bundle=bundle, problems=(str(problem),))
+    from spach_nas.export.proof import PARITY, present_forms, prove, read_proof
+    from spach_nas.export.samples import bundle_sample
+
     try:
         network, proof = load_model(folder), read_proof(folder / PARITY)
         sample = bundle_sample(folder, network.architecture, load_preprocessing(folder))
@@ -77,8 +84,14 @@ def verify(folder: str | Path, *, tell: Tell = lambda _: None) -> Verification:
     )
 
 
-def _recorded(network: Spach, proof: Mapping[str, Any], sample: Sample) -> Agreement:
+def _recorded(network: "Spach", proof: Mapping[str, Any], sample: "Sample") -> "Agreement":
     """The network of today beside what it computed when it was exported."""
+    import torch
+
+    from spach_nas.export.parity import compare
+    from spach_nas.export.proof import probe
+    from spach_nas.export.samples import embedded_sample
+
     try:
         expected = torch.tensor(proof["probe"]["logits"], dtype=torch.float32)
         if proof["probe"]["images"] != sample.origin:

@@ -2,14 +2,14 @@
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.table import Table
 
-from spach_nas.export.bundle import SAMPLES
-from spach_nas.export.parity import Agreement
-from spach_nas.export.proof import PARITY, read_proof
-from spach_nas.export.verification import Verification
+if TYPE_CHECKING:
+    from spach_nas.export.parity import Agreement
+    from spach_nas.export.verification import Verification
 
 
 def print_exported(folders: Iterable[Path], *, notes: Iterable[str] = ()) -> None:
@@ -19,6 +19,9 @@ def print_exported(folders: Iterable[Path], *, notes: Iterable[str] = ()) -> Non
         folders: The bundles.
         notes: What a person should know of them; each is told once.
     """
+    from spach_nas.export.bundle import SAMPLES
+    from spach_nas.export.proof import PARITY, read_proof
+
     errors = Console(stderr=True, soft_wrap=True, highlight=False)
     told: dict[str, str] = {}
     inside: dict[str, None] = {}
@@ -33,8 +36,16 @@ def print_exported(folders: Iterable[Path], *, notes: Iterable[str] = ()) -> Non
         errors.print(f"left out {name}: {reason}", markup=False)
 
 
-def print_verification(found: Verification) -> None:
-    """Figures, then what is wrong, what could not be checked, and the sum of the bundle."""
+def print_verification(found: "Verification", *, strict: bool = False) -> bool:
+    """Figures, then what is wrong, what could not be checked, and the sum of the bundle.
+
+    Args:
+        found: What was found.
+        strict: Whether what could not be checked counts as wrong.
+
+    Returns:
+        Whether all is well, as the last line says.
+    """
     console = Console(soft_wrap=True, highlight=False)
     if found.agreements:
         console.print(_table(found.agreements, images=found.images))
@@ -43,10 +54,19 @@ def print_verification(found: Verification) -> None:
     for line in found.problems:
         Console(stderr=True, soft_wrap=True, highlight=False).print(line, markup=False)
     console.print(f"sha256 {found.bundle}", markup=False)
-    console.print("FAILED" if found.problems else "verified", style="bold")
+    number = len(found.unchecked)
+    gap = f"{number} form{'s'[: number > 1]} cannot be run here" if number else ""
+    if found.problems:
+        verdict = "FAILED"
+    elif strict and gap:
+        verdict = f"FAILED: {gap}, and --strict asks for all"
+    else:
+        verdict = f"verified, but {gap}" if gap else "verified"
+    console.print(verdict, style="bold", markup=False)
+    return not verdict.startswith("FAILED")
 
 
-def _table(agreements: Iterable[Agreement], *, images: str) -> Table:
+def _table(agreements: "Iterable[Agreement]", *, images: str) -> Table:
     table = Table("form", "weights", title=images, title_justify="left", box=None)
     for column in ("largest difference", "mean", "tolerance", "same top-1"):
         table.add_column(column, justify="right")

@@ -8,12 +8,11 @@ from safetensors.torch import save
 
 from spach_nas.architecture import Architecture
 from spach_nas.data.preprocessing import Preprocessing
-from spach_nas.errors import BundleError, did_you_mean, one_of
+from spach_nas.errors import BundleError
 from spach_nas.export import choose, load_weights
+from spach_nas.full.init_source import OFFICIAL, check_initial
 from spach_nas.networks import Spach, build, load_official, resize
-from spach_nas.references import REFERENCES
 
-OFFICIAL = "official:"
 _MOST_LISTED = 3
 
 
@@ -43,18 +42,9 @@ def load_initial(init: str, *, source: str) -> Initial:
     Raises:
         BundleError: There is no such thing, it has no weights, is damaged, or would execute code.
     """
+    check_initial(init, source=source)
     if init.startswith(OFFICIAL):
-        if source not in REFERENCES:
-            raise BundleError(
-                f"--init {init}: belongs to a model of the paper, and {source} is none; expected "
-                f"{one_of(REFERENCES)}{did_you_mean(source, REFERENCES)}"
-            )
         return Initial(network=load_official(Path(init.removeprefix(OFFICIAL)), source), name=init)
-    if not Path(init).is_dir():
-        raise BundleError(
-            f"--init {init}: is no folder; expected official:PATH, or the folder of a bundle or of "
-            "a study"
-        )
     choice = choose(init)
     if choice.weights is None:
         raise BundleError(f"--init {init}: has no trained weights; expected a bundle with them")

@@ -1,26 +1,39 @@
-"""A training before it begins: everything that can be checked, checked; nothing is written."""
+"""A training before it begins: everything that can be checked, checked; nothing is written.
+
+What is quick comes first, and what needs torch is imported after it.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 
 from spach_nas.architecture import Architecture
 from spach_nas.data.images import HeldOut, Normalisation, few_scored, measure_normalisation
 from spach_nas.engine.logger_choice import check_packages
-from spach_nas.errors import ConfigError, DataError, StudyError
+from spach_nas.errors import BundleError, ConfigError, DataError, StudyError
 from spach_nas.export import Choice, choose
-from spach_nas.full.initial import Initial, adapted_architecture, fitted, load_initial
+from spach_nas.full.init_source import check_initial
 from spach_nas.full.job import Job
 from spach_nas.full.origin import RUN_JSON, check_origin, known_files
 from spach_nas.full.pictures import Pictures
 from spach_nas.full.recipe import DataOptions, Recipe
 from spach_nas.full.recipe_files import load_recipe
 from spach_nas.full.resources import HERE, LOCAL
-from spach_nas.full.sets import DataChoice, FullData, check_data, class_names, open_data
-from spach_nas.training import choose_runtime, format_warning
+from spach_nas.full.sets import (
+    DataChoice,
+    FullData,
+    check_data,
+    check_there,
+    class_names,
+    open_data,
+)
+from spach_nas.mixers import plugin_mixers
+
+if TYPE_CHECKING:
+    from spach_nas.full.initial import Initial
 
 _SAMPLE = 10_000
 # Of trainings that began before a run said what it holds out.
@@ -77,12 +90,18 @@ def plan_training(request: TrainingRequest) -> TrainingPlan:
     """
     recipe = load_recipe(request.recipe, changes=request.changes)
     _check_loggers(recipe)
-    _check_device(recipe)
     choice = _choose(request.source)
     init = request.init
-    initial = None if init is None else load_initial(init, source=request.source)
+    if init is not None:
+        check_initial(init, source=request.source)
     folder = request.out or Path("results") / f"{_plain(choice.name)}-{_plain(request.data)}"
     going_on = _going_on(folder, resume=request.resume)
+    check_there(data_choice(request.data, recipe.data), for_training=True)
+    # From here on, torch.
+    from spach_nas.full.initial import adapted_architecture, load_initial
+
+    _check_device(recipe)
+    initial = None if init is None else load_initial(init, source=request.source)
     images = _open(
         request.data, recipe, folder if going_on else None, initial=initial, source=choice
     )
@@ -119,6 +138,7 @@ def plan_training(request: TrainingRequest) -> TrainingPlan:
         going_on=going_on,
     )
     _check_sizes(plan)
+    _check_mixers(architecture)
     if going_on:
         check_origin(folder, plan.job, images)
     return plan
@@ -127,6 +147,19 @@ def plan_training(request: TrainingRequest) -> TrainingPlan:
 def _few(images: FullData) -> tuple[str, ...]:
     note = None if images.validation is None else few_scored(len(images.validation))
     return () if note is None else (note,)
+
+
+def check_evaluation(source: str, *, data: str, options: DataOptions) -> None:
+    """What can be checked of an evaluation without torch; see `evaluate`.
+
+    Raises:
+        DataError: The images are missing.
+        BundleError: There is no such bundle, or it has no weights.
+    """
+    check_there(data_choice(data, options), for_training=False)
+    choice = choose(source)
+    if choice.weights is None or choice.preprocessing is None:
+        raise BundleError(f"{source}: has no trained weights; expected a bundle with them")
 
 
 def data_choice(name: str, options: DataOptions, *, channels: int | None = None) -> DataChoice:
@@ -151,6 +184,8 @@ def _check_loggers(recipe: Recipe) -> None:
 def _check_device(recipe: Recipe) -> None:
     # What the machines of a cluster have, only workers there can tell.
     if recipe.resources.address in (HERE, LOCAL):
+        from spach_nas.training import choose_runtime
+
         choose_runtime(device=recipe.device)
 
 
@@ -158,8 +193,18 @@ def _format_notes(recipe: Recipe) -> list[str]:
     # As for the device: of a cluster's processors nothing is known here.
     if recipe.precision == "faster" or recipe.resources.address not in (HERE, LOCAL):
         return []
+    from spach_nas.training import format_warning
+
     warning = format_warning(recipe.precision, device=recipe.device)
     return [] if warning is None else [warning]
+
+
+def _check_mixers(architecture: Architecture) -> None:
+    own = plugin_mixers(name for stage in architecture.stages for name in stage.mixers)
+    if own:
+        from spach_nas.networks.mixer_check import check_mixers
+
+        check_mixers([architecture], own)
 
 
 def _choose(source: str) -> Choice:
@@ -186,7 +231,7 @@ def _going_on(folder: Path, *, resume: bool) -> bool:
 
 
 def _open(
-    name: str, recipe: Recipe, folder: Path | None, *, initial: Initial | None, source: Choice
+    name: str, recipe: Recipe, folder: Path | None, *, initial: "Initial | None", source: Choice
 ) -> FullData:
     channels = None if initial is None else initial.network.in_chans
     choice = data_choice(name, recipe.data, channels=channels)
@@ -217,7 +262,7 @@ def _held_out(source: Choice, choice: DataChoice) -> HeldOut | None:
 
 
 def _weights(
-    initial: Initial | None,
+    initial: "Initial | None",
     architecture: Architecture,
     *,
     choice: Choice,
@@ -226,6 +271,8 @@ def _weights(
 ) -> tuple[bytes | None, list[str]]:
     """To begin with, and what a person should know of them."""
     if initial is not None:
+        from spach_nas.full.initial import fitted
+
         weights, begun = fitted(initial, architecture, resample_tokens=recipe.resample_tokens)
         return weights, [begun]
     if choice.weights is not None:
@@ -234,7 +281,7 @@ def _weights(
 
 
 def _normalisation(
-    recipe: Recipe, architecture: Architecture, images: FullData, initial: Initial | None
+    recipe: Recipe, architecture: Architecture, images: FullData, initial: "Initial | None"
 ) -> Normalisation:
     if initial is not None and initial.preprocessing is not None:
         # Weights expect what they were trained on.
@@ -242,6 +289,8 @@ def _normalisation(
     if recipe.data.normalisation == "measured":
         sample = _spread(images.train, _SAMPLE).in_memory(architecture.image_size)
         return measure_normalisation(sample.images)
+    from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
+
     if architecture.in_channels == 3:
         return Normalisation(mean=IMAGENET_DEFAULT_MEAN, std=IMAGENET_DEFAULT_STD)
     mean, std = (float(np.mean(v)) for v in (IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD))

@@ -246,7 +246,10 @@ class Recipe:
         pairs = not self.augmentation.mixes or batch // parts % 2 == 0
         raise_mistakes(
             outside(
-                "schedule.warmup_epochs", warmup, f"less than {self.epochs}", warmup < self.epochs
+                "schedule.warmup_epochs",
+                warmup,
+                f"less than epochs, which is {self.epochs}",
+                warmup < self.epochs,
             ),
             outside("batch_size", batch, f"a multiple of {parts}, workers x accumulation", whole),
             outside(

@@ -14,7 +14,7 @@ from pydantic import TypeAdapter
 
 from spach_nas.errors import ConfigError, did_you_mean, one_of
 from spach_nas.full.recipe import Recipe
-from spach_nas.validation import read_yaml, validate
+from spach_nas.validation import read_yaml, read_yaml_value, validate
 
 _FOLDER = Path(__file__).with_name("recipes")
 _DEFAULT_BASE = "spach"
@@ -108,10 +108,15 @@ def _change(data: dict[str, Any], change: str) -> str:
             return f"--set {change}: {key} has no keys in it"
         data = inner
     try:
-        data[last] = yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError):
-        return f"--set {change}: {text!r} is no YAML"
+        data[last] = read_yaml_value(text)
+    except ValueError as problem:
+        return f"--set {change}: {problem}"
     return ""
+
+
+def recipe_schema() -> dict[str, Any]:
+    """The JSON Schema of a recipe."""
+    return _adapter().json_schema()
 
 
 @cache

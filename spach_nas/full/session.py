@@ -1,4 +1,7 @@
-"""The commands `train` and `evaluate`, with what they show."""
+"""The commands `train` and `evaluate`, with what they show.
+
+Torch is imported once what can be checked without it was checked.
+"""
 
 import json
 import shlex
@@ -11,11 +14,9 @@ from spach_nas.cost import cost
 from spach_nas.doing import doing
 from spach_nas.ending import shell_place
 from spach_nas.errors import ConfigError
-from spach_nas.full.evaluate import evaluate
-from spach_nas.full.plan import TrainingPlan, TrainingRequest, plan_training
+from spach_nas.full.plan import TrainingPlan, TrainingRequest, check_evaluation, plan_training
 from spach_nas.full.progress import read_curve
 from spach_nas.full.recipe_files import load_recipe
-from spach_nas.full.run import run_training
 from spach_nas.full.sets import EvaluationSplit
 from spach_nas.full.view import (
     TrainingView,
@@ -37,6 +38,8 @@ def train_in_terminal(request: TrainingRequest) -> None:
     console = make_console()
     with doing("checking the images"):
         plan = plan_training(request)
+    from spach_nas.full.run import run_training
+
     for line in _head(plan, request):
         console.print(Text(line), soft_wrap=True)
     folder = _shown(plan.job.folder)
@@ -72,14 +75,12 @@ def evaluate_in_terminal(
         SpachNasError: See `evaluate`.
     """
     sizes = _numbers(batch_sizes)
+    options = replace(load_recipe("short").data, root=root, skip_broken=skip_broken)
+    check_evaluation(bundle, data=data, options=options)
+    from spach_nas.full.evaluate import evaluate
+
     with doing("scoring the images, and timing the network"):
-        result = evaluate(
-            bundle,
-            data=data,
-            split=split,
-            batch_sizes=sizes,
-            options=replace(load_recipe("short").data, root=root, skip_broken=skip_broken),
-        )
+        result = evaluate(bundle, data=data, split=split, batch_sizes=sizes, options=options)
     if as_json:
         print(json.dumps(result.as_dict()))
         return

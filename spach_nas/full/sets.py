@@ -100,6 +100,20 @@ class FullData:
     held_out: HeldOut | None = None
 
 
+def check_there(choice: DataChoice, *, for_training: bool) -> None:
+    """Whether there are images of this name, without opening one.
+
+    Raises:
+        DataError: There are none; for a training also where splits do not fit each other.
+    """
+    if choice.name in _NAMED:
+        _NAMED[choice.name].check(DataSettings(name=choice.name, root=choice.options.root))
+    elif choice.is_folder:
+        splits = named_splits(_root(choice))
+        if for_training:
+            check_splits(splits)
+
+
 def open_data(choice: DataChoice) -> FullData:
     """The images of a training, without looking into the files.
 

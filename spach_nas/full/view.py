@@ -4,6 +4,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -11,9 +12,11 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from spach_nas.full.evaluate import EvaluationResult
 from spach_nas.full.progress import EpochLine, Now, read_curve, read_now
 from spach_nas.units import format_duration
+
+if TYPE_CHECKING:
+    from spach_nas.full.evaluate import EvaluationResult
 
 _SECONDS = 1.0
 _ROWS = 12
@@ -138,7 +141,7 @@ def _bar(now: Now) -> Table:
     return line
 
 
-def print_evaluation(result: EvaluationResult, console: Console) -> None:
+def print_evaluation(result: "EvaluationResult", console: Console) -> None:
     """Figures of the whole split, of each class, and the speed."""
     head = f"{result.source} on the {result.split} split of {result.data}: {result.images:,} images"
     console.print(Text(head, style="bold"))

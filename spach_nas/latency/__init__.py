@@ -1,13 +1,29 @@
 """Latency of networks on a device: measured, and predicted from a table of the times of parts."""
 
 import sys
+from typing import TYPE_CHECKING
 
 from spach_nas.called import CalledModule
-from spach_nas.latency.measured import latency
-from spach_nas.latency.search import search_latency
-from spach_nas.latency.table import LatencyTable, PredictedLatency, Timing
-from spach_nas.latency.table_file import read_table, write_table
+from spach_nas.late import late
 
+if TYPE_CHECKING:
+    from spach_nas.latency.measured import latency
+    from spach_nas.latency.search import search_latency
+    from spach_nas.latency.table import LatencyTable, PredictedLatency, Timing
+    from spach_nas.latency.table_file import read_table, write_table
+
+__getattr__ = late(
+    __name__,
+    {
+        "LatencyTable": "table",
+        "PredictedLatency": "table",
+        "Timing": "table",
+        "latency": "measured",
+        "read_table": "table_file",
+        "search_latency": "search",
+        "write_table": "table_file",
+    },
+)
 __all__ = [
     "LatencyTable",
     "PredictedLatency",

@@ -1,42 +1,21 @@
 """The command `latency`: what was asked, measured and said."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar, get_args
 
-from spach_nas.errors import LatencyError, did_you_mean, one_of
 from spach_nas.latency.measured import measure_network
+from spach_nas.latency.request import (
+    Request,
+    parse_batch_sizes,
+    parse_device,
+    parse_runtimes,
+    table_settings,
+)
 from spach_nas.latency.search import measure_file, table_conditions
 from spach_nas.latency.source import find_network, find_space
-from spach_nas.latency.timing import RUNTIMES, cautions, conditions
+from spach_nas.latency.timing import cautions, conditions
 from spach_nas.latency.view import checks_table, header, table_json, times_json, times_table
-from spach_nas.latency_settings import Format, LatencySettings, RuntimeName
+from spach_nas.latency_settings import RUNTIMES
 from spach_nas.live.view import make_console
-from spach_nas.settings import Device
-
-Value = TypeVar("Value")
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Request:
-    """What a user asked for, as written; None where an option was left out.
-
-    Attributes:
-        source: One network, or with a table a search or a space.
-        batch_size: Such as `1,32`.
-        runtime: Such as `eager,onnx`.
-        device: `cpu`, `cuda`, `mps` or `auto`.
-        threads: Threads of the CPU.
-        precision: Format of weights and features.
-    """
-
-    source: str
-    batch_size: str | None = None
-    runtime: str | None = None
-    device: str | None = None
-    threads: int | None = None
-    precision: Format | None = None
 
 
 def print_network(asked: Request, *, as_json: bool = False) -> None:
@@ -82,15 +61,7 @@ def print_space(asked: Request, path: Path, *, as_json: bool = False) -> None:
     Raises:
         SpachNasError: A mistake in the search, or a file that holds something else.
     """
-    given = LatencySettings(
-        runtime=_only("--runtime", parse_runtimes(asked.runtime)) if asked.runtime else None,
-        device=parse_device(asked.device) if asked.device else None,
-        batch_size=_only("--batch-size", parse_batch_sizes(asked.batch_size))
-        if asked.batch_size
-        else None,
-        threads=asked.threads,
-        precision=asked.precision,
-    )
+    given = table_settings(asked)
     found = find_space(asked.source)
     where = table_conditions(found.settings, given)
     console = make_console()
@@ -105,57 +76,3 @@ def print_space(asked: Request, path: Path, *, as_json: bool = False) -> None:
         return
     console.print(checks_table(table))
     say(f"{path}: {len(table.parts)} parts, scale {table.scale:.3f}")
-
-
-def parse_batch_sizes(text: str) -> tuple[int, ...]:
-    """`1,32` as numbers.
-
-    Raises:
-        LatencyError: Something else.
-    """
-    found = [item.strip() for item in text.split(",")]
-    for item in found:
-        if not (item.isascii() and item.isdecimal() and 0 < int(item) < 10**6):
-            raise LatencyError(
-                f"--batch-size: {item!r}; expected whole numbers from 1, such as 1,32"
-            )
-    return tuple(dict.fromkeys(map(int, found)))
-
-
-def parse_runtimes(text: str) -> tuple[RuntimeName, ...]:
-    """`eager,onnx` as names.
-
-    Raises:
-        LatencyError: An unknown one.
-    """
-    found = dict.fromkeys(item.strip() for item in text.split(","))
-    for item in found:
-        _known("--runtime", item, RUNTIMES)
-    return tuple(name for name in RUNTIMES if name in found)
-
-
-def parse_device(text: str) -> Device:
-    """A device's name.
-
-    Raises:
-        LatencyError: An unknown one.
-    """
-    legal = get_args(Device)
-    _known("--device", text, legal)
-    found: Device = next(name for name in legal if name == text)
-    return found
-
-
-def _known(option: str, value: str, legal: Sequence[str]) -> None:
-    if value not in legal:
-        raise LatencyError(
-            f"{option}: {value!r}; expected {one_of(legal)}{did_you_mean(value, legal)}"
-        )
-
-
-def _only(option: str, values: Sequence[Value]) -> Value:
-    if len(values) > 1:
-        raise LatencyError(
-            f"{option}: {','.join(map(str, values))}; expected one, since a table holds one"
-        )
-    return values[0]

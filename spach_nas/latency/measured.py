@@ -8,8 +8,8 @@ from spach_nas.architecture import Architecture
 from spach_nas.errors import LatencyError, did_you_mean, one_of
 from spach_nas.latency.measuring import time_network
 from spach_nas.latency.table import Conditions, Timing
-from spach_nas.latency.timing import RUNTIMES, conditions
-from spach_nas.latency_settings import Format, RuntimeName
+from spach_nas.latency.timing import conditions
+from spach_nas.latency_settings import RUNTIMES, Format, RuntimeName
 from spach_nas.settings import Device
 from spach_nas.sources import Source, as_architecture
 

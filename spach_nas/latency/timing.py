@@ -31,7 +31,6 @@ from spach_nas.training import choose_runtime, format_warning, threads
 if TYPE_CHECKING:
     from torch.utils.benchmark import Timer
 
-RUNTIMES: tuple[RuntimeName, ...] = ("eager", "compile", "onnx")
 # What one time of a part or a network takes at least, warm-up not counted.
 SECONDS = 0.1
 _FEWEST_RUNS = 5

@@ -90,16 +90,21 @@ def load_mixer(spec: MixerSpec, site: MixerSite) -> nn.Module:
     """The module of a mixer at `site`, imported when first needed.
 
     Raises:
-        ArchitectureError: `spec.module` names nothing that can be imported.
+        ArchitectureError: `spec.module` names nothing that can be imported, or no module.
     """
     package, _, name = (spec.module or "").partition(":")
     try:
         factory = getattr(importlib.import_module(package), name)
-    except (ImportError, AttributeError, ValueError) as problem:
+    # SystemExit: a script that ends by itself.
+    except (Exception, SystemExit) as problem:
         raise ArchitectureError(
             f"mixer {spec.name!r}: module {spec.module!r} cannot be imported "
             f"({one_line(problem)}); expected 'package.module:Class'"
         ) from problem
     module = factory(site)
-    assert isinstance(module, nn.Module), f"{spec.module} built a {type(module).__name__}"
+    if not isinstance(module, nn.Module):
+        raise ArchitectureError(
+            f"mixer {spec.name!r}: {spec.module} makes a {type(module).__name__}; expected a "
+            "torch.nn.Module"
+        )
     return module

@@ -8,7 +8,6 @@ from spach_nas.config import load_config
 from spach_nas.data import data_shape
 from spach_nas.errors import ConfigError, DataError, LatencyError, SearchSpaceError
 from spach_nas.feasible import FeasibleSet
-from spach_nas.latency import search_latency
 from spach_nas.limits import Limits, ProxyLimits
 from spach_nas.plan import Plan, plan_search
 from spach_nas.search_space import SearchSpace
@@ -57,7 +56,7 @@ def read_space_source(
         space = SearchSpace.from_dict(plain, where=str(path))
         return SpaceSource(path=path, name=path.stem, feasible=FeasibleSet(space, Limits()))
     if images:
-        plan = plan_search(source, say=say, doing=doing)
+        plan = plan_search(source, say=say, doing=doing, begins=False)
         return SpaceSource(path=path, name=plan.config.study, feasible=plan.feasible, plan=plan)
     config = load_config(path)
     doing("counting what is inside the limits")
@@ -65,7 +64,11 @@ def read_space_source(
         shape = data_shape(config.data)
         config = config.for_data(shape)
         proxy = ProxyLimits(limits=config.proxy_limits, rule=config.proxy, data=shape)
-        latency = search_latency(config, say=say)
+        latency = None
+        if config.wants_latency:
+            from spach_nas.latency import search_latency
+
+            latency = search_latency(config, say=say)
         feasible = FeasibleSet(config.space, config.limits, proxy=proxy, latency=latency)
     except (ConfigError, DataError, LatencyError, SearchSpaceError) as problem:
         raise type(problem)(f"{path}: {problem}") from None

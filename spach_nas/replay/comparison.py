@@ -9,9 +9,10 @@ from typing import Literal
 
 import numpy as np
 
+from spach_nas.errors import ConfigError, did_you_mean, one_of
 from spach_nas.replay.ground import Ground
-from spach_nas.replay.stock import replay_stock
 from spach_nas.replay.strategies import Budget, RungRule, Step, Strategy, replay
+from spach_nas.sampler_registry import has_sampler, optuna_samplers, sampler_names
 
 Axis = Literal["trials", "seconds"]
 TENTHS = tuple(tenth / 10 for tenth in range(1, 11))
@@ -47,9 +48,19 @@ class Regret:
 def strategies(samplers: Sequence[str], rules: Sequence[RungRule]) -> tuple[Strategy, ...]:
     """All to compare: each sampler by each rule, and what is stock.
 
+    Raises:
+        ConfigError: An unknown sampler.
+
     Stock are Optuna's samplers without our wrapping, with and without ASHA on accuracy. Uniform
     over the feasible ones, and local search, are always among them.
     """
+    for name in samplers:
+        if not has_sampler(name):
+            known = (*sampler_names(), *optuna_samplers())
+            raise ConfigError(
+                f"--sampler: {name!r}; expected {one_of(sampler_names())}, or a class of "
+                f"optuna.samplers{did_you_mean(name, known)}"
+            )
     ours = [Strategy(sampler=name, rungs=rule) for name in samplers for rule in rules]
     own = ("random", "local", "evolution", "surrogate")  # not of Optuna, but for its random sampler
     of_optuna = [name for name in samplers if name not in own]
@@ -80,6 +91,8 @@ def compare(
         on_search: Called before each search with the number of those that are done; a strategy
             has `2 * seeds`.
     """
+    from spach_nas.replay.stock import replay_stock
+
     trials = min(trials, ground.feasible.count or trials)
     seconds = trials * ground.table.full_seconds / workers
     done = itertools.count()

@@ -3,10 +3,12 @@
 import heapq
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
-from spach_nas.engine.study import Study
 from spach_nas.evaluation import Evaluation, EvaluationRequest
+
+if TYPE_CHECKING:
+    from spach_nas.engine.study import Study
 
 Task = TypeVar("Task")
 
@@ -66,7 +68,7 @@ class Workers(Generic[Task]):
 
 
 def simulate(
-    study: Study,
+    study: "Study",
     evaluator: Callable[[EvaluationRequest], Evaluation],
     *,
     workers: Workers[tuple[EvaluationRequest, Evaluation]],

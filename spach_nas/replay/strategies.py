@@ -6,8 +6,6 @@ from pathlib import Path
 from typing import Literal
 
 from spach_nas.config import SearchConfig
-from spach_nas.engine.archive import MemoryArchive
-from spach_nas.engine.study import Study
 from spach_nas.evaluation import Evaluation, EvaluationRequest
 from spach_nas.replay.evaluator import TabularEvaluator
 from spach_nas.replay.ground import Ground
@@ -78,6 +76,10 @@ def replay(ground: Ground, strategy: Strategy, *, seed: int, budget: Budget) -> 
         seed: Of the search, and of which training is met where the table has several.
         budget: When it ends.
     """
+    # With Optuna: whatever is wrong with the table or the strategies was told before.
+    from spach_nas.engine.archive import MemoryArchive
+    from spach_nas.engine.study import Study
+
     assert not strategy.stock
     config = replay_config(ground, strategy, seed=seed, budget=budget)
     workers: Workers[tuple[EvaluationRequest, Evaluation]] = Workers(number=budget.workers)

@@ -17,7 +17,7 @@ from spach_nas.hypervolume import Corners, study_corners
 from spach_nas.limits import Limits
 from spach_nas.objectives import OBJECTIVES, Objective
 from spach_nas.pareto import comparable, value
-from spach_nas.records import Record
+from spach_nas.records import Record, check_records_there
 from spach_nas.report.seeds import Trained, group_seeds
 from spach_nas.report.study import study_records
 from spach_nas.study_folder import DATA_JSON, check_plugins, class_count
@@ -120,6 +120,25 @@ def read_studies(
         raise StudyError("\n".join(dict.fromkeys(mistakes)))
     check_objectives(studies)
     return tuple(studies)
+
+
+def check_studies(folders: Sequence[Path], *, baselines: Sequence[Path] = ()) -> None:
+    """What `read_studies` says of folders, without reading their records.
+
+    Raises:
+        StudyError: See there; one line for each mistake.
+    """
+    every = (*folders, *baselines)
+    mistakes = list(_repeated(every))
+    for folder in every:
+        try:
+            check_records_there(folder)
+            check_plugins(folder)
+            load_config(folder / SEARCH_YAML)
+        except SpachNasError as problem:
+            mistakes.append(str(problem))
+    if mistakes:
+        raise StudyError("\n".join(dict.fromkeys(mistakes)))
 
 
 def check_objectives(studies: Sequence[ComparedStudy]) -> None:

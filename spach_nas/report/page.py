@@ -26,8 +26,9 @@ from spach_nas.report.seeds import average_seeds
 from spach_nas.report.spent import spent, spent_html
 from spach_nas.report.summary import StudyFacts
 from spach_nas.report.trials import TrialRow, trial_rows
+from spach_nas.study_folder import REPORT
 
-FILE_NAME = "report.html"
+FILE_NAME = REPORT
 _SCRIPTS = ("figures.js", "page.js")
 _LIVE_SCRIPTS = (*_SCRIPTS, "live.js")
 

@@ -1,9 +1,10 @@
-"""The report of a study folder."""
+"""The report of a study folder: what is wrong with one is told before Plotly is imported."""
 
 import shlex
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -16,14 +17,13 @@ from spach_nas.hypervolume import study_corners
 from spach_nas.intervals import with_images
 from spach_nas.limits import Limits, ProxyLimits
 from spach_nas.records import Record, read_records
-from spach_nas.report.document import PlotlyPlace
-from spach_nas.report.page import FILE_NAME as PAGE_NAME
-from spach_nas.report.page import write_report
-from spach_nas.report.static import write_pictures
 from spach_nas.report.summary import StudyFacts
 from spach_nas.scaling import DataShape
 from spach_nas.settings import DataSettings
-from spach_nas.study_folder import DATA_JSON, check_plugins, class_count, kept_checkpoints
+from spach_nas.study_folder import DATA_JSON, REPORT, check_plugins, class_count, kept_checkpoints
+
+if TYPE_CHECKING:
+    from spach_nas.report.document import PlotlyPlace
 
 # Classes of sets that are known, and the images of each in the train split.
 _BALANCED = {
@@ -35,7 +35,7 @@ _BALANCED = {
 
 
 def write_study_report(
-    folder: Path, *, plotly: PlotlyPlace = "embed", baseline: Path | None = None
+    folder: Path, *, plotly: "PlotlyPlace" = "embed", baseline: Path | None = None
 ) -> Path:
     """Build `report.html` from the records of a study.
 
@@ -53,7 +53,10 @@ def write_study_report(
     facts = study_facts(folder)
     if baseline is not None:
         facts = replace(facts, baseline=read_records(baseline))
-    return write_report(folder, records=study_records(folder), facts=facts, plotly=plotly)
+    records = study_records(folder)
+    from spach_nas.report.page import write_report
+
+    return write_report(folder, records=records, facts=facts, plotly=plotly)
 
 
 def write_study_pictures(folder: Path, *, kind: str) -> tuple[Path, ...]:
@@ -62,8 +65,10 @@ def write_study_pictures(folder: Path, *, kind: str) -> tuple[Path, ...]:
     Raises:
         SpachNasError: As those of `write_study_report` and of `write_pictures`.
     """
-    facts = study_facts(folder)
-    return write_pictures(folder, kind=kind, records=study_records(folder), facts=facts)
+    facts, records = study_facts(folder), study_records(folder)
+    from spach_nas.report.static import write_pictures
+
+    return write_pictures(folder, kind=kind, records=records, facts=facts)
 
 
 def study_records(folder: Path) -> tuple[Record, ...]:
@@ -145,7 +150,7 @@ def _disk(folder: Path) -> dict[str, int]:
     sizes: dict[str, int] = {}
     for path in folder.rglob("*"):
         with suppress(OSError):
-            if path.is_file() and path.name != PAGE_NAME:
+            if path.is_file() and path.name != REPORT:
                 name = path.relative_to(folder).parts[0]
                 sizes[name] = sizes.get(name, 0) + path.stat().st_size
     return sizes

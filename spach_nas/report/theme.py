@@ -7,10 +7,12 @@ colour blindness can tell apart.
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from html import escape
-
-from plotly import graph_objects as go
+from typing import TYPE_CHECKING
 
 from spach_nas.mixers import get_mixer, mixer_names
+
+if TYPE_CHECKING:
+    from plotly import graph_objects as go
 
 BLUE, ORANGE, GREEN = "#0072B2", "#E69F00", "#009E73"
 SKY, VERMILLION, PURPLE, YELLOW = "#56B4E9", "#D55E00", "#CC79A7", "#F0E442"
@@ -128,8 +130,10 @@ def css_variables() -> str:
     )
 
 
-def layout() -> go.Layout:
+def layout() -> "go.Layout":
     """What all figures share, in the light inks; the page swaps them on a dark screen."""
+    from plotly import graph_objects as go
+
     axis = {
         "gridcolor": LIGHT.grid,
         "linecolor": LIGHT.muted,

@@ -1,0 +1,27 @@
+"""What `--formats` may name; free of torch, so that a misspelt one is told at once."""
+
+from spach_nas.errors import BundleError, did_you_mean, one_of
+
+# Forms with a file of weights of their own.
+FORMATS = ("safetensors", "onnx", "pt2")
+# The first with GELU as one operator, and the last that all of ONNX Runtime's tools read.
+OPSET = 20
+OPSETS = range(18, 24)  # from torch's own to the last that was tried
+
+
+def parse_formats(text: str) -> tuple[str, ...]:
+    """The formats of a text such as `onnx,pt2` or `all`; `safetensors` is always one of them.
+
+    Raises:
+        BundleError: An unknown name.
+    """
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    if names == ["all"]:
+        return FORMATS
+    for name in names:
+        if name not in FORMATS:
+            raise BundleError(
+                f"--formats: {name!r}; expected {one_of([*FORMATS, 'all'])}"
+                f"{did_you_mean(name, FORMATS)}"
+            )
+    return tuple(name for name in FORMATS if name in {"safetensors", *names})
