@@ -1,19 +1,25 @@
-"""One small real search that many tests look at."""
+"""What many tests share: one small real search, a browser, and what this machine lacks."""
 
 import contextlib
 import io
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 from unittest import mock
 
 import pytest
 from filelock import FileLock
 
+import needs
 from search_tools import write_search
 from spach_nas.cli import main
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 # Several threads for networks this small only get in each other's way: 10 times slower on a busy
 # machine. Read when torch is first imported.
@@ -75,3 +81,24 @@ def finished_search(tmp_path_factory: pytest.TempPathFactory) -> Finished:
         folder=home / "results" / "small",
         output=output.read_text(encoding="utf-8"),
     )
+
+
+@pytest.fixture(scope="module")
+def browser() -> "Iterator[Browser]":
+    """Chromium, started once for a file."""
+    sync_api = pytest.importorskip("playwright.sync_api", reason=needs.PLAYWRIGHT)
+    path = needs.find_browser()
+    if path is None:
+        pytest.skip(needs.CHROMIUM)
+    with sync_api.sync_playwright() as playwright:
+        # Chrome's own sandbox does not start as root, as in a container.
+        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """One line at the end says what was skipped because this machine lacks something."""
+    skipped = terminalreporter.stats.get("skipped", [])
+    if line := needs.summary(str(report.longrepr[-1]) for report in skipped):
+        terminalreporter.write_line(line, yellow=True)

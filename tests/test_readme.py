@@ -11,6 +11,8 @@ from spach_nas.references import get_reference
 from spach_nas.search_space import SearchSpace
 from spach_nas.shipped import shipped_folder
 
+pytestmark = pytest.mark.published
+
 README = Path(__file__).parent.parent / "README.md"
 BLOCKS = re.findall(r"```yaml\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
 
