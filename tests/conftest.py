@@ -1,6 +1,7 @@
 """What many tests share: one small real search, a browser, and what this machine lacks."""
 
 import contextlib
+import gc
 import io
 import os
 import subprocess
@@ -15,6 +16,7 @@ import pytest
 from filelock import FileLock
 
 import needs
+from effort import set_effort
 from search_tools import write_search
 from spach_nas.cli import main
 
@@ -24,6 +26,48 @@ if TYPE_CHECKING:
 # Several threads for networks this small only get in each other's way: 10 times slower on a busy
 # machine. Read when torch is first imported.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+# Files that take longest come first, so that both processes of `-n 2` end at about the same time;
+# those that wait for Ray beside those that compute.
+LONGEST = (
+    "test_search",
+    "test_resume",
+    "test_cluster",
+    "test_networks_cost",
+    "test_own_mixer",
+    "test_memory",
+    "test_full_training",
+    "test_export_forms",
+    "test_networks_behaviour",
+    "test_feasible",
+    "test_preview",
+    "test_study",
+    "test_replay",
+    "test_training_loop",
+    "test_evaluators_proxy",
+    "test_report_choices",
+    "test_sampler_factories",
+    "test_mixer_options",
+    "test_networks_official",
+    "test_live_page",
+    "test_report_page",
+)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    set_effort(config.option.markexpr)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    place = {name: number for number, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: place.get(item.path.stem, len(LONGEST)))
+
+
+def pytest_collection_finish() -> None:
+    # All that was imported stays: no later collection need walk through it again.
+    gc.collect()
+    gc.freeze()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
