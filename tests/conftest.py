@@ -1,22 +1,30 @@
-"""One small real search that many tests look at."""
+"""What many tests share: one small real search, a browser, and what this machine lacks."""
 
 import atexit
 import contextlib
+import gc
 import io
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 from unittest import mock
 
 import pytest
 from filelock import FileLock
 
+import needs
+from effort import set_effort
 from search_tools import write_search
 from spach_nas.cli import main
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 # Several threads for networks this small only get in each other's way: 10 times slower on a busy
 # machine. Read when torch is first imported.
@@ -25,6 +33,48 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 if "PYTEST_XDIST_WORKER" not in os.environ:  # which inherit it
     os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="spach-nas-tests-")
     atexit.register(shutil.rmtree, os.environ["XDG_CACHE_HOME"], ignore_errors=True)
+
+
+# Files that take longest come first, so that both processes of `-n 2` end at about the same time;
+# those that wait for Ray beside those that compute.
+LONGEST = (
+    "test_search",
+    "test_resume",
+    "test_cluster",
+    "test_networks_cost",
+    "test_own_mixer",
+    "test_memory",
+    "test_full_training",
+    "test_export_forms",
+    "test_networks_behaviour",
+    "test_feasible",
+    "test_preview",
+    "test_study",
+    "test_replay",
+    "test_training_loop",
+    "test_evaluators_proxy",
+    "test_report_choices",
+    "test_sampler_factories",
+    "test_mixer_options",
+    "test_networks_official",
+    "test_live_page",
+    "test_report_page",
+)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    set_effort(config.option.markexpr)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    place = {name: number for number, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: place.get(item.path.stem, len(LONGEST)))
+
+
+def pytest_collection_finish() -> None:
+    # All that was imported stays: no later collection need walk through it again.
+    gc.collect()
+    gc.freeze()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -84,3 +134,24 @@ def finished_search(tmp_path_factory: pytest.TempPathFactory) -> Finished:
         folder=home / "results" / "small",
         output=output.read_text(encoding="utf-8"),
     )
+
+
+@pytest.fixture(scope="module")
+def browser() -> "Iterator[Browser]":
+    """Chromium, started once for a file."""
+    sync_api = pytest.importorskip("playwright.sync_api", reason=needs.PLAYWRIGHT)
+    path = needs.find_browser()
+    if path is None:
+        pytest.skip(needs.CHROMIUM)
+    with sync_api.sync_playwright() as playwright:
+        # Chrome's own sandbox does not start as root, as in a container.
+        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """One line at the end says what was skipped because this machine lacks something."""
+    skipped = terminalreporter.stats.get("skipped", [])
+    if line := needs.summary(str(report.longrepr[-1]) for report in skipped):
+        terminalreporter.write_line(line, yellow=True)

@@ -11,6 +11,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from effort import some_or_all, thorough
 from spach_nas.architecture import Architecture, Stage
 from spach_nas.errors import ArchitectureError
 from spach_nas.mixers import MixerCost, MixerSpec, get_mixer, mixer_names, register_mixer
@@ -256,7 +257,8 @@ def test_every_mistake_of_a_file_is_told(tmp_path: Path) -> None:
 
 
 @given(st.recursive(st.none() | st.booleans() | st.integers() | st.floats() | st.text(), st.lists))
-@settings(max_examples=100, deadline=None)
+@thorough
+@settings(max_examples=some_or_all(15, 100), deadline=None)
 def test_no_value_of_a_field_ends_in_a_traceback(value: object) -> None:
     for name in make_architecture().to_dict():
         plain = {**make_architecture().to_dict(), name: value}

@@ -5,15 +5,15 @@ from pathlib import Path
 
 import pytest
 
-from conftest import run_command, run_main
+from conftest import run_main
 from search_tools import SPACE, write_search
 from spach_nas.memory import saved_bytes
 from spach_nas.references import REFERENCES
 
 
-def test_cost_prints_plain_counts() -> None:
-    done = run_command("cost", "hybrid_ms_s_plus", "--json")
-    figures = json.loads(done.stdout)
+def test_cost_prints_plain_counts(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_main("cost", "hybrid_ms_s_plus", "--json") == (0, [])
+    figures = json.loads(capsys.readouterr().out)
     assert (figures["params"], figures["macs"]) == (63_138_728, 12_177_284_096)
     assert figures["macs_with_norms"] == 12_210_450_432
     architecture = REFERENCES["hybrid_ms_s_plus"].architecture
@@ -21,24 +21,26 @@ def test_cost_prints_plain_counts() -> None:
     assert figures["saved_bytes_bf16"] == saved_bytes(architecture, precision="bf16")
 
 
-def test_cost_reads_an_architecture_file(tmp_path: Path) -> None:
+def test_cost_reads_an_architecture_file(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     path = tmp_path / "mine.yaml"
     path.write_text(REFERENCES["conv_ms_xxs"].architecture.to_yaml())
-    assert json.loads(run_command("cost", path, "--json").stdout)["params"] == 5_085_224
+    assert run_main("cost", str(path), "--json") == (0, [])
+    assert json.loads(capsys.readouterr().out)["params"] == 5_085_224
 
 
-def test_references_lists_every_model_with_its_cost() -> None:
-    done = run_command("references")
-    assert done.returncode == 0
-    for name in REFERENCES:
-        assert name in done.stdout
+def test_references_lists_every_model_with_its_cost(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_main("references") == (0, [])
+    shown = capsys.readouterr().out
+    assert all(name in shown for name in REFERENCES)
 
 
-def test_doctor_names_versions_devices_and_threads() -> None:
-    done = run_command("doctor")
-    assert done.returncode == 0
+def test_doctor_names_versions_devices_and_threads(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_main("doctor") == (0, [])
+    shown = capsys.readouterr().out
     for word in ("spach-nas", "torch", "ray", "optuna", "device", "cores", "fashion-mnist"):
-        assert word in done.stdout
+        assert word in shown
 
 
 def test_help_imports_nothing_heavy() -> None:

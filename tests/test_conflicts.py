@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 import pytest
 
+from effort import some_or_all, thorough
 from feasible_tools import DATA, DISTINCT, MULTI_STAGE, RULE, figure, inside
 from small_spaces import SPACES, enumerate_space
 from spach_nas.architecture import Architecture
@@ -78,10 +79,11 @@ def empty_ones(space: SearchSpace, *, number: int, most: int) -> Iterator[tuple[
             return
 
 
+@thorough
 @pytest.mark.parametrize("name", ["widths of their own", "some trailing depths"])
 def test_the_limits_to_blame_are_those_of_an_enumeration(name: str) -> None:
     space, kinds = SPACES[name], set()
-    for bounds in empty_ones(space, number=30, most=5):
+    for bounds in empty_ones(space, number=some_or_all(10, 30), most=5):
         given = named(bounds)
         # In the order of the limits, as they are told.
         bounds = bounds_set(
@@ -103,10 +105,11 @@ def test_the_limits_to_blame_are_those_of_an_enumeration(name: str) -> None:
     assert {"alone", "pairs"} <= kinds
 
 
+@thorough
 def test_limits_that_exclude_each_other_only_together_are_the_fewest() -> None:
     space = SPACES["widths of their own"]
     seen = 0
-    for bounds in empty_ones(space, number=120, most=5):
+    for bounds in empty_ones(space, number=some_or_all(40, 120), most=5):
         # A bound that everything meets is no part of any conflict.
         idle = Bound(Measure("limits", "activations"), "min", 1)
         given = named(bounds if any(idle[:2] == item[:2] for item in bounds) else (*bounds, idle))

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from effort import some_or_all, thorough
 from spach_nas import mixers
 from spach_nas.architecture import Architecture, Stage
 from spach_nas.cost import Cost, cost
@@ -27,7 +28,8 @@ def rows(found) -> list[tuple[int, ...]]:
 
 
 @given(st.lists(architectures(), max_size=12))
-@settings(max_examples=150, deadline=None)
+@thorough
+@settings(max_examples=some_or_all(20, 150), deadline=None)
 def test_costs_of_any_architectures(many: list[Architecture]) -> None:
     found = costs(many)
     assert found.shape == (len(many), len(Cost._fields))
@@ -37,7 +39,8 @@ def test_costs_of_any_architectures(many: list[Architecture]) -> None:
 
 @pytest.mark.parametrize("name", ["spach_ms", "spach_ss", "spach_tiny"])
 @given(seed=st.integers(0, 2**32))
-@settings(max_examples=10, deadline=None)
+@thorough
+@settings(max_examples=some_or_all(3, 10), deadline=None)
 def test_costs_of_architectures_of_a_shipped_space(name: str, seed: int) -> None:
     space = SearchSpace.from_yaml(shipped_folder() / f"{name}.yaml")
     rng = np.random.default_rng(seed)

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from needs import FASHION_MNIST
 from spach_nas.data import DataSplits, data_shape, load_test, load_train_and_validation
 from spach_nas.data.fashion import CLASS_NAMES, DEBIAN_FOLDER, MINI_FILE
 from spach_nas.data.idx import read_idx
@@ -15,9 +16,7 @@ from spach_nas.errors import DataError
 from spach_nas.settings import DataSettings
 
 MINI = DataSettings(name="fashion-mini", validation=0.2)
-needs_debian_package = pytest.mark.skipif(
-    not DEBIAN_FOLDER.is_dir(), reason="needs Debian's package dataset-fashion-mnist"
-)
+needs_debian_package = pytest.mark.skipif(not DEBIAN_FOLDER.is_dir(), reason=FASHION_MNIST)
 
 
 def idx(array: np.ndarray) -> bytes:

@@ -18,6 +18,8 @@ from spach_nas.schema import search_schema, space_schema
 from spach_nas.search_space import SearchSpace
 from spach_nas.shipped import shipped_folder
 
+pytestmark = pytest.mark.published
+
 QUICKSTART = shipped_folder() / "quickstart.yaml"
 # What needs a module of the page, has mistakes on purpose, or is a recipe: they have own tests.
 OWN_TESTS = {"own_mixer.md", "own_sampler.md", "train.md", "broken.yaml"}

@@ -74,7 +74,8 @@ def test_a_bundle_gives_back_the_network_in_timm_and_here(tmp_path: Path) -> Non
 
 
 def test_an_existing_bundle_is_never_overwritten(tmp_path: Path) -> None:
-    out = export(choose("conv_ms_xxs"), out=tmp_path / "bundle")
+    (tmp_path / "mine.yaml").write_text(SMALL.to_yaml())
+    out = export(choose(tmp_path / "mine.yaml"), out=tmp_path / "bundle")
     before = (out / "README.md").read_text()
     with pytest.raises(BundleError, match="exists already"):
         export(choose("conv_ms_s"), out=out)

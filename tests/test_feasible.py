@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import chisquare
 
+from effort import some_or_all, thorough
 from feasible_tools import BAND, DISTINCT, MULTI_STAGE, costs, inside, quantile
 from small_spaces import ALL, SPACES, encodings, enumerate_space
 from spach_nas.cost import cost
@@ -146,12 +147,15 @@ def test_every_sample_is_inside(name: str) -> None:
             assert space.contains(found)
 
 
+@thorough
 def test_a_narrow_band_of_the_shipped_space_is_sampled_without_rejection() -> None:
     limits = BAND
     feasible = FeasibleSet(MULTI_STAGE, limits)
     assert feasible.count is not None
     share = feasible.count / MULTI_STAGE.size()
-    drawn = [limits.allow(cost(MULTI_STAGE.sample(seed))) for seed in range(3000)]
+    drawn = [
+        limits.allow(cost(MULTI_STAGE.sample(seed))) for seed in range(some_or_all(1000, 3000))
+    ]
     error = math.sqrt(share / len(drawn))
     assert abs(sum(drawn) / len(drawn) - share) < 4 * error
     assert all(limits.allow(cost(feasible.sample(seed))) for seed in range(50))
@@ -166,11 +170,12 @@ BOUNDS = [
 ]
 
 
+@thorough
 @pytest.mark.parametrize("shares", BOUNDS)
 def test_a_proposal_is_repaired_by_no_change_too_many(shares: dict[str, float]) -> None:
     limits = Limits(**{name: quantile(DISTINCT, name[4:], share) for name, share in shares.items()})
     feasible, rng = FeasibleSet(DISTINCT, limits), np.random.default_rng(3)
-    for encoding in list(encodings(DISTINCT))[::2]:
+    for encoding in list(encodings(DISTINCT))[:: some_or_all(10, 2)]:
         proposed = DISTINCT.decode(encoding)
         found = feasible.near(encoding, rng)
         assert limits.allow(cost(found))

@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import time
+from collections.abc import Callable
 from pathlib import Path
 from unittest import mock
 
@@ -15,6 +16,7 @@ import torch
 from safetensors.torch import load_file
 
 from full_tools import CLASSES, curve_figures, plan_in, tiny, write_images
+from network_tools import images, randomise, zoo
 from spach_nas import load_model
 from spach_nas.errors import BundleError, StudyError
 from spach_nas.export import verify
@@ -26,6 +28,7 @@ from spach_nas.full.plan import TrainingPlan
 from spach_nas.full.progress import read_curve
 from spach_nas.full.run import prepare, run_training
 from spach_nas.full.worker import make_worker
+from spach_nas.networks import build
 
 RECIPES = ("spach", "short")
 CONTEXT = multiprocessing.get_context("forkserver")
@@ -267,9 +270,50 @@ def test_parts_of_a_batch_add_up_to_the_whole(tmp_path: Path, recipe: str) -> No
     np.testing.assert_allclose(losses[0], losses[1], rtol=1e-5)
 
 
-def _join(rank: int, port: int, plan: TrainingPlan) -> None:
+def _join_group(rank: int, port: int) -> None:
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     torch.distributed.init_process_group("gloo", rank=rank, world_size=2)
+
+
+def run_two(target: Callable[..., None], argument: object) -> None:
+    """Run a function as two workers of one group."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    workers = [CONTEXT.Process(target=target, args=(rank, port, argument)) for rank in (0, 1)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join(60)
+    assert [worker.exitcode for worker in workers] == [0, 0]
+
+
+SHARED = zoo()["hybrid_shared"]
+
+
+def _average(rank: int, port: int, out: Path) -> None:
+    torch.set_num_threads(1)
+    _join_group(rank, port)
+    network = build(SHARED)
+    randomise(network, seed=rank)  # rank 0 wins
+    parallel = torch.nn.parallel.DistributedDataParallel(network)
+    parallel(images(SHARED, batch=4)[rank::2]).square().sum().backward()
+    if rank == 0:
+        torch.save({name: p.grad for name, p in network.named_parameters()}, out)
+    torch.distributed.destroy_process_group()
+
+
+def test_two_processes_average_the_gradients(tmp_path: Path) -> None:
+    run_two(_average, tmp_path / "grads.pt")
+    found = torch.load(tmp_path / "grads.pt", weights_only=True)
+    network = build(SHARED)
+    randomise(network)
+    (network(images(SHARED, batch=4)).square().sum() / 2).backward()
+    for name, parameter in network.named_parameters():
+        torch.testing.assert_close(found[name], parameter.grad, rtol=1e-3, atol=1e-4)
+
+
+def _join(rank: int, port: int, plan: TrainingPlan) -> None:
+    _join_group(rank, port)
     train_worker(plan.job, place=Place(rank=rank, world=2), threads=1)
     torch.distributed.destroy_process_group()
 
@@ -288,14 +332,7 @@ def test_two_workers_compute_what_one_does(tmp_path: Path) -> None:
     start(plan_in(tmp_path / "one", *change, data=data))
     plan = plan_in(tmp_path / "two", *change, data=data)
     prepare(plan)
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port = server.getsockname()[1]
-    workers = [CONTEXT.Process(target=_join, args=(rank, port, plan)) for rank in (0, 1)]
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join(60)
-    assert [worker.exitcode for worker in workers] == [0, 0]
+    run_two(_join, plan)
     one, two = (curve_figures(tmp_path / name / "run") for name in ("one", "two"))
     assert len(one) == len(two) == 3
     for name in ("loss", "top1", "top5", "validation_loss", "ema_top1"):

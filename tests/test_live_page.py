@@ -28,7 +28,7 @@ from spach_nas.study_folder import locked
 from study_factory import make_study
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Page
+    from playwright.sync_api import Browser
 
 STUDY = make_study(12, references=())
 LARGE = 30_000_000
@@ -313,27 +313,14 @@ def test_a_port_without_a_page_is_a_mistake(arguments: list[str]) -> None:
     assert any("expected" in line for line in lines)
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[object]:
-    sync_api = pytest.importorskip("playwright.sync_api", reason="needs pip install playwright")
-    names = ("chromium", "google-chrome", "chromium-browser", "chrome")
-    path = next(filter(None, map(shutil.which, names)), None)
-    if path is None:
-        pytest.skip("needs Chrome or Chromium")
-    with sync_api.sync_playwright() as playwright:
-        # Chrome's own sandbox does not start as root, as in a container.
-        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
-        yield browser
-        browser.close()
-
-
+# The one test of the usual run that needs a browser; all others are marked so.
 def test_an_open_page_shows_new_trials_and_keeps_what_was_selected(
-    browser: object, folder: Path, monkeypatch: pytest.MonkeyPatch
+    browser: "Browser", folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(live_page, "REFRESH_S", 0.1)
     monkeypatch.setattr(live_page, "_REST", 0)
     with locked(folder), page_served(folder) as url:
-        page: Page = browser.new_page()  # type: ignore[attr-defined]
+        page = browser.new_page()
         problems: list[str] = []
         page.on("console", lambda message: problems.append(message.text))
         page.on("pageerror", lambda error: problems.append(str(error)))

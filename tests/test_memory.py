@@ -1,11 +1,13 @@
 """Bytes kept for the backward pass, against autograd's own hooks."""
 
+import itertools
 from dataclasses import replace
 
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 
+from effort import some_or_all, thorough
 from network_tools import zoo
 from saved_tensors import hooked_bytes
 from spach_nas.architecture import Architecture
@@ -18,16 +20,24 @@ from strategies import architectures
 PRECISIONS = ("fp32", "bf16")
 
 
+@thorough
 @pytest.mark.parametrize("precision", PRECISIONS)
-@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(
+    max_examples=some_or_all(12, 50), deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
 @given(architecture=architectures())
 def test_saved_bytes_are_what_autograd_keeps(architecture: Architecture, precision: str) -> None:
     hooked = hooked_bytes(architecture, precision=precision)
     assert saved_bytes(architecture, precision=precision) == hooked
 
 
+# Every mixer, both stems, both frames, with and without sharing.
+SOME = ["hybrid_ms_s_plus", "mlp_ms_s_shared", "trans_xxs"]
+
+
+@thorough
 @pytest.mark.parametrize("precision", PRECISIONS)
-@pytest.mark.parametrize("name", REFERENCES)
+@pytest.mark.parametrize("name", some_or_all(SOME, list(REFERENCES)))
 def test_saved_bytes_of_a_reference(name: str, precision: str) -> None:
     # Shapes only. The fake CPU keeps statistics of norms in bf16 where the real one has fp32.
     architecture = REFERENCES[name].architecture
@@ -36,8 +46,12 @@ def test_saved_bytes_of_a_reference(name: str, precision: str) -> None:
     assert saved_bytes(architecture, precision=precision) == pytest.approx(hooked, rel=exact)
 
 
-@pytest.mark.parametrize("precision", PRECISIONS)
-@pytest.mark.parametrize("name", ["conv_ms_xxs", "trans_ms_xxs", "mlp_ms_xxs", "trans_xxs"])
+COMPUTING = [("trans_xxs", "fp32"), ("trans_xxs", "bf16")]
+ALL_COMPUTING = list(itertools.product(("conv_ms_xxs", "trans_ms_xxs", "mlp_ms_xxs"), PRECISIONS))
+
+
+@thorough
+@pytest.mark.parametrize(("name", "precision"), COMPUTING + some_or_all([], ALL_COMPUTING))
 def test_saved_bytes_of_a_reference_that_computes(name: str, precision: str) -> None:
     architecture = REFERENCES[name].architecture
     hooked = hooked_bytes(architecture, precision=precision)

@@ -3,6 +3,7 @@
 import random
 from collections import Counter
 from collections.abc import Callable
+from functools import cache
 
 import numpy as np
 import pytest
@@ -212,6 +213,7 @@ def space(request: pytest.FixtureRequest) -> SearchSpace:
     return SearchSpace.from_dict(PLAIN[request.param])
 
 
+@cache
 def enumerate_space(space: SearchSpace) -> list[Architecture]:
     found = {space.decode(encoding) for encoding in encodings(space)}
     return sorted(found, key=lambda architecture: architecture.arch_id)

@@ -11,6 +11,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
+from effort import some_or_all, thorough
 from network_tools import zoo
 from spach_nas.architecture import Architecture
 from spach_nas.cost import cost
@@ -30,12 +31,19 @@ def trace(architecture: Architecture):
     return trace_cost(network, architecture.image_size, in_channels=architecture.in_channels)
 
 
-@pytest.mark.parametrize("name", REFERENCES)
+SOME = ["hybrid_ms_s_plus", "mlp_ms_s_shared", "trans_xxs"]
+
+
+@thorough
+@pytest.mark.parametrize("name", some_or_all(SOME, list(REFERENCES)))
 def test_closed_form_equals_the_trace_of_a_reference(name: str) -> None:
     assert trace(REFERENCES[name].architecture) == cost(REFERENCES[name].architecture)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@thorough
+@settings(
+    max_examples=some_or_all(10, 60), deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
 @given(architectures())
 def test_closed_form_equals_the_trace_of_any_architecture(architecture: Architecture) -> None:
     assert trace(architecture) == cost(architecture)
@@ -97,12 +105,13 @@ def cut(architecture: Architecture) -> Architecture:
     return replace(architecture, stages=stages, image_size=(side, side))
 
 
+@thorough
 @pytest.mark.parametrize("name", SPACES)
 def test_closed_form_equals_the_network_of_any_architecture_of_a_shipped_space(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Spach, "init_weights", lambda self: None)  # half of the time
-    for architecture in drawn(name, 100):
+    for architecture in drawn(name, some_or_all(5, 100)):
         with torch.device("meta"):
             network = build(architecture)
         assert sum(p.numel() for p in network.parameters()) == cost(architecture).params
@@ -116,7 +125,8 @@ def test_closed_form_equals_the_network_of_any_architecture_of_a_shipped_space(
         assert products.flops == 2 * cost(small).macs
 
 
+@thorough
 @pytest.mark.parametrize("name", SPACES)
 def test_closed_form_equals_the_trace_in_any_shipped_space(name: str) -> None:
-    for architecture in map(cut, drawn(name, 12)):
+    for architecture in map(cut, drawn(name, some_or_all(2, 12))):
         assert trace(architecture) == cost(architecture)

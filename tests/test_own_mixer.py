@@ -53,14 +53,11 @@ def pooled(tmp_path_factory: pytest.TempPathFactory) -> Pooled:
     (home / "lib").mkdir()
     (home / "my_mixers.py").rename(home / "lib" / "my_mixers.py")
     [command] = [line for line in blocks("bash")[0].splitlines() if "search" in line]
-    code = (
-        "import sys\nsys.path.append('lib')\nfrom spach_nas.cli import main\n"
-        f"sys.argv = {command.split()}\nmain()"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=home, capture_output=True, text=True, timeout=200
-    )
-    assert (done.returncode, done.stderr) == (0, "")
+    with pytest.MonkeyPatch.context() as patch:
+        forget(patch)
+        patch.chdir(home)
+        patch.syspath_prepend(str(home / "lib"))
+        assert run_main(*command.split()[1:]) == (0, [])
     return Pooled(home=home, folder=home / "results" / "pooled")
 
 

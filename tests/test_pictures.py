@@ -10,6 +10,8 @@ import pytest
 from spach_nas.report.sheet import sheet
 from spach_nas.report.study import study_facts, study_records
 
+pytestmark = pytest.mark.published
+
 ROOT = Path(__file__).parent.parent
 SCRIPT = runpy.run_path(str(ROOT / "docs" / "pictures.py"))
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]

@@ -7,6 +7,8 @@ import pytest
 
 from spach_nas.config import load_config
 
+pytestmark = pytest.mark.published
+
 README = Path(__file__).parent.parent / "README.md"
 BLOCKS = re.findall(r"```yaml\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
 

@@ -9,6 +9,8 @@ from scripts import load_script
 from spach_nas.architecture import Architecture
 from spach_nas.cost import cost
 
+pytestmark = pytest.mark.published
+
 FOLDER = Path(__file__).parents[1] / "results" / "fashion_mnist"
 NAMES = ("best", "hybrid", "conv", "attention", "mlp")
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from ray.tune.schedulers.async_hyperband import _Bracket
 
-from conftest import run_command, run_main
+from conftest import run_main
 from search_tools import drive, evaluate, make_study, write_search
 from spach_nas.architecture import Architecture
 from spach_nas.config import load_config, source_files
@@ -461,11 +461,15 @@ def test_the_comparison_has_every_strategy_at_every_tenth(ground: Ground) -> Non
     assert last.spent == 12
 
 
-def test_the_command_prints_and_writes(folder: Path, tmp_path: Path) -> None:
+def test_the_command_prints_and_writes(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     options = ("--sampler", "random", "--rungs", "off", "--seeds", "2", "--trials", "5")
-    done = run_command("replay", folder, *options, "--out", tmp_path / "found.csv")
-    assert "150 feasible architectures of 200, 9 epochs" in done.stdout
-    assert "stock random + ASHA" in done.stdout
+    found = str(tmp_path / "found.csv")
+    assert run_main("replay", str(folder), *options, "--out", found) == (0, [])
+    shown = capsys.readouterr().out
+    assert "150 feasible architectures of 200, 9 epochs" in shown
+    assert "stock random + ASHA" in shown
     rows = read_csv(tmp_path / "found.csv")
     assert len(rows) == 3 * 2 * 10
     assert {row["seeds"] for row in rows} == {"2"}

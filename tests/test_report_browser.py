@@ -1,6 +1,5 @@
 """The page in a real browser."""
 
-import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -24,12 +23,7 @@ if TYPE_CHECKING:
 
     Opener = Callable[..., Page]
 
-sync_api = pytest.importorskip("playwright.sync_api", reason="needs pip install playwright")
-BROWSER = next(
-    filter(None, map(shutil.which, ("chromium", "google-chrome", "chromium-browser", "chrome"))),
-    None,
-)
-pytestmark = pytest.mark.skipif(BROWSER is None, reason="needs Chrome or Chromium")
+pytestmark = pytest.mark.browser
 
 HOSTILE = "</script><img src=x onerror='window.hacked=1'><b>"
 STUDY = make_study(40)
@@ -38,15 +32,6 @@ TWO = (OBJECTIVES["accuracy"], OBJECTIVES["macs"])
 MEMBERS = front(STUDY, TWO, limits=FACTS.limits)
 ROWS = "#table tbody tr"
 WINDOW = {"width": 1200, "height": 900}
-
-
-@pytest.fixture(scope="module")
-def browser() -> "Iterator[Browser]":
-    with sync_api.sync_playwright() as playwright:
-        # Chrome's own sandbox does not start as root, as in a container.
-        browser = playwright.chromium.launch(executable_path=BROWSER, args=["--no-sandbox"])
-        yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="module")
@@ -250,7 +235,7 @@ def test_the_axis_switches(page: "Page", axis: str, words: str) -> None:
 def test_the_command_is_copied(page: "Page") -> None:
     page.locator(f'{ROWS}[data-trial="{MEMBERS[0].trial}"]').click()
     page.locator("#copy").click()
-    sync_api.expect(page.locator("#copy")).to_have_text("Copied")
+    page.locator("#copy").get_by_text("Copied", exact=True).wait_for()
     copied = page.evaluate("navigator.clipboard.readText()")
     assert copied == page.locator("#selected-command").inner_text()
 

@@ -2,13 +2,12 @@
 
 import math
 import random
-import shutil
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -43,12 +42,11 @@ from spach_nas.report.shares_figure import shares_figure
 from spach_nas.search_space import SearchSpace
 from study_factory import make_record, make_study
 
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
 TWO = (OBJECTIVES["accuracy"], OBJECTIVES["macs"])
 PLAIN = REFERENCES["conv_ms_xxs"].architecture
-BROWSER = next(
-    filter(None, map(shutil.which, ("chromium", "google-chrome", "chromium-browser", "chrome"))),
-    None,
-)
 
 
 def record_of(trial: int, accuracy: float, macs: float, **encoding: Any) -> Record:
@@ -558,9 +556,10 @@ def hostile(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     yield name
 
 
-@pytest.mark.skipif(BROWSER is None, reason="needs Chrome or Chromium")
-def test_axes_are_brushed_and_hostile_names_are_text(tmp_path: Path, hostile: str) -> None:
-    sync_api = pytest.importorskip("playwright.sync_api", reason="needs pip install playwright")
+@pytest.mark.browser
+def test_axes_are_brushed_and_hostile_names_are_text(
+    tmp_path: Path, hostile: str, browser: "Browser"
+) -> None:
     records = []
     for i, record in enumerate(study(60, gain=0.02)):
         mixer = hostile if i % 2 else "conv"
@@ -570,35 +569,33 @@ def test_axes_are_brushed_and_hostile_names_are_text(tmp_path: Path, hostile: st
         architecture = replace(PLAIN, stages=stages)
         records.append(replace(record, architecture=architecture, encoding=encoding))
     path = write_report(tmp_path, records=records, facts=WITHOUT_SPACE)
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=BROWSER, args=["--no-sandbox"])
-        page = browser.new_page(viewport={"width": 1200, "height": 900})
-        problems: list[str] = []
-        page.on("pageerror", lambda error: problems.append(str(error)))
-        page.on("console", lambda m: problems.append(m.text) if m.type == "error" else None)
-        page.goto(path.as_uri())
-        page.wait_for_selector("#plot-parallel .axis")
-        words = page.locator("#plot-parallel").text_content()
-        assert "<i>evil</i>" in words
-        assert "</script><img s" in words
-        page.locator("#plot-parallel").scroll_into_view_if_needed()
-        # The lower half of the last axis, which holds the worse scores.
-        box = page.locator("#plot-parallel .axis-brush .background").last.bounding_box()
-        x = box["x"] + box["width"] / 2
-        page.mouse.move(x, box["y"] + box["height"] * 0.98)
-        page.mouse.down()
-        page.mouse.move(x, box["y"] + box["height"] * 0.6, steps=5)
-        page.mouse.up()
-        page.wait_for_function(
-            "document.getElementById('plot-parallel').data[0].dimensions.at(-1).constraintrange"
-        )
-        low, high = page.evaluate(
-            "document.getElementById('plot-parallel').data[0].dimensions.at(-1).constraintrange"
-        )
-        scores = [record.objectives["accuracy"] for record in records]
-        assert low < high < max(scores)
-        assert any(low <= score <= high for score in scores)
-        assert page.locator("img").count() == 0
-        assert page.evaluate("window.hacked") is None
-        browser.close()
+    page = browser.new_page(viewport={"width": 1200, "height": 900})
+    problems: list[str] = []
+    page.on("pageerror", lambda error: problems.append(str(error)))
+    page.on("console", lambda m: problems.append(m.text) if m.type == "error" else None)
+    page.goto(path.as_uri())
+    page.wait_for_selector("#plot-parallel .axis")
+    words = page.locator("#plot-parallel").text_content()
+    assert "<i>evil</i>" in words
+    assert "</script><img s" in words
+    page.locator("#plot-parallel").scroll_into_view_if_needed()
+    # The lower half of the last axis, which holds the worse scores.
+    box = page.locator("#plot-parallel .axis-brush .background").last.bounding_box()
+    x = box["x"] + box["width"] / 2
+    page.mouse.move(x, box["y"] + box["height"] * 0.98)
+    page.mouse.down()
+    page.mouse.move(x, box["y"] + box["height"] * 0.6, steps=5)
+    page.mouse.up()
+    page.wait_for_function(
+        "document.getElementById('plot-parallel').data[0].dimensions.at(-1).constraintrange"
+    )
+    low, high = page.evaluate(
+        "document.getElementById('plot-parallel').data[0].dimensions.at(-1).constraintrange"
+    )
+    scores = [record.objectives["accuracy"] for record in records]
+    assert low < high < max(scores)
+    assert any(low <= score <= high for score in scores)
+    assert page.locator("img").count() == 0
+    assert page.evaluate("window.hacked") is None
+    page.close()
     assert problems == []

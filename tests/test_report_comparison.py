@@ -1,11 +1,11 @@
 import json
 import math
 import os
-import shutil
 import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given, settings
@@ -46,6 +46,9 @@ from spach_nas.report.comparison_settings import cautions
 from spach_nas.report.comparison_study import folder_labels
 from spach_nas.report.comparison_style import styles
 from study_factory import make_record, make_study
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 HOSTILE = "<img src=x onerror='window.hacked=1'><b>"
 LIMITS = {"max_macs": "20G"}
@@ -512,44 +515,40 @@ def test_figures_have_a_trace_for_each_study_and_escape_names() -> None:
 # In a browser
 
 
-def test_the_page_opens_in_a_browser_with_hostile_names_as_text(tmp_path: Path) -> None:
-    sync_api = pytest.importorskip("playwright.sync_api", reason="needs pip install playwright")
-    names = ("chromium", "google-chrome", "chromium-browser", "chrome")
-    browser_path = next(filter(None, map(shutil.which, names)), None)
-    if browser_path is None:
-        pytest.skip("needs Chrome or Chromium")
+@pytest.mark.browser
+def test_the_page_opens_in_a_browser_with_hostile_names_as_text(
+    tmp_path: Path, browser: "Browser"
+) -> None:
     folders = [seeded(tmp_path, f"{HOSTILE}{seed}", seed) for seed in range(2)]
     plain = seeded(tmp_path, "random", 0, search__sampler="random")
     out = write_comparison(folders, tmp_path / "page.html", baselines=[plain])
     problems: list[str] = []
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=browser_path, args=["--no-sandbox"])
-        page = browser.new_page(viewport={"width": 390, "height": 844})
-        page.on("console", lambda message: problems.append(message.text))
-        page.on("pageerror", lambda error: problems.append(str(error)))
-        page.on(
-            "request",
-            lambda request: (
-                problems.append(request.url)
-                if request.url != out.as_uri() and not request.url.startswith("data:")
-                else None
-            ),
-        )
-        page.goto(out.as_uri())
-        page.wait_for_selector("html[data-ready]")
-        assert HOSTILE in page.inner_text("h1")
-        assert page.evaluate("window.hacked") is None
-        assert page.locator("main img").count() == 0
-        drawn = page.locator(".plot:visible .main-svg").first
-        assert drawn.bounding_box()["width"] > 200
-        assert page.locator("#plot-fronts .scatterlayer .trace").count() == 4
-        before = page.locator("#plot-fronts .xtitle").text_content()
-        page.locator("#switch-fronts input").nth(1).check(force=True)
-        assert page.locator("#plot-fronts .xtitle").text_content() != before
-        # No legend lies on the title of an axis, and nothing is wider than the phone.
-        for name in ("fronts", "growth", "noise"):
-            title = page.locator(f"#plot-{name} .xtitle").bounding_box()
-            legend = page.locator(f"#plot-{name} .legend").bounding_box()
-            assert title["y"] + title["height"] <= legend["y"] + 1, name
-        browser.close()
+    page = browser.new_page(viewport={"width": 390, "height": 844})
+    page.on("console", lambda message: problems.append(message.text))
+    page.on("pageerror", lambda error: problems.append(str(error)))
+    page.on(
+        "request",
+        lambda request: (
+            problems.append(request.url)
+            if request.url != out.as_uri() and not request.url.startswith("data:")
+            else None
+        ),
+    )
+    page.goto(out.as_uri())
+    page.wait_for_selector("html[data-ready]")
+    assert HOSTILE in page.inner_text("h1")
+    assert page.evaluate("window.hacked") is None
+    assert page.locator("main img").count() == 0
+    drawn = page.locator(".plot:visible .main-svg").first
+    assert drawn.bounding_box()["width"] > 200
+    assert page.locator("#plot-fronts .scatterlayer .trace").count() == 4
+    before = page.locator("#plot-fronts .xtitle").text_content()
+    page.locator("#switch-fronts input").nth(1).check(force=True)
+    assert page.locator("#plot-fronts .xtitle").text_content() != before
+    # No legend lies on the title of an axis, and nothing is wider than the phone.
+    for name in ("fronts", "growth", "noise"):
+        title = page.locator(f"#plot-{name} .xtitle").bounding_box()
+        legend = page.locator(f"#plot-{name} .legend").bounding_box()
+        assert title["y"] + title["height"] <= legend["y"] + 1, name
+    page.close()
     assert problems == []

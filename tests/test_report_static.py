@@ -6,6 +6,7 @@ from xml.etree import ElementTree
 
 import pytest
 
+import needs
 from conftest import run_main
 from search_tools import make_study as begin
 from spach_nas.errors import SpachNasError
@@ -18,8 +19,8 @@ from spach_nas.report.sheet import sheet
 from spach_nas.units import format_share
 from study_factory import make_record, make_study
 
-kaleido = pytest.importorskip("kaleido", reason="needs pip install kaleido")
-choreographer = pytest.importorskip("choreographer", reason="comes with kaleido")
+kaleido = pytest.importorskip("kaleido", reason=needs.KALEIDO)
+choreographer = pytest.importorskip("choreographer", reason=needs.KALEIDO)
 
 SVG = "{http://www.w3.org/2000/svg}"
 HOSTILE = "<b>&"
@@ -27,7 +28,7 @@ STUDY = make_study(12)
 FACTS = StudyFacts(name=HOSTILE)
 BROWSER = choreographer.browsers.chromium.Chromium
 needs_chrome = pytest.mark.skipif(
-    BROWSER.find_browser(skip_local=False) is None, reason="needs Chrome or Chromium"
+    BROWSER.find_browser(skip_local=False) is None, reason=needs.CHROMIUM
 )
 
 
@@ -57,6 +58,7 @@ def one_chrome(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     kaleido.stop_sync_server()
 
 
+@pytest.mark.browser
 @needs_chrome
 def test_front_hypervolume_and_drawings_are_written(tmp_path: Path, one_chrome: None) -> None:
     for kind, start in (("png", b"\x89PNG"), ("svg", b"<svg"), ("pdf", b"%PDF")):

@@ -1,5 +1,6 @@
 """A search that is killed goes on as if nothing had been."""
 
+import itertools
 import random
 import shutil
 import time
@@ -10,6 +11,7 @@ from pathlib import Path
 import optuna
 import pytest
 
+from effort import some_or_all, thorough
 from kill_tools import CHANGES, SAMPLERS, essence, killed, make_study_in
 from search_tools import DATA, drive, evaluate, make_study, open_study, write_search
 from spach_nas.config import load_config
@@ -28,8 +30,13 @@ IMAGES = Preprocessing(mean=(0.3,), std=(0.2,), class_names=tuple("0123456789"))
 QUICK = ("nsga2", "evolution")
 
 
-@pytest.mark.parametrize("rungs", [False, True], ids=["one rung", "three rungs"])
-@pytest.mark.parametrize("sampler", SAMPLERS)
+SOME = [(sampler, True) for sampler in SAMPLERS] + [("nsga2", False)]
+
+
+@thorough
+@pytest.mark.parametrize(
+    ("sampler", "rungs"), some_or_all(SOME, list(itertools.product(SAMPLERS, (False, True))))
+)
 def test_a_study_goes_on_from_any_record_as_if_nothing_had_been(
     tmp_path: Path, sampler: str, rungs: bool
 ) -> None:
@@ -44,7 +51,7 @@ def test_a_study_goes_on_from_any_record_as_if_nothing_had_been(
     wanted = essence(read_records(whole.folder))
     assert len(wanted) >= 10
     # A proposal of a Gaussian process takes a second.
-    counts = [9] if sampler == "gp" else range(1, len(wanted), 4)
+    counts = [9] if sampler == "gp" else some_or_all([9], range(1, len(wanted), 4))
     for count in counts:
         folder = tmp_path / f"cut{count}"
         shutil.copytree(whole.folder, folder)
@@ -121,9 +128,10 @@ def test_a_crash_at_any_write_loses_and_doubles_nothing(
     assert kept_checkpoints(study.folder) == kept_checkpoints(wanted_study.folder)
 
 
-@pytest.mark.parametrize("sampler", QUICK)
+@thorough
+@pytest.mark.parametrize("sampler", some_or_all(QUICK[:1], QUICK))
 def test_kill_9_at_random_moments_changes_no_proposal(tmp_path: Path, sampler: str) -> None:
-    changes = {**CHANGES, "search__sampler": sampler, "search__trials": 12}
+    changes = {**CHANGES, "search__sampler": sampler, "search__trials": some_or_all(8, 12)}
     # Of the processor: a busy machine would make all that follows look fast.
     started = time.process_time()
     whole = make_study_in(tmp_path / "a", **changes)
@@ -141,7 +149,7 @@ def test_kill_9_at_random_moments_changes_no_proposal(tmp_path: Path, sampler: s
 
 
 def test_the_mirrors_are_mended(tmp_path: Path) -> None:
-    study = make_study(tmp_path, mirrored=True)
+    study = make_study(tmp_path, mirrored=True, search__trials=4)
     drive(study)
     study.close()
     table = (study.folder / "trials.csv").read_text()

@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import load_file
 
 import spach_nas
-from conftest import Finished, run_command
+from conftest import Finished, run_main
 from search_tools import write_search
 from spach_nas.architecture import Architecture
 from spach_nas.config import SEARCH_YAML, load_config
@@ -110,72 +110,62 @@ def test_the_exported_network_scores_as_the_record_says(
     assert abs(accuracy - best.objectives["accuracy"]) < 0.1
 
 
-def test_a_study_is_never_overwritten(finished_search: Finished) -> None:
+def test_a_study_is_never_overwritten(
+    finished_search: Finished, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(finished_search.yaml.parent)
     before = {path: path.stat().st_mtime_ns for path in finished_search.folder.rglob("*")}
-    again = run_command("search", finished_search.yaml, cwd=finished_search.yaml.parent)
-    assert again.returncode == 2
-    assert "exists already" in again.stderr
-    assert "Traceback" not in again.stderr
+    code, [line] = run_main("search", str(finished_search.yaml))
+    assert code == 2
+    assert "exists already" in line
     assert {p: p.stat().st_mtime_ns for p in finished_search.folder.rglob("*")} == before
 
 
-def test_the_report_is_built_again_from_the_records(finished_search: Finished) -> None:
+def test_the_report_is_built_again_from_the_records(
+    finished_search: Finished, capsys: pytest.CaptureFixture[str]
+) -> None:
     page = finished_search.folder / "report.html"
     page.unlink()
-    done = run_command("report", finished_search.folder)
-    assert (done.returncode, done.stdout.strip()) == (0, str(page))
+    assert run_main("report", str(finished_search.folder)) == (0, [])
+    assert capsys.readouterr().out.strip() == str(page)
     assert page.stat().st_size > 1_000_000
 
 
-def test_one_interrupt_finishes_what_runs_and_writes_the_report(tmp_path: Path) -> None:
-    path = write_search(tmp_path, search__trials=500, training__data_share=0.1)
-    process = subprocess.Popen(
-        [sys.executable, "-m", "spach_nas", "search", path, "--out", tmp_path / "study"],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+def test_a_killed_search_leaves_no_worker_goes_on_and_ends_at_an_interrupt(tmp_path: Path) -> None:
+    # One worker starts sooner than two.
+    path = write_search(tmp_path, search__trials=500, resources={"max_concurrent": 1})
     lines = tmp_path / "study" / "records.jsonl"
-    deadline = time.monotonic() + 120
-    while not (lines.exists() and lines.stat().st_size) and time.monotonic() < deadline:
-        time.sleep(0.2)
-    os.kill(process.pid, signal.SIGINT)
-    output, errors = process.communicate(timeout=60)
-    assert process.returncode == 130, errors
-    assert "Stopped before the budget was spent: " in output
-    assert f"To go on: {resume_command(tmp_path / 'study')}" in output
-    assert errors == ""
-    records = read_records(tmp_path / "study")
-    assert 1 <= len(records) < 500
-    assert {record.state for record in records} == {"complete"}
-    assert (tmp_path / "study" / "report.html").is_file()
-    assert (tmp_path / "study" / "best" / "model.safetensors").is_file()
 
+    def start(output: int) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [sys.executable, "-m", "spach_nas", "search", path, "--out", lines.parent, "--resume"],
+            stdout=output,
+            stderr=output,
+            text=True,
+            env=os.environ | {"SPACH_NAS_TEST": str(tmp_path)},
+        )
 
-def test_a_killed_search_leaves_no_worker_and_goes_on(tmp_path: Path) -> None:
-    path = write_search(tmp_path, search__trials=4, resources={"max_concurrent": 1})
-    arguments = ("search", path, "--out", tmp_path / "study", "--resume")
-    environment = os.environ | {"SPACH_NAS_TEST": str(tmp_path)}
-    process = subprocess.Popen(
-        [sys.executable, "-m", "spach_nas", *map(str, arguments)],
-        stdout=subprocess.DEVNULL,
-        env=environment,
-    )
-    lines = tmp_path / "study" / "records.jsonl"
+    killed = start(subprocess.DEVNULL)
     wait_until(lambda: lines.exists() and lines.stat().st_size > 0)
-    process.kill()
-    process.wait()
-    before = read_records(tmp_path / "study")
+    killed.kill()
+    killed.wait()
+    before = read_records(lines.parent)
     wait_until(lambda: not any(map(is_worker, Path("/proc").glob("[0-9]*"))))
-    done = run_command(*arguments)
-    assert (done.returncode, done.stderr) == (0, "")
-    assert (
-        f"4 trials into {tmp_path / 'study'}, going on after {len(before)} records" in done.stdout
-    )
-    records = read_records(tmp_path / "study")
+    again = start(subprocess.PIPE)
+    wait_until(lambda: len(read_records(lines.parent)) > len(before))
+    os.kill(again.pid, signal.SIGINT)
+    output, errors = again.communicate(timeout=100)
+    assert (again.returncode, errors) == (130, "")
+    assert f"500 trials into {lines.parent}, going on after {len(before)} records" in output
+    assert "Stopped before the budget was spent: " in output
+    assert f"To go on: {resume_command(lines.parent)}" in output
+    records = read_records(lines.parent)
     assert records[: len(before)] == before
-    assert [record.trial for record in records] == [0, 1, 2, 3]
-    assert (tmp_path / "study" / "best" / "model.safetensors").is_file()
+    assert len(before) < len(records) < 500
+    assert sorted(record.trial for record in records) == list(range(len(records)))
+    assert {record.state for record in records} == {"complete"}
+    assert (lines.parent / "report.html").is_file()
+    assert (lines.parent / "best" / "model.safetensors").is_file()
 
 
 def is_worker(process: Path) -> bool:
@@ -197,18 +187,23 @@ def wait_until(holds: Callable[[], bool]) -> None:
         time.sleep(0.1)
 
 
-def test_limits_that_nothing_meets_stop_before_anything_is_written(tmp_path: Path) -> None:
+def test_limits_that_nothing_meets_stop_before_anything_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
     path = write_search(tmp_path, limits={"max_macs": "1k"})
-    done = run_command("search", path, cwd=tmp_path)
-    assert done.returncode == 2
-    assert done.stderr.startswith(f"{path}: limits: no architecture of the space meets them")
+    code, lines = run_main("search", str(path))
+    assert code == 2
+    assert lines[0].startswith(f"{path}: limits: no architecture of the space meets them")
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_a_dry_run_says_what_it_would_do_and_writes_nothing(tmp_path: Path) -> None:
+def test_a_dry_run_says_what_it_would_do_and_writes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
     path = write_search(tmp_path)
-    done = run_command("search", path, "--dry-run", cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
+    assert run_main("search", str(path), "--dry-run") == (0, [])
     count = load_config(path).space.size()
-    assert f"{count:,} architectures" in done.stdout
+    assert f"{count:,} architectures" in capsys.readouterr().out
     assert list(tmp_path.iterdir()) == [path]

@@ -11,6 +11,7 @@ import pytest
 import yaml
 from scipy.stats import chisquare
 
+from effort import some_or_all, thorough
 from small_spaces import PLAIN, SPACES, encodings, enumerate_space
 from spach_nas.architecture import Architecture
 from spach_nas.errors import SearchSpaceError
@@ -78,9 +79,11 @@ def test_an_architecture_is_outside_if_and_only_if_no_encoding_gives_it(name: st
             assert SPACES[name].contains(neighbour) == (neighbour in inside)
 
 
-@pytest.mark.parametrize(
-    "name", ["global ratio and sharing", "stages with choices of their own", "some trailing depths"]
-)
+UNIFORM = ["global ratio and sharing", "stages with choices of their own", "some trailing depths"]
+
+
+@thorough
+@pytest.mark.parametrize("name", some_or_all(UNIFORM[:1], UNIFORM))
 def test_sampling_is_uniform_over_the_distinct_architectures(name: str) -> None:
     space = SPACES[name]
     rng = np.random.default_rng(11)

@@ -14,6 +14,8 @@ from spach_nas.replay import Ground, Table, read_ground, read_table, write_table
 from spach_nas.scaling import DataShape, scale
 from spach_nas.search_settings import SearchSettings
 
+pytestmark = pytest.mark.published
+
 FOLDER = Path(__file__).parents[1] / "results" / "spach_bench"
 CONFIG = load_config(FOLDER / "search.yaml")
 SEEDS = [load_config(FOLDER / f"seed_{seed}.yaml") for seed in (1, 2)]

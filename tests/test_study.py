@@ -7,6 +7,7 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
+from effort import some_or_all, thorough
 from search_tools import drive, evaluate, make_study
 from spach_nas.cost import cost
 from spach_nas.engine import samplers
@@ -27,22 +28,26 @@ WITH_REFERENCES = {
 }
 
 
+@thorough
 @pytest.mark.parametrize("sampler", SAMPLERS)
 def test_every_trial_is_inside_the_limits_and_new(tmp_path: Path, sampler: str) -> None:
-    study = make_study(tmp_path, search__sampler=sampler, search__trials=40)
+    count = some_or_all(20, 40)
+    study = make_study(tmp_path, search__sampler=sampler, search__trials=count)
     asked = drive(study)
-    assert len(asked) == 40
+    assert len(asked) == count
     assert all(cost(request.architecture).macs <= 1_200_000 for request in asked)
-    assert len({request.architecture.arch_id for request in asked}) == 40
+    assert len({request.architecture.arch_id for request in asked}) == count
 
 
+@thorough
 @pytest.mark.parametrize("sampler", SAMPLERS)
 def test_one_worker_proposes_the_same_again(tmp_path: Path, sampler: str) -> None:
+    count = some_or_all(10, 20)
     runs = []
     for name, seed in (("a", 3), ("b", 3), ("c", 4)):
         (tmp_path / name).mkdir()
         study = make_study(
-            tmp_path / name, search__sampler=sampler, search__trials=20, search__seed=seed
+            tmp_path / name, search__sampler=sampler, search__trials=count, search__seed=seed
         )
         runs.append([request.architecture.arch_id for request in drive(study)])
     assert runs[0] == runs[1] != runs[2]
@@ -58,19 +63,21 @@ def test_the_seed_of_the_training_leaves_the_proposals_alone(tmp_path: Path) -> 
     assert {r.seed for r in second} == {8}
 
 
+@thorough
 @pytest.mark.parametrize("sampler", SAMPLERS[1:])
 def test_a_sampler_learns_what_scores_well(tmp_path: Path, sampler: str) -> None:
     # Accuracy alone: the proposals after the start-up beat uniform ones.
+    count, last = some_or_all((48, 16), (80, 32))
     study = make_study(
         tmp_path,
         search__sampler=sampler,
-        search__trials=80,
+        search__trials=count,
         search__startup_trials=16,
         objectives={"accuracy": "max"},
     )
     drive(study)
     scores = [record.objectives["accuracy"] for record in study.records]
-    assert sum(scores[-32:]) / 32 > sum(scores[:16]) / 16 + 0.005
+    assert sum(scores[-last:]) / last > sum(scores[:16]) / 16 + 0.005
 
 
 def test_records_on_disk_are_the_records_in_memory(tmp_path: Path) -> None:
