@@ -179,9 +179,20 @@ def left_aside(root: Path, splits: Mapping[Split, Path]) -> str | None:
             elif not path.is_dir():
                 left["files outside of the class folders"] += 1
     others = [] if root in splits.values() else _folders(root)
-    found = [f"{number:,} {name}" for name, number in left.items() if number]
+    found = [
+        f"{number:,} {_one(name) if number == 1 else name}"
+        for name, number in left.items()
+        if number
+    ]
     found += [f"{path.name}/" for path in others if path not in splits.values()]
     return f"found and not used: {', '.join(found)}" if found else None
+
+
+def _one(things: str) -> str:
+    for many, one in (("links to folders", "link to a folder"), ("folders", "folder")):
+        if many in things and "class" not in things:
+            return things.replace(many, one)
+    return things.replace("files", "file")
 
 
 def labelled_files(folder: Path) -> list[tuple[Path, int]]:
