@@ -324,7 +324,8 @@ def read_image(path: Path, *, channels: int, size: tuple[int, int]) -> Pixels:
     read = read_files([(path, 0)], channels=channels, size=size, name=str(path))
     for problem in read.broken.values():
         raise DataError(f"{path}: {problem}; expected a whole image")
-    return read.pixels[0]
+    image: Pixels = read.pixels[0]
+    return image
 
 
 def check_classes(labels: Labels, folder: Path) -> None:
