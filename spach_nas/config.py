@@ -280,13 +280,14 @@ def target_shape(folder: Path) -> DataShape | None:
 
     Its records say so; before there are any, its images do.
     """
-    with suppress(OSError, ValueError, KeyError, TypeError):
-        with (folder / FILE_NAME).open(encoding="utf-8") as lines:
-            for line in lines:
-                target = json.loads(line)["architecture"]
-                return DataShape(
-                    in_channels=int(target["in_channels"]), num_classes=int(target["num_classes"])
-                )
+    damage = (OSError, ValueError, KeyError, TypeError)
+    with suppress(*damage), (folder / FILE_NAME).open(encoding="utf-8") as lines:
+        for line in lines:
+            target = json.loads(line)["architecture"]
+            return DataShape(
+                in_channels=int(target["in_channels"]), num_classes=int(target["num_classes"])
+            )
+    with suppress(*damage):
         images = json.loads((folder / DATA_JSON).read_text(encoding="utf-8"))
         return DataShape(in_channels=len(images["mean"]), num_classes=len(images["class_names"]))
     return None

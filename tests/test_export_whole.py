@@ -239,7 +239,7 @@ def test_the_card_begins_as_the_hub_reads_it(finished_search: Finished, tmp_path
     assert f"**{chosen.record.trial}**" in text, "where it lies in the front"
     assert (finished_search.folder / "search.yaml").read_text().rstrip() in text
     assert "https" not in (out / "architecture.svg").read_text().replace("http://www.w3.org", "")
-    assert "validation images of fashion-mini" in read_proof(out / "parity.json")["images"]
+    assert "10 images in samples.npz" in read_proof(out / "parity.json")["images"]
 
 
 def test_the_most_accurate_leave_together(finished_search: Finished, tmp_path: Path) -> None:

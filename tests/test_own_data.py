@@ -79,9 +79,9 @@ def test_what_is_found_and_not_used_is_counted(tmp_path: Path) -> None:
     assert set(note.partition(": ")[2].split(", ")) == {
         "2 links to folders",
         "2 .heic files",
-        "1 files without a suffix",
-        "1 hidden files",
-        "1 files outside of the class folders",
+        "1 file without a suffix",
+        "1 hidden file",
+        "1 file outside of the class folders",
         "extra/",
         "val/",
     }

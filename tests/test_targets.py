@@ -142,7 +142,7 @@ def test_a_study_keeps_the_targets_that_it_began_with(tmp_path: Path) -> None:
         # It goes on, although the space of the file is open and the data have one channel.
         again = plan_search(folder / "search.yaml", out=folder, resume=True)
         assert again.config.space == config.space
-        (folder / "records.jsonl").write_text("")
+        (folder / "records.jsonl").write_text("{torn")
         assert target_shape(folder) == FASHION, "before there are records, the data's"
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import IO
 
 import numpy as np
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from spach_nas.data.images import Pixels
 from spach_nas.errors import DataError, one_line
@@ -138,7 +138,7 @@ def decode(
 def why_unreadable(problem: Exception) -> str:
     """What a decoder raised, for a person."""
     # Pillow tells of its buffer, which nobody knows.
-    return "no image" if isinstance(problem, Image.UnidentifiedImageError) else one_line(problem)
+    return "no image" if isinstance(problem, UnidentifiedImageError) else one_line(problem)
 
 
 def stored(image: Image.Image) -> Stored:
@@ -180,12 +180,12 @@ def pixels(image: Image.Image, *, channels: int) -> Pixels:
     return converted.reshape(*converted.shape[:2], channels)
 
 
-def _orientation(image: Image.Image) -> object:
+def _orientation(image: Image.Image) -> int:
     try:
-        return image.getexif().get(_ORIENTATION)
+        return int(image.getexif().get(_ORIENTATION, 1))
     # The pixels are whole: what is wrong with words about them does not matter.
     except Exception:
-        return None
+        return 1
 
 
 def _of_8_bits(image: Image.Image) -> Image.Image:

@@ -179,9 +179,20 @@ def left_aside(root: Path, splits: Mapping[Split, Path]) -> str | None:
             elif not path.is_dir():
                 left["files outside of the class folders"] += 1
     others = [] if root in splits.values() else _folders(root)
-    found = [f"{number:,} {name}" for name, number in left.items() if number]
+    found = [
+        f"{number:,} {_one(name) if number == 1 else name}"
+        for name, number in left.items()
+        if number
+    ]
     found += [f"{path.name}/" for path in others if path not in splits.values()]
     return f"found and not used: {', '.join(found)}" if found else None
+
+
+def _one(things: str) -> str:
+    for many, one in (("links to folders", "link to a folder"), ("folders", "folder")):
+        if many in things and "class" not in things:
+            return things.replace(many, one)
+    return things.replace("files", "file")
 
 
 def labelled_files(folder: Path) -> list[tuple[Path, int]]:
@@ -313,7 +324,8 @@ def read_image(path: Path, *, channels: int, size: tuple[int, int]) -> Pixels:
     read = read_files([(path, 0)], channels=channels, size=size, name=str(path))
     for problem in read.broken.values():
         raise DataError(f"{path}: {problem}; expected a whole image")
-    return read.pixels[0]
+    image: Pixels = read.pixels[0]
+    return image
 
 
 def check_classes(labels: Labels, folder: Path) -> None:

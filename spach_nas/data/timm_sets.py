@@ -4,6 +4,7 @@ Its plain folder route is left out: where a split's folder is missing it silentl
 root, and train and test mix. `name: folder` serves instead.
 """
 
+import io
 import itertools
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -86,15 +87,23 @@ def _pairs(dataset: Any) -> Iterator[tuple[Image.Image, int] | Exception]:
         return
     for index in range(len(dataset)):
         try:
-            # Past timm's dataset, which replaces an image that it cannot read by the next one.
-            image, label = (getattr(dataset, "reader", None) or dataset)[index][:2]
-            image = image if isinstance(image, Image.Image) else Image.open(image)
+            image, label = _at(dataset, index)
         # Whatever a foreign library raises over a missing file or a damaged one.
         except Exception as problem:
             yield problem
             continue
         with image:
             yield image, int(label)
+
+
+def _at(dataset: Any, index: int) -> tuple[Image.Image, int]:
+    if not hasattr(dataset, "reader"):
+        image, label = dataset[index]
+        return image, label
+    # Past timm's dataset, which replaces an image that it cannot read by the next one.
+    file, label = dataset.reader[index][:2]
+    with file:
+        return Image.open(io.BytesIO(file.read())), label
 
 
 def timm_channels(images: Sequence[Any]) -> int:
@@ -116,11 +125,8 @@ def _opened(images: Sequence[Any], index: int) -> Image.Image | None:
 
 
 def open_at(dataset: Any, index: int) -> Image.Image:
-    """The image at a position, past timm's dataset, which replaces a broken one by the next."""
-    if hasattr(dataset, "reader"):
-        return Image.open(dataset.reader[index][0])
-    image: Image.Image = dataset[index][0]
-    return image
+    """The image at a position."""
+    return _at(dataset, index)[0]
 
 
 def _shape(settings: DataSettings) -> DataShape:
