@@ -90,7 +90,7 @@ def run_command(
 ) -> subprocess.CompletedProcess[str]:
     """The installed command, as a process of its own."""
     command = [sys.executable, "-m", "spach_nas", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, timeout=200)
+    return subprocess.run(command, capture_output=True, text=True, cwd=cwd)
 
 
 def run_main(*arguments: str) -> tuple[int, list[str]]:
