@@ -141,8 +141,10 @@ def browser() -> "Iterator[Browser]":
         browser.close()
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> Iterator[None]:
     """One line at the end says what was skipped because this machine lacks something."""
+    yield
     skipped = terminalreporter.stats.get("skipped", [])
     if line := needs.summary(str(report.longrepr[-1]) for report in skipped):
         terminalreporter.write_line(line, yellow=True)
