@@ -97,7 +97,7 @@ def run_command(
 ) -> subprocess.CompletedProcess[str]:
     """The installed command, as a process of its own."""
     command = [sys.executable, "-m", "spach_nas", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, timeout=200)
+    return subprocess.run(command, capture_output=True, text=True, cwd=cwd)
 
 
 def run_main(*arguments: str) -> tuple[int, list[str]]:
@@ -150,8 +150,10 @@ def browser() -> "Iterator[Browser]":
         browser.close()
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> Iterator[None]:
     """One line at the end says what was skipped because this machine lacks something."""
+    yield
     skipped = terminalreporter.stats.get("skipped", [])
     if line := needs.summary(str(report.longrepr[-1]) for report in skipped):
         terminalreporter.write_line(line, yellow=True)

@@ -63,9 +63,11 @@ def random_bounds(space: SearchSpace, seed: int, *, most: int) -> tuple[Bound, .
     return tuple(found.values())
 
 
-def empty_ones(space: SearchSpace, *, number: int, most: int) -> Iterator[tuple[Bound, ...]]:
+def empty_ones(
+    space: SearchSpace, *, number: int, most: int, seeds: Iterable[int] | None = None
+) -> Iterator[tuple[Bound, ...]]:
     """Bounds that nothing meets; a lower bound above its upper one is refused elsewhere."""
-    for seed in itertools.count():
+    for seed in seeds or itertools.count():
         bounds = random_bounds(space, seed, most=most)
         sides = {(bound.measure, bound.side): bound.value for bound in bounds}
         crossed = any(
@@ -109,7 +111,7 @@ def test_the_limits_to_blame_are_those_of_an_enumeration(name: str) -> None:
 def test_limits_that_exclude_each_other_only_together_are_the_fewest() -> None:
     space = SPACES["widths of their own"]
     seen = 0
-    for bounds in empty_ones(space, number=some_or_all(40, 120), most=5):
+    for bounds in empty_ones(space, number=120, most=5, seeds=some_or_all((188, 289), None)):
         # A bound that everything meets is no part of any conflict.
         idle = Bound(Measure("limits", "activations"), "min", 1)
         given = named(bounds if any(idle[:2] == item[:2] for item in bounds) else (*bounds, idle))

@@ -6,7 +6,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -136,25 +137,30 @@ def test_a_killed_search_leaves_no_worker_goes_on_and_ends_at_an_interrupt(tmp_p
     path = write_search(tmp_path, search__trials=500, resources={"max_concurrent": 1})
     lines = tmp_path / "study" / "records.jsonl"
 
-    def start(output: int) -> subprocess.Popen[str]:
-        return subprocess.Popen(
-            [sys.executable, "-m", "spach_nas", "search", path, "--out", lines.parent, "--resume"],
+    @contextmanager
+    def started(output: int) -> Iterator[subprocess.Popen[str]]:
+        command = [sys.executable, "-m", "spach_nas", "search", path, "--resume"]
+        process = subprocess.Popen(
+            [*command, "--out", lines.parent],
             stdout=output,
             stderr=output,
             text=True,
             env=os.environ | {"SPACH_NAS_TEST": str(tmp_path)},
         )
+        try:
+            yield process
+        finally:
+            process.kill()
+            process.wait()
 
-    killed = start(subprocess.DEVNULL)
-    wait_until(lambda: lines.exists() and lines.stat().st_size > 0)
-    killed.kill()
-    killed.wait()
+    with started(subprocess.DEVNULL) as killed:
+        wait_until(lambda: lines.exists() and lines.stat().st_size > 0, while_runs=killed)
     before = read_records(lines.parent)
     wait_until(lambda: not any(map(is_worker, Path("/proc").glob("[0-9]*"))))
-    again = start(subprocess.PIPE)
-    wait_until(lambda: len(read_records(lines.parent)) > len(before))
-    os.kill(again.pid, signal.SIGINT)
-    output, errors = again.communicate(timeout=100)
+    with started(subprocess.PIPE) as again:
+        wait_until(lambda: len(read_records(lines.parent)) > len(before), while_runs=again)
+        again.send_signal(signal.SIGINT)
+        output, errors = again.communicate()
     assert (again.returncode, errors) == (130, "")
     assert f"500 trials into {lines.parent}, going on after {len(before)} records" in output
     assert "Stopped before the budget was spent: " in output
@@ -180,10 +186,11 @@ def is_worker(process: Path) -> bool:
         return False
 
 
-def wait_until(holds: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 120
+def wait_until(
+    holds: Callable[[], bool], *, while_runs: subprocess.Popen[str] | None = None
+) -> None:
     while not holds():
-        assert time.monotonic() < deadline
+        assert while_runs is None or while_runs.poll() is None
         time.sleep(0.1)
 
 
