@@ -108,17 +108,17 @@ def ending(folder: Path, records: Sequence[Record] | None = None) -> Ending:
         ConfigError: Its search YAML is damaged.
     """
     config = load_config(folder / SEARCH_YAML)
-    known = read_records(folder) if records is None else records
-    own = [record for record in known if record.origin is None]
     session = _last_session(read_journal(folder))
+    seconds = max((_elapsed(line) for line in session), default=0.0)
     said = _last(session, "concluded") or {}
-    planned = said.get("planned")
-    if not isinstance(planned, int):
+    planned, done = said.get("planned"), said.get("done")
+    if not isinstance(planned, int) or not isinstance(done, int):
+        # The records are asked where the journal does not say it.
+        known = read_records(folder) if records is None else records
+        own = [record for record in known if record.origin is None]
         planned = config.search.trials + len(config.references)
-    done = len({record.trial for record in own})
-    seconds = max(
-        [*map(finished_after, own), *(_elapsed(line) or 0.0 for line in session)], default=0.0
-    )
+        done = len({record.trial for record in own})
+        seconds = max([seconds, *map(finished_after, own)])
     begun = session[0] if session and session[0]["event"] in _SESSION else {}
     foreseen = read_foreseen(begun.get("foreseen"))
     why = _why(folder, config, session, complete=done >= planned, seconds=seconds)
@@ -127,7 +127,7 @@ def ending(folder: Path, records: Sequence[Record] | None = None) -> Ending:
         planned=planned,
         done=done,
         seconds=seconds,
-        session_seconds=seconds - (_elapsed(begun) or 0.0),
+        session_seconds=seconds - _elapsed(begun),
         foreseen_seconds=None if foreseen is None else foreseen.seconds,
         max_duration=config.search.max_duration,
         reason=next((str(line["reason"]) for line in session if _is_failure(line)), ""),
@@ -196,6 +196,6 @@ def _last(lines: Sequence[Line], event: str) -> Line | None:
     return next((line for line in reversed(lines) if line["event"] == event), None)
 
 
-def _elapsed(line: Line) -> float | None:
+def _elapsed(line: Line) -> float:
     value = line.get("elapsed")
-    return float(value) if isinstance(value, int | float) else None
+    return float(value) if isinstance(value, int | float) else 0.0

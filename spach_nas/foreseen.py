@@ -1,5 +1,6 @@
 """What a search was estimated to take before its first trial, as its journal keeps it."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -33,12 +34,14 @@ def read_foreseen(plain: object) -> Foreseen | None:
     if not isinstance(plain, Mapping):
         return None
     try:
-        return Foreseen(
+        found = Foreseen(
             seconds=float(plain["seconds"]),
             evaluation_seconds=tuple(map(float, plain["evaluation_seconds"])),
             at_once=max(1, int(plain["at_once"])),
             start_seconds=float(plain["start_seconds"]),
             finish_seconds=float(plain["finish_seconds"]),
         )
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, OverflowError):
         return None
+    sound = all(0 < item < math.inf for item in (found.seconds, *found.evaluation_seconds))
+    return found if sound and found.evaluation_seconds else None

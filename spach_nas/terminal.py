@@ -6,7 +6,7 @@ Where the output is no terminal, plain lines take the place of the live view.
 import shlex
 import threading
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -63,7 +63,7 @@ class LiveView:
                 ended.set()
             return
         with Live(
-            console=self._console, get_renderable=self._render, refresh_per_second=4, transient=True
+            console=self._console, get_renderable=self._render, refresh_per_second=2, transient=True
         ) as self._live:
             yield self
 
@@ -97,7 +97,8 @@ class LiveView:
             left = (
                 f"; about {format_duration(progress.time_left)} left" if progress.time_left else ""
             )
-            self._print(Text(f"{running_words(progress)}{left}"))
+            with suppress(OSError, ValueError):  # nobody reads it any more
+                self._print(Text(f"{running_words(progress)}{left}"))
 
     def _render(self) -> ProgressView:
         # In a thread of its own, some times a second: records are taken in here, so that the

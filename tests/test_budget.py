@@ -21,7 +21,7 @@ from spach_nas.evaluation import Evaluation, EvaluationRequest
 from spach_nas.journal import read_journal
 from spach_nas.plan import Plan, plan_search
 from spach_nas.preview import kept_timings, opening, timing
-from spach_nas.preview.budget import budget, budget_line, budget_warnings
+from spach_nas.preview.budget import budget, budget_line, budget_warnings, evaluations_left
 from spach_nas.preview.estimate import Timed, TimeEstimate, estimate_search
 from spach_nas.preview.kept_timings import cache_folder, keep_timing, kept_timing
 from study_factory import make_record
@@ -62,6 +62,8 @@ def test_what_is_left_of_a_study_is_less(tmp_path: Path) -> None:
     records = [replace(make_record(i, 0.5), seconds=one, started=i * one) for i in range(8)]
     rest = budget(plan, estimate, records)
     assert (rest.evaluations, rest.cut) == (4, 0)
+    assert evaluations_left(plan, records) == 4
+    assert evaluations_left(plan, [replace(records[0], trial=i) for i in range(12)]) == 0
     work = whole.foreseen.seconds - rest.foreseen.seconds
     assert work == pytest.approx((12 - 4) * one / 2)
 
@@ -190,7 +192,7 @@ def test_a_dry_run_says_what_it_would_take(
     # The first sign of life, then what it does.
     assert text.startswith(f"{path}: loading PyTorch ...\n")
     assert "reading the images of fashion-mini ..." in text
-    assert re.search(r"\n12 trainings .* about \d+s, until about \d\d:\d\d\n", text)
+    assert re.search(r"\n12 trainings, .* about \d+s, until about \d\d:\d\d\n", text)
     assert "warning: max_duration (1s) will leave about 12 of 12 trainings undone" in text
     assert "warning: startup_trials (20) are all of the 12 trials" in text
 

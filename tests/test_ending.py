@@ -171,5 +171,6 @@ def test_the_command_is_quoted_for_a_shell(tmp_path: Path) -> None:
 
 def test_an_estimate_comes_back_from_the_journal() -> None:
     assert read_foreseen(FORESEEN.to_dict()) == FORESEEN
-    for damaged in (None, 3, {}, {**FORESEEN.to_dict(), "seconds": "soon"}):
+    plain = FORESEEN.to_dict()
+    for damaged in (None, 3, {}, {**plain, "seconds": "soon"}, {**plain, "evaluation_seconds": []}):
         assert read_foreseen(damaged) is None

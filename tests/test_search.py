@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -22,6 +23,8 @@ from spach_nas.architecture import Architecture
 from spach_nas.config import SEARCH_YAML, load_config
 from spach_nas.data import load_test
 from spach_nas.ending import resume_command
+from spach_nas.journal import read_journal
+from spach_nas.pulse import read_pulse
 from spach_nas.records import Record, read_records
 from spach_nas.settings import DataSettings
 
@@ -62,9 +65,28 @@ def test_every_trial_was_trained(records: tuple[Record, ...]) -> None:
 
 def test_plain_lines_tell_each_trial_and_the_next_commands(finished_search: Finished) -> None:
     lines = finished_search.output.splitlines()
-    assert lines[0].startswith("small: 6 trials into")
-    assert all(line.startswith("[") for line in lines[1:7])
-    assert lines[7].startswith("Pareto front")
+    told = (
+        r".*small\.yaml: loading PyTorch \.\.\.",
+        r"reading the images of fashion-mini \.\.\.",
+        r"timing a few training steps \.\.\.",
+        r"6 trainings, .* on \w+: about .*, until about .*",
+        r"small: 6 trials into .*",
+        r"starting Ray \.\.\.",
+        r"starting workers \.\.\.",
+        *[rf"\[{number}/6\] .*" for number in range(1, 7)],
+        r"writing the report and the best network \.\.\.",
+        r"6 of 6 trials are done\. It took .*, estimated .*\.",
+        r"Pareto front, .*",
+    )
+    rest = iter(lines)
+    for line in told:  # in this order; how far a training is may stand between
+        assert any(re.fullmatch(line, other) for other in rest), line
+
+
+def test_workers_tell_how_far_they_are(finished_search: Finished) -> None:
+    lines = [line for line in read_journal(finished_search.folder) if line["event"] == "progress"]
+    assert lines and {line["trial"] for line in lines} <= set(range(6))
+    assert all(read_pulse(line) is not None for line in lines)
     assert (
         f"spach-nas export {finished_search.folder.relative_to(finished_search.yaml.parent)}"
         in (finished_search.output)

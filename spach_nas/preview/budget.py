@@ -58,18 +58,31 @@ def budget(plan: Plan, estimate: TimeEstimate, records: Sequence[Record] = ()) -
             device=estimate.device,
             foreseen=foreseen,
         )
+    tally = _tally(plan, records, foreseen)
+    return _rest(plan, tally, left=_left(tally), device=estimate.device, foreseen=foreseen)
+
+
+def evaluations_left(plan: Plan, records: Sequence[Record]) -> int:
+    """Trainings that a search with these records has to do, at the higher rungs at least."""
+    return _left(_tally(plan, records))
+
+
+def _tally(plan: Plan, records: Sequence[Record], foreseen: Foreseen | None = None) -> Tally:
     tally = Tally(outline(plan.config, Path()), foreseen)
     for record in records:
         tally.add(record)
-    return _rest(plan, tally, foreseen, device=estimate.device)
+    return tally
 
 
-def _rest(plan: Plan, tally: Tally, foreseen: Foreseen, *, device: str) -> Budget:
+def _left(tally: Tally) -> int:
     progress = tally.progress(running=(), elapsed=tally.last_end)
-    seconds = tally.work_left(()) / foreseen.at_once
-    left = sum(
+    return sum(
         max(0, number - progress.started(rung)) for rung, number in enumerate(progress.wanted)
     )
+
+
+def _rest(plan: Plan, tally: Tally, *, left: int, device: str, foreseen: Foreseen) -> Budget:
+    seconds = tally.work_left(()) / foreseen.at_once
     limit = plan.config.search.max_duration
     around = foreseen.start_seconds + foreseen.finish_seconds
     until = seconds

@@ -9,7 +9,13 @@ from rich.text import Text
 
 from spach_nas.errors import StudyError
 from spach_nas.plan import Plan, study_path
-from spach_nas.preview.budget import Budget, budget, budget_line, budget_warnings
+from spach_nas.preview.budget import (
+    Budget,
+    budget,
+    budget_line,
+    budget_warnings,
+    evaluations_left,
+)
 from spach_nas.preview.timing import QUICK, time_search
 from spach_nas.records import FILE_NAME, read_records
 
@@ -30,13 +36,15 @@ def foresee(
         doing: Told what goes on.
 
     Returns:
-        None where it cannot be said: on a cluster, whose machines are not this one, or where no
-        proxy trains, which the search itself says better.
+        None where it cannot be said: on a cluster, whose machines are not this one, where no
+        proxy trains, which the search itself says better, or where nothing is left to train.
     """
     if plan.config.resources.address != "local":
         return None
     folder = study_path(plan.config, out)
     records = read_records(folder) if resume and (folder / FILE_NAME).is_file() else ()
+    if records and not evaluations_left(plan, records):
+        return None
     doing("timing a few training steps")
     try:
         return budget(plan, time_search(plan, care=QUICK), records)
