@@ -1,5 +1,6 @@
 """The page of a study that goes on: built when somebody asks and something has changed."""
 
+import shlex
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -185,7 +186,8 @@ def ended_words(progress: Progress) -> str:
     kept = f"; {folder / REPORT} holds this page" if (folder / REPORT).is_file() else ""
     if progress.phase == "ended":
         return f"The search has ended after {format_duration(progress.elapsed)}{kept}."
-    again = f"spach-nas search {folder / SEARCH_YAML} --out {folder} --resume"
+    words = ["spach-nas", "search", str(folder / SEARCH_YAML), "--out", str(folder), "--resume"]
+    again = shlex.join(words)
     if progress.phase == "stopped":
         return f"The search was stopped before its budget was spent. To go on: {again}"
     return f"The process of the search is gone. To go on: {again}" if progress.over else ""
