@@ -15,7 +15,10 @@ from spach_nas.pareto import best, front
 from spach_nas.records import Record
 from spach_nas.references import REFERENCES
 from spach_nas.report import StudyFacts, draw, write_report
+from spach_nas.report.page_table import NOT_KEPT
 from spach_nas.report.theme import DARK, LIGHT
+from spach_nas.report.trials import page_names
+from spach_nas.units import format_share
 from study_factory import make_record, make_study
 
 if TYPE_CHECKING:
@@ -97,7 +100,6 @@ def page(shared: "tuple[Page, Watch]") -> "Iterator[Page]":
     page.fill("#filter", "")
     page.select_option("#kind", "all")
     page.locator("#switch-front input[value=MACs]").check(force=True)
-    page.locator("#scale input[value=log]").check(force=True)
     page.emulate_media(color_scheme="light")
     page.mouse.move(0, 0)
     yield page
@@ -106,7 +108,8 @@ def page(shared: "tuple[Page, Watch]") -> "Iterator[Page]":
 
 def column(page: "Page", number: int) -> list[float]:
     cells = page.locator(f"{ROWS} td:nth-child({number})").all_inner_texts()
-    return [float(cell) for cell in cells if cell != "\N{EN DASH}"]
+    # An accuracy stands with its unit.
+    return [float(cell.rstrip("%")) for cell in cells if cell != "\N{EN DASH}"]
 
 
 def place_of(page: "Page", trial: int) -> tuple[float, float]:
@@ -133,7 +136,7 @@ def test_the_best_trial_is_selected_at_first(open_page: "Opener", study_page: Pa
     page = open_page(study_page)
     record = best(STUDY, limits=FACTS.limits)
     assert page.locator("#selected-title").inner_text().startswith(f"Trial {record.trial} ")
-    assert str(record.architecture) == page.locator("#selected-architecture").inner_text()
+    assert page_names(STUDY)[record.arch_id] == page.locator("#selected-architecture").inner_text()
 
 
 def test_a_click_on_a_point_selects_its_row_and_its_command(page: "Page", study_page: Path) -> None:
@@ -160,8 +163,9 @@ def test_hovering_shows_drawing_cost_accuracy_and_seed(page: "Page") -> None:
     card.locator("svg").wait_for()
     assert card.locator("svg desc").text_content() in draw(record)
     words = card.inner_text()
-    accuracy = f"Accuracy {record.objectives['accuracy']:.2%}"
-    for expected in (accuracy, str(record.architecture), record.arch_id, f"Trial {record.trial}"):
+    accuracy = f"Accuracy {format_share(record.objectives['accuracy'])}"
+    name = page_names(STUDY)[record.arch_id]
+    for expected in (accuracy, name, record.arch_id, f"Trial {record.trial}"):
         assert expected in words
     assert f"MACs {record.target_cost.macs / 1e9:.4g}G" in words
     assert f"seed {record.seed}" in words
@@ -174,6 +178,7 @@ def test_trials_off_the_front_are_exported_without_weights(page: "Page") -> None
     other = next(r for r in STUDY if r.trial not in on_front and r.state == "complete")
     page.locator(f'{ROWS}[data-trial="{other.trial}"]').click()
     assert "--scale target" in page.locator("#selected-command").inner_text()
+    assert page.locator("#selected-note").inner_text() == NOT_KEPT
 
 
 def test_a_failed_trial_shows_its_reason_and_no_command(page: "Page") -> None:
@@ -234,8 +239,9 @@ def test_the_axis_switches(page: "Page", axis: str, words: str) -> None:
 
 def test_the_command_is_copied(page: "Page") -> None:
     page.locator(f'{ROWS}[data-trial="{MEMBERS[0].trial}"]').click()
-    page.locator("#copy").click()
-    page.locator("#copy").get_by_text("Copied", exact=True).wait_for()
+    for button in (page.locator(".picks .copy").first, page.locator("#selected-export .copy")):
+        button.click()
+        button.get_by_text("Copied", exact=True).wait_for()
     copied = page.evaluate("navigator.clipboard.readText()")
     assert copied == page.locator("#selected-command").inner_text()
 
@@ -335,20 +341,6 @@ def test_many_trials_are_shown_in_part(open_page: "Opener", tmp_path: Path) -> N
     assert page.locator(ROWS).count() == first
 
 
-def test_the_scale_switches(page: "Page") -> None:
-    record = MEMBERS[1]
-    x, y = place_of(page, record.trial)
-    page.locator("#scale input[value=linear]").check(force=True)
-    layout = page.evaluate("document.getElementById('plot-front').layout")
-    assert layout["xaxis"]["type"] == "linear"
-    assert "log" not in layout["xaxis"]["title"]["text"]
-    limit = next(note for note in layout["annotations"] if "max_macs" in note["text"])
-    assert limit["x"] == pytest.approx(FACTS.limits.max_macs)
-    moved = place_of(page, record.trial)
-    assert moved[0] != pytest.approx(x, abs=3)
-    assert moved[1] == pytest.approx(y, abs=3)
-
-
 def test_a_zoom_survives_a_selection_and_a_dark_screen(page: "Page") -> None:
     shown = "document.getElementById('plot-front')._fullLayout.xaxis.range"
     whole = page.evaluate(shown)
@@ -366,11 +358,6 @@ def test_a_zoom_survives_a_selection_and_a_dark_screen(page: "Page") -> None:
     page.emulate_media(color_scheme="dark")
     assert background(page, "front") == DARK.surface
     assert page.evaluate(shown) == zoomed
-    # A range of the other scale would show nothing.
-    page.locator("#scale input[value=linear]").check(force=True)
-    assert page.evaluate(shown) == pytest.approx([10**end for end in whole])
-    page.locator("#scale input[value=log]").check(force=True)
-    assert page.evaluate(shown) == pytest.approx(whole)
 
 
 def test_no_button_offers_to_upload_a_figure(page: "Page") -> None:
@@ -379,17 +366,6 @@ def test_no_button_offers_to_upload_a_figure(page: "Page") -> None:
     )
     assert titles
     assert not [title for title in titles if "share" in title.lower() or "cloud" in title.lower()]
-
-
-def test_points_over_a_limit_can_be_hidden(page: "Page") -> None:
-    over = "document.getElementById('plot-front').data.find(t => t.name === 'over a limit').visible"
-    high = "document.getElementById('plot-front').layout.xaxis.range[1]"
-    assert page.evaluate(over) is not False
-    before = page.evaluate(high)
-    page.locator("#beyond").uncheck()
-    assert page.evaluate(over) is False
-    assert page.evaluate(high) < before
-    page.locator("#beyond").check()
 
 
 def test_failures_lead_to_their_trials(page: "Page") -> None:

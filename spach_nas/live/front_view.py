@@ -71,7 +71,7 @@ def members_table(
     for record in shown:
         words = [*marks.get(record.trial, ()), *filter(None, [record.reference])]
         latency_ms = value(record, LATENCY)
-        cells = [
+        cells: list[str | Text] = [
             str(record.trial),
             # The text is kept on its line, not its column: rich shrinks columns that may wrap
             # first. `Text`, not a string: rich reads brackets in strings as mark-up.

@@ -1,11 +1,11 @@
 """The fronts of several studies in one picture."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from plotly import graph_objects as go
 
-from spach_nas.intervals import Interval, image_interval
+from spach_nas.intervals import Interval
 from spach_nas.objectives import OBJECTIVES, Objective, score_of
 from spach_nas.pareto import comparable, front, value
 from spach_nas.records import Record
@@ -21,6 +21,7 @@ from spach_nas.report.comparison_style import (
     styles,
 )
 from spach_nas.report.pareto_data import pareto_data
+from spach_nas.report.seeds import Trained
 from spach_nas.report.theme import LIGHT, layout, plain
 from spach_nas.report.trials import hover_text
 
@@ -168,13 +169,13 @@ def _paper(
 
 def _paper_model(name: str, runs: tuple[Record, ...], *, x: Objective, y: Objective) -> PaperModel:
     scores = tuple(value(record, y) or 0.0 for record in runs)
-    ends = [interval for record in runs if (interval := image_interval(record, y)) is not None]
+    mean = {y.name: sum(scores) / len(scores)}
+    trained = Trained(record=replace(runs[0], objectives=mean), trainings=runs)
     return PaperModel(
         name=name,
         x=value(runs[0], x) or 0.0,
         scores=scores,
-        # One training is as sure as its images; of several, the range over seeds.
-        interval=ends[0] if ends and len(runs) == 1 else Interval(min(scores), max(scores)),
+        interval=trained.interval(y) or Interval(min(scores), max(scores)),
     )
 
 
@@ -200,7 +201,10 @@ def fronts_figure(data: FrontsData) -> go.Figure:
         limits=data.limits,
     )
     scores = [y for one in data.fronts for y in one.y]
-    score_axis(figure, data.y, values=scores + [y for one in data.paper for y in one.scores])
+    ends = [model.interval for model in data.paper]
+    if len(data.fronts) <= _FEW:
+        ends += [bar for one in data.fronts for bar in one.bars if bar is not None]
+    score_axis(figure, data.y, values=scores + [end for bar in ends for end in bar])
     return make_room(figure, data.groups)
 
 

@@ -9,6 +9,7 @@ _LETTER, _LINE = 0.0082, 0.042
 _POINT = (0.010, 0.018)
 _LINE_WIDTH = 0.012
 _OFFSET_PX = 12
+_LINE_SHARE = 0.1
 
 
 class Box(NamedTuple):
@@ -78,7 +79,11 @@ _SIDES = (
 
 
 def place_labels(
-    points: Sequence[Box], names: Sequence[str], *, obstacles: Sequence[Box]
+    points: Sequence[Box],
+    names: Sequence[str],
+    *,
+    obstacles: Sequence[Box],
+    lines: Sequence[Box] = (),
 ) -> list[Side]:
     """A side for each name: greedily the one that covers least; ties to the upper left.
 
@@ -86,6 +91,7 @@ def place_labels(
         points: Markers to name, the most important first.
         names: In the same order.
         obstacles: Markers to keep free.
+        lines: What a name may lie on sooner than on a marker.
     """
     taken: list[Box] = []
     chosen = []
@@ -93,7 +99,13 @@ def place_labels(
         labels = [(_label(point, side, name), side) for side in _SIDES]
         near = _hull([label for label, _ in labels])
         blocked = [*taken, *(box for box in obstacles if box != point and near.overlap(box))]
-        costs = [sum(label.overlap(box) for box in blocked) + label.outside for label, _ in labels]
+        thin = [box for box in lines if near.overlap(box)]
+        costs = [
+            sum(label.overlap(box) for box in blocked)
+            + _LINE_SHARE * sum(label.overlap(box) for box in thin)
+            + label.outside
+            for label, _ in labels
+        ]
         label, side = labels[costs.index(min(costs))]
         taken.append(label)
         chosen.append(side)

@@ -108,7 +108,9 @@ def _first(rows: Sequence[TrialRow]) -> int | None:
     best = [row.trial for row in rows if "best" in row.mark]
     scored = [row for row in rows if row.accuracy is not None]
     top = max(scored, key=lambda row: row.accuracy or 0.0, default=None)
-    return best[0] if best else top and top.trial
+    if best:
+        return best[0]
+    return None if top is None else top.trial
 
 
 def _count_columns(rows: Sequence[TrialRow]) -> list[Column]:

@@ -252,7 +252,7 @@ def _name_points(
 
     steps = boxes(data.front)
     obstacles = boxes((*data.front, *data.references, *data.others))
-    obstacles += [
+    bars = [
         boxes([replace(point, y=y)])[0]
         for point in (*data.front, *data.references)
         for y in np.linspace(point.low, point.high, _BAR_BOXES if point.low < point.high else 0)
@@ -260,7 +260,7 @@ def _name_points(
     for first, second in itertools.pairwise(steps):
         obstacles += Box.between(first, second)
     names = [point.name for point in named]
-    sides = place_labels(boxes(named), names, obstacles=obstacles)
+    sides = place_labels(boxes(named), names, obstacles=obstacles, lines=bars)
     for point, side in zip(named, sides, strict=True):
         bold = point in data.marks
         figure.add_annotation(
