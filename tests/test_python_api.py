@@ -43,7 +43,8 @@ def test_a_listing_offers_what_is_public_and_nothing_else() -> None:
 def test_a_name_is_the_same_whatever_was_imported_before() -> None:
     code = (
         "import {0}spach_nas; figures = spach_nas.cost('conv_xxs'); "
-        "from spach_nas.cost import cost; assert spach_nas.cost is spach_nas.cost; print(figures == cost('conv_xxs'))"
+        "from spach_nas.cost import cost; assert spach_nas.cost is spach_nas.cost; "
+        "print(figures == cost('conv_xxs') == spach_nas.cost('conv_xxs'))"
     )
     for before in ("", "spach_nas.limits, "):
         done = subprocess.run(
@@ -185,7 +186,7 @@ def test_a_wrong_search_is_our_error(wrong: Any) -> None:
         (lambda: spach_nas.SearchSpace.from_yaml("no.yaml"), r"no\.yaml: No such file"),
         (lambda: replace(TINY.stages[0], width="8"), "Stage: .* expected mixer names and plain"),
         (lambda: replace(TINY.stages[0], mixers=None), r"mixers: \(\)|Stage: "),
-        (lambda: replace(TINY, image_size=16), "Architecture: .* height and width"),
+        (lambda: replace(TINY, image_size=16), "Architecture: .* as height and width"),
         (lambda: replace(TINY, stages=[3]), "Architecture: "),
         (lambda: spach_nas.load_official("no.pth", "conv_ms"), "unknown model 'conv_ms'"),
         (lambda: spach_nas.search({"study": "a", "trails": 3}), "search: trails: unknown key"),

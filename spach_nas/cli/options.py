@@ -5,12 +5,12 @@ from typing import Annotated
 import typer
 
 
-def _bring_in(modules: list[str]) -> list[str]:
+def _bring_in(modules: list[str] | None) -> list[str]:
     if modules:
         from spach_nas.plugins import load_plugins
 
         load_plugins(modules)
-    return modules
+    return modules or []  # older versions of typer ask for its length
 
 
 Plugins = Annotated[
