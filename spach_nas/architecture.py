@@ -155,8 +155,8 @@ class Architecture:
             self._check()
         except (TypeError, AttributeError) as problem:
             raise ArchitectureError(
-                f"Architecture: {one_line(problem)}; expected stages, plain numbers, and height "
-                "and width as image_size"
+                f"Architecture: {one_line(problem)}; expected stages, plain numbers, image_size "
+                "as height and width"
             ) from problem
 
     def _check(self) -> None:

@@ -11,7 +11,7 @@ from timm.optim import create_optimizer_v2, param_groups_layer_decay
 from timm.utils import ModelEmaV3
 
 from effort import some_or_all, thorough
-from network_tools import images, randomise, randomised, zoo
+from network_tools import images, randomise, randomised, small, zoo
 from spach_nas.architecture import Architecture
 from spach_nas.errors import ArchitectureError, SpachNasError
 from spach_nas.networks import Spach, model_config
@@ -231,6 +231,22 @@ def test_local_folder_gives_the_network(
     backbone = timm.create_model(f"local-dir:{tmp_path}", pretrained=True, features_only=True)
     expected = network.forward_intermediates(x, intermediates_only=True)
     torch.testing.assert_close(backbone.eval()(x), expected)
+
+
+@pytest.mark.parametrize("stem", ["conv1", "conv4"])
+def test_other_channels_keep_the_weights_of_the_stem(stem: str, tmp_path) -> None:
+    network = randomised(small(("conv",), stem=stem))
+    name = "stem.conv.weight" if stem == "conv1" else "stem.conv1.weight"
+    (tmp_path / "config.json").write_text(json.dumps(model_config(network)))
+    safetensors.torch.save_file(network.state_dict(), tmp_path / "model.safetensors")
+    before = network.state_dict()[name]
+    for channels in (1, 2, 4):
+        loaded = timm.create_model(f"local-dir:{tmp_path}", pretrained=True, in_chans=channels)
+        after = loaded.state_dict()[name]
+        # The answer to an image whose channels are equal stays.
+        torch.testing.assert_close(after.sum(1), before.sum(1))
+        assert after.shape[1] == channels
+    assert torch.equal(loaded.state_dict()["head_norm.weight"], network.head_norm.weight)
 
 
 def test_timm_saves_what_it_loads(tmp_path) -> None:

@@ -9,12 +9,12 @@ import typer
 from spach_nas.errors import SpachNasError
 
 
-def _bring_in(modules: list[str]) -> list[str]:
+def _bring_in(modules: list[str] | None) -> list[str]:
     if modules:
         from spach_nas.plugins import load_plugins
 
         load_plugins(modules)
-    return modules
+    return modules or []  # older versions of typer ask for its length
 
 
 Plugins = Annotated[

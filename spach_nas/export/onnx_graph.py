@@ -103,13 +103,14 @@ def _drop_casts(graph: onnx.GraphProto, known: Mapping[str, onnx.TypeProto.Tenso
 
 def _lift_constants(graph: onnx.GraphProto) -> None:
     """Constants as initializers, which every tool looks for."""
-    for node in list(graph.node):
+    for place in reversed(range(len(graph.node))):  # `remove` would compare whole nodes
+        node = graph.node[place]
         if node.op_type == "Constant" and node.attribute[0].name in _BY_ATTRIBUTE:
             tensor = onnx.TensorProto()
             tensor.CopyFrom(_as_tensor(node.attribute[0]))
             tensor.name = node.output[0]
             graph.initializer.append(tensor)
-            graph.node.remove(node)
+            del graph.node[place]
 
 
 def _as_tensor(attribute: onnx.AttributeProto) -> onnx.TensorProto:
@@ -123,14 +124,15 @@ def _as_tensor(attribute: onnx.AttributeProto) -> onnx.TensorProto:
 def _drop_unused(graph: onnx.GraphProto) -> None:
     """What no output needs: nodes, initializers, and what was known of their shapes."""
     used = {value.name for value in graph.output}
-    for node in reversed(list(graph.node)):
-        if used.isdisjoint(node.output):
-            graph.node.remove(node)
+    for place in reversed(range(len(graph.node))):
+        if used.isdisjoint(graph.node[place].output):
+            del graph.node[place]
         else:
-            used.update(_read(node))
+            used.update(_read(graph.node[place]))
     for group in (graph.initializer, graph.value_info):
-        for item in [item for item in group if item.name not in used]:
-            group.remove(item)
+        for place in reversed(range(len(group))):
+            if group[place].name not in used:
+                del group[place]
 
 
 def _read(node: onnx.NodeProto) -> Iterator[str]:

@@ -1,0 +1,15 @@
+#!/usr/bin/env bash
+# A few tests of each part with the oldest versions that pyproject.toml promises, laid over the
+# environment of the caller. torch, torchvision and ray are too large for that and stay as they are.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+pip install --quiet --disable-pip-version-check --no-deps --target "$work" -r .ci/oldest.txt
+rm -f "$work/conftest.py"  # one of them leaves its own there
+PYTHONPATH="$work" python -m pytest -n 0 -q -p no:cacheprovider \
+    tests/test_package.py tests/test_oldest.py tests/test_units.py tests/test_config.py \
+    tests/test_pareto.py tests/test_study.py tests/test_sampler_factories.py \
+    tests/test_networks_cost.py tests/test_networks_timm.py tests/test_report_figures.py \
+    tests/test_export_onnx.py tests/test_python_api.py
