@@ -26,6 +26,7 @@ from spach_nas.latency.table_file import read_table as read_latency_table
 from spach_nas.limits import ProxyLimits
 from spach_nas.mixers import plugin_mixers
 from spach_nas.references import get_reference
+from spach_nas.sampler_registry import sampler_names
 from spach_nas.scaling import scale
 from spach_nas.shipped import find_yaml
 from spach_nas.study_folder import check_new
@@ -103,6 +104,7 @@ def plan_search(
         if not begun:
             check_warm_start(config)
         folder = study_path(config, out) if resume else None
+        _check_sampler_options(config)
         latency = _latency(config, folder, say=say)
         _check_references(config, latency)
         feasible = FeasibleSet(
@@ -153,6 +155,14 @@ def _check_mixers(plan: Plan) -> None:
     shape = plan.preprocessing.data_shape
     proxies = [scale(item, plan.config.proxy, shape) for item in plan.feasible.samples(_TRIED, 0)]
     check_mixers(sorted(proxies, key=lambda item: cost(item).macs), own)
+
+
+def _check_sampler_options(config: SearchConfig) -> None:
+    if not config.search.sampler_options and config.search.sampler in sampler_names():
+        return
+    from spach_nas.engine.sampler_check import check_options
+
+    check_options(config.search, space=config.space, objectives=config.objective_list)
 
 
 def _latency(
