@@ -101,8 +101,9 @@ def plan_search(
     try:
         validate_settings(config.data)
         check_callbacks(config)
-        if not begun:
-            check_warm_start(config)
+        warm = None if begun else config.search.warm_start
+        if warm is not None:
+            check_warm_start(warm, config)
         folder = study_path(config, out) if resume else None
         _check_sampler_options(config)
         latency = _latency(config, folder, say=say)
@@ -123,8 +124,8 @@ def plan_search(
             for size in dict.fromkeys(fidelity.image_size for fidelity in config.fidelities)
         }
         plan = Plan(path=path, config=config, feasible=feasible, splits=splits, latency=latency)
-        if not begun:
-            check_warm_start(config, images=plan.preprocessing)
+        if warm is not None:
+            check_warm_start(warm, config, images=plan.preprocessing)
     except (ConfigError, DataError, LatencyError, SearchSpaceError, StudyError) as problem:
         lines = [f"{path}: {line}" for line in str(problem).split("\n")]
         raise type(problem)("\n".join(lines)) from None
