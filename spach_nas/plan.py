@@ -35,6 +35,7 @@ from spach_nas.latency.table_file import read_table as read_latency_table
 from spach_nas.limits import ProxyLimits
 from spach_nas.mixers import plugin_mixers
 from spach_nas.references import reference_target
+from spach_nas.sampler_registry import sampler_names
 from spach_nas.scaling import scale
 from spach_nas.shipped import find_yaml
 from spach_nas.study_folder import check_new
@@ -133,9 +134,11 @@ def plan_search(
     try:
         validate_settings(config.data)
         check_callbacks(config)
-        if not begun:
-            check_warm_start(config)
+        warm = None if begun else config.search.warm_start
+        if warm is not None:
+            check_warm_start(warm, config)
         folder = study_path(config, out) if resume else None
+        _check_sampler_options(config)
         shape = data_shape(config.data)
         # A study goes on with the targets that it began with.
         config = config.for_data((folder and target_shape(folder)) or shape)
@@ -161,8 +164,8 @@ def plan_search(
         plan = Plan(
             path=path, texts=texts, config=config, feasible=feasible, splits=splits, latency=latency
         )
-        if not begun:
-            check_warm_start(config, images=plan.preprocessing)
+        if warm is not None:
+            check_warm_start(warm, config, images=plan.preprocessing)
     except (ConfigError, DataError, LatencyError, SearchSpaceError, StudyError) as problem:
         lines = [f"{path}: {line}" for line in str(problem).split("\n")]
         raise type(problem)("\n".join(lines)) from None
@@ -234,6 +237,14 @@ def _check_mixers(plan: Plan) -> None:
     shape = plan.preprocessing.data_shape
     proxies = [scale(item, plan.config.proxy, shape) for item in plan.feasible.samples(_TRIED, 0)]
     check_mixers(sorted(proxies, key=lambda item: cost(item).macs), own)
+
+
+def _check_sampler_options(config: SearchConfig) -> None:
+    if not config.search.sampler_options and config.search.sampler in sampler_names():
+        return
+    from spach_nas.engine.sampler_check import check_options
+
+    check_options(config.search, space=config.space, objectives=config.objective_list)
 
 
 def _latency(

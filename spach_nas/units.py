@@ -118,7 +118,7 @@ def _parse(value: Any, units: dict[str, int], expected: str) -> Decimal:
 
 
 def _no_flag(value: Any) -> Any:
-    # YAML reads `yes` and `on` as true, which pydantic would take for 1.
+    # Pydantic would take true for 1.
     if isinstance(value, bool):
         raise ValueError(f"{value!r}; expected a number")
     return value

@@ -51,7 +51,7 @@ def read_yaml(path: str | Path, *, error: type[SpachNasError]) -> Any:
         raise error(f"{path}: is no text; expected a YAML file") from None
     except RecursionError:
         raise error(f"{path}: is nested too deeply; expected a YAML file") from None
-    except (yaml.YAMLError, ValueError) as problem:  # ValueError: a date such as 2024-13-45
+    except (yaml.YAMLError, ValueError) as problem:  # ValueError: a number of 5,000 digits
         raise error(f"{path}: is no YAML: {one_line(problem)}") from None
     if mistakes:
         raise error("\n".join(f"{path}: {mistake}" for mistake in mistakes))

@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from search_tools import evaluate, make_study, write_search
+from spach_nas.errors import ConfigError
 from spach_nas.mixers import mixer_names
+from spach_nas.plan import plan_search
 from spach_nas.references import REFERENCES
 
 HEAVY = (
@@ -140,6 +142,25 @@ def write_files(folder: Path) -> None:
 def broken_space(mixer: str) -> dict[str, object]:
     stage = {"depth": 1, "width": 8, "mixers": mixer}
     return {"image_size": 32, "num_classes": 10, "in_channels": 1, "stages": [stage]}
+
+
+@pytest.mark.parametrize(
+    ("search", "told"),
+    [
+        ({"sampler": "nsga2", "sampler_options": {"poplation": 8}}, "has no such option"),
+        ({"sampler": "surrogate", "sampler_options": {"poplation": 8}}, "has no such option"),
+        ({"sampler": "NSGAIIISampler", "sampler_options": {"population_size": "8"}}, "a whole num"),
+        ({"sampler": "GridSampler"}, "expected of optuna.samplers"),
+    ],
+    ids=str,
+)
+def test_options_of_a_sampler_are_checked_before_anything_is_counted(
+    search: dict[str, object], told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("spach_nas.plan.FeasibleSet", None)
+    changes = {f"search__{key}": value for key, value in search.items()}
+    with pytest.raises(ConfigError, match=told):
+        plan_search(write_search(tmp_path, **changes), out=tmp_path / "study")
 
 
 @pytest.mark.parametrize("name", MISTAKES)

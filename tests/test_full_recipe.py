@@ -99,7 +99,7 @@ def test_all_mistakes_are_told_at_once(tmp_path: Path) -> None:
     [
         ("batch_size=7", "a multiple of 2, since Mixup"),
         ("accumulation=3", "a multiple of 3, workers x accumulation"),
-        ("epochs=20", "schedule.warmup_epochs: 20.0; expected less than 20"),
+        ("epochs=20", "schedule.warmup_epochs: 20.0; expected less than epochs, which is 20"),
         ("augmentation.crop=shifted", "rand_augment: rand-m9-mstd0.5-inc1; expected null, or crop"),
         ("augmentation.crop_scale=[0.5, 0.1]", "expected 0 < low <= high <= 1"),
         ("resources={address: here, workers: 2}", "workers: 2; expected 1 where address is here"),

@@ -56,19 +56,19 @@ def check_begun_alike(folder: Path, config: SearchConfig) -> None:
         raise StudyError("\n".join(mistakes))
 
 
-def check_warm_start(config: SearchConfig, *, images: Preprocessing | None = None) -> None:
+def check_warm_start(
+    source: Path, config: SearchConfig, *, images: Preprocessing | None = None
+) -> None:
     """Whether the study that a search begins with is there and was made by the same protocol.
 
     Args:
-        config: Of the search, which may begin with nothing.
+        source: Folder of that study.
+        config: Of the search.
         images: Of the search; None: not compared.
 
     Raises:
         StudyError: It is not.
     """
-    source = config.search.warm_start
-    if source is None:
-        return
     where = f"search.warm_start: {source}"
     try:
         old = _begun(source)
@@ -99,7 +99,7 @@ def warm_records(
     Raises:
         StudyError: The folder is no study, or its scores were made by another protocol.
     """
-    check_warm_start(config, images=images)
+    check_warm_start(source, config, images=images)
     try:
         old, records = _begun(source), read_records(source)
     except SpachNasError as problem:

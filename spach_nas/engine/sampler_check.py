@@ -4,12 +4,14 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import optuna
 from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
+from spach_nas.architecture import Architecture
 from spach_nas.engine.mirror import OPTUNA_DIRECTIONS
 from spach_nas.engine.sampler_factories import make_factory
 from spach_nas.engine.samplers import distributions, whole_proposal
@@ -19,6 +21,7 @@ from spach_nas.objectives import Objective
 from spach_nas.sampler_registry import get_sampler
 from spach_nas.search_settings import SearchSettings
 from spach_nas.search_space import SearchSpace
+from spach_nas.stage_space import Encoding
 
 _STARTUP = 2
 _TRIALS = _STARTUP + 3
@@ -53,6 +56,35 @@ def check_sampler(
             f"{', '.join(item.name for item in objectives)}: {one_line(problem, named=True)}; "
             "expected another sampler, objectives or sampler_options"
         ) from problem
+
+
+def check_options(
+    settings: SearchSettings, *, space: SearchSpace, objectives: Sequence[Objective]
+) -> None:
+    """The options of a sampler of this package or of Optuna, before anything is counted.
+
+    Raises:
+        ConfigError: There is no such sampler, or it does not take an option or its value.
+    """
+    if get_sampler(settings.sampler).factory.startswith(_OWN):
+        make_factory(settings, feasible=_Uncounted(space), objectives=objectives)(0)
+
+
+class _Uncounted:
+    """Stands for what is feasible while a sampler is made, and asked nothing."""
+
+    def __init__(self, space: SearchSpace) -> None:
+        self.space = space
+        self.count = None
+
+    def sample(self, seed: int | np.random.Generator) -> Architecture:
+        raise AssertionError("no sampler draws while it is made")
+
+    def allows(self, architecture: Architecture) -> bool:
+        raise AssertionError("no sampler asks while it is made")
+
+    def near(self, encoding: Encoding, rng: np.random.Generator) -> Architecture:
+        raise AssertionError("no sampler asks while it is made")
 
 
 def _try(
