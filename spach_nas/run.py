@@ -102,7 +102,9 @@ def run_plan(
         tell(study, None)
         if not study.spent:  # a killed search may have ended but for its report
             # Loggers are done before Ray is: one of them has workers of its own there.
-            with ray_session(config.resources, mixers), closing(loggers):
+            shared = sum(splits.size for splits in plan.splits.values())
+            ray = ray_session(config.resources, mixers, shared_bytes=shared)
+            with ray, closing(loggers):
                 run_study(
                     study,
                     ProxyEvaluator(settings=config.training, threads=config.resources.threads),

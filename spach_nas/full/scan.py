@@ -5,7 +5,6 @@ A file is decoded at an eighth of its size where its format allows, which still 
 
 import hashlib
 import io
-import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -15,6 +14,7 @@ from pathlib import Path
 from PIL import Image
 
 from spach_nas.data.folder import is_grey
+from spach_nas.machine import cores
 
 _COMMON = "RGB"
 _WORDS = {
@@ -59,7 +59,7 @@ class _Look:
 def scan(train: Sequence[Path], validation: Sequence[Path] = ()) -> Scan:
     """Read all files, in as many threads as there are cores."""
     paths = [*train, *validation]
-    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+    with ThreadPoolExecutor(cores()) as pool:
         looks = list(pool.map(_look, paths))
     seen = {look.digest for look in looks[: len(train)]}
     whole = [look for look in looks if not look.problem]

@@ -14,6 +14,7 @@ from spach_nas.cost import cost
 from spach_nas.data import DataSplits
 from spach_nas.evaluation import Evaluation, EvaluationRequest, Fidelity
 from spach_nas.evaluators import ProxyEvaluator
+from spach_nas.machine import cores
 from spach_nas.plan import Plan
 from spach_nas.preview.estimate import Timed, TimeEstimate, estimate_search
 from spach_nas.scaling import scale
@@ -55,17 +56,11 @@ def time_search(plan: Plan, *, seed: int = 0) -> TimeEstimate:
 
 def trials_at_once(resources: Resources, *, device: str) -> int:
     """How many trials this machine alone trains side by side, by cores and GPUs."""
-    slots = _cores() / resources.cpus_per_trial
+    slots = cores() / resources.cpus_per_trial
     gpus = resources.gpus_per_trial
     if device == "cuda" and gpus != 0:
         slots = min(slots, torch.cuda.device_count() / (1.0 if gpus == "auto" else gpus))
     return max(1, min(int(slots), resources.max_concurrent or int(slots)))
-
-
-def _cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def time_proxies(plan: Plan, targets: Sequence[Architecture]) -> tuple[Timed, ...]:
