@@ -4,6 +4,7 @@ A pipe may close (`| head -1`), a terminal may hang up, a file may lie on a full
 printed is then lost, and nothing else is.
 """
 
+import codecs
 import io
 import os
 import select
@@ -12,9 +13,12 @@ import sys
 from types import FrameType
 from typing import Any, TextIO
 
+_ANY_TEXT = "spach-nas"
+
 
 def outlive_readers() -> None:
     """Make standard output and error go nowhere once they cannot be written any more."""
+    codecs.register_error(_ANY_TEXT, _written)
     sys.stdout, sys.stderr = _lasting(sys.stdout), _lasting(sys.stderr)
 
 
@@ -49,6 +53,17 @@ def _interrupt(number: int, _: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
+def _written(problem: UnicodeError) -> tuple[str | bytes, int]:
+    """What a terminal of few characters, or a name that is no text, would refuse to print."""
+    assert isinstance(problem, UnicodeEncodeError)
+    characters = problem.object[problem.start : problem.end]
+    try:
+        # The bytes of a name on a disk, as they are.
+        return characters.encode("ascii", "surrogateescape"), problem.end
+    except UnicodeEncodeError:
+        return codecs.backslashreplace_errors(problem)
+
+
 class _Lasting(io.FileIO):
     """A file descriptor that leads nowhere from its first failure on, for child processes, too."""
 
@@ -77,7 +92,7 @@ def _lasting(stream: TextIO) -> TextIO:
     return io.TextIOWrapper(
         lasting if raw is stream.buffer else io.BufferedWriter(lasting),  # type: ignore[arg-type]
         encoding=stream.encoding,
-        errors=stream.errors,
+        errors=_ANY_TEXT if stream.errors == "strict" else stream.errors,
         line_buffering=stream.line_buffering,
         write_through=stream.write_through,
     )

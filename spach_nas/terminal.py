@@ -18,6 +18,7 @@ from spach_nas.doctor import Finding
 from spach_nas.engine.study import Study
 from spach_nas.live.progress import Tally, outline
 from spach_nas.live.view import ProgressView, make_console
+from spach_nas.names import command_line
 from spach_nas.plan import Plan
 from spach_nas.records import Record
 from spach_nas.references import REFERENCES
@@ -105,7 +106,7 @@ def print_plan(plan: Plan) -> None:
     size, count = space.size(), plan.feasible.count
     share = "" if count is None else f", {count:,} of them ({count / size:.1%}) inside the limits"
     train, validation = len(plan.images.train), len(plan.images.validation)
-    console.print(f"[bold]{config.study}[/]: nothing is wrong with {plan.path}")
+    console.print(Text.assemble((config.study, "bold"), f": nothing is wrong with {plan.path}"))
     for name, text in {
         "space": f"{size:,} architectures{share}",
         "limits": str(config.limits),
@@ -141,16 +142,17 @@ def print_result(study: Study) -> None:
     if study.stopped:
         console.print("stopped before the budget was spent; what was finished is kept")
     if not study.front():
-        console.print(f"no trial is complete; {study.folder / 'trials.csv'} holds the reasons")
+        table = study.folder / "trials.csv"
+        console.print(Text(f"no trial is complete; {table} holds the reasons"), soft_wrap=True)
         return
     console.print(front_table(study.records, study.objectives))
     failed = sum(record.state == "failed" for record in study.records)
     if failed:
         console.print(f"{failed} trials failed; trials.csv holds the reasons")
     folder = study.folder
-    console.print(f"\nreport   {folder / 'report.html'}", highlight=False, soft_wrap=True)
+    console.print(Text(f"\nreport   {folder / 'report.html'}"), soft_wrap=True)
     if (folder / BEST).exists():
-        console.print(f"best     {folder / BEST}", highlight=False, soft_wrap=True)
+        console.print(Text(f"best     {folder / BEST}"), soft_wrap=True)
     best = pareto.best(study.records)
     if best is not None and not checkpoint_path(folder, best).is_file():
         # Of a study that was copied or published without them.
@@ -161,10 +163,12 @@ def print_result(study: Study) -> None:
         )
     console.print("\nNext:")
     for command, what in (
-        (f"spach-nas export {folder} --pick knee --out knee", "another network of the front"),
-        (f"spach-nas export {folder} --scale target --out target", "the best one at full size"),
+        (("--pick", "knee", "--out", "knee"), "another network of the front"),
+        (("--scale", "target", "--out", "target"), "the best one at full size"),
     ):
-        console.print(f"  {command:<60} # {what}", highlight=False, soft_wrap=True)
+        line = command_line("export", folder, *command)
+        # Brackets and colons in a path are no mark-up.
+        console.print(Text(f"  {line:<60} # {what}"), soft_wrap=True)
 
 
 def references_table() -> Table:

@@ -97,3 +97,18 @@ def test_nohup_stays_nohup(on_hangup: Callable[[object], object]) -> None:
     on_hangup(signal.SIG_IGN)
     interrupt_on_hangup()
     assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+
+
+@pytest.mark.parametrize(
+    ("encoding", "printed"),
+    [("utf-8", b"\xe9 \xc3\xa9 \xe2\x80\xa6"), ("ascii", b"\xe9 \\xe9 \\u2026")],
+)
+def test_what_cannot_be_printed_is_printed_otherwise(encoding: str, printed: bytes) -> None:
+    # A name of the byte E9, which is no UTF-8, then text.
+    code = (
+        "from spach_nas.output import outlive_readers; outlive_readers(); "
+        "print('\\udce9', '\\xe9', '\\u2026', end='')"
+    )
+    environment = {**os.environ, "PYTHONIOENCODING": f"{encoding}:strict"}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True)
+    assert (done.stdout, done.stderr) == (printed, b"")

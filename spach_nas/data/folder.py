@@ -17,6 +17,7 @@ from PIL import Image, ImageOps
 from spach_nas.data.images import ImageSet, Pixels, stack, to_size
 from spach_nas.data.source import DataSource, Split
 from spach_nas.errors import DataError, one_line
+from spach_nas.names import check_text, shown
 from spach_nas.scaling import DataShape
 from spach_nas.settings import DataSettings
 
@@ -103,10 +104,15 @@ def _check_class(folder: Path, owners: dict[Path, Path]) -> None:
 
 
 def class_folders(folder: Path) -> tuple[str, ...]:
-    """The classes of a split, in the order of their labels."""
-    return tuple(
-        sorted(p.name for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
-    )
+    """The classes of a split, in the order of their labels.
+
+    Raises:
+        DataError: A name that no text can hold, as a card or a page of results has to.
+    """
+    found = [path for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")]
+    for path in found:
+        check_text(Path(path.name), what=f"{shown(folder)}: a class", error=DataError)
+    return tuple(sorted(path.name for path in found))
 
 
 def _images(folder: Path) -> Iterator[Path]:

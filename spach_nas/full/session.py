@@ -22,6 +22,7 @@ from spach_nas.full.view import (
     print_evaluation,
 )
 from spach_nas.live.view import make_console
+from spach_nas.names import command_line
 from spach_nas.units import format_count
 
 
@@ -48,7 +49,7 @@ def train_in_terminal(request: TrainingRequest) -> None:
     console.print(Text(f"curve    {folder / 'curve.jsonl'}"), soft_wrap=True)
     console.print(Text(f"bundle   {_shown(bundle)}"), soft_wrap=True)
     console.print("\nNext:")
-    command = f"spach-nas evaluate {_shown(bundle)} --data {request.data}"
+    command = command_line("evaluate", _shown(bundle), "--data", request.data)
     console.print(Text(f"  {command}  # top-1, top-5 and speed"), soft_wrap=True)
 
 

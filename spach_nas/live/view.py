@@ -13,6 +13,7 @@ from spach_nas.config import SEARCH_YAML
 from spach_nas.hypervolume import HypervolumeData, figure_words
 from spach_nas.live.front_view import front_title, members_table
 from spach_nas.live.progress import Progress
+from spach_nas.names import command_line
 from spach_nas.records import Record
 from spach_nas.units import format_duration
 
@@ -198,5 +199,5 @@ def _advice(progress: Progress) -> list[Text]:
     if progress.phase != "silent":
         return []
     folder = progress.outline.folder
-    command = f"spach-nas search {folder / SEARCH_YAML} --out {folder} --resume"
+    command = command_line("search", folder / SEARCH_YAML, "--out", folder, "--resume")
     return [Text(f"its process is gone; go on with: {command}", style="yellow")]

@@ -13,6 +13,7 @@ from spach_nas.errors import SpachNasError
 from spach_nas.live.progress import Progress
 from spach_nas.live.server import Answer, Routes, json_answer
 from spach_nas.live.watching import Watcher
+from spach_nas.names import command_line
 from spach_nas.records import FILE_NAME, Record
 from spach_nas.report.document import to_json
 from spach_nas.report.page import FILE_NAME as REPORT
@@ -184,7 +185,7 @@ def ended_words(progress: Progress) -> str:
     kept = f"; {folder / REPORT} holds this page" if (folder / REPORT).is_file() else ""
     if progress.phase == "ended":
         return f"The search has ended after {format_duration(progress.elapsed)}{kept}."
-    again = f"spach-nas search {folder / SEARCH_YAML} --out {folder} --resume"
+    again = command_line("search", folder / SEARCH_YAML, "--out", folder, "--resume")
     if progress.phase == "stopped":
         return f"The search was stopped before its budget was spent. To go on: {again}"
     return f"The process of the search is gone. To go on: {again}" if progress.over else ""

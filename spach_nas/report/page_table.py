@@ -2,7 +2,6 @@
 
 import base64
 import json
-import shlex
 import zlib
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from spach_nas.architecture import Architecture
+from spach_nas.names import shell_word
 from spach_nas.objectives import OBJECTIVES
 from spach_nas.records import Record
 from spach_nas.report.drawing import draw
@@ -61,7 +61,7 @@ _NOTE = Column("note", "Note", unit=0.0)
 def table_data(rows: Sequence[TrialRow], *, folder: Path) -> dict[str, Any]:
     """Rows and columns of the table, ready for JSON."""
     return {
-        "study": shlex.quote(str(folder)),
+        "study": shell_word(folder),
         "selected": _first(rows),
         "columns": [column._asdict() for column in _columns(rows)],
         "rows": [_table_row(row) for row in rows],
