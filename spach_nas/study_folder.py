@@ -27,6 +27,7 @@ from filelock import FileLock, Timeout
 
 from spach_nas.errors import PluginError, StudyError
 from spach_nas.mixers import MixerSpec, mixer_names
+from spach_nas.names import check_text
 from spach_nas.plugins import home
 from spach_nas.records import FILE_NAME, Record, append_record
 
@@ -68,8 +69,9 @@ def create_folder(
     """Make the folder of a new study, with these text files and records to begin with.
 
     Raises:
-        StudyError: It exists already, or cannot be made.
+        StudyError: It exists already, cannot be made, or has a name that is no text.
     """
+    check_text(folder, what="the folder of a study", error=StudyError)
     if folder.exists():
         raise StudyError(
             f"{folder}: exists already and is never overwritten; expected --resume to go on with "
@@ -116,20 +118,24 @@ def locked(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def room_needed(folder: Path) -> Iterator[None]:
-    """Tell a full disk as a user's error.
+    """Tell a full disk, or a place that nobody may write, as a user's error.
 
     Raises:
-        StudyError: The disk is full.
+        StudyError: The disk is full, or the place is read-only.
     """
     try:
         yield
     except OSError as problem:
-        if problem.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        raise StudyError(
-            f"{problem.filename or folder}: {problem.strerror}; expected free space: make room, "
-            "then the same command with --resume"
-        ) from problem
+        where = f"{problem.filename or folder}: {problem.strerror}"
+        if problem.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise StudyError(
+                f"{where}; expected free space: make room, then the same command with --resume"
+            ) from problem
+        if problem.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
+            raise StudyError(
+                f"{where}; expected a folder that this user may write: copy it to one"
+            ) from problem
+        raise
 
 
 def replace_text(path: Path, text: str) -> None:

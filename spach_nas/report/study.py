@@ -1,6 +1,5 @@
 """The report of a study folder."""
 
-import shlex
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -9,6 +8,7 @@ from spach_nas.config import SEARCH_YAML, SPACE_YAML, SearchConfig, load_config
 from spach_nas.data.preprocessing import read_preprocessing
 from spach_nas.errors import StudyError
 from spach_nas.limits import Limits, ProxyLimits
+from spach_nas.names import command_line
 from spach_nas.records import read_records
 from spach_nas.report.document import PlotlyPlace
 from spach_nas.report.page import FILE_NAME as PAGE_NAME
@@ -16,7 +16,7 @@ from spach_nas.report.page import write_report
 from spach_nas.report.static import write_pictures
 from spach_nas.report.summary import StudyFacts
 from spach_nas.scaling import DataShape
-from spach_nas.study_folder import DATA_JSON, check_plugins
+from spach_nas.study_folder import DATA_JSON, check_plugins, room_needed
 
 
 def write_study_report(
@@ -32,13 +32,15 @@ def write_study_report(
 
     Raises:
         PluginError: A mixer of the study is not known here.
-        StudyError: A folder is no study, or the baseline is of another protocol.
+        StudyError: A folder is no study or cannot be written, or the baseline is of another
+            protocol.
         ConfigError: Its search YAML was damaged.
     """
     facts = study_facts(folder)
     if baseline is not None:
         facts = replace(facts, baseline=read_records(baseline))
-    return write_report(folder, records=read_records(folder), facts=facts, plotly=plotly)
+    with room_needed(folder):
+        return write_report(folder, records=read_records(folder), facts=facts, plotly=plotly)
 
 
 def write_study_pictures(folder: Path, *, kind: str) -> tuple[Path, ...]:
@@ -48,7 +50,8 @@ def write_study_pictures(folder: Path, *, kind: str) -> tuple[Path, ...]:
         SpachNasError: As those of `write_study_report` and of `write_pictures`.
     """
     facts = study_facts(folder)
-    return write_pictures(folder, kind=kind, records=read_records(folder), facts=facts)
+    with room_needed(folder):
+        return write_pictures(folder, kind=kind, records=read_records(folder), facts=facts)
 
 
 def study_facts(folder: Path) -> StudyFacts:
@@ -71,7 +74,7 @@ def study_facts(folder: Path) -> StudyFacts:
         seed=config.search.seed,
         settings=path.read_text(encoding="utf-8"),
         space=space.read_text(encoding="utf-8") if space.is_file() else "",
-        command=shlex.join(["spach-nas", "search", str(path), "--out", "NEW_FOLDER"]),
+        command=command_line("search", path, "--out", "NEW_FOLDER"),
         disk=_disk(folder),
         search_space=config.space,
         proxy_limits=_proxy_limits(config, folder),
