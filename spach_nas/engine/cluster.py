@@ -40,22 +40,8 @@ _COUNT_SECONDS = 2.0
 _KEYS = {"CPU": "cpus_per_trial", "GPU": "gpus_per_trial", "memory": "memory_per_trial"}
 
 
-class _Sessions:
-    """Those of this process, which share one Ray: a process has no more than one.
-
-    Attributes:
-        lock: Held while it begins or ends.
-        count: Sessions that are open.
-        ours: Whether Ray was begun here, and is to be ended with the last session.
-    """
-
-    def __init__(self) -> None:
-        self.lock = threading.Lock()
-        self.count = 0
-        self.ours = False
-
-
-_SESSIONS = _Sessions()
+# Ray Tune keeps what it does in one place of the process.
+_ONE_AT_A_TIME = threading.Lock()
 
 
 @contextlib.contextmanager
@@ -74,24 +60,27 @@ def ray_session(
 
     Raises:
         PluginError: The module of a mixer cannot be imported by its name.
-        StudyError: The cluster cannot be reached, or Ray does not start on this machine.
+        StudyError: The cluster cannot be reached, Ray does not start on this machine, or another
+            session is open in this process.
     """
-    modules = shipped_modules(mixers)
-    with _SESSIONS.lock:
-        if ray.is_initialized():
+    if not _ONE_AT_A_TIME.acquire(blocking=False):
+        raise StudyError(
+            "ray: another search or training runs in this process; expected one at a time, or "
+            "each in a process of its own"
+        )
+    try:
+        modules = shipped_modules(mixers)
+        if joined := ray.is_initialized():
             _check_joined(resources.address)
         else:
             _begin(resources.address, modules, shared_bytes=shared_bytes)
-            _SESSIONS.ours = True
-        _SESSIONS.count += 1
-    try:
-        yield
-    finally:
-        with _SESSIONS.lock:
-            _SESSIONS.count -= 1
-            if _SESSIONS.ours and not _SESSIONS.count:
-                _SESSIONS.ours = False
+        try:
+            yield
+        finally:
+            if not joined:
                 ray.shutdown()
+    finally:
+        _ONE_AT_A_TIME.release()
 
 
 def _begin(address: str, modules: list[ModuleType], *, shared_bytes: int) -> None:
