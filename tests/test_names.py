@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from spach_nas.errors import DataError
+from spach_nas.engine import logger_choice
+from spach_nas.errors import DataError, StudyError
 from spach_nas.names import check_text, command_line, shown
 
 NAMES = [
@@ -56,3 +57,13 @@ def test_a_name_that_no_text_can_hold_is_refused(name: bytes, message: str) -> N
 @pytest.mark.parametrize("name", [*NAMES, "e\u0301", "\u00e9", "日本"])
 def test_any_other_name_is_taken(name: str) -> None:
     check_text(Path(name), what="here", error=DataError)
+
+
+@pytest.mark.parametrize("name", ["lr?=1", "50%", "a#b"])
+def test_mlflow_is_refused_where_its_database_would_lie_elsewhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    with pytest.raises(StudyError, match="would be read as parts of a URL; expected another"):
+        logger_choice._mlflow("study", tmp_path / name)
+    assert not list(tmp_path.iterdir())
