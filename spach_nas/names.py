@@ -2,9 +2,13 @@
 
 import os
 import shlex
+import unicodedata
 from pathlib import Path
 
 from spach_nas.errors import SpachNasError
+
+# Control characters, and what breaks lines and paragraphs.
+_BREAKS = ("Cc", "Zl", "Zp")
 
 
 def shell_word(item: str | Path) -> str:
@@ -44,5 +48,5 @@ def check_text(path: Path, *, what: str, error: type[SpachNasError]) -> None:
         raise error(
             f"{what}: the name {os.fsencode(path)!r} is not UTF-8; expected text: rename it"
         ) from None
-    if not text.isprintable():
+    if any(unicodedata.category(character) in _BREAKS for character in text):
         raise error(f"{what}: the name {text!r} holds control characters; expected it without")

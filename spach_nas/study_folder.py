@@ -27,7 +27,7 @@ from filelock import FileLock, Timeout
 
 from spach_nas.errors import PluginError, StudyError
 from spach_nas.mixers import MixerSpec, mixer_names
-from spach_nas.names import check_text
+from spach_nas.names import check_text, shell_word
 from spach_nas.plugins import home
 from spach_nas.records import FILE_NAME, Record, append_record
 
@@ -168,10 +168,11 @@ def check_plugins(folder: Path) -> None:
     lacking = [name for name in homes if name not in mixer_names()]
     if lacking:
         modules = sorted({str(homes[name]) for name in lacking})
+        options = " ".join(f"--plugin {shell_word(name)}" for name in modules)
         raise PluginError(
             f"{folder}: was searched with the mixers {', '.join(map(repr, lacking))}, which are "
-            f"not known here; expected {' '.join(f'--plugin {name}' for name in modules)}, or in "
-            f"Python import {', '.join(modules)}"
+            f"not known here; expected {options}, "
+            f"or in Python import {', '.join(modules)}"
         )
 
 

@@ -54,7 +54,7 @@ def test_a_name_that_no_text_can_hold_is_refused(name: bytes, message: str) -> N
     shown(path).encode()  # for a page all the same
 
 
-@pytest.mark.parametrize("name", [*NAMES, "e\u0301", "\u00e9", "日本"])
+@pytest.mark.parametrize("name", [*NAMES, "e\u0301", "\u00e9", "日本\u3000", "a\u00a0b"])
 def test_any_other_name_is_taken(name: str) -> None:
     check_text(Path(name), what="here", error=DataError)
 
