@@ -2,7 +2,7 @@
 
 import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -114,3 +114,16 @@ def test_a_mirror_lies_in_its_own_folder_and_can_be_read_where_nothing_can_be_wr
     assert (study.folder / "study.db").read_bytes()[18:20] == b"\x01\x01"
     with read(study.folder) as trials:
         assert len(trials()) == 1
+
+
+def test_what_a_kill_has_left_twice_is_made_anew(tmp_path: Path) -> None:
+    study = make_study(tmp_path, mirrored=True, search__trials=3)
+    drive(study)
+    study.close()
+    with closing(sqlite3.connect(study.folder / "study.db")) as torn:
+        torn.execute("UPDATE trials SET number = 0 WHERE number = 1")
+        torn.commit()
+    again = open_study(study.folder, mirrored=True)
+    again.close()
+    with read(study.folder) as trials:
+        check(trials(), list(again.records))

@@ -95,7 +95,7 @@ class StudyMirror:
         self._storage.engine.dispose()
         # Optuna numbers trials in the order in which they come, and ours end in any order.
         sqlalchemy.event.listen(self._storage.scoped_session, "before_flush", self._number)
-        self._study = optuna.create_study(
+        study = optuna.create_study(
             study_name=self._name,
             storage=self._storage,
             directions=[OPTUNA_DIRECTIONS[item.direction] for item in self._objectives],
@@ -103,12 +103,14 @@ class StudyMirror:
         )
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            self._study.set_metric_names([item.name for item in self._objectives])
-        with self._storage.engine.connect() as connection:
-            self._tables = sqlalchemy.MetaData()
-            self._tables.reflect(connection)
-        trials = self._study.get_trials(deepcopy=False)
+            study.set_metric_names([item.name for item in self._objectives])
+        self._id = self._storage.get_study_id_from_name(self._name)
+        self._tables = sqlalchemy.MetaData()
+        self._tables.reflect(self._storage.engine)
+        trials = self._storage.get_all_trials(self._id, deepcopy=False)
         self._ids = {trial.number: trial._trial_id for trial in trials}
+        if len(self._ids) < len(trials):
+            return {-1: None}  # a kill has left what a trial was beside what it is
         return {trial.number: trial.user_attrs.get("mark") for trial in trials}
 
     def _number(self, session: Session, *_: object) -> None:
@@ -130,14 +132,14 @@ class StudyMirror:
 
     def _write(self, record: Record) -> None:
         self._writing = record.trial
-        self._study.add_trial(self._as_trial(record))
+        added = self._storage.create_new_trial(self._id, template_trial=self._as_trial(record))
         before = self._ids.get(record.trial)
+        self._ids[record.trial] = added
+        if before is None:
+            return
+        # Afterwards: whoever reads meanwhile looks for larger identities than those it has seen.
         with self._storage.engine.begin() as connection:
-            trials = self._tables.tables["trials"]
-            wanted = sqlalchemy.func.max(trials.c.trial_id)
-            (self._ids[record.trial],) = connection.execute(sqlalchemy.select(wanted)).one()
-            # Afterwards: whoever reads meanwhile looks for larger numbers than those it has seen.
-            for table in self._tables.sorted_tables if before is not None else ():
+            for table in self._tables.sorted_tables:
                 if "trial_id" in table.c:
                     connection.execute(table.delete().where(table.c.trial_id == before))
 
