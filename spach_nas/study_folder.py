@@ -27,7 +27,7 @@ from filelock import FileLock, Timeout
 
 from spach_nas.errors import PluginError, StudyError
 from spach_nas.mixers import MixerSpec, mixer_names
-from spach_nas.names import check_text, shell_word
+from spach_nas.paths import check_text, shell_word
 from spach_nas.plugins import home
 from spach_nas.records import FILE_NAME, Record, append_record
 

@@ -18,7 +18,7 @@ from spach_nas.doctor import Finding
 from spach_nas.engine.study import Study
 from spach_nas.live.progress import Tally, outline
 from spach_nas.live.view import ProgressView, make_console
-from spach_nas.names import command_line
+from spach_nas.paths import command_line
 from spach_nas.plan import Plan
 from spach_nas.records import Record
 from spach_nas.references import REFERENCES

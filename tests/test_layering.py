@@ -13,7 +13,7 @@ import spach_nas
 
 PACKAGE = Path(spach_nas.__file__).parent
 RANKS: list[set[str]] = [
-    {"errors", "units", "version", "validation", "installed", "output", "machine", "names"},
+    {"errors", "units", "version", "validation", "installed", "output", "machine", "paths"},
     {
         *("mixers", "plugins", "choices", "objectives", "architecture", "evaluation"),
         "sampler_registry",

@@ -17,7 +17,7 @@ from PIL import Image, ImageOps
 from spach_nas.data.images import ImageSet, Pixels, stack, to_size
 from spach_nas.data.source import DataSource, Split
 from spach_nas.errors import DataError, one_line
-from spach_nas.names import check_text, shown
+from spach_nas.paths import check_text, shown
 from spach_nas.scaling import DataShape
 from spach_nas.settings import DataSettings
 

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from spach_nas.errors import BundleError
-from spach_nas.names import check_text
+from spach_nas.paths import check_text
 
 
 @contextmanager

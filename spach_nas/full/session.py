@@ -22,7 +22,7 @@ from spach_nas.full.view import (
     print_evaluation,
 )
 from spach_nas.live.view import make_console
-from spach_nas.names import command_line
+from spach_nas.paths import command_line
 from spach_nas.units import format_count
 
 

@@ -13,7 +13,7 @@ from spach_nas.config import SEARCH_YAML
 from spach_nas.hypervolume import HypervolumeData, figure_words
 from spach_nas.live.front_view import front_title, members_table
 from spach_nas.live.progress import Progress
-from spach_nas.names import command_line
+from spach_nas.paths import command_line
 from spach_nas.records import Record
 from spach_nas.units import format_duration
 

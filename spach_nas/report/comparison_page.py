@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from spach_nas.errors import StudyError
-from spach_nas.names import command_line
+from spach_nas.paths import command_line
 from spach_nas.report.comparison_attainment import (
     AttainmentData,
     attainment_data,

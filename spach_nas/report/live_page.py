@@ -13,7 +13,7 @@ from spach_nas.errors import SpachNasError
 from spach_nas.live.progress import Progress
 from spach_nas.live.server import Answer, Routes, json_answer
 from spach_nas.live.watching import Watcher
-from spach_nas.names import command_line
+from spach_nas.paths import command_line
 from spach_nas.records import FILE_NAME, Record
 from spach_nas.report.document import to_json
 from spach_nas.report.page import FILE_NAME as REPORT

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from spach_nas.architecture import Architecture
-from spach_nas.names import shell_word
 from spach_nas.objectives import OBJECTIVES
+from spach_nas.paths import shell_word
 from spach_nas.records import Record
 from spach_nas.report.drawing import draw
 from spach_nas.report.trials import TrialRow, seed_words

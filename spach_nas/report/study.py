@@ -8,7 +8,7 @@ from spach_nas.config import SEARCH_YAML, SPACE_YAML, SearchConfig, load_config
 from spach_nas.data.preprocessing import read_preprocessing
 from spach_nas.errors import StudyError
 from spach_nas.limits import Limits, ProxyLimits
-from spach_nas.names import command_line
+from spach_nas.paths import command_line
 from spach_nas.records import read_records
 from spach_nas.report.document import PlotlyPlace
 from spach_nas.report.page import FILE_NAME as PAGE_NAME

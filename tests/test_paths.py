@@ -7,7 +7,7 @@ import pytest
 
 from spach_nas.engine import logger_choice
 from spach_nas.errors import DataError, StudyError
-from spach_nas.names import check_text, command_line, shown
+from spach_nas.paths import check_text, command_line, shown
 
 NAMES = [
     "plain",
