@@ -8,6 +8,7 @@ import shutil
 from dataclasses import dataclass
 
 from spach_nas.errors import DataError, one_line
+from spach_nas.machine import cores
 from spach_nas.version import __version__
 
 _REQUIRED = (
@@ -108,12 +109,12 @@ def _formats() -> tuple[Finding, ...]:
 
 
 def _threads() -> Finding:
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    usable = cores()
     wanted = os.environ.get("OMP_NUM_THREADS")
-    crowded = wanted is not None and wanted.isdigit() and int(wanted) > (cores or 1)
+    crowded = wanted is not None and wanted.isdigit() and int(wanted) > usable
     return Finding(
         name="threads",
-        value=f"{cores} cores" + (f", OMP_NUM_THREADS={wanted}" if wanted else ""),
+        value=f"{usable} cores" + (f", OMP_NUM_THREADS={wanted}" if wanted else ""),
         fault=crowded,
         advice="more threads than cores train many times slower" if crowded else "",
     )

@@ -4,7 +4,6 @@ The journal says why; where it is missing or old, records and search YAML say wh
 """
 
 import json
-import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from spach_nas.config import SEARCH_YAML, SearchConfig, load_config
 from spach_nas.foreseen import read_foreseen
 from spach_nas.hypervolume import finished_after
 from spach_nas.journal import Line, read_journal
+from spach_nas.paths import command_line
 from spach_nas.records import Record, read_records
 from spach_nas.study_folder import PLUGINS_JSON, is_driven
 from spach_nas.units import format_duration
@@ -138,16 +138,8 @@ def ending(folder: Path, records: Sequence[Record] | None = None) -> Ending:
 
 def resume_command(folder: Path) -> str:
     """What goes on with the search in a folder, quoted for a shell."""
-    text = shell_place(folder)
     plugins = [word for module in _plugins(folder) for word in ("--plugin", module)]
-    return shlex.join(
-        ["spach-nas", "search", f"{text}/{SEARCH_YAML}", "--out", text, "--resume", *plugins]
-    )
-
-
-def shell_place(folder: Path) -> str:
-    """A path as an argument, not yet quoted: one that begins with a dash would be an option."""
-    return f"./{folder}" if str(folder).startswith("-") else str(folder)
+    return command_line("search", folder / SEARCH_YAML, "--out", folder, "--resume", *plugins)
 
 
 def _plugins(folder: Path) -> list[str]:

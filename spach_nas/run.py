@@ -119,8 +119,9 @@ def run_plan(
         if not study.spent:  # a killed search may have ended but for its report
             doing("starting Ray")
             # Loggers are done before Ray is: one of them has workers of its own there.
+            shared = sum(splits.size for splits in plan.splits.values())
             with (
-                ray_session(config.resources, mixers),
+                ray_session(config.resources, mixers, shared_bytes=shared),
                 closing(loggers),
                 hearing(study.hear, host=driver_host(config.resources)) as pulses,
             ):

@@ -30,6 +30,7 @@ from spach_nas.intervals import image_interval
 from spach_nas.mixers import MixerSpec, mixer_names
 from spach_nas.names import details
 from spach_nas.objectives import OBJECTIVES
+from spach_nas.paths import check_text, shell_word
 from spach_nas.plugins import home
 from spach_nas.records import FILE_NAME, Record, append_record
 
@@ -100,8 +101,9 @@ def create_folder(
     """Make the folder of a new study, with these text files and records to begin with.
 
     Raises:
-        StudyError: It exists already, or cannot be made.
+        StudyError: It exists already, cannot be made, or has a name that is no text.
     """
+    check_text(folder, what="the folder of a study", error=StudyError)
     check_new(folder)
     # Moved into place at the end: there is never half a study.
     new = folder.with_name(f".{folder.name}.{os.getpid()}")
@@ -158,20 +160,24 @@ def is_driven(folder: Path) -> bool:
 
 @contextmanager
 def room_needed(folder: Path) -> Iterator[None]:
-    """Tell a full disk as a user's error.
+    """Tell a full disk, or a place that nobody may write, as a user's error.
 
     Raises:
-        StudyError: The disk is full.
+        StudyError: The disk is full, or the place is read-only.
     """
     try:
         yield
     except OSError as problem:
-        if problem.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        raise StudyError(
-            f"{problem.filename or folder}: {problem.strerror}; expected free space: make room, "
-            "then the same command with --resume"
-        ) from problem
+        where = f"{problem.filename or folder}: {problem.strerror}"
+        if problem.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise StudyError(
+                f"{where}; expected free space: make room, then the same command with --resume"
+            ) from problem
+        if problem.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
+            raise StudyError(
+                f"{where}; expected a folder that this user may write: copy it to one"
+            ) from problem
+        raise
 
 
 def replace_text(path: Path, text: str) -> None:
@@ -204,10 +210,11 @@ def check_plugins(folder: Path) -> None:
     lacking = [name for name in homes if name not in mixer_names()]
     if lacking:
         modules = sorted({str(homes[name]) for name in lacking})
+        options = " ".join(f"--plugin {shell_word(name)}" for name in modules)
         raise PluginError(
             f"{folder}: was searched with the mixers {', '.join(map(repr, lacking))}, which are "
-            f"not known here; expected {' '.join(f'--plugin {name}' for name in modules)}, or in "
-            f"Python import {', '.join(modules)}"
+            f"not known here; expected {options}, "
+            f"or in Python import {', '.join(modules)}"
         )
 
 

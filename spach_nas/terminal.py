@@ -3,7 +3,6 @@
 Where the output is no terminal, plain lines take the place of the live view.
 """
 
-import shlex
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -17,9 +16,10 @@ from rich.text import Text
 from spach_nas.cost import cost
 from spach_nas.doctor import Finding
 from spach_nas.doing import Doing, make_console
-from spach_nas.ending import ending, shell_place
+from spach_nas.ending import ending
 from spach_nas.live.progress import Tally, outline
 from spach_nas.live.view import ProgressView, running_words
+from spach_nas.paths import command_line
 from spach_nas.plan import Plan
 from spach_nas.records import Record
 from spach_nas.references import REFERENCES
@@ -150,7 +150,7 @@ def print_plan(plan: Plan) -> None:
     size, count = space.size(), plan.feasible.count
     share = "" if count is None else f", {count:,} of them ({count / size:.1%}) inside the limits"
     train, validation = len(plan.images.train), len(plan.images.validation)
-    console.print(f"[bold]{config.study}[/]: nothing is wrong with {plan.path}")
+    console.print(Text.assemble((config.study, "bold"), f": nothing is wrong with {plan.path}"))
     for name, text in {
         "space": f"{size:,} architectures{share}",
         "targets": plan.targets,
@@ -214,12 +214,13 @@ def print_result(study: "Study") -> None:
             soft_wrap=True,
         )
     console.print("\nNext:")
-    place = shlex.quote(shell_place(folder))
     for command, what in (
-        (f"spach-nas export {place} --pick knee --out knee", "another network of the front"),
-        (f"spach-nas export {place} --scale target --out target", "the best one at full size"),
+        (("--pick", "knee", "--out", "knee"), "another network of the front"),
+        (("--scale", "target", "--out", "target"), "the best one at full size"),
     ):
-        console.print(Text(f"  {command:<60} # {what}"), soft_wrap=True)
+        line = command_line("export", folder, *command)
+        # Brackets and colons in a path are no mark-up.
+        console.print(Text(f"  {line:<60} # {what}"), soft_wrap=True)
 
 
 def references_table() -> Table:

@@ -75,11 +75,6 @@ def test_images_that_exceed_the_memory_are_refused_before_they_are_loaded(
         stack(range(4), pytest.fail, shape=(4, 16, 16, 1), name="set")
 
 
-def test_the_available_memory_is_known_on_linux() -> None:
-    available = images_module.available_memory()
-    assert available is None or 1e6 < available < 1e15
-
-
 LABELS = np.repeat(np.array([0, 1, 2]), [50, 31, 7])[np.random.default_rng(1).permutation(88)]
 
 

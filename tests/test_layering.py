@@ -14,7 +14,7 @@ import spach_nas
 PACKAGE = Path(spach_nas.__file__).parent
 RANKS: list[set[str]] = [
     {"errors", "units", "version", "validation", "installed", "foreseen", "pulse", "doing"}
-    | {"called", "foreign_words", "late"},
+    | {"called", "foreign_words", "late", "output", "machine", "paths"},
     {
         *("mixers", "plugins", "choices", "objectives", "architecture", "evaluation"),
         "sampler_registry",

@@ -364,7 +364,7 @@ def test_no_proxy_that_trains_is_told(tmp_path: Path) -> None:
 def test_trials_at_once_follow_the_cores(
     resources: Resources, expected: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("spach_nas.preview.timing._cores", lambda: 8)
+    monkeypatch.setattr("spach_nas.preview.timing.cores", lambda: 8)
     assert trials_at_once(resources, device="cpu") == expected
 
 

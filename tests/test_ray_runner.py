@@ -336,3 +336,20 @@ def test_a_signal_stops_gently_and_the_second_at_once(
         os.kill(os.getpid(), number)
         threading.Event().wait(5)
     assert [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)] == before
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="Windows has no hang-up")
+def test_a_terminal_that_hangs_up_stops_gently_however_often_it_is_told(tmp_path: Path) -> None:
+    study = make_study(tmp_path)
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    try:
+        with stop_on_signals(study):
+            os.kill(os.getpid(), signal.SIGHUP)
+            assert study.stopped
+            os.kill(os.getpid(), signal.SIGHUP)  # by the shell and by the kernel
+        assert signal.getsignal(signal.SIGHUP) == signal.SIG_DFL
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        with stop_on_signals(study):
+            assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN, "nohup"
+    finally:
+        signal.signal(signal.SIGHUP, before)

@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 
 from spach_nas.objectives import OBJECTIVES
+from spach_nas.paths import shell_word
 from spach_nas.records import Record
 from spach_nas.report import StudyFacts
 from spach_nas.report.answer import answer_html, picks, worth_words
-from spach_nas.report.page_table import NOT_KEPT, export_command, shell_path, table_data
+from spach_nas.report.page_table import NOT_KEPT, export_command, table_data
 from spach_nas.report.pareto_data import pareto_data
 from spach_nas.report.pareto_figure import pareto_figure
 from spach_nas.report.trials import trial_rows
@@ -68,7 +69,7 @@ def test_a_study_of_the_loss_is_answered_by_the_loss() -> None:
 
 @pytest.mark.parametrize("name", ["it's", "a b", "$(x)", "-x", "ä#?&"])
 def test_commands_are_quoted_for_a_shell(name: str) -> None:
-    command = export_command(shell_path(Path(name)), FRONT[0], kept=True)
+    command = export_command(shell_word(Path(name)), FRONT[0], kept=True)
     words = shlex.split(command)
     assert Path(words[2]) == Path(name)
     assert not words[2].startswith("-")

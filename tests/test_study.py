@@ -313,3 +313,17 @@ def test_stopping_asks_for_nothing_more(tmp_path: Path) -> None:
     assert study.next() is Signal.DONE
     assert study.stopped
     assert len(study.records) == 1
+
+
+def test_a_budget_of_a_billion_trials_takes_no_memory(tmp_path: Path) -> None:
+    resource = pytest.importorskip("resource", reason="Windows bounds no process")
+    used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (used + 2**30, hard))
+    try:
+        study = make_study(tmp_path, search__trials=10**9, search__sampler="random")
+        first = study.next()
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
+    assert study.total == 10**9
+    assert isinstance(first, EvaluationRequest) and first.trial == 0

@@ -19,6 +19,7 @@ from spach_nas.cli.preparing import doctor, schema, space
 from spach_nas.cli.reporting import replay, report
 from spach_nas.cli.searching import search, watch
 from spach_nas.errors import SpachNasError
+from spach_nas.output import interrupt_on_hangup, open_closed_streams, outlive_readers
 
 # In the order of `--help`.
 _COMMANDS = (
@@ -55,6 +56,8 @@ for _command in _COMMANDS:
 
 def main() -> None:
     """Run the command; a user's mistake is told without a traceback and exits with 2."""
+    open_closed_streams()
+    interrupt_on_hangup()
     try:
         check_words(sys.argv[1:], _options_of_commands())
         app()
@@ -83,6 +86,7 @@ def _version(wanted: bool) -> None:
 
 @app.callback()
 def _options(
+    context: typer.Context,
     version: Annotated[
         bool,
         typer.Option(
@@ -90,4 +94,6 @@ def _options(
         ),
     ] = False,
 ) -> None:
-    pass
+    # Who only watches leaves with whoever reads it; all others have something to finish.
+    if context.invoked_subcommand != "watch":
+        outlive_readers()

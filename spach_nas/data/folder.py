@@ -30,6 +30,7 @@ from spach_nas.data.decoding import (
 from spach_nas.data.images import THREADS, ImageSet, Labels, Pixels, require_memory, to_size
 from spach_nas.data.source import DataSource, Split
 from spach_nas.errors import DataError
+from spach_nas.paths import check_text, shown
 from spach_nas.scaling import DataShape
 from spach_nas.settings import DataSettings
 
@@ -137,8 +138,15 @@ def _folders(folder: Path) -> list[Path]:
 
 
 def class_folders(folder: Path) -> tuple[str, ...]:
-    """The classes of a split, in the order of their labels."""
-    return tuple(path.name for path in _folders(folder))
+    """The classes of a split, in the order of their labels.
+
+    Raises:
+        DataError: A name that no text can hold, as a card or a page of results has to.
+    """
+    found = _folders(folder)
+    for path in found:
+        check_text(Path(path.name), what=f"{shown(folder)}: a class", error=DataError)
+    return tuple(path.name for path in found)
 
 
 def _images(folder: Path, left: Counter[str] | None = None) -> Iterator[Path]:

@@ -6,7 +6,6 @@ Shapes: N images, H and W height and width, C channels.
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
@@ -14,6 +13,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from spach_nas.errors import DataError
+from spach_nas.machine import available_memory
 
 Pixels = npt.NDArray[np.uint8]
 T = TypeVar("T")
@@ -106,6 +106,12 @@ def few_scored(images: int) -> str | None:
         "larger data.validation"
     )
 
+    @property
+    def size(self) -> int:
+        """Bytes of images and labels."""
+        parts = (self.train, self.validation)
+        return sum(part.images.nbytes + part.labels.nbytes for part in parts)
+
 
 def measure_normalisation(images: Pixels) -> Normalisation:
     """Statistics of `images` (N, H, W, C), of 10,000 evenly spaced ones where there are more."""
@@ -193,21 +199,3 @@ def require_memory(shape: tuple[int, ...], *, name: str) -> None:
             f"{name}: {shape[0]:,} images of {sides} need {needed / 1e9:.1f} GB of memory and "
             f"{available / 1e9:.1f} GB are free; expected a smaller image_size or fewer images"
         )
-
-
-def available_memory() -> int | None:
-    """Bytes that can still be allocated, or None where the system does not say."""
-    try:
-        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
-        table = dict(line.split(":", 1) for line in lines)
-        free = int(table["MemAvailable"].split()[0]) * 1024
-    except (OSError, KeyError, ValueError):
-        return None
-    # In a container, the group's limit may be far below the machine's memory.
-    group = Path("/sys/fs/cgroup")
-    try:
-        limit = int((group / "memory.max").read_text(encoding="ascii"))
-        used = int((group / "memory.current").read_text(encoding="ascii"))
-    except (OSError, ValueError):
-        return free
-    return min(free, limit - used)

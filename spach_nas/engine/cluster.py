@@ -3,15 +3,22 @@
 import contextlib
 import logging
 import math
+import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import ModuleType
+from typing import Any
 
 import ray
 
+from spach_nas.engine.local_ray import shared_memory, temporary_folder
+from spach_nas.engine.ray_repairs import mend_ray
 from spach_nas.errors import StudyError, one_line
+from spach_nas.machine import cores
 from spach_nas.mixers import MixerSpec
 from spach_nas.plugins import shipped_modules
 from spach_nas.pulse import LOOPBACK
@@ -34,39 +41,110 @@ _COUNT_SECONDS = 2.0
 _KEYS = {"CPU": "cpus_per_trial", "GPU": "gpus_per_trial", "memory": "memory_per_trial"}
 
 
+# Ray Tune keeps what it does in one place of the process.
+_ONE_AT_A_TIME = threading.Lock()
+
+
 @contextlib.contextmanager
-def ray_session(resources: Resources, mixers: Sequence[MixerSpec] = ()) -> Iterator[None]:
+def ray_session(
+    resources: Resources, mixers: Sequence[MixerSpec] = (), *, shared_bytes: int = 0
+) -> Iterator[None]:
     """Start Ray on this machine or join a cluster, and leave it at the end.
+
+    A process that is connected to a Ray already uses that one, and leaves it as it is.
 
     Args:
         resources: Where Ray runs.
         mixers: Those that do not come with this package; their modules are sent to the workers,
             unless they are installed.
+        shared_bytes: Of what will be shared by all workers.
 
     Raises:
         PluginError: The module of a mixer cannot be imported by its name.
-        StudyError: The cluster cannot be reached.
+        StudyError: The cluster cannot be reached, Ray does not start on this machine, or another
+            session is open in this process.
     """
-    address = resources.address
-    local = address == "local"
-    modules = shipped_modules(mixers)
-    if not local:
-        _check_reachable(address)
-    try:
-        ray.init(
-            address=address,
-            include_dashboard=False if local else None,
-            log_to_driver=False,
-            logging_level=logging.CRITICAL,
-            configure_logging=True,
-            runtime_env={"py_modules": modules} if modules else None,
+    if not _ONE_AT_A_TIME.acquire(blocking=False):
+        raise StudyError(
+            "ray: another search or training runs in this process; expected one at a time, or "
+            "each in a process of its own"
         )
-    except (OSError, ValueError, RuntimeError) as problem:
+    try:
+        modules = shipped_modules(mixers)
+        if joined := ray.is_initialized():
+            _check_joined(resources.address)
+        else:
+            _begin(resources.address, modules, shared_bytes=shared_bytes)
+        try:
+            yield
+        finally:
+            if not joined:
+                ray.shutdown()
+    finally:
+        _ONE_AT_A_TIME.release()
+
+
+def _begin(address: str, modules: list[ModuleType], *, shared_bytes: int) -> None:
+    if address == "local":
+        mend_ray()
+        temporary = temporary_folder()
+        options: dict[str, Any] = {
+            "num_cpus": cores(),  # Ray does not see that a process is bound to some cores
+            "_temp_dir": None if temporary is None else str(temporary),
+            **shared_memory(shared_bytes, temporary=temporary),
+        }
+    else:
+        _check_reachable(address)
+        options = {}
+    try:
+        with _unheard_hangups():
+            ray.init(
+                address=address,
+                include_dashboard=False if address == "local" else None,
+                log_to_driver=False,
+                logging_level=logging.CRITICAL,
+                configure_logging=True,
+                runtime_env={"py_modules": modules} if modules else None,
+                **options,
+            )
+    except Exception as problem:  # Ray has no base class of what goes wrong
+        ray.shutdown()  # what has started by then
+        if address == "local":
+            raise _not_started(problem, options["_temp_dir"]) from problem
         raise _unreachable(address, one_line(problem)) from None
+
+
+@contextlib.contextmanager
+def _unheard_hangups() -> Iterator[None]:
+    """Ray's own processes outlive the terminal: the search decides what a hang-up means."""
+    hangup = getattr(signal, "SIGHUP", None)
+    if hangup is None:  # on Windows
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {hangup})
     try:
         yield
     finally:
-        ray.shutdown()
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _check_joined(address: str) -> None:
+    """Whether the Ray of this process is the one that is asked for."""
+    joined = ray.get_runtime_context().gcs_address
+    if address not in ("local", "auto", joined):
+        raise StudyError(
+            f"resources.address: {address}: this process is connected to the Ray at {joined}; "
+            "expected that one, or ray.shutdown() before the search"
+        )
+
+
+def _not_started(problem: Exception, temporary: str | None) -> StudyError:
+    logs = f": {temporary}/session_latest/logs has more" if temporary else ""
+    return StudyError(
+        f"ray: does not start on this machine: {one_line(problem, named=True)}{logs}; expected "
+        "a machine that lets processes listen on its own ports, with free memory and free space; "
+        "RAY_TMPDIR names another folder for its files"
+    )
 
 
 def _check_reachable(address: str) -> None:

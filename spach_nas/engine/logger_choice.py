@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from spach_nas.config import CallbackName, SearchConfig
 from spach_nas.engine.loggers import LOGS, Loggers
-from spach_nas.errors import ConfigError
+from spach_nas.errors import ConfigError, StudyError
 
 # Ray's integrations are imported late: `ray_runner` sets the environment that Ray reads first.
 _PACKAGES: Mapping[CallbackName, tuple[str, str]] = {
@@ -21,6 +21,7 @@ _PACKAGES: Mapping[CallbackName, tuple[str, str]] = {
     "mlflow": ("mlflow", "mlflow"),
     "wandb": ("wandb", "wandb"),
 }
+_OF_URLS = frozenset("?%#")
 
 
 def make_loggers(config: SearchConfig, folder: Path) -> Loggers:
@@ -89,13 +90,18 @@ def make_callback(name: CallbackName, study: str, folder: Path) -> Any:
 
 
 def _mlflow(study: str, folder: Path) -> Any:
-    from ray.air.integrations.mlflow import MLflowLoggerCallback
-
     uri = os.environ.get("MLFLOW_TRACKING_URI")
     if not uri:
         home = (folder / LOGS / "mlflow").absolute()
+        if meant := sorted(_OF_URLS & set(str(home))):
+            raise StudyError(
+                f"callbacks: mlflow: {home}: {' and '.join(meant)} would be read as parts of a "
+                "URL; expected another folder, or a server in MLFLOW_TRACKING_URI"
+            )
         home.mkdir(parents=True, exist_ok=True)
         uri = f"sqlite:///{home / 'mlflow.db'}"
+    from ray.air.integrations.mlflow import MLflowLoggerCallback
+
     # It tells of its tables on the terminal, where the live view is.
     logging.getLogger("mlflow").setLevel(logging.WARNING)
     return MLflowLoggerCallback(tracking_uri=uri, experiment_name=study)

@@ -1,9 +1,13 @@
 """`study.db`: a mirror of the records for optuna-dashboard."""
 
+import contextlib
+import sqlite3
 import time
 import warnings
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 import optuna
@@ -11,7 +15,8 @@ import sqlalchemy
 from optuna.distributions import BaseDistribution
 from optuna.storages import RDBStorage
 from optuna.study import StudyDirection
-from optuna.trial import TrialState, create_trial
+from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy.orm import Session
 
 from spach_nas.objectives import Objective
 from spach_nas.records import Record
@@ -25,9 +30,10 @@ OPTUNA_DIRECTIONS = {"max": StudyDirection.MAXIMIZE, "min": StudyDirection.MINIM
 
 
 class StudyMirror:
-    """Writes every record as a finished trial of an Optuna study.
+    """Writes every trial of a search as one of an Optuna study: number, times, values, epochs.
 
-    It takes a fifth of the time at most: what comes faster waits, until `close` at the latest.
+    A trial that went on to the next rung takes the place of what it was. Writing takes a fifth of
+    the time at most: what comes faster waits, until `close` at the latest.
     """
 
     def __init__(
@@ -61,38 +67,56 @@ class StudyMirror:
         self._distributions = distributions
         self._path = folder / FILE_NAME
         self._name = name
-        wanted = [_mark(record) for record in records]
+        marks: defaultdict[int, list[str]] = defaultdict(list)
+        for record in records:
+            marks[record.trial].append(_mark(record))
         try:
-            self._storage, self._study = self._open()
-            trials = self._study.get_trials(deepcopy=False)
-            seen = [trial.user_attrs.get("mark") for trial in trials]
+            seen = self._open()
         except Exception:  # SQLite and its layers have many ways to say that a file is damaged
-            seen = [None]
-        if seen != wanted[: len(seen)]:
+            seen = {-1: None}
+        if not all(mark in marks.get(number, []) for number, mark in seen.items()):
             for path in folder.glob(f"{FILE_NAME}*"):
                 path.unlink()
-            self._storage, self._study = self._open()
-            seen = []
-        for record in records[len(seen) :]:
-            self._write(record)
+            seen = self._open()
+        last = {record.trial: record for record in records}
+        for number, record in last.items():
+            if seen.get(number) != _mark(record):
+                self._write(record)
         self._begun, self._spent = clock(), 0.0
 
-    def _open(self) -> tuple[RDBStorage, optuna.Study]:
-        storage = RDBStorage(f"sqlite:///{self._path}")
+    def _open(self) -> dict[int, str | None]:
+        """Open the file; what it says about each trial."""
+        # The URL says what kind it is: a path may hold what has a meaning in one.
+        connect = partial(sqlite3.connect, self._path, check_same_thread=False)
+        self._storage = RDBStorage("sqlite:///study.db", engine_kwargs={"creator": connect})
         # Ten times faster than SQLite's default; the records are the truth, so that a mirror may
         # lose its last lines to a power cut.
-        sqlalchemy.event.listen(storage.engine, "connect", _pragmas)
-        storage.engine.dispose()
+        sqlalchemy.event.listen(self._storage.engine, "connect", _pragmas)
+        self._storage.engine.dispose()
+        # Optuna numbers trials in the order in which they come, and ours end in any order.
+        sqlalchemy.event.listen(self._storage.scoped_session, "before_flush", self._number)
         study = optuna.create_study(
             study_name=self._name,
-            storage=storage,
+            storage=self._storage,
             directions=[OPTUNA_DIRECTIONS[item.direction] for item in self._objectives],
             load_if_exists=True,
         )
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             study.set_metric_names([item.name for item in self._objectives])
-        return storage, study
+        self._id = self._storage.get_study_id_from_name(self._name)
+        self._tables = sqlalchemy.MetaData()
+        self._tables.reflect(self._storage.engine)
+        trials = self._storage.get_all_trials(self._id, deepcopy=False)
+        self._ids = {trial.number: trial._trial_id for trial in trials}
+        if len(self._ids) < len(trials):
+            return {-1: None}  # a kill has left what a trial was beside what it is
+        return {trial.number: trial.user_attrs.get("mark") for trial in trials}
+
+    def _number(self, session: Session, *_: object) -> None:
+        for item in session.dirty:
+            if getattr(item, "number", None) is not None:
+                item.number = self._writing
 
     def add(self, record: Record) -> None:
         """Add one record, soon."""
@@ -107,32 +131,55 @@ class StudyMirror:
         return _SECONDS_AT_ONCE + _SHARE_OF_TIME * (self._clock() - self._begun)
 
     def _write(self, record: Record) -> None:
+        self._writing = record.trial
+        added = self._storage.create_new_trial(self._id, template_trial=self._as_trial(record))
+        before = self._ids.get(record.trial)
+        self._ids[record.trial] = added
+        if before is None:
+            return
+        # Afterwards: whoever reads meanwhile looks for larger identities than those it has seen.
+        with self._storage.engine.begin() as connection:
+            for table in self._tables.sorted_tables:
+                if "trial_id" in table.c:
+                    connection.execute(table.delete().where(table.c.trial_id == before))
+
+    def _as_trial(self, record: Record) -> FrozenTrial:
         """Only records of the full fidelity are complete trials there."""
         complete = record.state == "complete" and record.fidelity.rung == self._top
         state = TrialState.PRUNED if record.state == "complete" else TrialState.FAIL
         known = set(record.encoding or {}) == set(self._distributions)
-        self._study.add_trial(
-            create_trial(
-                state=TrialState.COMPLETE if complete else state,
-                values=[record.objectives[item.name] for item in self._objectives]
-                if complete
-                else None,
-                params=dict(record.encoding or {}) if known else {},
-                distributions=self._distributions if known else {},
-                user_attrs={
-                    "mark": _mark(record),
-                    "trial": record.trial,
-                    "rung": record.fidelity.rung,
-                    "arch_id": record.arch_id,
-                    "architecture": str(record.architecture),
-                    "target_macs": record.target_cost.macs,
-                    "target_params": record.target_cost.params,
-                    "seconds": round(record.seconds, 3),
-                    **({} if complete else dict(record.objectives)),
-                    **({"reference": record.reference} if record.reference else {}),
-                    **({"reason": record.reason} if record.reason else {}),
-                },
-            )
+        # Optuna keeps local times without a zone.
+        end = datetime.fromisoformat(record.finished_at).astimezone().replace(tzinfo=None)
+        score = next((item.name for item in self._objectives if item.source == "score"), "accuracy")
+        return FrozenTrial(
+            number=record.trial,
+            trial_id=-1,  # the storage gives one
+            state=TrialState.COMPLETE if complete else state,
+            value=None,
+            values=[record.objectives[item.name] for item in self._objectives]
+            if complete
+            else None,
+            datetime_start=end - timedelta(seconds=record.seconds),
+            datetime_complete=end,
+            params=dict(record.encoding or {}) if known else {},
+            distributions=self._distributions if known else {},
+            user_attrs={
+                "mark": _mark(record),
+                "trial": record.trial,
+                "rung": record.fidelity.rung,
+                "arch_id": record.arch_id,
+                "architecture": str(record.architecture),
+                "target_macs": record.target_cost.macs,
+                "target_params": record.target_cost.params,
+                "seconds": round(record.seconds, 3),
+                **({} if complete else dict(record.objectives)),
+                **({"reference": record.reference} if record.reference else {}),
+                **({"reason": record.reason} if record.reason else {}),
+            },
+            system_attrs={},
+            intermediate_values={
+                number: getattr(epoch, score) for number, epoch in enumerate(record.curve, 1)
+            },
         )
 
     def close(self) -> None:
@@ -141,10 +188,18 @@ class StudyMirror:
             self._write(self._waiting.popleft())
         self._storage.remove_session()
         self._storage.engine.dispose()
+        # In WAL mode nobody can open it in a folder that cannot be written. Whoever reads it just
+        # now keeps it so.
+        with (
+            contextlib.suppress(sqlite3.Error),
+            contextlib.closing(sqlite3.connect(self._path, timeout=0)) as connection,
+        ):
+            connection.execute("PRAGMA journal_mode=DELETE")
 
 
 def _mark(record: Record) -> str:
-    return f"{record.trial}/{record.fidelity.rung}/{record.arch_id}"
+    # What was written in another way is made anew.
+    return f"{record.trial}/{record.fidelity.rung}/{record.arch_id}/2"
 
 
 def _pragmas(connection: sqlalchemy.engine.interfaces.DBAPIConnection, _: object) -> None:

@@ -1,10 +1,12 @@
-"""Two ways of Ray that a search cannot live with, mended from outside.
+"""Ways of Ray that a search cannot live with, mended from outside.
 
 Each sets a private name of Ray's, and does nothing in a release that has no such name.
 """
 
 import contextlib
+from collections.abc import Callable
 from importlib import import_module
+from typing import Any
 
 from ray.exceptions import NodeDiedError, OutOfMemoryError, RayActorError, WorkerCrashedError
 
@@ -13,13 +15,14 @@ _TUNE = ("ray.air.execution._internal.actor_manager", "ray.tune.execution.tune_c
 
 
 def mend_ray() -> None:
-    """Make Tune outlive Ray's memory monitor, and keep Ray from printing; may be called again."""
+    """Make Tune outlive Ray's memory monitor, and Ray print and start less; may be called again."""
     # Tune holds a RayActorError alone for a lost actor. Any other error, as of an actor that was
     # ended because memory ran low, ends Tune with all its trials.
     for name in _TUNE:
         _replace(name, "RayActorError", RayActorError, _LOSSES)
     # Ten lines for each lost worker on standard output, whatever the logging level.
     _replace("ray._private.worker", "print_to_stdstream", None, _print_nothing)
+    _mend_dashboard()
 
 
 def _replace(module: str, name: str, expected: object, value: object) -> None:
@@ -32,3 +35,24 @@ def _replace(module: str, name: str, expected: object, value: object) -> None:
 
 def _print_nothing(*_: object, **__: object) -> None:
     pass
+
+
+def _mend_dashboard() -> None:
+    """Start no process of the dashboard where none is wanted; Ray starts it without its pages.
+
+    It takes 90 MB and more than a second, and looks for a port from 8265 on.
+    """
+    with contextlib.suppress(ImportError, AttributeError):
+        node = import_module("ray._private.node").Node
+        start: Callable[..., None] = node.start_api_server
+        if getattr(start, "mended", False):
+            return
+
+        def start_if_wanted(self: Any, *, include_dashboard: bool | None, **others: Any) -> None:
+            if include_dashboard is False:
+                self._webui_url = ""
+            else:
+                start(self, include_dashboard=include_dashboard, **others)
+
+        start_if_wanted.mended = True  # type: ignore[attr-defined]
+        node.start_api_server = start_if_wanted

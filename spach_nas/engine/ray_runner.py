@@ -38,6 +38,7 @@ from spach_nas.records import Record
 
 __all__ = ["Evaluator", "ray_session", "run_study"]
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_HANGUP: signal.Signals | None = getattr(signal, "SIGHUP", None)  # Windows has none
 
 
 class Evaluator(Protocol):
@@ -59,7 +60,8 @@ def run_study(
 ) -> None:
     """Evaluate until the study is done.
 
-    Ctrl-C or SIGTERM lets running trials finish; twice stops at once, by a KeyboardInterrupt.
+    Ctrl-C, SIGTERM or a terminal that hangs up lets running trials finish; the first two stop at
+    once when they come again, by a KeyboardInterrupt.
 
     Args:
         study: What is asked and told.
@@ -145,7 +147,10 @@ def _evaluate(
 
 @contextlib.contextmanager
 def stop_on_signals(study: Study) -> Iterator[None]:
-    """Ctrl-C or SIGTERM stops the study; the second raises a KeyboardInterrupt."""
+    """Ctrl-C or SIGTERM stops the study, and the second raises a KeyboardInterrupt.
+
+    A terminal that hangs up stops it, too, but is told by shell and kernel: it counts once.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield  # signals reach the main thread alone
         return
@@ -155,7 +160,14 @@ def stop_on_signals(study: Study) -> Iterator[None]:
         for number in _SIGNALS:
             signal.signal(number, signal.default_int_handler)
 
+    def hang_up(_: int, __: FrameType | None) -> None:
+        if not study.stopped:
+            study.stop()
+
     before = {number: signal.signal(number, stop) for number in _SIGNALS}
+    # Who started the search by `nohup` wants it to go on.
+    if _HANGUP is not None and signal.getsignal(_HANGUP) != signal.SIG_IGN:
+        before[_HANGUP] = signal.signal(_HANGUP, hang_up)
     try:
         yield
     finally:

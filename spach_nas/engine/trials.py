@@ -55,14 +55,21 @@ class Trials:
             for number, name in enumerate(config.references, first - len(config.references))
             if number not in seen
         )
-        self._numbers = deque(
-            number for number in range(first, first + config.search.trials) if number not in seen
-        )
+        self._seen = seen
+        # Not a queue of all numbers: the budget may be a billion.
+        self._next, self._end = first, first + config.search.trials
 
     @property
     def left(self) -> bool:
         """Whether one may begin."""
-        return bool(self._references or self._numbers)
+        return bool(self._references) or self._number is not None
+
+    @property
+    def _number(self) -> int | None:
+        """Of the next trial that is proposed; None: there is none."""
+        while self._next < self._end and self._next in self._seen:
+            self._next += 1
+        return self._next if self._next < self._end else None
 
     def begin(self) -> Pending | None:
         """The next trial: the references first, then what the sampler proposes."""
@@ -73,15 +80,15 @@ class Trials:
             encoding = space.encode(target) if space.contains(target) else None
             proposer.take(target)
             return self._pend(number, target, encoding=encoding, reference=name)
-        if not self._numbers:
+        number = self._number
+        if number is None:
             return None
-        number = self._numbers[0]
         try:
             encoding = proposer.propose(number - self._knowledge.first)
         except SpaceExhausted:
-            self._numbers.clear()
+            self._end = self._next
             return None
-        self._numbers.popleft()
+        self._next = number + 1
         return self._pend(number, space.decode(encoding), encoding=encoding)
 
     def promote(self, record: Record) -> Pending:

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from spach_nas.errors import BundleError
+from spach_nas.paths import check_text
 
 
 @contextmanager
@@ -21,6 +22,7 @@ def staged(out: Path) -> Iterator[Path]:
         BundleError: `out` exists already, cannot be written, or the disk is full. Whatever ends the
             block, Ctrl-C too, nothing is left.
     """
+    check_text(out, what="the output", error=BundleError)
     check_new(out)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)

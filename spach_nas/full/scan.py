@@ -5,7 +5,6 @@ A file is decoded at an eighth of its size where its format allows, which still 
 
 import hashlib
 import io
-import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from pathlib import Path
 
 from spach_nas.data.decoding import Stored, decode
 from spach_nas.errors import DataError
+from spach_nas.machine import cores
 
 _DRAFT = 8
 
@@ -43,7 +43,7 @@ class _Look:
 def scan(train: Sequence[Path], validation: Sequence[Path] = (), *, channels: int) -> Scan:
     """Read all files as they will be read, in as many threads as there are cores."""
     paths = [*train, *validation]
-    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+    with ThreadPoolExecutor(cores()) as pool:
         looks = list(pool.map(partial(_look, channels=channels), paths))
     seen = {look.digest for look in looks[: len(train)]}
     return Scan(

@@ -4,7 +4,6 @@ Torch is imported once what can be checked without it was checked.
 """
 
 import json
-import shlex
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +11,6 @@ from rich.text import Text
 
 from spach_nas.cost import cost
 from spach_nas.doing import doing
-from spach_nas.ending import shell_place
 from spach_nas.errors import ConfigError
 from spach_nas.full.plan import TrainingPlan, TrainingRequest, check_evaluation, plan_training
 from spach_nas.full.progress import read_curve
@@ -26,6 +24,7 @@ from spach_nas.full.view import (
     print_evaluation,
 )
 from spach_nas.live.view import make_console
+from spach_nas.paths import command_line
 from spach_nas.units import format_count
 
 
@@ -54,8 +53,7 @@ def train_in_terminal(request: TrainingRequest) -> None:
     console.print(Text(f"curve    {folder / 'curve.jsonl'}"), soft_wrap=True)
     console.print(Text(f"bundle   {_shown(bundle)}"), soft_wrap=True)
     console.print("\nNext:")
-    place = shell_place(_shown(bundle))
-    command = shlex.join(["spach-nas", "evaluate", place, "--data", request.data])
+    command = command_line("evaluate", _shown(bundle), "--data", request.data)
     console.print(Text(f"  {command}  # top-1, top-5 and speed"), soft_wrap=True)
 
 

@@ -1,6 +1,5 @@
 """What one worker holds while it trains: network, optimizer, schedule, average, images."""
 
-import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from spach_nas.full.loaders import Batch, Batches, scoring_batches, training_bat
 from spach_nas.full.mixing import Mixer
 from spach_nas.full.recipe import Recipe
 from spach_nas.full.sets import FullData
+from spach_nas.machine import cores
 from spach_nas.networks import Spach, build
 from spach_nas.networks.allocator import keep_freed_memory
 from spach_nas.training import Runtime, choose_runtime, faster_precision, global_seed, move
@@ -98,15 +98,15 @@ def make_worker(job: Job, data: FullData, *, place: Place, threads: int | None =
         job: The training.
         data: Its images.
         place: Which worker this is.
-        threads: Of the host; None: as many as torch has.
+        threads: Of the host; None: as many as torch has, but no more than there are cores.
 
     Raises:
         ConfigError: This machine has no such device, or there are too few images.
         DataError: Images do not fit into memory.
     """
     recipe = job.recipe
-    if threads is not None:
-        torch.set_num_threads(threads)
+    # torch counts the cores of the machine, where a container may give fewer.
+    torch.set_num_threads(threads or min(torch.get_num_threads(), cores()))
     keep_freed_memory()
     runtime = _runtime(job, place)
     processes = _processes(job, threads)
@@ -224,8 +224,7 @@ def _processes(job: Job, threads: int | None) -> int:
     asked = job.recipe.data.loader_processes
     if asked != "auto":
         return asked
-    cores = threads or os.cpu_count() or 1
-    return min(_MOST_PROCESSES, cores - 1)
+    return min(_MOST_PROCESSES, (threads or cores()) - 1)
 
 
 def initial_file(folder: Path) -> Path:

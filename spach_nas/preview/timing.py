@@ -20,6 +20,7 @@ from spach_nas.data.images import ImageSet
 from spach_nas.errors import SpachNasError, StudyError, one_line
 from spach_nas.evaluation import Evaluation, EvaluationRequest, Fidelity
 from spach_nas.evaluators import ProxyEvaluator
+from spach_nas.machine import cores
 from spach_nas.mixers import MixerSpec, plugin_mixers
 from spach_nas.plan import Plan
 from spach_nas.plugins import restore
@@ -107,7 +108,7 @@ def time_search(plan: Plan, *, seed: int = 0, care: Care = THOROUGH) -> TimeEsti
     if found is None:
         found = _measure(make_bench(plan, targets, care=care), device=device, concurrent=concurrent)
         # What else runs now may be gone the next time.
-        if load <= _cores():
+        if load <= cores():
             keep_timing(protocol, *found)
     timed, slowdown = found
     return estimate_search(
@@ -186,17 +187,11 @@ def _work(barrier: Barrier) -> float:
 
 def trials_at_once(resources: Resources, *, device: str) -> int:
     """How many trials this machine alone trains side by side, by cores and GPUs."""
-    slots = _cores() / resources.cpus_per_trial
+    slots = cores() / resources.cpus_per_trial
     gpus = resources.gpus_per_trial
     if device == "cuda" and gpus != 0:
         slots = min(slots, torch.cuda.device_count() / (1.0 if gpus == "auto" else gpus))
     return max(1, min(int(slots), resources.max_concurrent or int(slots)))
-
-
-def _cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def make_bench(plan: Plan, targets: Sequence[Architecture], *, care: Care) -> Bench:

@@ -1,13 +1,12 @@
 """The page that compares several studies: one HTML file that opens without a network."""
 
-import os
-import shlex
 from collections.abc import Iterable, Sequence
 from html import escape
 from pathlib import Path
 from typing import Literal
 
 from spach_nas.errors import StudyError
+from spach_nas.paths import command_line
 from spach_nas.report.comparison_fronts import FrontsData, cost_axes, fronts_data, fronts_figure
 from spach_nas.report.comparison_growth import GrowthData, growth_data
 from spach_nas.report.comparison_growth_figure import box_words, growth_figure
@@ -47,9 +46,9 @@ def write_comparison(folders: Sequence[Path], out: Path, *, baselines: Sequence[
             objectives, or a place that cannot be written.
     """
     studies = read_studies(folders, baselines=baselines)
-    words = ["spach-nas", "report", *map(_text, folders)]
-    words += [word for folder in baselines for word in ("--baseline", _text(folder))]
-    text = render_comparison(studies, command=shlex.join([*words, "--out", _text(out)]))
+    others = [word for folder in baselines for word in ("--baseline", folder)]
+    command = command_line("report", *folders, *others, "--out", out)
+    text = render_comparison(studies, command=command)
     try:
         return write_page(out, text)
     except OSError as problem:
@@ -235,8 +234,3 @@ def _origin(command: str) -> str:
 
 def _count(number: int, noun: str) -> str:
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
-
-
-def _text(path: Path) -> str:
-    # A name on a disk need not be text.
-    return os.fsencode(path).decode("utf-8", "replace")

@@ -138,8 +138,10 @@ def _serve(
     folder: Path, listener: socket.socket, plugins: Sequence[str], lifeline: Connection
 ) -> None:
     """Serve until the search lets go of the other end of the lifeline, in whatever way it ends."""
-    # Ctrl-C in a terminal reaches all its processes; the search decides what it means.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # Ctrl-C and a hang-up of a terminal reach all its processes; the search decides what they mean.
+    for name in ("SIGINT", "SIGHUP"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
     if hasattr(os, "nice"):
         os.nice(_NICER)
     load_plugins(plugins)

@@ -9,10 +9,10 @@ from spach_nas.architecture import Architecture
 from spach_nas.intervals import record_words
 from spach_nas.objectives import Objective, score_of
 from spach_nas.pareto import front
+from spach_nas.paths import shell_word
 from spach_nas.records import Record
 from spach_nas.report.answer import answer_html
 from spach_nas.report.drawing import common_width, draw, drawn_width
-from spach_nas.report.page_table import shell_path
 from spach_nas.report.spent import description_list
 from spach_nas.report.summary import StudyFacts, conclusion, meaning, summarise
 from spach_nas.report.theme import mixer_colour
@@ -49,7 +49,7 @@ def header(records: Sequence[Record], facts: StudyFacts, *, folder: Path) -> str
     ended = "".join(f'<p class="ending">{escape(sentence)}</p>' for sentence in facts.ending)
     return (
         f'<h1>{escape(facts.name)}</h1><p class="conclusion">{escape(conclusion(summary))}</p>'
-        f"{ended}{answer_html(records, facts, folder=shell_path(folder))}"
+        f"{ended}{answer_html(records, facts, folder=shell_word(folder))}"
         f'<div class="meaning">{"".join(f"<p>{escape(words)}</p>" for words in sentences)}</div>'
     )
 

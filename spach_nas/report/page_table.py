@@ -2,7 +2,6 @@
 
 import base64
 import json
-import shlex
 import zlib
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
@@ -11,6 +10,7 @@ from typing import Any, NamedTuple
 
 from spach_nas.architecture import Architecture
 from spach_nas.objectives import OBJECTIVES
+from spach_nas.paths import shell_word
 from spach_nas.records import Record
 from spach_nas.report.drawing import draw
 from spach_nas.report.trials import TrialRow, seed_words
@@ -63,18 +63,12 @@ _NOTE = Column("note", "Note", unit=0.0)
 def table_data(rows: Sequence[TrialRow], *, folder: Path) -> dict[str, Any]:
     """Rows and columns of the table, ready for JSON."""
     return {
-        "study": shell_path(folder),
+        "study": shell_word(folder),
         "notes": [KEPT, NOT_KEPT],
         "selected": _first(rows),
         "columns": [column._asdict() for column in _columns(rows)],
         "rows": [_table_row(row) for row in rows],
     }
-
-
-def shell_path(folder: Path) -> str:
-    """The folder as an argument of a command that is copied into a shell."""
-    text = str(folder)
-    return shlex.quote(f"./{text}" if text.startswith("-") else text)
 
 
 def export_command(folder: str, record: Record, *, kept: bool) -> str:

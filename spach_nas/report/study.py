@@ -1,6 +1,5 @@
 """The report of a study folder: what is wrong with one is told before Plotly is imported."""
 
-import shlex
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -16,11 +15,19 @@ from spach_nas.errors import StudyError
 from spach_nas.hypervolume import study_corners
 from spach_nas.intervals import with_images
 from spach_nas.limits import Limits, ProxyLimits
+from spach_nas.paths import command_line
 from spach_nas.records import Record, read_records
 from spach_nas.report.summary import StudyFacts
 from spach_nas.scaling import DataShape
 from spach_nas.settings import DataSettings
-from spach_nas.study_folder import DATA_JSON, REPORT, check_plugins, class_count, kept_checkpoints
+from spach_nas.study_folder import (
+    DATA_JSON,
+    REPORT,
+    check_plugins,
+    class_count,
+    kept_checkpoints,
+    room_needed,
+)
 
 if TYPE_CHECKING:
     from spach_nas.report.document import PlotlyPlace
@@ -47,7 +54,8 @@ def write_study_report(
 
     Raises:
         PluginError: A mixer of the study is not known here.
-        StudyError: A folder is no study, or the baseline is of another protocol.
+        StudyError: A folder is no study or cannot be written, or the baseline is of another
+            protocol.
         ConfigError: Its search YAML was damaged.
     """
     facts = study_facts(folder)
@@ -56,7 +64,8 @@ def write_study_report(
     records = study_records(folder)
     from spach_nas.report.page import write_report
 
-    return write_report(folder, records=records, facts=facts, plotly=plotly)
+    with room_needed(folder):
+        return write_report(folder, records=records, facts=facts, plotly=plotly)
 
 
 def write_study_pictures(folder: Path, *, kind: str) -> tuple[Path, ...]:
@@ -68,7 +77,8 @@ def write_study_pictures(folder: Path, *, kind: str) -> tuple[Path, ...]:
     facts, records = study_facts(folder), study_records(folder)
     from spach_nas.report.static import write_pictures
 
-    return write_pictures(folder, kind=kind, records=records, facts=facts)
+    with room_needed(folder):
+        return write_pictures(folder, kind=kind, records=records, facts=facts)
 
 
 def study_records(folder: Path) -> tuple[Record, ...]:
@@ -86,7 +96,7 @@ def study_records(folder: Path) -> tuple[Record, ...]:
 
 def validation_images(settings: DataSettings) -> int | None:
     """Images that score candidates, where that is known without reading any; else None."""
-    if settings.name not in _BALANCED:
+    if settings.name not in _BALANCED or settings.validation is None:
         return None
     classes, images = _BALANCED[settings.name]
     labels = np.repeat(np.arange(classes), images)
@@ -117,7 +127,7 @@ def study_facts(folder: Path) -> StudyFacts:
         kept=frozenset(kept_checkpoints(folder)),
         settings=path.read_text(encoding="utf-8"),
         space=space.read_text(encoding="utf-8") if space.is_file() else "",
-        command=shlex.join(["spach-nas", "search", str(path), "--out", "NEW_FOLDER"]),
+        command=command_line("search", path, "--out", "NEW_FOLDER"),
         disk=_disk(folder),
         search_space=config.space,
         proxy_limits=_proxy_limits(config, folder),

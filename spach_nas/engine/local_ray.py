@@ -1,0 +1,92 @@
+"""Where a Ray of this machine alone puts its sockets and its shared memory."""
+
+import getpass
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from spach_nas.errors import StudyError
+
+# Behind the folder come `/session_2026-11-28_18-52-51_442776_1174912/sockets/plasma_store` and a
+# number; Unix sockets have names of 107 bytes, on macOS 103.
+_LONGEST = (103 if sys.platform == "darwin" else 107) - 67
+# Beside the images: weights that travel to the next rung or back. More than that goes to the disk.
+_SPARE = 256 * 2**20
+_SHARED_MEMORY = Path("/dev/shm")
+
+
+def temporary_folder() -> Path | None:
+    """A folder with a short name in which Ray can write; None: where it looks by itself.
+
+    The environment's own ones come first (`RAY_TMPDIR`, `TMPDIR`).
+
+    Raises:
+        StudyError: There is none; the message says why each was passed over.
+    """
+    if os.name == "nt":  # has no such sockets
+        return None
+    why = []
+    for name, place in _places():
+        for folder in (place / "ray", place / f"ray-{_user()}"):
+            problem = _problem(folder)
+            if problem is None:
+                return folder
+        why.append(f"{name}{place}: {problem}")
+    most = _LONGEST - len(f"/ray-{_user()}")
+    raise StudyError(
+        f"ray: no folder for its sockets: {'; '.join(why)}; expected RAY_TMPDIR to name a folder "
+        f"in which this user can write, in ASCII and of at most {most} characters"
+    )
+
+
+def _places() -> Iterator[tuple[str, Path]]:
+    for name in ("RAY_TMPDIR", "TMPDIR"):
+        if place := os.environ.get(name):
+            yield f"{name}=", Path(place).absolute()
+    # The last one is memory: better than no search.
+    for text in ("/tmp", "/var/tmp", str(_SHARED_MEMORY)):
+        yield "", Path(text)
+
+
+def _problem(folder: Path) -> str | None:
+    """Why Ray cannot work in there."""
+    if not str(folder).isascii():
+        return "is not ASCII, which Ray cannot read"
+    if len(str(folder)) > _LONGEST:
+        return "is too long for the names of sockets"
+    try:
+        folder.mkdir(exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(b"room")
+            file.flush()
+    except OSError as problem:
+        return (problem.strerror or str(problem)).lower()
+    return None
+
+
+def _user() -> str:
+    return str(os.getuid()) if hasattr(os, "getuid") else getpass.getuser()
+
+
+def shared_memory(size: int, *, temporary: Path | None) -> dict[str, object]:
+    """What `ray.init` is told of its object store, which holds the images for all workers.
+
+    By default it takes 30 % of the memory, and does not start where there is no /dev/shm.
+
+    Args:
+        size: Bytes of what is put there.
+        temporary: Serves where shared memory is missing or smaller.
+    """
+    wanted = size + _SPARE
+    options: dict[str, object] = {"object_store_memory": wanted}
+    if sys.platform.startswith("linux") and temporary is not None:
+        try:
+            found = os.statvfs(_SHARED_MEMORY)
+            free = found.f_bavail * found.f_frsize
+        except OSError:
+            free = 0
+        if free < wanted:
+            options["_plasma_directory"] = str(temporary)
+    return options
