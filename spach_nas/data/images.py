@@ -93,6 +93,12 @@ class DataSplits:
     held_out: HeldOut | None = None
     notes: tuple[str, ...] = ()
 
+    @property
+    def size(self) -> int:
+        """Bytes of images and labels."""
+        parts = (self.train, self.validation)
+        return sum(part.images.nbytes + part.labels.nbytes for part in parts)
+
 
 def few_scored(images: int) -> str | None:
     """What so few validation images mean for an accuracy; None: they are enough."""
@@ -105,12 +111,6 @@ def few_scored(images: int) -> str | None:
         "(95 %), and smaller differences are chance; expected some hundreds, by more images or a "
         "larger data.validation"
     )
-
-    @property
-    def size(self) -> int:
-        """Bytes of images and labels."""
-        parts = (self.train, self.validation)
-        return sum(part.images.nbytes + part.labels.nbytes for part in parts)
 
 
 def measure_normalisation(images: Pixels) -> Normalisation:

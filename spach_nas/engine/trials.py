@@ -75,11 +75,11 @@ class Trials:
         """The next trial: the references first, then what the sampler proposes."""
         space, proposer = self._config.space, self._knowledge.proposer
         if self._references:
-            number, name = self._references.popleft()
+            place, name = self._references.popleft()
             target = reference_target(name, space.shape)
             encoding = space.encode(target) if space.contains(target) else None
             proposer.take(target)
-            return self._pend(number, target, encoding=encoding, reference=name)
+            return self._pend(place, target, encoding=encoding, reference=name)
         number = self._number
         if number is None:
             return None
