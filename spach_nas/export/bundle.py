@@ -162,7 +162,7 @@ def read_samples(folder: Path) -> Pixels | None:
         return None
     try:
         with np.load(path, allow_pickle=False) as arrays:
-            images = arrays["images"]
+            images: Pixels = arrays["images"]
         if images.dtype == np.uint8 and images.ndim == 4 and len(images):
             return images
     except (OSError, EOFError, LookupError, TypeError, ValueError, zlib.error, BadZipFile):
