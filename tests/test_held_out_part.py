@@ -51,12 +51,12 @@ def test_evaluation_and_training_find_the_images_that_the_search_held_out(tmp_pa
     assert [image.tobytes() for image in pictures.in_memory((12, 12)).images] == expected
     assert default_split(choice_of(root)) == "validation"
     (note,) = notes
-    assert "0.333333 of each class by seed 4, as the search of the network did" in note
+    assert "0.333333 of each class by seed 4, as the network's search or training did" in note
     data = check_data(choice_of(root))
     assert data.validation is not None
     assert [image.tobytes() for image in data.validation.in_memory((12, 12)).images] == expected
     assert data.held_out == PART
-    assert any("as the search of the network did" in note for note in data.notes)
+    assert any("as the network's search or training did" in note for note in data.notes)
 
 
 def test_broken_files_move_no_other_image_into_the_part(tmp_path: Path) -> None:

@@ -77,7 +77,7 @@ class DataChoice:
         """Which part of the train split validates, and why that one."""
         text = f"validation images: held out of the train split, {self.part}"
         if self.options.validation is None and self.held_out is not None:
-            return f"{text}, as the search of the network did"
+            return f"{text}, as the network's search or training did"
         return text
 
 
