@@ -42,13 +42,12 @@ class Trained:
         return tuple(figure for figure in found if figure is not None)
 
     def interval(self, objective: Objective) -> Interval | None:
-        """Of its images and its seeds; None where neither is known."""
-        scores = self.values(objective)
+        """Of its images, reaching over all its seeds; None where the images were not counted."""
         ends = image_interval(self.record, objective)
-        if len(scores) < 2:
-            return ends
-        low, high = ends or (min(scores), max(scores))
-        return Interval(min(low, *scores), max(high, *scores))
+        if ends is None:
+            return None
+        scores = self.values(objective)
+        return Interval(min(ends.low, *scores), max(ends.high, *scores))
 
 
 class Spread(NamedTuple):
