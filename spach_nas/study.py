@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from spach_nas import pareto
 from spach_nas.config import SEARCH_YAML, SearchConfig, load_config
-from spach_nas.errors import StudyError
+from spach_nas.errors import StudyError, one_line
 from spach_nas.objectives import Objective
 from spach_nas.records import Record, read_records
 from spach_nas.study_folder import check_plugins
@@ -62,13 +62,14 @@ class Study:
         milliseconds, `accuracy` and `loss` are those of the last epoch. `on_front` marks the front.
 
         Raises:
-            StudyError: pandas is not installed.
+            StudyError: pandas is not installed, or cannot be loaded.
         """
         try:
             import pandas
-        except ImportError:
+        except ImportError as problem:
             raise StudyError(
-                "to_dataframe: needs the package pandas; expected `pip install pandas`"
+                f"to_dataframe: needs the package pandas ({one_line(problem)}); expected "
+                "`pip install pandas`"
             ) from None
         front = {_key(record) for record in self.front()}
         return pandas.DataFrame(
