@@ -90,7 +90,7 @@ def _lasting(stream: TextIO) -> TextIO:
     stream.flush()
     lasting = _Lasting(raw.fileno(), "w", closefd=False)
     return io.TextIOWrapper(
-        lasting if raw is stream.buffer else io.BufferedWriter(lasting),  # type: ignore[arg-type]
+        lasting if raw is stream.buffer else io.BufferedWriter(lasting),
         encoding=stream.encoding,
         errors=_ANY_TEXT if stream.errors == "strict" else stream.errors,
         line_buffering=stream.line_buffering,

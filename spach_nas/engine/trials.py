@@ -80,9 +80,9 @@ class Trials:
             encoding = space.encode(target) if space.contains(target) else None
             proposer.take(target)
             return self._pend(number, target, encoding=encoding, reference=name)
-        number = self._number
-        if number is None:
+        if (following := self._number) is None:
             return None
+        number = following
         try:
             encoding = proposer.propose(number - self._knowledge.first)
         except SpaceExhausted:
