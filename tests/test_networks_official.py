@@ -1,5 +1,6 @@
 """Checkpoints under the official names, made here from the naming rules of the paper's code."""
 
+import itertools
 import os
 import pickle
 from pathlib import Path
@@ -8,6 +9,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from effort import some_or_all, thorough
 from network_tools import randomised
 from spach_nas.errors import ArchitectureError, BundleError
 from spach_nas.networks.official import load_official, official_state_dict, save_official
@@ -97,9 +99,16 @@ def write(path: Path, state: dict[str, torch.Tensor]) -> Path:
     return path
 
 
-@pytest.mark.parametrize(
-    ("name", "suffix"), [*((name, ".pth") for name in NAMES), ("trans_xxs", ".safetensors")]
-)
+SOME = [
+    ("mlp_ms_xxs_shared", ".pth"),
+    ("trans_xxs", ".safetensors"),
+    ("hybrid_ms_xs_plus", ".pth"),
+]
+ALL = list(itertools.product(NAMES, (".pth", ".safetensors")))
+
+
+@thorough
+@pytest.mark.parametrize(("name", "suffix"), some_or_all(SOME, ALL))
 def test_official_checkpoints_round_trip_bit_for_bit(
     name: str, suffix: str, tmp_path: Path
 ) -> None:

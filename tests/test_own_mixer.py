@@ -57,6 +57,8 @@ def pooled(tmp_path_factory: pytest.TempPathFactory) -> Pooled:
         forget(patch)
         patch.chdir(home)
         patch.syspath_prepend(str(home / "lib"))
+        # Ray's workers of before a module is sent serve none that need it.
+        patch.setenv("RAY_prestart_worker_first_driver", "0")
         assert run_main(*command.split()[1:]) == (0, [])
     return Pooled(home=home, folder=home / "results" / "pooled")
 

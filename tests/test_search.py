@@ -167,7 +167,8 @@ def test_a_killed_search_leaves_no_worker_goes_on_and_ends_at_an_interrupt(tmp_p
             stdout=output,
             stderr=output,
             text=True,
-            env=os.environ | {"SPACH_NAS_TEST": str(tmp_path)},
+            env=os.environ
+            | {"SPACH_NAS_TEST": str(tmp_path), "RAY_prestart_worker_first_driver": "0"},
         )
         try:
             yield process
