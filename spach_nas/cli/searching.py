@@ -65,18 +65,19 @@ def search(
                 from spach_nas.report.live_process import PageProcess
 
                 page = stack.enter_context(PageProcess(port, plugins=plugin or ()))
-                console.print(f"page     {page.url}", highlight=False)
+                console.print(f"page     {page.url}", highlight=False, soft_wrap=True)
             from spach_nas.preview.opening import foresee, print_budget
             from spach_nas.terminal import LiveView, print_plan, print_result
 
             estimate = foresee(plan, out=out, resume=resume, doing=steps)
+            if not dry_run:
+                steps("loading Ray")
+                from spach_nas.run import run_plan
         if dry_run:
             print_plan(plan)
         print_budget(plan, estimate, console=console)
         if dry_run:
             return
-        from spach_nas.run import run_plan
-
         view = stack.enter_context(LiveView(console).shown())
         study = run_plan(
             plan,
