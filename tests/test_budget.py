@@ -190,7 +190,7 @@ def test_a_dry_run_says_what_it_would_take(
     assert run_main("search", str(path), "--dry-run") == (0, [])
     text = capsys.readouterr().out
     # The first sign of life, then what it does.
-    assert text.startswith(f"{path}: loading PyTorch ...\n")
+    assert text.startswith(f"{path}: checking ...\n")
     assert "reading the images of fashion-mini ..." in text
     assert re.search(r"\n12 trainings, .* about \d+s, until about \d\d:\d\d\n", text)
     assert "warning: max_duration (1s) will leave about 12 of 12 trainings undone" in text

@@ -14,7 +14,8 @@ from onnxruntime.tools.symbolic_shape_infer import SymbolicShapeInference
 from conftest import run_main
 from network_tools import images, randomised, small
 from spach_nas.architecture import Architecture
-from spach_nas.export.formats import FORMS, OPSETS, trace
+from spach_nas.export.format_names import OPSETS
+from spach_nas.export.formats import FORMS, trace
 
 # Every mixer, both stems, a halving, and a stage whose mixer functions stand outside its blocks.
 NETWORKS: dict[str, tuple[Architecture, int]] = {

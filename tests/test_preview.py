@@ -1,6 +1,7 @@
 import itertools
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -32,7 +33,7 @@ from spach_nas.preview.population import every_architecture, extremes, nice_edge
 from spach_nas.preview.report import describe_space
 from spach_nas.preview.sharing import targets_per_proxy
 from spach_nas.preview.source import read_space_source
-from spach_nas.preview.timing import trials_at_once
+from spach_nas.preview.timing import THOROUGH, time_search, trials_at_once
 from spach_nas.references import REFERENCES
 from spach_nas.scaling import ProxyRule, scale
 from spach_nas.search_settings import Resources
@@ -51,7 +52,8 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(space_report, "_SAMPLED", 100)
     monkeypatch.setattr(space_report, "_PROXIES", 50)
     monkeypatch.setattr(proxy_sharing, "_TARGETS", 20)
-    monkeypatch.setattr("spach_nas.preview.timing._TIMED_SECONDS", 0.02)
+    brief = replace(THOROUGH, timed_seconds=0.02)
+    monkeypatch.setitem(time_search.__kwdefaults__, "care", brief)
 
 
 @pytest.mark.parametrize("name", SPACES)

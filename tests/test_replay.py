@@ -33,11 +33,10 @@ from spach_nas.replay import (
     read_table,
     replay,
     simulate,
-    strategies,
     table_of_records,
     write_table,
 )
-from spach_nas.replay.comparison import TENTHS, regrets
+from spach_nas.replay.comparison import TENTHS, regrets, strategies
 from spach_nas.replay.stock import AshaRung, replay_stock
 from spach_nas.replay.strategies import rungs_of
 from spach_nas.replay.table import make_table

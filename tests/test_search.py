@@ -66,7 +66,7 @@ def test_every_trial_was_trained(records: tuple[Record, ...]) -> None:
 def test_plain_lines_tell_each_trial_and_the_next_commands(finished_search: Finished) -> None:
     lines = finished_search.output.splitlines()
     told = (
-        r".*small\.yaml: loading PyTorch \.\.\.",
+        r".*small\.yaml: checking \.\.\.",
         r"reading the images of fashion-mini \.\.\.",
         r"timing a few training steps \.\.\.",
         r"6 trainings, .* on \w+: about .*, until about .*",

@@ -109,6 +109,7 @@ def prepare(
         runtime=CPU,
         start=TrainingState(),
         micro_batch=micro_batch,
+        tell=lambda *_: None,
     )
 
 
@@ -351,8 +352,8 @@ def test_every_candidate_of_a_process_is_compiled(
     compilations: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Without forgetting, dynamo leaves the ninth variant of one forward uncompiled, here the
-    # second.
-    monkeypatch.setattr(torch._dynamo.config, "cache_size_limit", 1)
+    # third: each candidate has two, for training and for scoring.
+    monkeypatch.setattr(torch._dynamo.config, "cache_size_limit", 2)
     settings = replace(SETTINGS, compile=True, batch_size=96)
     small = splits(train=96, validation=3)
     counts = []

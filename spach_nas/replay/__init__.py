@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from spach_nas.late import late
 
 if TYPE_CHECKING:
-    from spach_nas.replay.comparison import Regret, compare, strategies, write_regrets
+    from spach_nas.replay.comparison import Regret, compare, write_regrets
     from spach_nas.replay.evaluator import TabularEvaluator
     from spach_nas.replay.ground import Ground, read_ground
     from spach_nas.replay.simulation import VirtualClock, Workers, simulate
@@ -33,7 +33,6 @@ __getattr__ = late(
         "read_table": "table_files",
         "replay": "strategies",
         "simulate": "simulation",
-        "strategies": "comparison",
         "table_of_records": "table",
         "write_regrets": "comparison",
         "write_table": "table_files",
@@ -56,7 +55,6 @@ __all__ = [
     "read_table",
     "replay",
     "simulate",
-    "strategies",
     "table_of_records",
     "write_regrets",
     "write_table",
