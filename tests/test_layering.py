@@ -1,6 +1,7 @@
 """One direction, no way back: a module imports only modules of a lower rank."""
 
 import ast
+import importlib
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -120,3 +121,11 @@ def test_the_core_loads_without_any_heavy_library() -> None:
     code = f"import sys, spach_nas, {names}\nprint(*(set({HEAVY}) & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == ""
+
+
+@pytest.mark.parametrize("package", ["export", "latency", "report"])
+def test_a_name_that_a_package_loads_late_is_not_that_of_a_module(package: str) -> None:
+    # Once it is imported, the module would stand under the name.
+    loaded = importlib.import_module(f"spach_nas.{package}")
+    modules = {path.stem for path in (PACKAGE / package).glob("*.py")}
+    assert modules.isdisjoint(loaded.__all__)

@@ -42,11 +42,13 @@ def check_file(path: Path | None, *, option: str) -> None:
     if path is None:
         return
     if path.is_dir():
-        raise SpachNasError(f"{option} {path}: is a folder; expected a file")
+        raise SpachNasError(f"{option} {path}: is a folder; expected a file to write")
     if not path.parent.is_dir():
-        raise SpachNasError(f"{option} {path}: {path.parent} is no folder; expected one that is")
+        raise SpachNasError(
+            f"{option} {path}: {path.parent} is no folder; expected a file to write"
+        )
     if not os.access(path if path.exists() else path.parent, os.W_OK):
-        raise SpachNasError(f"{option} {path}: cannot be written; expected a writable place")
+        raise SpachNasError(f"{option} {path}: cannot be written; expected a file to write")
 
 
 def check_port(port: int | None, *, wanted: bool, by: str) -> None:

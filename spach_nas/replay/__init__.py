@@ -1,43 +1,14 @@
 """Searches replayed from a table of trainings, in virtual time: which strategy is better here."""
 
-from typing import TYPE_CHECKING
+from spach_nas.replay.comparison import Regret, compare, strategies, write_regrets
+from spach_nas.replay.evaluator import TabularEvaluator
+from spach_nas.replay.ground import Ground, read_ground
+from spach_nas.replay.simulation import VirtualClock, Workers, simulate
+from spach_nas.replay.strategies import Budget, Step, Strategy, replay
+from spach_nas.replay.table import Entry, Table, table_of_records
+from spach_nas.replay.table_files import read_table, write_table
+from spach_nas.replay.table_set import TableSet
 
-from spach_nas.late import late
-
-if TYPE_CHECKING:
-    from spach_nas.replay.comparison import Regret, compare, write_regrets
-    from spach_nas.replay.evaluator import TabularEvaluator
-    from spach_nas.replay.ground import Ground, read_ground
-    from spach_nas.replay.simulation import VirtualClock, Workers, simulate
-    from spach_nas.replay.strategies import Budget, Step, Strategy, replay
-    from spach_nas.replay.table import Entry, Table, table_of_records
-    from spach_nas.replay.table_files import read_table, write_table
-    from spach_nas.replay.table_set import TableSet
-
-__getattr__ = late(
-    __name__,
-    {
-        "Budget": "strategies",
-        "Entry": "table",
-        "Ground": "ground",
-        "Regret": "comparison",
-        "Step": "strategies",
-        "Strategy": "strategies",
-        "Table": "table",
-        "TableSet": "table_set",
-        "TabularEvaluator": "evaluator",
-        "VirtualClock": "simulation",
-        "Workers": "simulation",
-        "compare": "comparison",
-        "read_ground": "ground",
-        "read_table": "table_files",
-        "replay": "strategies",
-        "simulate": "simulation",
-        "table_of_records": "table",
-        "write_regrets": "comparison",
-        "write_table": "table_files",
-    },
-)
 __all__ = [
     "Budget",
     "Entry",
@@ -55,6 +26,7 @@ __all__ = [
     "read_table",
     "replay",
     "simulate",
+    "strategies",
     "table_of_records",
     "write_regrets",
     "write_table",
