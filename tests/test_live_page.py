@@ -285,13 +285,15 @@ def test_a_search_that_never_begins_leaves_nothing() -> None:
         ask(int(process.url.rstrip("/").rpartition(":")[2]), "/")
 
 
-def test_a_taken_port_stops_the_command_before_anything_is_written(tmp_path: Path) -> None:
+def test_a_taken_port_stops_the_command_before_anything_is_written(
+    tmp_path: Path, folder: Path
+) -> None:
     path = write_search(tmp_path)
     with listen() as taken:
         port = taken.getsockname()[1]
         for command in (
-            ("search", str(path), "--out", str(tmp_path / "study"), "--watch"),
-            ("watch", str(tmp_path), "--page"),
+            ("search", str(path), "--out", str(tmp_path / "new"), "--watch"),
+            ("watch", str(folder), "--page"),
         ):
             code, lines = run_main(*command, "--port", str(port))
             assert code == 2
@@ -299,7 +301,7 @@ def test_a_taken_port_stops_the_command_before_anything_is_written(tmp_path: Pat
                 f"--port: {port}: address already in use; expected a free port, or no --port for "
                 "the first free one"
             ]
-    assert not (tmp_path / "study").exists()
+    assert not (tmp_path / "new").exists()
 
 
 @pytest.mark.parametrize(
