@@ -53,13 +53,14 @@ def pooled(tmp_path_factory: pytest.TempPathFactory) -> Pooled:
     (home / "lib").mkdir()
     (home / "my_mixers.py").rename(home / "lib" / "my_mixers.py")
     [command] = [line for line in blocks("bash")[0].splitlines() if "search" in line]
-    with pytest.MonkeyPatch.context() as patch:
-        forget(patch)
-        patch.chdir(home)
-        patch.syspath_prepend(str(home / "lib"))
-        # Ray's workers of before a module is sent serve none that need it.
-        patch.setenv("RAY_prestart_worker_first_driver", "0")
-        assert run_main(*command.split()[1:]) == (0, [])
+    code = (
+        "import sys\nsys.path.append('lib')\nfrom spach_nas.cli import main\n"
+        f"sys.argv = {command.split()}\nmain()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=home, capture_output=True, text=True, timeout=200
+    )
+    assert (done.returncode, done.stderr) == (0, "")
     return Pooled(home=home, folder=home / "results" / "pooled")
 
 
