@@ -55,7 +55,7 @@ def test_a_search_that_max_duration_cut_says_so(tmp_path: Path) -> None:
         f"To go on: a larger max_duration in {file}, then "
         f"spach-nas search {file} --out {study.folder} --resume"
     )
-    head = header(study.records, study_facts(study.folder))
+    head = header(study.records, study_facts(study.folder), folder=study.folder)
     assert found.outcome in head and "a larger max_duration" in head
     study.close()
 
@@ -85,7 +85,7 @@ def test_a_search_that_did_all_has_nothing_to_go_on_with(tmp_path: Path) -> None
     study.close()
     found = ending(study.folder)
     assert (found.why, found.cut, found.command, found.advice) == ("done", False, "", "")
-    assert "To go on" not in header(study.records, study_facts(study.folder))
+    assert "To go on" not in header(study.records, study_facts(study.folder), folder=study.folder)
     # A budget that grew afterwards is another search: this one did what it was asked for.
     (study.folder / "search.yaml").write_text(
         (study.folder / "search.yaml").read_text().replace("trials: 12", "trials: 40")

@@ -63,7 +63,9 @@ def export(
     ] = None,
     opset: Annotated[
         int | None,
-        typer.Option(min=18, max=23, help="Of model.onnx: ONNX's operator set; default: 20."),
+        typer.Option(
+            metavar="N", min=18, max=23, help="Of model.onnx: ONNX's operator set; default: 20."
+        ),
     ] = None,
     scale: Annotated[
         ScaleName | None,

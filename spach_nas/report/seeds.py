@@ -11,8 +11,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from scipy.special import stdtrit
-
 from spach_nas.intervals import Interval, image_interval, surely_better
 from spach_nas.objectives import OBJECTIVES, Objective
 from spach_nas.pareto import comparable, value
@@ -64,6 +62,9 @@ class Spread(NamedTuple):
     def reach(self, first: int, second: int) -> float:
         """What two means of so many seeds of one architecture differ by at most, in 95 of 100."""
         two = math.sqrt(1 / first + 1 / second)
+        # Late: what is wrong with a study is told before scipy is imported.
+        from scipy.special import stdtrit
+
         return float(stdtrit(self.freedom, 0.975)) * self.deviation * two
 
 
