@@ -78,6 +78,7 @@ def export(
         bool,
         typer.Option(
             "--samples/--no-samples",
+            metavar="",
             help="Keep a few images of the data in the bundle, for verify; the card says so.",
         ),
     ] = True,
