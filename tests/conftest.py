@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 # Several threads for networks this small only get in each other's way: 10 times slower on a busy
 # machine. Read when torch is first imported.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Ray gives its workers the lowest priority, so that they starve beside the tests of `-n 2`.
+os.environ.setdefault("RAY_worker_niceness", "0")
 # Nothing of the tests is left in the user's cache, and nothing there is read.
 if "PYTEST_XDIST_WORKER" not in os.environ:  # which inherit it
     os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="spach-nas-tests-")

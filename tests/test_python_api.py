@@ -74,8 +74,8 @@ def test_a_study_is_printed_in_a_few_lines(study: spach_nas.Study) -> None:
     assert best is not None
     assert "28 trials" in lines[1] and "'quickstart'" in lines[0]
     assert lines[2] == (
-        f"  best: trial {best.trial}, accuracy {best.objectives['accuracy']:.4g}, macs 4.166G, "
-        f"{best.architecture}"
+        f"  best: trial {best.trial}, accuracy {best.objectives['accuracy']:.4g}, "
+        f"macs {best.target_cost.macs / 1e9:.4g}G, {best.architecture}"
     )
 
 
@@ -231,6 +231,7 @@ def test_a_config_says_the_same_as_yaml(path: Path, tmp_path: Path) -> None:
         plain = yaml.safe_load(path.read_text())
     plain["limits"] |= {"max_latency": "12.5ms"}
     plain["search"] |= {"max_duration": "2h"}
+    plain["training"] = {"epochs": 3}
     plain["rungs"] = {"levels": [{"epochs": 1, "data_share": 0.5}]}
     plain["resources"] = {"memory_per_trial": "2G", "gpus_per_trial": 0.5}
     config = parse_config(plain, where="test", folder=tmp_path)
