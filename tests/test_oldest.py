@@ -47,7 +47,7 @@ def test_every_lower_bound_is_a_version_that_is_tested() -> None:
         assert tested.get(name) == bound, name
 
 
-def test_the_step_of_the_gate_names_tests_that_exist() -> None:
+def test_the_script_names_tests_that_exist() -> None:
     text = (ROOT / ".ci" / "oldest.sh").read_text()
     named = re.findall(r"tests/\w+\.py", text)
     assert len(named) >= 10

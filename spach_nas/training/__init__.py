@@ -4,7 +4,6 @@ from spach_nas.training.checkpoint import CheckpointError, Origin, network_weigh
 from spach_nas.training.device import Runtime, choose_runtime, move, threads
 from spach_nas.training.formats import (
     ProductRates,
-    computes_in_bf16,
     cpu_rates,
     format_warning,
 )
@@ -21,7 +20,6 @@ __all__ = [
     "TrainingResult",
     "TrainingState",
     "choose_runtime",
-    "computes_in_bf16",
     "cpu_rates",
     "faster_precision",
     "format_warning",

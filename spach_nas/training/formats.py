@@ -18,8 +18,6 @@ from spach_nas.settings import Device, Precision
 # The kind of product that small networks and Muon spend their time in; 34 million operations.
 _SHAPE = (8, 128, 128)
 _RUNS = 5
-# From this share of float32's rate on, a format counts as one that the processor computes in.
-_FAIR = 1.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -73,7 +71,7 @@ def computes_in_bf16(device: torch.device) -> bool:
     """Whether products in bfloat16 are at least as fast as in float32; measured on a CPU."""
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    return device.type == "cpu" and cpu_rates().bf16_gain >= _FAIR
+    return device.type == "cpu" and cpu_rates().bf16_gain >= 1
 
 
 def orthogonalisation_format(device: torch.device) -> torch.dtype:
