@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from spach_nas.data import images as images_module
-from spach_nas.data.images import all_to_size, measure_normalisation, stack, to_size
+from spach_nas.data.images import all_to_size, few_scored, measure_normalisation, stack, to_size
 from spach_nas.data.splits import nested_share, split_validation
 from spach_nas.errors import DataError
 
@@ -115,3 +115,15 @@ def test_a_smaller_share_is_a_stratified_part_of_every_larger_one() -> None:
             assert count == max(1, int(share * size + 0.5))
         before = chosen
     assert before == set(range(len(LABELS)))
+
+
+@pytest.mark.parametrize(("images", "points"), [(24, 20), (100, 10), (299, 6)])
+def test_few_validation_images_are_warned_of_with_their_interval(images: int, points: int) -> None:
+    # Half the width of the normal 95 % interval of a share of one half: 98 / sqrt(n) points.
+    assert points == round(98 / images**0.5)
+    words = few_scored(images)
+    assert words is not None and f"only {images} images" in words and f"+- {points} points" in words
+
+
+def test_some_hundreds_of_validation_images_are_enough() -> None:
+    assert few_scored(300) is few_scored(1600) is None
