@@ -59,7 +59,6 @@ LONGEST = (
     "test_sampler_factories",
     "test_mixer_options",
     "test_networks_official",
-    "test_live_page",
     "test_report_page",
 )
 

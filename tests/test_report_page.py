@@ -19,8 +19,6 @@ from spach_nas.limits import Limits
 from spach_nas.records import Record, append_record
 from spach_nas.report import StudyFacts, draw, write_report
 from spach_nas.report import document as document_module
-from spach_nas.report.document import to_json
-from spach_nas.report.page import page_data, render
 from spach_nas.report.study import write_study_report
 from spach_nas.report.trials import hover_text
 from spach_nas.shipped import shipped_folder
@@ -105,24 +103,6 @@ def test_nothing_is_fetched(tmp_path: Path) -> None:
     assert "http" not in policy
     assert "connect-src" not in policy
     assert "self" not in policy
-
-
-def test_only_a_live_page_may_ask_and_only_where_it_came_from() -> None:
-    page = Page(render(STUDY, facts=FACTS, folder=Path("a"), refresh=2.0))
-    policy = next(attrs["content"] for tag, attrs in page.tags if attrs.get("http-equiv"))
-    assert policy.endswith("connect-src 'self'")
-    assert data_of(page)["refresh"] == 2.0
-
-
-def test_news_hold_all_that_the_page_holds_and_only_new_drawings() -> None:
-    whole = data_of(Page(render(STUDY, facts=FACTS, folder=Path("a"), refresh=2.0)))
-    news = page_data(STUDY, facts=FACTS, folder=Path("a"), revision="r", since=len(STUDY) - 2)
-    assert set(whole) - set(news) == {"inks", "refresh"}
-    for name in set(whole) & set(news) - {"drawings"}:
-        assert json.loads(to_json(news[name])) == whole[name], name
-    assert set(unpacked(whole["drawings"])) == {record.arch_id for record in STUDY}
-    assert set(unpacked(news["drawings"])) == {record.arch_id for record in STUDY[-2:]}
-    assert (news["revision"], news["ended"]) == ("r", "")
 
 
 def unpacked(drawings: str) -> dict[str, str]:

@@ -5,7 +5,7 @@ EXAMPLES = {
         "spach-nas search quickstart",
         "spach-nas search my.yaml --out results/first --dry-run",
     ),
-    "watch": ("spach-nas watch results/quickstart --page",),
+    "watch": ("spach-nas watch results/quickstart",),
     "report": (
         "spach-nas report results/quickstart",
         "spach-nas report results/a results/b --out comparison.html",

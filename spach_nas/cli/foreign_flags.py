@@ -30,7 +30,6 @@ _OPTIONS = {
     "--json": "as_json json_output",
     "--once": "no_follow single",
     "--out": "output output_dir outdir save_dir log_dir o dir results_dir dest result_dir out_dir",
-    "--page": "serve web browser gui html",
     "--pick": "trial id select which",
     "--plugin": "import include module plugins",
     "--recipe": "config cfg c hparams",
@@ -43,8 +42,8 @@ _OPTIONS = {
     "--static": "png pdf svg picture pictures image",
     "--top": "top_k topk k n",
     "--trials": "num_samples n_trials budget num_trials",
-    "--watch": "serve web browser gui page live",
 }
+_PAGE = "serve web browser gui page live watch port dashboard"
 _FILE = "config cfg yaml file c search_space"
 
 
@@ -79,6 +78,11 @@ def _expected(command: str, flag: str, own: Sequence[str]) -> str:
     for name in _ours(flag, _OPTIONS):
         if name in own:
             return name
+    if command in ("search", "watch") and _plain(flag) in _PAGE.split():
+        return (
+            "`spach-nas watch FOLDER` in another terminal, or for a browser "
+            "`optuna-dashboard sqlite:///FOLDER/study.db`"
+        )
     if command in ("search", "space"):
         if _plain(flag) in _FILE.split():
             return f"the file alone: spach-nas {command} FILE.yaml"

@@ -26,15 +26,6 @@ Plugins = Annotated[
         help="A module with mixers of your own, importable or in this folder; may stand again.",
     ),
 ]
-Port = Annotated[
-    int | None,
-    typer.Option(
-        metavar="N",
-        min=1,
-        max=65535,
-        help="Of the page on this machine; default: the first free one from 8642.",
-    ),
-]
 
 
 def check_file(path: Path | None, *, option: str) -> None:
@@ -49,9 +40,3 @@ def check_file(path: Path | None, *, option: str) -> None:
         )
     if not os.access(path if path.exists() else path.parent, os.W_OK):
         raise SpachNasError(f"{option} {path}: cannot be written; expected a file to write")
-
-
-def check_port(port: int | None, *, wanted: bool, by: str) -> None:
-    """A port is for a page; `by` is the option that serves one."""
-    if port is not None and not wanted:
-        raise typer.BadParameter(f"no page is served; expected {by}, too", param_hint="--port")

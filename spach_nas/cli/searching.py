@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from spach_nas.cli.options import Plugins, Port, check_port
+from spach_nas.cli.options import Plugins
 
 
 def search(
@@ -34,17 +34,9 @@ def search(
             help="Check everything, say what it would take; begin nothing.",
         ),
     ] = False,
-    watch: Annotated[
-        bool,
-        typer.Option(
-            "--watch", metavar="", help="Serve the report page meanwhile, to browsers here."
-        ),
-    ] = False,
-    port: Port = None,
     plugin: Plugins = None,
 ) -> None:
     """Search: train proxies within the limits, then write the report and export the best."""
-    check_port(port, wanted=watch, by="--watch")
     from spach_nas.doing import Steps, make_console
 
     console = make_console()
@@ -60,12 +52,6 @@ def search(
                 say=lambda line: console.print(line, highlight=False, markup=False),
                 doing=steps,
             )
-            page = None
-            if watch and not dry_run:
-                from spach_nas.report.live_process import PageProcess
-
-                page = stack.enter_context(PageProcess(port, plugins=plugin or ()))
-                console.print(f"page     {page.url}", highlight=False, soft_wrap=True)
             from spach_nas.preview.opening import foresee, print_budget
             from spach_nas.terminal import LiveView, print_plan, print_result
 
@@ -83,7 +69,7 @@ def search(
             plan,
             out=out,
             resume=resume,
-            listener=view if page is None else page.beside(view),
+            listener=view,
             foreseen=None if estimate is None else estimate.foreseen,
             doing=view.doing,
         )
@@ -97,30 +83,13 @@ def search(
 def watch(
     folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Folder of a study.")],
     once: Annotated[bool, typer.Option("--once", metavar="", help="Show it once, whole.")] = False,
-    page: Annotated[
-        bool,
-        typer.Option(
-            "--page", metavar="", help="Serve the report page, too, to browsers here, until Ctrl-C."
-        ),
-    ] = False,
-    port: Port = None,
     plugin: Plugins = None,
 ) -> None:
     """Watch a search from another terminal until it ends."""
-    check_port(port, wanted=page, by="--page")
-    if once and page:
-        raise typer.BadParameter("ends at once; expected it without --page", param_hint="--once")
     with contextlib.suppress(KeyboardInterrupt):  # leaving is no fault
         from spach_nas.live.view import make_console
-        from spach_nas.live.watching import Watcher
         from spach_nas.live.watching import watch as watch_folder
 
-        console = make_console()
-        if page:
-            Watcher(folder)  # says what is wrong with it before Plotly is imported
-            from spach_nas.report.live_process import watch_with_page
-
-            watch_with_page(folder, console=console, port=port)
-        progress = watch_folder(folder, console=console, once=once)
+        progress = watch_folder(folder, console=make_console(), once=once)
         if progress.phase == "silent" and not once:
             raise typer.Exit(1)

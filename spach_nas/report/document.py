@@ -40,7 +40,6 @@ def document(
     scripts: Sequence[str] = ("figures.js",),
     styles: Sequence[str] = ("page.css",),
     plotly: PlotlyPlace = "embed",
-    live: bool = False,
 ) -> str:
     """The page as text.
 
@@ -52,16 +51,13 @@ def document(
         scripts: Files of this package, in their order.
         styles: Style sheets of this package, in their order.
         plotly: Where plotly's script is; `beside` needs `write_plotly` once for the folder.
-        live: Whether the page may ask its own origin for news; otherwise it can ask for nothing.
     """
     texts = [_asset(script) for script in scripts]
     content = {"inks": {"light": asdict(LIGHT), "dark": asdict(DARK)}} | dict(data or {})
     content.setdefault("figures", figures_data(sections))
     style = css_variables() + "\n".join(map(_asset, styles))
     return Template(_asset("page.html")).substitute(
-        policy=_policy(
-            texts, plotly=plotly, live=live, webgl=live or _has_webgl(content["figures"])
-        ),
+        policy=_policy(texts, plotly=plotly, webgl=_has_webgl(content["figures"])),
         name=escape(name),
         style=style.replace("$FONT", FONT).replace("$MONOSPACE", MONOSPACE),
         header=header,
@@ -104,7 +100,7 @@ def _has_webgl(figures: Mapping[str, Mapping[str, Any]]) -> bool:
     return any(trace.get("type") == "parcoords" for figure in kinds for trace in figure["data"])
 
 
-def _policy(scripts: Sequence[str], *, plotly: PlotlyPlace, live: bool, webgl: bool) -> str:
+def _policy(scripts: Sequence[str], *, plotly: PlotlyPlace, webgl: bool) -> str:
     # Only these scripts may run, and nothing may be fetched, whatever a name contains.
     embedded = [get_plotlyjs()] if plotly == "embed" else []
     allowed = [_hash(text) for text in (*embedded, *scripts)]
@@ -114,8 +110,7 @@ def _policy(scripts: Sequence[str], *, plotly: PlotlyPlace, live: bool, webgl: b
     allowed += ["'unsafe-eval'"] if webgl else []
     return (
         f"default-src 'none'; script-src {' '.join(allowed)}; style-src 'unsafe-inline'; "
-        f"img-src data: blob:; base-uri 'none'; form-action 'none'"
-        f"{'; connect-src ' + chr(39) + 'self' + chr(39) if live else ''}"
+        "img-src data: blob:; base-uri 'none'; form-action 'none'"
     )
 
 

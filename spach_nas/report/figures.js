@@ -4,7 +4,7 @@
  * The element `data` holds {inks, figures: {section: {words: {data, layout}}}}. Every section with a
  * figure has an element `plot-SECTION`, and `switch-SECTION` with radio buttons for its words.
  *
- * Figures.data          what the page holds; Figures.update(data) takes other figures
+ * Figures.data          what the page holds
  * Figures.draw(id)      draws one section again, Figures.drawAll() all of them
  * Figures.prepare       functions (id, figure, inks, words), called before each drawing: push yours
  * Figures.on(id, event, call)  a plotly event of a section, whenever it gets a figure
@@ -91,8 +91,6 @@ const Figures = (() => {
     const place = byId(`plot-${id}`);
     if (place?.classList.contains("js-plotly-plot")) place.on(event, call);
   };
-
-  own.update = (data) => { own.data = { inks: own.data.inks, ...data }; own.drawAll(); };
 
   let opened = [];
   function print(printing) {

@@ -1,13 +1,13 @@
 "use strict";
 /* The page of a study: one selected trial, in the plots, the table and the drawings. */
-const StudyPage = (() => {
+(() => {
   const byId = (id) => document.getElementById(id);
   const STEP = 100;
   const PRINTED_ROWS = 200;
   const HALO = "selected";
   /* A circle in pixels as a path: those of plotly take no negative pixels on a log axis. */
   const CIRCLE = "M-15,0C-15,-8.3,-8.3,-15,0,-15C8.3,-15,15,-8.3,15,0C15,8.3,8.3,15,0,15C-8.3,15,-15,8.3,-15,0Z";
-  let data = Figures.data;
+  const data = Figures.data;
   let rowOf, columns;
   const drawings = new Map();
   const state = { selected: data.selected, sort: "trial", down: false, rows: STEP };
@@ -299,24 +299,6 @@ const StudyPage = (() => {
     document.addEventListener("print", fillTable);
   }
 
-  /* Other data in place: what the reader has chosen stays. */
-  function renew(fresh) {
-    const box = document.querySelector("#trials .scroll");
-    const top = box?.scrollTop;
-    const focused = document.activeElement?.closest("#table tbody tr")?.dataset.trial;
-    data = fresh;
-    index();
-    unpack(fresh.drawings);
-    if (!rowOf.has(state.selected)) state.selected = fresh.selected;
-    Figures.update(fresh);
-    fillHead();
-    fillTable();
-    const row = rowOf.get(state.selected);
-    if (row) fillSelection(row);
-    if (box?.isConnected) box.scrollTop = top;
-    if (focused) byId("table").querySelector(`tr[data-trial="${Number(focused)}"]`)?.focus({ preventScroll: true });
-  }
-
   index();
   Figures.prepare.push(prepareFront);
   fillHead();
@@ -328,5 +310,4 @@ const StudyPage = (() => {
     const row = rowOf.get(state.selected);
     if (row) fillSelection(row);
   });
-  return { renew };
 })();

@@ -1,13 +1,10 @@
 """The page of a study: everything about it in one HTML file that opens without a network.
 
 `_sections` lists what stands on it: a figure is added by one entry there (see `sections.py`).
-`render` makes the page; `page_data` is what a server of a live page gives to its script again and
-again.
 """
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from spach_nas.objectives import score_of
 from spach_nas.pareto import comparable
@@ -21,7 +18,7 @@ from spach_nas.report.failures import failures, failures_html
 from spach_nas.report.page_table import packed_drawings, table_data
 from spach_nas.report.pareto_data import pareto_views
 from spach_nas.report.pareto_figure import pareto_figure
-from spach_nas.report.sections import Section, contents_html, figures_data, sections_data
+from spach_nas.report.sections import Section, figures_data
 from spach_nas.report.seeds import average_seeds
 from spach_nas.report.spent import spent, spent_html
 from spach_nas.report.summary import StudyFacts
@@ -30,7 +27,6 @@ from spach_nas.study_folder import REPORT
 
 FILE_NAME = REPORT
 _SCRIPTS = ("figures.js", "page.js")
-_LIVE_SCRIPTS = (*_SCRIPTS, "live.js")
 
 
 def write_report(
@@ -63,7 +59,6 @@ def render(
     facts: StudyFacts,
     folder: Path,
     plotly: PlotlyPlace = "embed",
-    refresh: float | None = None,
 ) -> str:
     """The page as text.
 
@@ -72,14 +67,6 @@ def render(
         facts: What the records do not say.
         folder: Of the study, as export commands name it.
         plotly: Where plotly's script is; `beside` needs the file `plotly.min.js` at the same place.
-        refresh: Of a live page, seconds between two requests for news. None: the page asks for
-            nothing, and nothing that it holds could make it.
-
-    A live page asks its own origin for `data.json?revision=R`, beside itself, where R is empty at
-    first and then the `revision` of the last answer. The answer is `page_data` as JSON with status
-    200, or status 204 when nothing has changed since R. What the reader has selected, sorted,
-    filtered, switched, zoomed and scrolled stays. Any other status, or no answer, is told on the
-    page, with the `problem` of a JSON answer, and it asks again, less and less often.
     """
     rows = trial_rows(records, facts.objectives, limits=facts.limits, weights=facts.kept)
     sections = _sections(records, facts=facts, rows=rows)
@@ -87,63 +74,14 @@ def render(
         "figures": figures_data(sections),
         "drawings": packed_drawings(records),
     }
-    if refresh is not None:
-        data["refresh"] = refresh
-        data |= _replaceable(records, facts=facts, folder=folder, sections=sections)
     return document(
         name=facts.name,
         header=parts.header(records, facts, folder=folder),
         sections=sections,
         data=data,
-        scripts=_SCRIPTS if refresh is None else _LIVE_SCRIPTS,
+        scripts=_SCRIPTS,
         plotly=plotly,
-        live=refresh is not None,
     )
-
-
-def page_data(
-    records: Sequence[Record],
-    *,
-    facts: StudyFacts,
-    folder: Path,
-    revision: str,
-    since: int = 0,
-    ended: str = "",
-) -> dict[str, Any]:
-    """What a live page shows now, ready for JSON (`document.to_json`).
-
-    Args:
-        records: Of the study, in the order in which they finished.
-        facts: What the records do not say.
-        folder: Of the study, as export commands name it.
-        revision: Names this state; the page sends it with its next request.
-        since: How many of the records the page had by then; their drawings are not sent again.
-        ended: Why no more will come, in words; the page says so and asks no more.
-    """
-    rows = trial_rows(records, facts.objectives, limits=facts.limits, weights=facts.kept)
-    sections = _sections(records, facts=facts, rows=rows)
-    return table_data(rows, folder=folder) | {
-        "figures": figures_data(sections),
-        "drawings": packed_drawings(records[since:]),
-        "revision": revision,
-        "ended": ended,
-        **_replaceable(records, facts=facts, folder=folder, sections=sections),
-    }
-
-
-def _replaceable(
-    records: Sequence[Record],
-    *,
-    facts: StudyFacts,
-    folder: Path,
-    sections: Sequence[Section],
-) -> dict[str, Any]:
-    """HTML that a live page replaces where it has changed."""
-    return {
-        "header": parts.header(records, facts, folder=folder),
-        "contents": contents_html(sections),
-        "sections": sections_data(sections),
-    }
 
 
 def _sections(

@@ -25,7 +25,7 @@ What is no figure is HTML in `body`, made of escaped strings.
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from html import escape
 from typing import Any, Literal
 
@@ -128,23 +128,6 @@ def figures_data(sections: Sequence[Section]) -> dict[str, dict[str, Any]]:
         }
         for section in sections
         if section.figures
-    }
-
-
-def sections_data(sections: Sequence[Section]) -> dict[str, dict[str, Any]]:
-    """What a live page replaces in each section; `shell` is for one that it does not have yet."""
-    return {
-        section.id: {
-            "shell": section_html(replace(section, lead="", note="", body="", controls="")),
-            "hidden": section.hidden,
-            "lead": escape(section.lead),
-            "note": escape(section.note),
-            "missing": "" if section.figures else escape(section.missing),
-            "switch": switch_html(section),
-            "controls": section.controls,
-            "body": section.body,
-        }
-        for section in sections
     }
 
 
