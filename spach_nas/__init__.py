@@ -11,39 +11,54 @@ import wrapt
 from spach_nas.version import __version__
 
 if TYPE_CHECKING:
-    from spach_nas.architecture import Architecture, Stage
-    from spach_nas.config import SearchConfig
+    from spach_nas.config.sampler_registry import SamplerSpec, register_sampler
+    from spach_nas.config.search_yaml import SearchConfig, load_config
     from spach_nas.cost import cost
     from spach_nas.errors import SpachNasError
     from spach_nas.export import load_model
     from spach_nas.latency import latency
     from spach_nas.networks import build, load_official
-    from spach_nas.references import REFERENCES
     from spach_nas.report import draw
-    from spach_nas.run import search
-    from spach_nas.search_space import SearchSpace
-    from spach_nas.study import Study, open_study
+    from spach_nas.search import search
+    from spach_nas.space.architecture import Architecture, Stage
+    from spach_nas.space.mixers import MixerCost, MixerSite, MixerSpec, register_mixer
+    from spach_nas.space.references import REFERENCES
+    from spach_nas.space.search_space import SearchSpace
+    from spach_nas.study.records import read_records
+    from spach_nas.study.results import Study, open_study
 
 _HOME = {
-    "Architecture": "spach_nas.architecture",
-    "REFERENCES": "spach_nas.references",
-    "SearchConfig": "spach_nas.config",
-    "SearchSpace": "spach_nas.search_space",
+    "Architecture": "spach_nas.space.architecture",
+    "MixerCost": "spach_nas.space.mixers",
+    "MixerSite": "spach_nas.space.mixers",
+    "MixerSpec": "spach_nas.space.mixers",
+    "REFERENCES": "spach_nas.space.references",
+    "SamplerSpec": "spach_nas.config.sampler_registry",
+    "SearchConfig": "spach_nas.config.search_yaml",
+    "SearchSpace": "spach_nas.space.search_space",
     "SpachNasError": "spach_nas.errors",
-    "Stage": "spach_nas.architecture",
-    "Study": "spach_nas.study",
+    "Stage": "spach_nas.space.architecture",
+    "Study": "spach_nas.study.results",
     "build": "spach_nas.networks",
     "cost": "spach_nas.cost",
     "draw": "spach_nas.report",
     "latency": "spach_nas.latency",
+    "load_config": "spach_nas.config.search_yaml",
     "load_model": "spach_nas.export",
     "load_official": "spach_nas.networks",
-    "open_study": "spach_nas.study",
-    "search": "spach_nas.run",
+    "open_study": "spach_nas.study.results",
+    "read_records": "spach_nas.study.records",
+    "register_mixer": "spach_nas.space.mixers",
+    "register_sampler": "spach_nas.config.sampler_registry",
+    "search": "spach_nas.search",
 }
 __all__ = [
     "REFERENCES",
     "Architecture",
+    "MixerCost",
+    "MixerSite",
+    "MixerSpec",
+    "SamplerSpec",
     "SearchConfig",
     "SearchSpace",
     "SpachNasError",
@@ -54,9 +69,13 @@ __all__ = [
     "cost",
     "draw",
     "latency",
+    "load_config",
     "load_model",
     "load_official",
     "open_study",
+    "read_records",
+    "register_mixer",
+    "register_sampler",
     "search",
 ]
 
@@ -64,7 +83,7 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name in _HOME:
         module = import_module(_HOME[name])
-        # `cost` and `latency` are modules, too, and callable as such: the same whatever was first.
+        # `cost`, `latency`, `search` are packages, too, and callable: the same whatever was first.
         return globals().get(name) or getattr(module, name)
     raise AttributeError(f"module 'spach_nas' has no attribute {name!r}")
 

@@ -5,7 +5,10 @@ the machine's cores starts too many trainings, which wait for each other.
 """
 
 import os
+import platform
 from collections.abc import Iterator
+from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 
 _GROUPS = Path("/sys/fs/cgroup")
@@ -84,3 +87,14 @@ def _text(path: Path) -> str:
         return path.read_text(encoding="ascii").strip()
     except (OSError, ValueError):
         return ""
+
+
+@cache
+def describe_machine() -> str:
+    """This machine in a few words, such as `Linux x86_64, 8 cores`."""
+    return f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores"
+
+
+def now() -> str:
+    """UTC time, ISO 8601, to the second."""
+    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -9,7 +9,7 @@ def names(node: ast.AST) -> list[str]:
 
 
 def test_whatever_tries_some_is_among_what_tries_all() -> None:
-    texts = {path: path.read_text(encoding="utf-8") for path in HERE.parent.glob("test_*.py")}
+    texts = {path: path.read_text(encoding="utf-8") for path in HERE.parent.rglob("test_*.py")}
     found = {path: text for path, text in texts.items() if "some_or_all" in text and path != HERE}
     assert len(found) > 5
     for path, text in found.items():

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from spach_nas.engine import logger_choice
 from spach_nas.errors import DataError, StudyError
 from spach_nas.paths import check_text, command_line, shown
+from spach_nas.search.ray import logger_choice
 
 NAMES = [
     "plain",

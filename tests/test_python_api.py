@@ -16,12 +16,12 @@ import yaml
 import spach_nas
 from documents import DOCS, blocks
 from search_tools import drive, make_study, write_search
-from spach_nas import pareto
-from spach_nas.config import load_config, parse_config, to_yaml
+from spach_nas.config.search_yaml import load_config, parse_config, to_yaml
+from spach_nas.config.shipped import shipped_folder
 from spach_nas.latency.table import Timing
-from spach_nas.records import read_records
-from spach_nas.references import REFERENCES
-from spach_nas.shipped import shipped_folder
+from spach_nas.space.references import REFERENCES
+from spach_nas.study import pareto
+from spach_nas.study.records import read_records
 
 PUBLISHED = Path(spach_nas.__file__).parents[1] / "results" / "first_front"
 TINY = spach_nas.Architecture(
@@ -46,7 +46,7 @@ def test_a_name_is_the_same_whatever_was_imported_before() -> None:
         "from spach_nas.cost import cost; assert spach_nas.cost is spach_nas.cost; "
         "print(figures == cost('conv_xxs') == spach_nas.cost('conv_xxs'))"
     )
-    for before in ("", "spach_nas.limits, "):
+    for before in ("", "spach_nas.cost.limits, "):
         done = subprocess.run(
             [sys.executable, "-c", code.format(before)], capture_output=True, text=True, check=True
         )
@@ -207,8 +207,8 @@ def test_a_wrong_setting_is_named(call: Callable[[], object], message: str) -> N
 
 @pytest.mark.parametrize("form", ["mapping", "config"])
 def test_a_search_in_python_is_the_search_of_its_file(form: str, tmp_path: Path) -> None:
-    from spach_nas.plan import plan_search
-    from spach_nas.run import prepare_folder
+    from spach_nas.search.plan import plan_search
+    from spach_nas.search.run import prepare_folder
 
     path = write_search(tmp_path)
     config = load_config(path)

@@ -3,9 +3,7 @@
 A hook of mkdocs; it adds the pages to the files in `docs/`.
 """
 
-import ast
 import re
-import runpy
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -14,8 +12,8 @@ from typing import Any
 
 import yaml
 
-from spach_nas.schema import search_schema, space_schema
-from spach_nas.shipped import shipped_folder
+from spach_nas.config.schema import search_schema, space_schema
+from spach_nas.config.shipped import shipped_folder
 
 Node = dict[str, Any]
 ROOT = Path(__file__).parents[2]
@@ -74,23 +72,6 @@ def on_files(files: Any, config: Any) -> Any:
     for name, text in {**pages(), CSS.name: CSS.read_text(encoding="utf-8")}.items():
         files.append(File.generated(config, name, content=text))
     return files
-
-
-def on_page_markdown(markdown: str, **_: Any) -> str:
-    """Called by mkdocs for each page: fills in the ranks of the modules."""
-    return re.sub(r"<!-- ranks: .* -->", lambda _: "\n".join(_ranks()), markdown)
-
-
-def _ranks() -> Iterator[str]:
-    """Each module with the first sentence of its docstring, by rank."""
-    tests = runpy.run_path(str(ROOT / "tests" / "test_layering.py"))
-    for rank, names in enumerate(tests["RANKS"]):
-        yield f"\n**Rank {rank}**\n"
-        for name in sorted(names):
-            file = ROOT / "spach_nas" / f"{name}.py"
-            path = file if file.is_file() else file.with_suffix("") / "__init__.py"
-            summary = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
-            yield f"- `{name}`: {summary.splitlines()[0]}"
 
 
 def _search_page() -> Iterator[str]:

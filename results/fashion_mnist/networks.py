@@ -11,13 +11,13 @@ shallower.
 from dataclasses import replace
 from pathlib import Path
 
-from spach_nas.architecture import Architecture
-from spach_nas.config import load_config
-from spach_nas.cost import cost
-from spach_nas.objectives import OBJECTIVES
-from spach_nas.references import get_reference
+from spach_nas.config.objectives import OBJECTIVES
+from spach_nas.config.search_yaml import load_config
+from spach_nas.cost.closed_form import cost
 from spach_nas.replay import read_ground
-from spach_nas.scaling import DataShape, scale
+from spach_nas.space.architecture import Architecture
+from spach_nas.space.references import get_reference
+from spach_nas.space.scaling import DataShape, scale
 
 HERE = Path(__file__).parent
 TABLE = HERE.parent / "spach_bench"

@@ -11,8 +11,8 @@ from pathlib import Path
 import pandas as pd
 from plotly import graph_objects as go
 
-from spach_nas.architecture import Architecture
 from spach_nas.report.theme import BLUE, GREEN, LIGHT, ORANGE, PURPLE, VERMILLION
+from spach_nas.space.architecture import Architecture
 
 HERE = Path(__file__).parent
 COLOURS = {"best": VERMILLION, "hybrid": BLUE, "conv": GREEN, "attention": ORANGE, "mlp": PURPLE}

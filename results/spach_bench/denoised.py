@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import pandas as pd
 from trust import HERE, members, read_table
 
-from spach_nas.objectives import Objective
+from spach_nas.config.objectives import Objective
 from spach_nas.replay import Budget, Entry, Ground, Regret, Strategy, read_ground, replay
 from spach_nas.replay.comparison import regrets, summary
 

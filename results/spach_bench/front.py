@@ -13,15 +13,15 @@ from pathlib import Path
 
 import pandas as pd
 
-from spach_nas.config import load_config
+from spach_nas.config.evaluation import EvaluationRequest
+from spach_nas.config.objectives import OBJECTIVES
+from spach_nas.config.search_yaml import load_config
 from spach_nas.data import load_test, load_train_and_validation
-from spach_nas.evaluation import EvaluationRequest
 from spach_nas.evaluators import ProxyEvaluator
 from spach_nas.export import load_weights
 from spach_nas.networks import build
-from spach_nas.objectives import OBJECTIVES
 from spach_nas.replay import Entry, read_ground
-from spach_nas.scaling import DataShape, scale
+from spach_nas.space.scaling import DataShape, scale
 from spach_nas.training import choose_runtime, move, network_weights, score_images, threads
 
 HERE = Path(__file__).parent

@@ -24,8 +24,8 @@ import numpy as np
 import pandas as pd
 from scipy.stats import kendalltau
 
-from spach_nas.references import REFERENCES
 from spach_nas.replay import read_ground
+from spach_nas.space.references import REFERENCES
 
 HERE = Path(__file__).parent
 SCORES = ("accuracy", "loss")

@@ -15,11 +15,11 @@ from spach_nas.cli.costs import cost, latency, references
 from spach_nas.cli.examples import epilog
 from spach_nas.cli.foreign_flags import check_words
 from spach_nas.cli.models import evaluate, export, train, verify
+from spach_nas.cli.output import interrupt_on_hangup, open_closed_streams, outlive_readers
 from spach_nas.cli.preparing import doctor, schema, space
 from spach_nas.cli.reporting import replay, report
 from spach_nas.cli.searching import search, watch
 from spach_nas.errors import SpachNasError
-from spach_nas.output import interrupt_on_hangup, open_closed_streams, outlive_readers
 
 # In the order of `--help`.
 _COMMANDS = (

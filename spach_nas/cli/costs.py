@@ -28,9 +28,9 @@ def cost(
     plugin: Plugins = None,
 ) -> None:
     """Print the exact cost of an architecture."""
-    from spach_nas.cost import cost as cost_of
-    from spach_nas.memory import saved_bytes
-    from spach_nas.sources import as_architecture
+    from spach_nas.cost.closed_form import cost as cost_of
+    from spach_nas.cost.memory import saved_bytes
+    from spach_nas.space.sources import as_architecture
 
     architecture = as_architecture(source)
     figures = {
@@ -97,7 +97,7 @@ def latency(
     )
     check_file(table, option="--table")
     check_request(asked, table)
-    from spach_nas.latency.command import print_network, print_space
+    from spach_nas.cli.latency_command import print_network, print_space
 
     if table is not None:
         print_space(asked, table, as_json=as_json)
@@ -107,6 +107,6 @@ def latency(
 
 def references() -> None:
     """List the models of the paper beside their published figures."""
-    from spach_nas.terminal import console, references_table
+    from spach_nas.cli.terminal import console, references_table
 
     console.print(references_table())

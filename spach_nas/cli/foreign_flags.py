@@ -86,14 +86,14 @@ def _expected(command: str, flag: str, own: Sequence[str]) -> str:
     if command in ("search", "space"):
         if _plain(flag) in _FILE.split():
             return f"the file alone: spach-nas {command} FILE.yaml"
-        from spach_nas.schema import search_schema
+        from spach_nas.config.schema import search_schema
 
         places = _places(flag, search_schema())
         said = note(flag, places[0].rsplit(".", 1)[-1]) if places else ""
         words = f"{one_of(places)} in the YAML{f' ({said})' if said else ''}"
         return words if places else ""
     if command == "train":
-        from spach_nas.full.recipe_files import recipe_schema
+        from spach_nas.full_size.recipe_files import recipe_schema
 
         return one_of(f"--set {path}=VALUE" for path in _places(flag, recipe_schema()))
     return ""

@@ -85,9 +85,9 @@ def export(
     plugin: Plugins = None,
 ) -> None:
     """Write a network as a bundle for timm, PyTorch and ONNX, with proof that its forms agree."""
-    from spach_nas.doing import doing
+    from spach_nas.cli.doing import doing
     from spach_nas.export.format_names import OPSET, parse_formats
-    from spach_nas.export.staging import check_new
+    from spach_nas.files import check_new
 
     if pick is not None and top is not None:
         raise typer.BadParameter("expected one of --pick and --top", param_hint="--top")
@@ -105,9 +105,9 @@ def export(
             check_new(out)
             choices = (choose(source, pick=pick or "best", scale_to=scale_to),)
         tell("loading PyTorch")
+        from spach_nas.cli.export_view import print_exported
         from spach_nas.export.exporting import export as export_choice
         from spach_nas.export.exporting import export_all
-        from spach_nas.export.view import print_exported
 
         if top is not None:
             written = export_all(
@@ -140,11 +140,11 @@ def verify(
     plugin: Plugins = None,
 ) -> None:
     """Check that a bundle is what was exported and that its forms agree on this machine."""
-    from spach_nas.doing import doing
+    from spach_nas.cli.doing import doing
 
     with doing("loading PyTorch") as tell:
+        from spach_nas.cli.export_view import print_verification
         from spach_nas.export.verification import verify as verify_bundle
-        from spach_nas.export.view import print_verification
 
         found = verify_bundle(bundle, tell=tell)
     if not print_verification(found, strict=strict):
@@ -199,11 +199,11 @@ def train(
     plugin: Plugins = None,
 ) -> None:
     """Train a network at full size, and write it as a bundle."""
-    from spach_nas.doing import doing
+    from spach_nas.cli.doing import doing
 
     with doing("loading PyTorch"):
-        from spach_nas.full.plan import TrainingRequest
-        from spach_nas.full.session import train_in_terminal
+        from spach_nas.cli.training_commands import train_in_terminal
+        from spach_nas.full_size.plan import TrainingRequest
 
     with contextlib.suppress(KeyboardInterrupt):
         train_in_terminal(
@@ -252,10 +252,10 @@ def evaluate(
     plugin: Plugins = None,
 ) -> None:
     """Score a trained network, class by class, and time it on this device."""
-    from spach_nas.doing import doing
+    from spach_nas.cli.doing import doing
 
     with doing("loading PyTorch"):
-        from spach_nas.full.session import evaluate_in_terminal
+        from spach_nas.cli.training_commands import evaluate_in_terminal
 
     evaluate_in_terminal(
         bundle,

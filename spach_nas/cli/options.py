@@ -11,7 +11,7 @@ from spach_nas.errors import SpachNasError
 
 def _bring_in(modules: list[str] | None) -> list[str]:
     if modules:
-        from spach_nas.plugins import load_plugins
+        from spach_nas.config.plugins import load_plugins
 
         load_plugins(modules)
     return modules or []  # older versions of typer ask for its length

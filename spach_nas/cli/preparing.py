@@ -34,12 +34,12 @@ def space(
     plugin: Plugins = None,
 ) -> None:
     """Say what a search space offers within its limits, and what the search would take."""
-    from spach_nas.doing import doing
+    from spach_nas.cli.doing import doing
 
     with doing(f"reading {file}") as tell:
-        from spach_nas.preview.report import describe_space
-        from spach_nas.preview.source import read_space_source
-        from spach_nas.preview.space_view import print_estimate, print_space, space_json
+        from spach_nas.cli.space_view import print_estimate, print_space, space_json
+        from spach_nas.search.searched import read_space_source
+        from spach_nas.search.space_report import describe_space
 
         source = read_space_source(
             file, images=timing, say=lambda line: print(line, file=sys.stderr), doing=tell
@@ -49,7 +49,7 @@ def space(
     if not as_json:
         print_space(source.name, report)
     if source.plan is not None:
-        from spach_nas.preview.timing import time_search
+        from spach_nas.search.timing import time_search
 
         with doing("timing a few training steps"):
             estimate = time_search(source.plan)
@@ -66,15 +66,15 @@ def schema(
     plugin: Plugins = None,
 ) -> None:
     """Print the JSON Schema of a YAML file, for editors."""
-    from spach_nas.schema import search_schema, space_schema
+    from spach_nas.config.schema import search_schema, space_schema
 
     print(json.dumps(search_schema() if file == SchemaName.search else space_schema(), indent=1))
 
 
 def doctor() -> None:
     """Say what this machine has, and what is missing for which feature."""
-    from spach_nas.doctor import diagnose
-    from spach_nas.terminal import console, findings_table
+    from spach_nas.cli.doctor import diagnose
+    from spach_nas.cli.terminal import console, findings_table
 
     findings = diagnose()
     console.print(findings_table(findings))

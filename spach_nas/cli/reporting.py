@@ -120,7 +120,7 @@ def replay(
     plugin: Plugins = None,
 ) -> None:
     """Compare samplers and rungs on architectures that were all trained before."""
-    from spach_nas.doing import doing, make_console
+    from spach_nas.cli.doing import doing, make_console
 
     check_file(out, option="--out")
     names = sampler or ["random", "nsga2", "tpe", "surrogate"]
@@ -129,8 +129,8 @@ def replay(
         from spach_nas.replay.comparison import compare, strategies, write_regrets
 
         chosen = strategies(names, [rule.value for rule in rungs or RungRuleName])
+        from spach_nas.cli.replay_view import ground_line, regret_table, search_words
         from spach_nas.replay.ground import read_ground
-        from spach_nas.replay.view import ground_line, regret_table, search_words
 
         ground = read_ground(table)
     console.print(ground_line(ground), soft_wrap=True, highlight=False)

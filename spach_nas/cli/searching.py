@@ -37,13 +37,13 @@ def search(
     plugin: Plugins = None,
 ) -> None:
     """Search: train proxies within the limits, then write the report and export the best."""
-    from spach_nas.doing import Steps, make_console
+    from spach_nas.cli.doing import Steps, make_console
 
     console = make_console()
     with contextlib.ExitStack() as stack:
         with Steps(console, long_s=0.0).shown() as steps:
             steps(f"{file}: checking")
-            from spach_nas.plan import plan_search
+            from spach_nas.search.plan import plan_search
 
             plan = plan_search(
                 file,
@@ -52,13 +52,13 @@ def search(
                 say=lambda line: console.print(line, highlight=False, markup=False),
                 doing=steps,
             )
-            from spach_nas.preview.opening import foresee, print_budget
-            from spach_nas.terminal import LiveView, print_plan, print_result
+            from spach_nas.cli.opening import foresee, print_budget
+            from spach_nas.cli.terminal import LiveView, print_plan, print_result
 
             estimate = foresee(plan, out=out, resume=resume, doing=steps)
             if not dry_run:
                 steps("loading Ray")
-                from spach_nas.run import run_plan
+                from spach_nas.search.run import run_plan
         if dry_run:
             print_plan(plan)
         print_budget(plan, estimate, console=console)
@@ -87,8 +87,8 @@ def watch(
 ) -> None:
     """Watch a search from another terminal until it ends."""
     with contextlib.suppress(KeyboardInterrupt):  # leaving is no fault
-        from spach_nas.live.view import make_console
-        from spach_nas.live.watching import watch as watch_folder
+        from spach_nas.cli.live_view import make_console
+        from spach_nas.cli.watching import watch as watch_folder
 
         progress = watch_folder(folder, console=make_console(), once=once)
         if progress.phase == "silent" and not once:

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import numpy as np
 
+from spach_nas.config.training_settings import DataSettings
 from spach_nas.data.idx import read_idx
 from spach_nas.data.images import ImageSet, all_to_size
 from spach_nas.data.source import DataSource, Split
 from spach_nas.errors import DataError
-from spach_nas.scaling import DataShape
-from spach_nas.settings import DataSettings
+from spach_nas.space.scaling import DataShape
 
 DEBIAN_FOLDER = Path("/usr/share/datasets/fashion-mnist")
 MINI_FILE = Path(__file__).with_name("fashion_mini.npz")

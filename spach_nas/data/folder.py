@@ -19,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
+from spach_nas.config.training_settings import DataSettings
 from spach_nas.data.decoding import (
     BrokenImagesError,
     Stored,
@@ -31,8 +32,7 @@ from spach_nas.data.images import THREADS, ImageSet, Labels, Pixels, require_mem
 from spach_nas.data.source import DataSource, Split
 from spach_nas.errors import DataError
 from spach_nas.paths import check_text, shown
-from spach_nas.scaling import DataShape
-from spach_nas.settings import DataSettings
+from spach_nas.space.scaling import DataShape
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff"})
 _NAMES: Mapping[Split, tuple[str, ...]] = {

@@ -5,6 +5,7 @@ The test split is read by `load_test` alone, and nothing that a search calls doe
 
 from functools import lru_cache
 
+from spach_nas.config.training_settings import DataSettings
 from spach_nas.data.decoding import BrokenImagesError
 from spach_nas.data.fashion import FASHION_MINI, FASHION_MNIST
 from spach_nas.data.folder import FOLDER
@@ -13,8 +14,7 @@ from spach_nas.data.source import DataSource
 from spach_nas.data.splits import split_validation
 from spach_nas.data.timm_sets import PREFIXES, TIMM
 from spach_nas.errors import DataError, did_you_mean, one_of
-from spach_nas.scaling import DataShape
-from spach_nas.settings import DataSettings
+from spach_nas.space.scaling import DataShape
 
 _SOURCES = {"fashion-mini": FASHION_MINI, "fashion-mnist": FASHION_MNIST, "folder": FOLDER}
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from spach_nas.data.images import DataSplits, HeldOut, Normalisation
 from spach_nas.errors import StudyError
-from spach_nas.scaling import DataShape
+from spach_nas.space.scaling import DataShape
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -2,12 +2,12 @@
 
 import numpy as np
 
+from spach_nas.config.training_settings import DataSettings
 from spach_nas.data.decoding import evenly
 from spach_nas.data.folder import FOLDER, find_splits, labelled_files, read_image
 from spach_nas.data.images import Pixels
 from spach_nas.data.loading import load_train_and_validation, validate_settings
 from spach_nas.data.splits import split_validation
-from spach_nas.settings import DataSettings
 
 
 def sample_validation(settings: DataSettings, *, image_size: tuple[int, int], count: int) -> Pixels:

@@ -4,9 +4,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
+from spach_nas.config.training_settings import DataSettings
 from spach_nas.data.images import ImageSet
-from spach_nas.scaling import DataShape
-from spach_nas.settings import DataSettings
+from spach_nas.space.scaling import DataShape
 
 Split = Literal["train", "validation", "test"]
 

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from spach_nas.config.training_settings import DataSettings
 from spach_nas.data.decoding import (
     BrokenImagesError,
     Stored,
@@ -27,8 +28,7 @@ from spach_nas.data.folder import broken_note
 from spach_nas.data.images import ImageSet, require_memory, to_size
 from spach_nas.data.source import DataSource, Split
 from spach_nas.errors import DataError, one_line
-from spach_nas.scaling import DataShape
-from spach_nas.settings import DataSettings
+from spach_nas.space.scaling import DataShape
 
 PREFIXES = ("torch/", "hfds/", "hfids/", "wds/", "tfds/")
 # Their libraries fetch whatever is not in their cache, whether asked to or not.

@@ -1,5 +1,11 @@
 """Functions that score a candidate."""
 
-from spach_nas.evaluators.proxy import ProxyEvaluator
+from typing import TYPE_CHECKING
 
+from spach_nas.late import late
+
+if TYPE_CHECKING:
+    from spach_nas.evaluators.proxy import ProxyEvaluator
+
+__getattr__ = late(__name__, {"ProxyEvaluator": "proxy"})
 __all__ = ["ProxyEvaluator"]

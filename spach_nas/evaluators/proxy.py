@@ -8,15 +8,15 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from spach_nas.config.evaluation import Evaluation, EvaluationRequest
+from spach_nas.config.training_settings import TrainingSettings
 from spach_nas.data import DataSplits
 from spach_nas.errors import one_line
-from spach_nas.evaluation import Evaluation, EvaluationRequest
-from spach_nas.evaluators.memory import free_memory, is_out_of_memory
+from spach_nas.evaluators.out_of_memory import free_memory, is_out_of_memory
+from spach_nas.evaluators.pulse import Pulse, PulseAddress
+from spach_nas.machine import describe_machine
 from spach_nas.networks import build
 from spach_nas.networks.allocator import keep_freed_memory
-from spach_nas.pulse import Pulse, PulseAddress
-from spach_nas.records import machine
-from spach_nas.settings import TrainingSettings
 from spach_nas.training import (
     CheckpointError,
     Origin,
@@ -89,7 +89,7 @@ class ProxyEvaluator:
         return replace(
             evaluation,
             seconds=time.perf_counter() - started,
-            machine=f"{machine()}, {runtime.device.type}, {self.threads} threads",
+            machine=f"{describe_machine()}, {runtime.device.type}, {self.threads} threads",
         )
 
 

@@ -25,12 +25,12 @@ from zipfile import BadZipFile
 
 import numpy as np
 
-from spach_nas.architecture import Architecture
 from spach_nas.data.images import HeldOut, Pixels
 from spach_nas.data.preprocessing import Preprocessing
 from spach_nas.errors import BundleError, one_line
 from spach_nas.export.manifest import write_manifest
-from spach_nas.export.staging import staged
+from spach_nas.files import staged
+from spach_nas.space.architecture import Architecture
 from spach_nas.validation import read_yaml
 
 if TYPE_CHECKING:

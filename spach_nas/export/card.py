@@ -2,18 +2,18 @@
 
 from collections.abc import Mapping, Sequence
 
-from spach_nas import pareto
-from spach_nas.architecture import Architecture
-from spach_nas.cost import cost
+from spach_nas.config.objectives import OBJECTIVES
+from spach_nas.cost.closed_form import cost
 from spach_nas.export.bundle import SAMPLES
 from spach_nas.export.card_metadata import front_matter, licence_note
 from spach_nas.export.card_use import use_section
 from spach_nas.export.proof import Proof
 from spach_nas.export.source import Choice
-from spach_nas.objectives import OBJECTIVES
-from spach_nas.records import Record
-from spach_nas.references import REFERENCES
 from spach_nas.report.drawing import DRAWN_HEIGHT, describe, draw, drawn_width
+from spach_nas.space.architecture import Architecture
+from spach_nas.space.references import REFERENCES
+from spach_nas.study import pareto
+from spach_nas.study.records import Record
 from spach_nas.units import format_count
 from spach_nas.version import __version__
 

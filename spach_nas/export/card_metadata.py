@@ -5,7 +5,7 @@ from typing import Any
 import yaml
 
 from spach_nas.export.source import Choice
-from spach_nas.references import REFERENCES
+from spach_nas.space.references import REFERENCES
 
 # Of the data sets whose terms are known here: licence for the hub, credit, name there.
 _KNOWN_DATA = {

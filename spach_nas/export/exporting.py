@@ -13,7 +13,7 @@ from spach_nas.export.manifest import write_manifest
 from spach_nas.export.proof import PARITY, Proof, Tell, prove, write_proof
 from spach_nas.export.samples import bundle_sample, own_pixels
 from spach_nas.export.source import Choice
-from spach_nas.export.staging import check_new, staged
+from spach_nas.files import check_new, staged
 from spach_nas.networks import Spach, build
 
 

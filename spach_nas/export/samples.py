@@ -9,8 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from spach_nas.architecture import Architecture
-from spach_nas.cost import cost
+from spach_nas.cost.closed_form import cost
 from spach_nas.data.fashion import MINI_FILE
 from spach_nas.data.images import Normalisation, Pixels, measure_normalisation
 from spach_nas.data.preprocessing import Preprocessing
@@ -18,6 +17,7 @@ from spach_nas.data.sampling import sample_validation
 from spach_nas.errors import BundleError, DataError
 from spach_nas.export.bundle import SAMPLES, read_samples
 from spach_nas.export.source import Choice
+from spach_nas.space.architecture import Architecture
 
 # Each is one call of the network: a form that took the batch for a constant fails.
 BATCHES = (1, 2, 7)

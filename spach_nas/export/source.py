@@ -4,9 +4,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from spach_nas import pareto
-from spach_nas.architecture import Architecture
-from spach_nas.config import SEARCH_YAML, SearchConfig, load_config
+from spach_nas.config.search_yaml import SearchConfig, load_config
+from spach_nas.config.study_files import DATA_JSON, SEARCH_YAML
 from spach_nas.data.images import HeldOut, Pixels
 from spach_nas.data.preprocessing import Preprocessing, read_preprocessing
 from spach_nas.errors import BundleError, StudyError, did_you_mean, one_of
@@ -18,10 +17,12 @@ from spach_nas.export.bundle import (
     read_samples,
 )
 from spach_nas.export.manifest import check_manifest
-from spach_nas.records import Record, read_records
-from spach_nas.references import REFERENCES
-from spach_nas.scaling import scale, shape_of
-from spach_nas.study_folder import DATA_JSON, check_plugins, checkpoint_path
+from spach_nas.space.architecture import Architecture
+from spach_nas.space.references import REFERENCES
+from spach_nas.space.scaling import scale, shape_of
+from spach_nas.study import pareto
+from spach_nas.study.folder import check_plugins, checkpoint_path
+from spach_nas.study.records import Record, read_records
 
 Scale = Literal["proxy", "target"]
 

@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 
+from spach_nas.cost.limits import Bound, Measure, measure_words
 from spach_nas.feasible.tables import ClassTables, Ints
-from spach_nas.limits import Bound, Measure, measure_words
 
 # Costs of rows (R, F) and of the classes beside them (K, F): every sum is an architecture.
 Parts = Iterable[tuple[Ints, Ints]]

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from spach_nas.architecture import Architecture
-from spach_nas.cost import cost
+from spach_nas.cost.closed_form import cost
+from spach_nas.cost.limits import Bound, Limits, ProxyLimits, bounds_set
 from spach_nas.errors import SearchSpaceError
 from spach_nas.feasible.conflicts import conflicts, every_architecture, smallest_conflict
 from spach_nas.feasible.interface import Latency
@@ -13,9 +13,9 @@ from spach_nas.feasible.measures import depends_on_runs
 from spach_nas.feasible.repair import Repair
 from spach_nas.feasible.tables import ClassTables
 from spach_nas.feasible.uniform import UniformDraws
-from spach_nas.limits import Bound, Limits, ProxyLimits, bounds_set
-from spach_nas.search_space import SearchSpace
-from spach_nas.stage_space import Encoding
+from spach_nas.space.architecture import Architecture
+from spach_nas.space.search_space import SearchSpace
+from spach_nas.space.stage_space import Encoding
 
 _MOST_DRAWS = 100_000
 

@@ -4,9 +4,9 @@ from typing import Protocol
 
 import numpy as np
 
-from spach_nas.architecture import Architecture, Stage
-from spach_nas.search_space import SearchSpace
-from spach_nas.stage_space import Encoding
+from spach_nas.space.architecture import Architecture, Stage
+from spach_nas.space.search_space import SearchSpace
+from spach_nas.space.stage_space import Encoding
 
 
 class Feasible(Protocol):

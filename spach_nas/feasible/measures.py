@@ -9,17 +9,17 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
-from spach_nas.architecture import Architecture, Stage
-from spach_nas.cost import Cost, cost, stage_cost
+from spach_nas.cost.closed_form import Cost, cost, stage_cost
+from spach_nas.cost.limits import Bound, Measure, ProxyLimits
 from spach_nas.errors import ArchitectureError, SearchSpaceError
 from spach_nas.feasible.interface import Latency
-from spach_nas.layouts import Mixers, PerBlock
-from spach_nas.limits import Bound, Measure, ProxyLimits
-from spach_nas.scaling import scale, scale_stage
-from spach_nas.search_space import SearchSpace
-from spach_nas.space_choices import stage_sizes
-from spach_nas.space_counting import contexts
-from spach_nas.stage_space import Encoding, StageSizes
+from spach_nas.space.architecture import Architecture, Stage
+from spach_nas.space.layouts import Mixers, PerBlock
+from spach_nas.space.scaling import scale, scale_stage
+from spach_nas.space.search_space import SearchSpace
+from spach_nas.space.space_choices import stage_sizes
+from spach_nas.space.space_counting import contexts
+from spach_nas.space.stage_space import Encoding, StageSizes
 
 _KEPT_FRAMES = 4096
 _KEPT_BLOCKS = 65536

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from spach_nas.architecture import Architecture
-from spach_nas.layouts import Value
-from spach_nas.search_space import SearchSpace
-from spach_nas.stage_space import Encoding
+from spach_nas.space.architecture import Architecture
+from spach_nas.space.layouts import Value
+from spach_nas.space.search_space import SearchSpace
+from spach_nas.space.stage_space import Encoding
 
 _DONORS = 4
 

@@ -15,14 +15,14 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
+from spach_nas.cost.limits import Bound, ProxyLimits
 from spach_nas.errors import SearchSpaceError
 from spach_nas.feasible.interface import Latency
 from spach_nas.feasible.measures import Frame, Measures, Resolution
-from spach_nas.layouts import MixerCounts
-from spach_nas.limits import Bound, ProxyLimits
-from spach_nas.search_space import SearchSpace
-from spach_nas.space_counting import contexts, effect_names, required_effects
-from spach_nas.stage_space import Encoding, StageSizes, effects, own_choices
+from spach_nas.space.layouts import MixerCounts
+from spach_nas.space.search_space import SearchSpace
+from spach_nas.space.space_counting import contexts, effect_names, required_effects
+from spach_nas.space.stage_space import Encoding, StageSizes, effects, own_choices
 from spach_nas.units import format_count
 
 # Above so many comparisons (about 10 s), or rows or combinations to hold in memory, architectures

@@ -10,11 +10,11 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from spach_nas.architecture import Architecture, Stage
+from spach_nas.cost.limits import Bound
 from spach_nas.feasible.measures import build_stage
 from spach_nas.feasible.tables import ClassTables, Context, Counts, Indices
-from spach_nas.layouts import Mixers
-from spach_nas.limits import Bound
+from spach_nas.space.architecture import Architecture, Stage
+from spach_nas.space.layouts import Mixers
 
 _KEPT_STAGES = 65536
 _KEPT_SHARES = 512

@@ -3,8 +3,7 @@
 import sys
 from typing import TYPE_CHECKING
 
-from spach_nas.called import CalledModule
-from spach_nas.late import late
+from spach_nas.late import CalledModule, late
 
 if TYPE_CHECKING:
     from spach_nas.latency.measured import latency

@@ -4,14 +4,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import get_args
 
-from spach_nas.architecture import Architecture
+from spach_nas.config.latency_settings import RUNTIMES, Format, RuntimeName
+from spach_nas.config.training_settings import Device
 from spach_nas.errors import LatencyError, did_you_mean, one_of
 from spach_nas.latency.measuring import time_network
 from spach_nas.latency.table import Conditions, Timing
 from spach_nas.latency.timing import conditions
-from spach_nas.latency_settings import RUNTIMES, Format, RuntimeName
-from spach_nas.settings import Device
-from spach_nas.sources import Source, as_architecture
+from spach_nas.space.architecture import Architecture
+from spach_nas.space.sources import Source, as_architecture
 
 # What the timed passes of one runtime and batch size take together at least.
 _SECONDS = 2.0

@@ -12,13 +12,13 @@ from typing import NamedTuple
 import torch
 from scipy.stats import kendalltau
 
-from spach_nas.architecture import Architecture
 from spach_nas.latency.modules import part_module
 from spach_nas.latency.parts import Part, part_name, parts_of
 from spach_nas.latency.table import Check, Conditions, LatencyTable, PredictionError, Timing
 from spach_nas.latency.timing import time_module
+from spach_nas.machine import now
 from spach_nas.networks import build
-from spach_nas.records import now
+from spach_nas.space.architecture import Architecture
 
 # Called with how many of how many are done, and the table so far.
 Progress = Callable[[int, int, LatencyTable], None]

@@ -9,10 +9,10 @@ import copy
 import torch
 from torch import Tensor, nn
 
-from spach_nas.architecture import Architecture, Stage
 from spach_nas.latency.parts import BlockPart, DownsamplePart, HeadPart, Part, StemPart
 from spach_nas.networks.block import NORM_EPS, Block, Downsample
 from spach_nas.networks.stem import build_stem
+from spach_nas.space.architecture import Architecture, Stage
 
 CHAIN = 4
 

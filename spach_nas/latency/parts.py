@@ -9,12 +9,17 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from spach_nas.architecture import DEFAULT_STEM_WIDTH, DEFAULT_TOKEN_RATIO, Architecture, Stage
 from spach_nas.errors import LatencyError
-from spach_nas.mixers import MixerSite, OptionValue, get_mixer
-from spach_nas.search_space import SearchSpace
-from spach_nas.space_choices import all_choices, stage_sizes
-from spach_nas.stage_space import own_choices
+from spach_nas.space.architecture import (
+    DEFAULT_STEM_WIDTH,
+    DEFAULT_TOKEN_RATIO,
+    Architecture,
+    Stage,
+)
+from spach_nas.space.mixers import MixerSite, OptionValue, get_mixer
+from spach_nas.space.search_space import SearchSpace
+from spach_nas.space.space_choices import all_choices, stage_sizes
+from spach_nas.space.stage_space import own_choices
 
 _MOST_COMBINATIONS = 200_000
 Resolution = tuple[int, int]

@@ -4,7 +4,10 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from spach_nas.config import SearchConfig
+from spach_nas.config.latency_settings import LatencySettings
+from spach_nas.config.search_yaml import SearchConfig
+from spach_nas.config.study_files import LATENCY_JSON, RECORDS_FILE
+from spach_nas.cost.limits import Limits
 from spach_nas.errors import LatencyError, SearchSpaceError
 from spach_nas.feasible import FeasibleSet
 from spach_nas.latency.measuring import THIS_DEVICE, Clock, Network, Progress, measure_table
@@ -18,12 +21,8 @@ from spach_nas.latency.table_file import (
     write_table,
 )
 from spach_nas.latency.timing import cautions, conditions
-from spach_nas.latency_settings import LatencySettings
-from spach_nas.limits import Limits
-from spach_nas.records import FILE_NAME
-from spach_nas.references import REFERENCES, reference_target
-from spach_nas.search_space import SearchSpace
-from spach_nas.study_folder import LATENCY_JSON
+from spach_nas.space.references import REFERENCES, reference_target
+from spach_nas.space.search_space import SearchSpace
 
 # Whole networks that a table is fitted on, and held-out ones that state its error.
 _FITTED, _HELD_OUT = 6, 6
@@ -56,7 +55,7 @@ def search_latency(
         return None
     settings = config.latency
     path: Path | None = settings.table
-    if folder is not None and (folder / FILE_NAME).is_file():
+    if folder is not None and (folder / RECORDS_FILE).is_file():
         path = folder / LATENCY_JSON
         if not path.is_file():
             raise LatencyError(

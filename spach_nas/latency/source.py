@@ -3,14 +3,14 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from spach_nas.architecture import Architecture
-from spach_nas.config import load_config
+from spach_nas.config.latency_settings import LatencySettings
+from spach_nas.config.search_yaml import load_config
+from spach_nas.config.shipped import find_yaml, shipped_names
 from spach_nas.data import data_shape
 from spach_nas.errors import ConfigError, LatencyError, did_you_mean
-from spach_nas.latency_settings import LatencySettings
-from spach_nas.references import REFERENCES
-from spach_nas.search_space import SearchSpace
-from spach_nas.shipped import find_yaml, shipped_names
+from spach_nas.space.architecture import Architecture
+from spach_nas.space.references import REFERENCES
+from spach_nas.space.search_space import SearchSpace
 from spach_nas.validation import read_yaml
 
 _BUNDLED = "architecture.yaml"

@@ -12,9 +12,9 @@ from timm.layers import DropPath
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from spach_nas.architecture import Stage
-from spach_nas.mixers import MixerSite, get_mixer
 from spach_nas.networks.mixers import load_mixer
+from spach_nas.space.architecture import Stage
+from spach_nas.space.mixers import MixerSite, get_mixer
 
 NORM_EPS = 1e-6
 GAMMA_INIT = 1e-4

@@ -7,10 +7,10 @@ from collections.abc import Iterable, Sequence
 
 import torch
 
-from spach_nas.architecture import Architecture
 from spach_nas.errors import ArchitectureError, one_line
-from spach_nas.mixers import MixerSite, MixerSpec
 from spach_nas.networks.mixers import load_mixer
+from spach_nas.space.architecture import Architecture
+from spach_nas.space.mixers import MixerSite, MixerSpec
 
 # More than one image: a batch norm takes no single one at a resolution of 1 x 1.
 _BATCH = 2

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from spach_nas.errors import ArchitectureError, one_line
-from spach_nas.mixers import LARGEST_WRITTEN_OUT, MixerSite, MixerSpec
+from spach_nas.space.mixers import LARGEST_WRITTEN_OUT, MixerSite, MixerSpec
 
 
 class Attention(nn.Module):

@@ -15,11 +15,11 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from spach_nas.architecture import Architecture
 from spach_nas.errors import BundleError
 from spach_nas.networks.resizing import resize
 from spach_nas.networks.spach import Spach
-from spach_nas.references import get_reference
+from spach_nas.space.architecture import Architecture
+from spach_nas.space.references import get_reference
 
 _OUTER = {
     "stem.conv1.": "stem.proj.0.",
@@ -47,7 +47,7 @@ def load_official(
 
     Args:
         path: A file of `torch.save`, read with `weights_only=True`, or of safetensors.
-        name: A model in `spach_nas.references`, such as `hybrid_ms_s_plus`.
+        name: A model in `spach_nas.space.references`, such as `hybrid_ms_s_plus`.
         image_size: Height and width other than 224 x 224.
         resample_tokens: Interpolate token-MLP weights where the size differs; see `resize`.
 

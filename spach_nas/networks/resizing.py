@@ -10,11 +10,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from spach_nas.architecture import Architecture, Stage
 from spach_nas.errors import ArchitectureError
-from spach_nas.mixers import get_mixer
 from spach_nas.networks.mixers import TokenMlp
 from spach_nas.networks.spach import Spach
+from spach_nas.space.architecture import Architecture, Stage
+from spach_nas.space.mixers import get_mixer
 
 Resolution = tuple[int, int]
 

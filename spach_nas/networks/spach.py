@@ -13,12 +13,12 @@ from timm.models._features import feature_take_indices
 from torch import Tensor, nn
 from torch.fx import Proxy
 
-from spach_nas.architecture import Architecture
 from spach_nas.errors import ArchitectureError
-from spach_nas.mixers import get_mixer
 from spach_nas.networks.block import NORM_EPS, SpachStage
 from spach_nas.networks.stem import build_stem
-from spach_nas.sources import Source, as_architecture
+from spach_nas.space.architecture import Architecture
+from spach_nas.space.mixers import get_mixer
+from spach_nas.space.sources import Source, as_architecture
 
 
 class Spach(nn.Module):

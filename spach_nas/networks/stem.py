@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from spach_nas.architecture import Architecture, stem_kernel
+from spach_nas.space.architecture import Architecture, stem_kernel
 
 
 class Conv1Stem(nn.Module):

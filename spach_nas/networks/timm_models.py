@@ -12,12 +12,12 @@ from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
 from torch import Tensor
 
-from spach_nas.architecture import Architecture
 from spach_nas.errors import ArchitectureError
-from spach_nas.mixers import get_mixer
 from spach_nas.networks.spach import Spach
-from spach_nas.references import REFERENCES
-from spach_nas.sources import as_architecture
+from spach_nas.space.architecture import Architecture
+from spach_nas.space.mixers import get_mixer
+from spach_nas.space.references import REFERENCES
+from spach_nas.space.sources import as_architecture
 
 PREFIX = "spach_"
 

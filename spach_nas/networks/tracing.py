@@ -1,4 +1,4 @@
-"""Cost of a built network by tracing it: the oracle of the closed form in `spach_nas.cost`.
+"""Cost of a built network by tracing it: the oracle of the closed form.
 
 A trace takes seconds where the closed form takes microseconds; a search never calls this.
 """
@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from spach_nas.cost import Cost
+from spach_nas.cost.closed_form import Cost
 
 with warnings.catch_warnings():
     # fvcore is built on torch.jit, which says on import that it is deprecated.

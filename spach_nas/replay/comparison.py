@@ -9,10 +9,10 @@ from typing import Literal
 
 import numpy as np
 
+from spach_nas.config.sampler_registry import has_sampler, optuna_samplers, sampler_names
 from spach_nas.errors import ConfigError, did_you_mean, one_of
 from spach_nas.replay.ground import Ground
 from spach_nas.replay.strategies import Budget, RungRule, Step, Strategy, replay
-from spach_nas.sampler_registry import has_sampler, optuna_samplers, sampler_names
 
 Axis = Literal["trials", "seconds"]
 TENTHS = tuple(tenth / 10 for tenth in range(1, 11))

@@ -3,7 +3,7 @@
 import hashlib
 from dataclasses import dataclass
 
-from spach_nas.evaluation import Epoch, Evaluation, EvaluationRequest
+from spach_nas.config.evaluation import Epoch, Evaluation, EvaluationRequest
 from spach_nas.replay.table import Entry, Table
 
 

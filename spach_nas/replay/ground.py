@@ -8,21 +8,21 @@ from pathlib import Path
 import moocore
 import numpy as np
 
-from spach_nas.architecture import Architecture
-from spach_nas.config import SEARCH_YAML, SearchConfig, load_config
-from spach_nas.cost import cost
-from spach_nas.engine.pending import latency_figure
+from spach_nas.config.objectives import Objective
+from spach_nas.config.search_yaml import SearchConfig, load_config
+from spach_nas.config.study_files import LATENCY_JSON, RECORDS_FILE, SEARCH_YAML
+from spach_nas.cost.closed_form import cost
 from spach_nas.errors import StudyError
 from spach_nas.feasible import Latency
 from spach_nas.latency import PredictedLatency
 from spach_nas.latency import read_table as read_latency
-from spach_nas.objectives import Objective
-from spach_nas.records import FILE_NAME, read_records
 from spach_nas.replay.table import Entry, Table, table_of_records
 from spach_nas.replay.table_files import read_table
 from spach_nas.replay.table_set import TableSet
-from spach_nas.scaling import shape_of
-from spach_nas.study_folder import LATENCY_JSON
+from spach_nas.space.architecture import Architecture
+from spach_nas.space.scaling import shape_of
+from spach_nas.study.pending import latency_figure
+from spach_nas.study.records import read_records
 
 TABLE_FILES = ("table.parquet", "table.csv")
 
@@ -140,11 +140,11 @@ def read_ground(sources: Sequence[Path]) -> Ground:
         StudyError: They hold no table, or do not fit each other.
         SpachNasError: A file is damaged.
     """
-    if all((source / FILE_NAME).is_file() for source in sources):
+    if all((source / RECORDS_FILE).is_file() for source in sources):
         config = _shared_config(sources)
         records = [record for source in sources for record in read_records(source)]
         table = table_of_records(records, where=str(sources[0]))
-        return _fitting(config, table, where=sources[0] / FILE_NAME)
+        return _fitting(config, table, where=sources[0] / RECORDS_FILE)
     if len(sources) > 1:
         raise StudyError(f"{sources[1]}: expected one table, or folders of studies alone")
     path = _table_file(sources[0])
@@ -161,8 +161,8 @@ def _table_file(source: Path) -> Path:
         if (source / name).is_file():
             return source / name
     raise StudyError(
-        f"{source}: holds neither {FILE_NAME} nor {' nor '.join(TABLE_FILES)}; expected the folder "
-        "of a study or of a table"
+        f"{source}: holds neither {RECORDS_FILE} nor {' nor '.join(TABLE_FILES)}; expected the "
+        "folder of a study or of a table"
     )
 
 

@@ -5,10 +5,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Generic, TypeVar
 
-from spach_nas.evaluation import Evaluation, EvaluationRequest
+from spach_nas.config.evaluation import Evaluation, EvaluationRequest
 
 if TYPE_CHECKING:
-    from spach_nas.engine.study import Study
+    from spach_nas.study.study import Study
 
 Task = TypeVar("Task")
 

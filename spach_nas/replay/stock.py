@@ -18,15 +18,14 @@ import numpy as np
 import optuna
 from optuna.trial import TrialState
 
-from spach_nas.engine.mirror import OPTUNA_DIRECTIONS
-from spach_nas.engine.sampler_factories import make_factory
-from spach_nas.engine.samplers import distributions
-from spach_nas.evaluation import Epoch
+from spach_nas.config.evaluation import Epoch
 from spach_nas.replay.evaluator import TabularEvaluator
 from spach_nas.replay.ground import Ground
 from spach_nas.replay.simulation import Workers
 from spach_nas.replay.strategies import Budget, Step, Strategy, replay_config
 from spach_nas.replay.table import Entry
+from spach_nas.samplers.factories import make_factory
+from spach_nas.samplers.feasible_sampler import OPTUNA_DIRECTIONS, distributions
 
 
 @dataclass(kw_only=True, slots=True)

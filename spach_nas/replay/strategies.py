@@ -5,13 +5,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from spach_nas.config import SearchConfig
-from spach_nas.evaluation import Evaluation, EvaluationRequest
+from spach_nas.config.evaluation import Evaluation, EvaluationRequest
+from spach_nas.config.search_settings import Level, Rungs
+from spach_nas.config.search_yaml import SearchConfig
 from spach_nas.replay.evaluator import TabularEvaluator
 from spach_nas.replay.ground import Ground
 from spach_nas.replay.simulation import Workers, simulate
-from spach_nas.scaling import DataShape
-from spach_nas.search_settings import Level, Rungs
+from spach_nas.space.scaling import DataShape
 
 RungRule = Literal["off", "front", "accuracy"]
 
@@ -77,8 +77,8 @@ def replay(ground: Ground, strategy: Strategy, *, seed: int, budget: Budget) -> 
         budget: When it ends.
     """
     # With Optuna: whatever is wrong with the table or the strategies was told before.
-    from spach_nas.engine.archive import MemoryArchive
-    from spach_nas.engine.study import Study
+    from spach_nas.study.archive import MemoryArchive
+    from spach_nas.study.study import Study
 
     assert not strategy.stock
     config = replay_config(ground, strategy, seed=seed, budget=budget)

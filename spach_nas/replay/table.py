@@ -3,12 +3,12 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from spach_nas.architecture import Architecture
-from spach_nas.cost import Cost
+from spach_nas.config.evaluation import Epoch
+from spach_nas.config.objectives import Objective
+from spach_nas.cost.closed_form import Cost
 from spach_nas.errors import StudyError
-from spach_nas.evaluation import Epoch
-from spach_nas.objectives import Objective
-from spach_nas.records import Record
+from spach_nas.space.architecture import Architecture
+from spach_nas.study.records import Record
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -21,11 +21,11 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from spach_nas.architecture import Architecture
-from spach_nas.cost import Cost
+from spach_nas.config.evaluation import Epoch
+from spach_nas.cost.closed_form import Cost
 from spach_nas.errors import ArchitectureError, StudyError
-from spach_nas.evaluation import Epoch
 from spach_nas.replay.table import Entry, Table, make_table
+from spach_nas.space.architecture import Architecture
 
 _COSTS = tuple(f"{of}_{name}" for of in ("target", "proxy") for name in Cost._fields)
 _WHOLE = ("seed", "epoch", *_COSTS, "image_height", "image_width")

@@ -4,11 +4,11 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from spach_nas.architecture import Architecture
 from spach_nas.errors import StudyError
-from spach_nas.layouts import Value
-from spach_nas.search_space import SearchSpace
-from spach_nas.stage_space import Encoding
+from spach_nas.space.architecture import Architecture
+from spach_nas.space.layouts import Value
+from spach_nas.space.search_space import SearchSpace
+from spach_nas.space.stage_space import Encoding
 
 
 class TableSet:

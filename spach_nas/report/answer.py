@@ -4,16 +4,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 
-from spach_nas.hypervolume import HypervolumeData, hypervolume_data
-from spach_nas.intervals import score_words
-from spach_nas.objectives import cost_of, score_of
-from spach_nas.pareto import best, front, knee, value
-from spach_nas.records import Record
+from spach_nas.config.objectives import cost_of, score_of
 from spach_nas.report.hypervolume_figure import baseline_words
 from spach_nas.report.page_table import export_command
 from spach_nas.report.seeds import Trained, average_seeds, group_seeds, pooled_spread
 from spach_nas.report.summary import StudyFacts
 from spach_nas.report.trials import page_names
+from spach_nas.study.hypervolume import HypervolumeData, hypervolume_data
+from spach_nas.study.intervals import score_words
+from spach_nas.study.pareto import best, front, knee, value
+from spach_nas.study.records import Record
 from spach_nas.units import format_count, format_share
 
 _WRITES = (

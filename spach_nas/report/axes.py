@@ -4,10 +4,10 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from spach_nas.memory import saved_bytes
-from spach_nas.objectives import OBJECTIVES, Objective
-from spach_nas.pareto import value
-from spach_nas.records import Record
+from spach_nas.config.objectives import OBJECTIVES, Objective
+from spach_nas.cost.memory import saved_bytes
+from spach_nas.study.pareto import value
+from spach_nas.study.records import Record
 
 # A closed form of the architecture, so that every study has it.
 MEMORY = Objective(

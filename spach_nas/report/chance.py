@@ -7,15 +7,15 @@ from typing import NamedTuple
 
 import numpy as np
 
-from spach_nas.architecture import Architecture
-from spach_nas.cost import Cost
-from spach_nas.cost_batch import costs
+from spach_nas.cost.batch import costs
+from spach_nas.cost.closed_form import Cost
+from spach_nas.cost.limits import Limits, ProxyLimits
 from spach_nas.errors import SearchSpaceError
 from spach_nas.feasible import FeasibleSet
 from spach_nas.feasible.interface import Latency
-from spach_nas.limits import Limits, ProxyLimits
-from spach_nas.search_space import SearchSpace
-from spach_nas.space_counting import contexts
+from spach_nas.space.architecture import Architecture
+from spach_nas.space.search_space import SearchSpace
+from spach_nas.space.space_counting import contexts
 
 # The standard error of a share is at most 1.6 points with so many, and they are there at once.
 _ENOUGH, _DRAWN = 1000, 3000

@@ -7,15 +7,15 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from spach_nas.architecture import Stage
-from spach_nas.layouts import Value
-from spach_nas.limits import Limits
-from spach_nas.objectives import Objective, score_of
-from spach_nas.pareto import comparable, value
-from spach_nas.records import Record
+from spach_nas.config.objectives import Objective, score_of
+from spach_nas.cost.limits import Limits
 from spach_nas.report.seeds import group_seeds
 from spach_nas.report.shares_data import mixer_order
-from spach_nas.stage_space import has_effect
+from spach_nas.space.architecture import Stage
+from spach_nas.space.layouts import Value
+from spach_nas.space.stage_space import has_effect
+from spach_nas.study.pareto import comparable, value
+from spach_nas.study.records import Record
 
 # Numbers with more values than that are shown as so many ranges.
 _MOST_VALUES, _RANGES = 6, 4

@@ -2,10 +2,7 @@
 
 from collections.abc import Sequence
 
-from spach_nas.hypervolume import hypervolume_data
-from spach_nas.limits import Limits
-from spach_nas.pareto import comparable
-from spach_nas.records import Record
+from spach_nas.cost.limits import Limits
 from spach_nas.report.chance import draw_feasible
 from spach_nas.report.effects_data import effects_data
 from spach_nas.report.effects_figure import effects_figure, effects_note, effects_words
@@ -20,6 +17,9 @@ from spach_nas.report.sections import Section
 from spach_nas.report.shares_data import shares_data
 from spach_nas.report.shares_figure import shares_figure
 from spach_nas.report.summary import StudyFacts
+from spach_nas.study.hypervolume import hypervolume_data
+from spach_nas.study.pareto import comparable
+from spach_nas.study.records import Record
 
 
 def hypervolume_section(records: Sequence[Record], *, facts: StudyFacts) -> Section:

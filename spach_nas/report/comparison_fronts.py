@@ -5,10 +5,7 @@ from dataclasses import dataclass, replace
 
 from plotly import graph_objects as go
 
-from spach_nas.intervals import Interval
-from spach_nas.objectives import OBJECTIVES, Objective, score_of
-from spach_nas.pareto import comparable, front, value
-from spach_nas.records import Record
+from spach_nas.config.objectives import OBJECTIVES, Objective, score_of
 from spach_nas.report.axes import MEMORY, study_axes, with_memory
 from spach_nas.report.comparison_settings import protocol_differences
 from spach_nas.report.comparison_study import ComparedStudy, StudyGroup
@@ -24,6 +21,9 @@ from spach_nas.report.pareto_data import pareto_data
 from spach_nas.report.seeds import Trained
 from spach_nas.report.theme import LIGHT, layout, plain
 from spach_nas.report.trials import hover_text
+from spach_nas.study.intervals import Interval
+from spach_nas.study.pareto import comparable, front, value
+from spach_nas.study.records import Record
 
 # Bars of more fronts than this would hide each other.
 _FEW = 4

@@ -7,15 +7,15 @@ from typing import Literal
 
 import numpy as np
 
-from spach_nas.hypervolume import (
+from spach_nas.config.objectives import Objective
+from spach_nas.report.comparison_study import ComparedStudy, StudyGroup, check_objectives
+from spach_nas.study.hypervolume import (
     Corners,
     HypervolumeData,
     hypervolume_data,
     record_corners,
     wider,
 )
-from spach_nas.objectives import Objective
-from spach_nas.report.comparison_study import ComparedStudy, StudyGroup, check_objectives
 
 Axis = Literal["trials", "seconds"]
 # From so many seeds on a band leaves out the most extreme ones.

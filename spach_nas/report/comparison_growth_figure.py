@@ -4,10 +4,10 @@ from collections.abc import Sequence
 
 from plotly import graph_objects as go
 
-from spach_nas.hypervolume import figure_words
 from spach_nas.report.comparison_growth import Axis, Band, Growth, GrowthData, bands
 from spach_nas.report.comparison_style import Style, band_trace, legend_order, make_room, styles
 from spach_nas.report.theme import layout, plain
+from spach_nas.study.hypervolume import figure_words
 
 _UNITS = ((7200, "h", 3600), (300, "min", 60), (0, "s", 1))
 _EARLY = 0.06

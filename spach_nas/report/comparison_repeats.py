@@ -6,14 +6,14 @@ from dataclasses import dataclass
 
 from plotly import graph_objects as go
 
-from spach_nas.objectives import Objective, score_of
-from spach_nas.pareto import comparable, value
-from spach_nas.records import Record
+from spach_nas.config.objectives import Objective, score_of
 from spach_nas.report.comparison_settings import protocol
 from spach_nas.report.comparison_study import StudyGroup
 from spach_nas.report.comparison_style import Style, styles
 from spach_nas.report.seeds import pooled_spread
 from spach_nas.report.theme import LIGHT, layout, plain
+from spach_nas.study.pareto import comparable, value
+from spach_nas.study.records import Record
 from spach_nas.units import format_count
 
 _MOST_DRAWN = 25

@@ -3,9 +3,9 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from spach_nas.pareto import comparable
 from spach_nas.report.comparison_study import ComparedStudy, StudyGroup
 from spach_nas.report.theme import TIMES
+from spach_nas.study.pareto import comparable
 
 # Parts of the YAML that make a score what it is ...
 _PROTOCOL = ("data.", "proxy.", "training.")

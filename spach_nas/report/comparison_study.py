@@ -11,16 +11,17 @@ from typing import Any
 
 from pydantic_core import to_jsonable_python
 
-from spach_nas.config import SEARCH_YAML, load_config
+from spach_nas.config.objectives import OBJECTIVES, Objective
+from spach_nas.config.search_yaml import load_config
+from spach_nas.config.study_files import DATA_JSON, SEARCH_YAML
+from spach_nas.cost.limits import Limits
 from spach_nas.errors import SpachNasError, StudyError
-from spach_nas.hypervolume import Corners, study_corners
-from spach_nas.limits import Limits
-from spach_nas.objectives import OBJECTIVES, Objective
-from spach_nas.pareto import comparable, value
-from spach_nas.records import Record, check_records_there
 from spach_nas.report.seeds import Trained, group_seeds
 from spach_nas.report.study import study_records
-from spach_nas.study_folder import DATA_JSON, check_plugins, class_count
+from spach_nas.study.folder import check_plugins, class_count
+from spach_nas.study.hypervolume import Corners, study_corners
+from spach_nas.study.pareto import comparable, value
+from spach_nas.study.records import Record, check_records_there
 
 # What the seeds of one group may differ in.
 SEEDS = ("study", "search.seed", "training.seed")

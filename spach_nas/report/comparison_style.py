@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from plotly import graph_objects as go
 
-from spach_nas.objectives import Objective
+from spach_nas.config.objectives import Objective
 from spach_nas.report.axes import is_logarithmic
 from spach_nas.report.comparison_study import StudyGroup, short
 from spach_nas.report.cost_axis import add_limit, log_ticks

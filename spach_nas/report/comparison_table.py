@@ -4,13 +4,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from html import escape
 
-from spach_nas.intervals import score_words
-from spach_nas.objectives import score_of
-from spach_nas.pareto import best, front, value
+from spach_nas.config.objectives import score_of
 from spach_nas.report.comparison_growth import Growth, GrowthData, band_words, spread
 from spach_nas.report.comparison_settings import Difference
 from spach_nas.report.comparison_study import ComparedStudy, StudyGroup, short
 from spach_nas.report.comparison_style import styles
+from spach_nas.study.intervals import score_words
+from spach_nas.study.pareto import best, front, value
 from spach_nas.units import format_duration
 
 _MOST_RANKED = 5

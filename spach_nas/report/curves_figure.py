@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from plotly import graph_objects as go
 from plotly.colors import sample_colorscale
 
-from spach_nas.limits import Limits
-from spach_nas.objectives import Objective
-from spach_nas.pareto import front
-from spach_nas.records import Record
+from spach_nas.config.objectives import Objective
+from spach_nas.cost.limits import Limits
 from spach_nas.report.theme import LIGHT, SKY, VERMILLION, layout, plain
+from spach_nas.study.pareto import front
+from spach_nas.study.records import Record
 from spach_nas.units import format_count
 
 # From cheap to dear; both ends and the middle stand out on white and on near-black.

@@ -10,10 +10,10 @@ import math
 from collections.abc import Iterable
 from html import escape
 
-from spach_nas.architecture import Architecture, Stage
-from spach_nas.mixers import get_mixer
 from spach_nas.report.theme import FONT, TIMES, ink_on, mixer_colour, mixer_letter
-from spach_nas.sources import Source, as_architecture
+from spach_nas.space.architecture import Architecture, Stage
+from spach_nas.space.mixers import get_mixer
+from spach_nas.space.sources import Source, as_architecture
 
 _BLOCK, _GAP, _STAGE_GAP = 13, 1.5, 20
 _STEM = 46

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from spach_nas.limits import Limits
-from spach_nas.objectives import Objective
-from spach_nas.records import Record
+from spach_nas.config.objectives import Objective
+from spach_nas.cost.limits import Limits
 from spach_nas.report.choices import Choice, Choices, Floats, Indices, choices_table
 from spach_nas.report.estimate import Difference, difference
+from spach_nas.study.records import Record
 
 # Of either value, on the common range of MACs: fewer trials tell an effect from nothing only when
 # it is huge.

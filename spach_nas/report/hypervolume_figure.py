@@ -4,8 +4,8 @@ from typing import Literal, NamedTuple
 
 from plotly import graph_objects as go
 
-from spach_nas.hypervolume import HypervolumeData, figure_words
 from spach_nas.report.theme import LIGHT, VERMILLION, layout
+from spach_nas.study.hypervolume import HypervolumeData, figure_words
 
 Against = Literal["trials", "training", "clock"]
 _TITLES: dict[Against, str] = {

@@ -6,9 +6,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from spach_nas.objectives import score_of
-from spach_nas.pareto import comparable
-from spach_nas.records import Record
+from spach_nas.config.objectives import score_of
 from spach_nas.report import page_parts as parts
 from spach_nas.report.axes import study_axes
 from spach_nas.report.choices_sections import choices_sections, hypervolume_section
@@ -23,7 +21,9 @@ from spach_nas.report.seeds import average_seeds
 from spach_nas.report.spent import spent, spent_html
 from spach_nas.report.summary import StudyFacts
 from spach_nas.report.trials import TrialRow, trial_rows
-from spach_nas.study_folder import REPORT
+from spach_nas.study.folder import REPORT
+from spach_nas.study.pareto import comparable
+from spach_nas.study.records import Record
 
 FILE_NAME = REPORT
 _SCRIPTS = ("figures.js", "page.js")

@@ -5,18 +5,18 @@ from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 
-from spach_nas.architecture import Architecture
-from spach_nas.intervals import record_words
-from spach_nas.objectives import Objective, score_of
-from spach_nas.pareto import front
+from spach_nas.config.objectives import Objective, score_of
 from spach_nas.paths import shell_word
-from spach_nas.records import Record
 from spach_nas.report.answer import answer_html
 from spach_nas.report.drawing import common_width, draw, drawn_width
 from spach_nas.report.spent import description_list
 from spach_nas.report.summary import StudyFacts, conclusion, meaning, summarise
 from spach_nas.report.theme import mixer_colour
 from spach_nas.report.trials import best_paper, marked, page_names
+from spach_nas.space.architecture import Architecture
+from spach_nas.study.intervals import record_words
+from spach_nas.study.pareto import front
+from spach_nas.study.records import Record
 from spach_nas.units import format_count
 from spach_nas.version import __version__
 

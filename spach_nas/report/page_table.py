@@ -8,12 +8,12 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from spach_nas.architecture import Architecture
-from spach_nas.objectives import OBJECTIVES
+from spach_nas.config.objectives import OBJECTIVES
 from spach_nas.paths import shell_word
-from spach_nas.records import Record
 from spach_nas.report.drawing import draw
 from spach_nas.report.trials import TrialRow, seed_words
+from spach_nas.space.architecture import Architecture
+from spach_nas.study.records import Record
 from spach_nas.units import common_unit, format_share
 
 _EFFORT = 9

@@ -7,14 +7,14 @@ from typing import Literal
 
 import numpy as np
 
-from spach_nas.architecture import Stage
-from spach_nas.layouts import Value
-from spach_nas.limits import Limits
-from spach_nas.mixers import get_mixer
-from spach_nas.objectives import Objective, score_of
-from spach_nas.pareto import comparable, value
-from spach_nas.records import Record
+from spach_nas.config.objectives import Objective, score_of
+from spach_nas.cost.limits import Limits
 from spach_nas.report.choices import chosen, is_arrangement, value_order, value_words
+from spach_nas.space.architecture import Stage
+from spach_nas.space.layouts import Value
+from spach_nas.space.mixers import get_mixer
+from spach_nas.study.pareto import comparable, value
+from spach_nas.study.records import Record
 
 # More kinds of one choice than this are told apart no longer.
 _MOST_LEVELS = 14

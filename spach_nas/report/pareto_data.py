@@ -4,13 +4,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from spach_nas.limits import Limits
-from spach_nas.objectives import OBJECTIVES, Objective, score_of
-from spach_nas.pareto import comparable, front, value
-from spach_nas.records import Record
+from spach_nas.config.objectives import OBJECTIVES, Objective, score_of
+from spach_nas.cost.limits import Limits
 from spach_nas.report.axes import COSTS, MEMORY, with_memory
 from spach_nas.report.seeds import Trained, group_seeds
 from spach_nas.report.trials import hover_text, marked
+from spach_nas.study.pareto import comparable, front, value
+from spach_nas.study.records import Record
 
 AXES = tuple(item.name for item in COSTS)
 

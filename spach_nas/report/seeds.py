@@ -11,10 +11,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from spach_nas.intervals import Interval, image_interval, surely_better
-from spach_nas.objectives import OBJECTIVES, Objective
-from spach_nas.pareto import comparable, value
-from spach_nas.records import Record
+from spach_nas.config.objectives import OBJECTIVES, Objective
+from spach_nas.study.intervals import Interval, image_interval, surely_better
+from spach_nas.study.pareto import comparable, value
+from spach_nas.study.records import Record
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -3,11 +3,11 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from spach_nas.architecture import Architecture
-from spach_nas.limits import Limits
-from spach_nas.objectives import Objective
-from spach_nas.pareto import comparable, front
-from spach_nas.records import Record
+from spach_nas.config.objectives import Objective
+from spach_nas.cost.limits import Limits
+from spach_nas.space.architecture import Architecture
+from spach_nas.study.pareto import comparable, front
+from spach_nas.study.records import Record
 
 _ORDER = ("conv", "attention", "mlp")
 

@@ -3,16 +3,16 @@
 from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 
-from spach_nas.architecture import Architecture
-from spach_nas.intervals import record_words
-from spach_nas.live.front_view import spread
-from spach_nas.objectives import Objective, score_of
-from spach_nas.pareto import front
-from spach_nas.records import Record
+from spach_nas.config.objectives import Objective, score_of
 from spach_nas.report.drawing import DRAWN_HEIGHT, Drawing, common_width, draw, drawn_width
+from spach_nas.report.front_rows import spread
 from spach_nas.report.summary import StudyFacts
 from spach_nas.report.theme import FONT, LIGHT, MIXER_COLOURS, mixer_colour, mixer_letter
 from spach_nas.report.trials import best_paper, marked
+from spach_nas.space.architecture import Architecture
+from spach_nas.study.intervals import record_words
+from spach_nas.study.pareto import front
+from spach_nas.study.records import Record
 from spach_nas.units import format_count
 
 _MOST = 12

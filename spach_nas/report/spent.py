@@ -4,10 +4,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 
-from spach_nas.evaluation import Fidelity
-from spach_nas.hypervolume import finished_after
-from spach_nas.records import Record
+from spach_nas.config.evaluation import Fidelity
 from spach_nas.report.theme import TIMES
+from spach_nas.study.hypervolume import finished_after
+from spach_nas.study.records import Record
 from spach_nas.units import format_duration
 
 _UNITS = ("B", "kB", "MB", "GB", "TB")

@@ -16,14 +16,14 @@ from plotly import graph_objects as go
 from plotly import io as plotly_io
 
 from spach_nas.errors import SpachNasError, one_line
-from spach_nas.hypervolume import hypervolume_data
-from spach_nas.records import Record
 from spach_nas.report.hypervolume_figure import hypervolume_figure, reference_words
 from spach_nas.report.pareto_data import pareto_data
 from spach_nas.report.pareto_figure import pareto_figure
 from spach_nas.report.sheet import sheet
 from spach_nas.report.summary import StudyFacts
 from spach_nas.report.theme import LIGHT, plain
+from spach_nas.study.hypervolume import hypervolume_data
+from spach_nas.study.records import Record
 
 KINDS = ("png", "svg", "pdf")
 NAMES = ("front", "hypervolume", "drawings")

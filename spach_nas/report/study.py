@@ -7,27 +7,22 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from spach_nas.config import SEARCH_YAML, SPACE_YAML, SearchConfig, load_config
+from spach_nas.config.search_yaml import SearchConfig, load_config
+from spach_nas.config.study_files import DATA_JSON, SEARCH_YAML, SPACE_YAML
+from spach_nas.config.training_settings import DataSettings
+from spach_nas.cost.limits import Limits, ProxyLimits
 from spach_nas.data.preprocessing import read_preprocessing
 from spach_nas.data.splits import split_validation
-from spach_nas.ending import ending
 from spach_nas.errors import StudyError
-from spach_nas.hypervolume import study_corners
-from spach_nas.intervals import with_images
-from spach_nas.limits import Limits, ProxyLimits
+from spach_nas.files import room_needed
 from spach_nas.paths import command_line
-from spach_nas.records import Record, read_records
 from spach_nas.report.summary import StudyFacts
-from spach_nas.scaling import DataShape
-from spach_nas.settings import DataSettings
-from spach_nas.study_folder import (
-    DATA_JSON,
-    REPORT,
-    check_plugins,
-    class_count,
-    kept_checkpoints,
-    room_needed,
-)
+from spach_nas.space.scaling import DataShape
+from spach_nas.study.ending import ending
+from spach_nas.study.folder import REPORT, check_plugins, class_count, kept_checkpoints
+from spach_nas.study.hypervolume import study_corners
+from spach_nas.study.intervals import with_images
+from spach_nas.study.records import Record, read_records
 
 if TYPE_CHECKING:
     from spach_nas.report.document import PlotlyPlace

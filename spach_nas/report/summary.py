@@ -4,16 +4,16 @@ import math
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
 
-from spach_nas.hypervolume import Corners
-from spach_nas.intervals import record_words
-from spach_nas.limits import Limits, ProxyLimits
-from spach_nas.objectives import USUAL, Objective, cost_of, score_of
-from spach_nas.pareto import best, comparable, dominates, front, value
-from spach_nas.records import Record
+from spach_nas.config.objectives import USUAL, Objective, cost_of, score_of
+from spach_nas.cost.limits import Limits, ProxyLimits
 from spach_nas.report.seeds import average_seeds, beyond_chance, group_seeds, pooled_spread
 from spach_nas.report.theme import TIMES
-from spach_nas.search_space import SearchSpace
-from spach_nas.study_folder import CheckpointKey
+from spach_nas.space.search_space import SearchSpace
+from spach_nas.study.folder import CheckpointKey
+from spach_nas.study.hypervolume import Corners
+from spach_nas.study.intervals import record_words
+from spach_nas.study.pareto import best, comparable, dominates, front, value
+from spach_nas.study.records import Record
 from spach_nas.units import format_count
 
 

@@ -4,12 +4,12 @@ from collections.abc import Sequence
 
 from rich.table import Table
 
-from spach_nas.limits import Limits
-from spach_nas.live.front_view import front_title, members_table
-from spach_nas.objectives import Objective
-from spach_nas.pareto import front
-from spach_nas.records import Record
+from spach_nas.config.objectives import Objective
+from spach_nas.cost.limits import Limits
+from spach_nas.report.front_rows import front_title, members_table
 from spach_nas.report.trials import marked
+from spach_nas.study.pareto import front
+from spach_nas.study.records import Record
 
 
 def front_table(

@@ -9,7 +9,7 @@ from functools import lru_cache
 from html import escape
 from typing import TYPE_CHECKING
 
-from spach_nas.mixers import get_mixer, mixer_names
+from spach_nas.space.mixers import get_mixer, mixer_names
 
 if TYPE_CHECKING:
     from plotly import graph_objects as go

@@ -3,15 +3,15 @@
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 
-from spach_nas.intervals import record_words, score_words
-from spach_nas.limits import Limits
-from spach_nas.names import short_names
-from spach_nas.objectives import OBJECTIVES, Objective
-from spach_nas.pareto import best, comparable, front, knee, value
-from spach_nas.records import Record
+from spach_nas.config.objectives import OBJECTIVES, Objective
+from spach_nas.cost.limits import Limits
 from spach_nas.report.seeds import Trained, average_seeds, group_seeds
 from spach_nas.report.theme import plain
-from spach_nas.study_folder import CheckpointKey
+from spach_nas.space.names import short_names
+from spach_nas.study.folder import CheckpointKey
+from spach_nas.study.intervals import record_words, score_words
+from spach_nas.study.pareto import best, comparable, front, knee, value
+from spach_nas.study.records import Record
 from spach_nas.units import format_count
 
 _LONGEST_LINE = 40

@@ -10,8 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from spach_nas.config.training_settings import Augmentation
 from spach_nas.data import ImageSet, Normalisation
-from spach_nas.settings import Augmentation
 from spach_nas.training.device import Runtime, fits
 
 

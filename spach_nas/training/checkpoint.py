@@ -20,8 +20,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
-from spach_nas.evaluation import Fidelity
-from spach_nas.settings import TrainingSettings
+from spach_nas.config.evaluation import Fidelity
+from spach_nas.config.training_settings import TrainingSettings
 from spach_nas.training.loop import TrainingState
 from spach_nas.training.optimizer import STEP
 

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from spach_nas.config.evaluation import Fidelity
 from spach_nas.data.images import Labels
 from spach_nas.data.splits import nested_share
-from spach_nas.evaluation import Fidelity
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

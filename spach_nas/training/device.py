@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from spach_nas.config.training_settings import Device, Precision
 from spach_nas.errors import ConfigError
-from spach_nas.settings import Device, Precision
 from spach_nas.training.formats import computes_in_bf16
 
 

@@ -13,7 +13,7 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from spach_nas.settings import Device, Precision
+from spach_nas.config.training_settings import Device, Precision
 
 # The kind of product that small networks and Muon spend their time in; 34 million operations.
 _SHAPE = (8, 128, 128)

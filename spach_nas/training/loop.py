@@ -14,9 +14,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from spach_nas.config.evaluation import Epoch, Fidelity
+from spach_nas.config.training_settings import TrainingSettings
 from spach_nas.data import DataSplits
-from spach_nas.evaluation import Epoch, Fidelity
-from spach_nas.settings import TrainingSettings
 from spach_nas.training.batches import LoadedSet, batch, draw_moves, load
 from spach_nas.training.course import Leg, leg_of, make_legs, total_steps
 from spach_nas.training.device import Runtime, autocast

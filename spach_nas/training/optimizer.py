@@ -10,7 +10,7 @@ import torch
 from timm.optim import param_groups_weight_decay
 from torch import Tensor, nn
 
-from spach_nas.settings import TrainingSettings
+from spach_nas.config.training_settings import TrainingSettings
 from spach_nas.training.muon import make_muon
 
 # Of each parameter, where an optimizer counts them: a tensor without dimensions.

@@ -18,18 +18,18 @@ from ray import cloudpickle, tune
 from ray.tune.schedulers import ASHAScheduler
 from ray.tune.search.optuna import OptunaSearch
 
-from spach_nas.config import SearchConfig
-from spach_nas.cost import Cost, cost
+from spach_nas.config.evaluation import Evaluation, EvaluationRequest
+from spach_nas.config.search_yaml import SearchConfig
+from spach_nas.cost.closed_form import Cost, cost
 from spach_nas.data import DataSplits
-from spach_nas.engine.ray_runner import ray_session, run_study
-from spach_nas.engine.samplers import distributions
-from spach_nas.engine.study import Study
-from spach_nas.evaluation import Evaluation, EvaluationRequest
 from spach_nas.evaluators import ProxyEvaluator
-from spach_nas.plan import Plan, plan_search
-from spach_nas.records import Record
-from spach_nas.run import prepare_folder
-from spach_nas.scaling import DataShape, scale
+from spach_nas.samplers.feasible_sampler import distributions
+from spach_nas.search.plan import Plan, plan_search
+from spach_nas.search.ray.runner import ray_session, run_study
+from spach_nas.search.run import prepare_folder
+from spach_nas.space.scaling import DataShape, scale
+from spach_nas.study.records import Record
+from spach_nas.study.study import Study
 
 # Workers do not see this folder.
 cloudpickle.register_pickle_by_value(sys.modules[__name__])

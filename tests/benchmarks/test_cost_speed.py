@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 from result_tables import write_table
 
-from spach_nas.architecture import Architecture
-from spach_nas.cost import cost
-from spach_nas.cost_batch import costs
-from spach_nas.memory import saved_bytes
-from spach_nas.search_space import SearchSpace
-from spach_nas.shipped import shipped_folder
+from spach_nas.config.shipped import shipped_folder
+from spach_nas.cost.batch import costs
+from spach_nas.cost.closed_form import cost
+from spach_nas.cost.memory import saved_bytes
+from spach_nas.space.architecture import Architecture
+from spach_nas.space.search_space import SearchSpace
 
 pytestmark = [pytest.mark.benchmark, pytest.mark.timeout(600)]
 ARCHITECTURES = 20_000

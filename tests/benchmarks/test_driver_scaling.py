@@ -19,16 +19,16 @@ import pytest
 from result_tables import write_table
 
 from search_tools import evaluate
-from spach_nas.config import SearchConfig, load_config
-from spach_nas.engine.archive import MemoryArchive
-from spach_nas.engine.study import Study
-from spach_nas.evaluation import Evaluation, EvaluationRequest
+from spach_nas.config.evaluation import Evaluation, EvaluationRequest
+from spach_nas.config.search_settings import Level, Rungs
+from spach_nas.config.search_yaml import SearchConfig, load_config
+from spach_nas.config.shipped import shipped_folder
 from spach_nas.feasible import FeasibleSet
 from spach_nas.replay import VirtualClock, Workers, simulate
-from spach_nas.scaling import DataShape
-from spach_nas.search_settings import Level, Rungs
-from spach_nas.shipped import shipped_folder
-from spach_nas.study_folder import create_folder
+from spach_nas.space.scaling import DataShape
+from spach_nas.study.archive import MemoryArchive
+from spach_nas.study.folder import create_folder
+from spach_nas.study.study import Study
 
 pytestmark = [pytest.mark.benchmark, pytest.mark.timeout(7200)]
 MINUTE = 60.0

@@ -14,8 +14,8 @@ import pytest
 from engine_runs import bare_loops, by_worker, planned, run_engine, run_stock
 from result_tables import write_table
 
-from spach_nas.cost import Cost
-from spach_nas.plan import Plan
+from spach_nas.cost.closed_form import Cost
+from spach_nas.search.plan import Plan
 
 pytestmark = [pytest.mark.benchmark, pytest.mark.timeout(1800)]
 TRIALS = os.environ.get("SPACH_NAS_BENCHMARK_TRIALS")

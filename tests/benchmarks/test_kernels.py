@@ -22,11 +22,11 @@ KERNELS = {
 }
 TRAINING = """
 import json
-from spach_nas.evaluation import EvaluationRequest
+from spach_nas.config.evaluation import EvaluationRequest
 from spach_nas.evaluators import ProxyEvaluator
-from spach_nas.plan import plan_search
-from spach_nas.references import get_reference
-from spach_nas.scaling import scale
+from spach_nas.search.plan import plan_search
+from spach_nas.space.references import get_reference
+from spach_nas.space.scaling import scale
 
 plan = plan_search("quickstart", begins=False)
 evaluate = ProxyEvaluator(settings=plan.config.training, threads=1)

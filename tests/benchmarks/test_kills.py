@@ -15,7 +15,7 @@ from result_tables import write_table
 
 from kill_tools import CHANGES, RUNGS, SAMPLERS, essence, killed, make_study_in
 from search_tools import drive
-from spach_nas.records import read_records
+from spach_nas.study.records import read_records
 
 pytestmark = [pytest.mark.benchmark, pytest.mark.timeout(1800)]
 KILLS = 10  # of each sampler, with rungs and without

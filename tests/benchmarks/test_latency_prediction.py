@@ -16,20 +16,20 @@ import torch
 from result_tables import RESULTS, write_table
 from scipy.stats import kendalltau
 
-from spach_nas.architecture import Architecture
-from spach_nas.cost import cost
+from spach_nas.config.shipped import shipped_folder
+from spach_nas.cost.closed_form import cost
+from spach_nas.cost.limits import Limits
 from spach_nas.feasible import FeasibleSet
 from spach_nas.latency.measuring import Clock, Network, measure_table
 from spach_nas.latency.modules import CHAIN, part_module
 from spach_nas.latency.parts import Part, part_name, parts_of
 from spach_nas.latency.table import Conditions, Timing
 from spach_nas.latency.timing import conditions, time_module
-from spach_nas.limits import Limits
 from spach_nas.networks import build
-from spach_nas.references import get_reference
-from spach_nas.scaling import DataShape, ProxyRule, scale
-from spach_nas.search_space import SearchSpace
-from spach_nas.shipped import shipped_folder
+from spach_nas.space.architecture import Architecture
+from spach_nas.space.references import get_reference
+from spach_nas.space.scaling import DataShape, ProxyRule, scale
+from spach_nas.space.search_space import SearchSpace
 
 pytestmark = [pytest.mark.benchmark, pytest.mark.timeout(600)]
 RANDOM, FITTED = 40, 8

@@ -17,11 +17,12 @@ import pytest
 
 from conftest import run_main
 from full_tools import STREAMED, curve_figures, plan_in, write_architecture, write_images
-from spach_nas.engine.cluster import ray_session
-from spach_nas.full import ray_train, session
-from spach_nas.full.checkpoints import LAST
-from spach_nas.full.run import run_training
-from spach_nas.search_settings import Resources
+from spach_nas.cli import training_commands as session
+from spach_nas.config.search_settings import Resources
+from spach_nas.full_size import ray_train
+from spach_nas.full_size.checkpoints import LAST
+from spach_nas.full_size.run import run_training
+from spach_nas.search.ray.cluster import ray_session
 
 pytestmark = [
     pytest.mark.benchmark,

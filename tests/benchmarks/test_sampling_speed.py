@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 from result_tables import write_table
 
+from spach_nas.config.shipped import shipped_folder
+from spach_nas.cost.limits import Limits
 from spach_nas.feasible import FeasibleSet, counts_without
-from spach_nas.limits import Limits
-from spach_nas.search_space import SearchSpace
-from spach_nas.shipped import shipped_folder
+from spach_nas.space.search_space import SearchSpace
 
 pytestmark = [pytest.mark.benchmark, pytest.mark.timeout(600)]
 # One in a hundred of the space.

@@ -8,12 +8,12 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from spach_nas.architecture import Architecture
-from spach_nas.cost import cost
+from spach_nas.config.training_settings import TrainingSettings
+from spach_nas.cost.closed_form import cost
 from spach_nas.networks import build
-from spach_nas.references import get_reference
-from spach_nas.scaling import DataShape, ProxyRule, scale
-from spach_nas.settings import TrainingSettings
+from spach_nas.space.architecture import Architecture
+from spach_nas.space.references import get_reference
+from spach_nas.space.scaling import DataShape, ProxyRule, scale
 from spach_nas.training import choose_runtime, move
 from spach_nas.training.device import autocast
 from spach_nas.training.optimizer import make_optimizer

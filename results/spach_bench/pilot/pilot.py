@@ -19,10 +19,10 @@ from typing import Any
 import yaml
 from trainings import Job, Row, Tricks, run
 
-from spach_nas.architecture import Architecture, Stage
-from spach_nas.references import get_reference
-from spach_nas.scaling import ProxyRule
-from spach_nas.settings import Augmentation, TrainingSettings
+from spach_nas.config.training_settings import Augmentation, TrainingSettings
+from spach_nas.space.architecture import Architecture, Stage
+from spach_nas.space.references import get_reference
+from spach_nas.space.scaling import ProxyRule
 
 HERE = Path(__file__).parent
 LETTERS = {"c": "conv", "a": "attention", "m": "mlp"}

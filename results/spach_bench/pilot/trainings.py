@@ -16,14 +16,14 @@ from timm.optim import create_optimizer_v2
 from timm.utils import ModelEmaV3
 from torch import nn
 
-from spach_nas.architecture import Architecture
-from spach_nas.cost import cost
+from spach_nas.config.training_settings import DataSettings, TrainingSettings
+from spach_nas.cost.closed_form import cost
 from spach_nas.data import DataSplits, load_train_and_validation
 from spach_nas.data.splits import nested_share
 from spach_nas.networks import build
 from spach_nas.networks.allocator import keep_freed_memory
-from spach_nas.scaling import DataShape, ProxyRule, scale
-from spach_nas.settings import DataSettings, TrainingSettings
+from spach_nas.space.architecture import Architecture
+from spach_nas.space.scaling import DataShape, ProxyRule, scale
 from spach_nas.training import choose_runtime, global_seed, move
 from spach_nas.training.batches import batch, draw_moves, load
 from spach_nas.training.device import autocast

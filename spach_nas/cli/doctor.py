@@ -1,0 +1,143 @@
+"""What this machine has, and what is missing for which feature."""
+
+import importlib.metadata
+import importlib.util
+import os
+import platform
+import shutil
+from dataclasses import dataclass
+
+from spach_nas.errors import DataError, one_line
+from spach_nas.machine import cores
+from spach_nas.version import __version__
+
+_REQUIRED = (
+    "torch",
+    "torchvision",
+    "timm",
+    "ray",
+    "optuna",
+    "plotly",
+    "fvcore",
+    "pydantic",
+    "safetensors",
+)
+_BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Finding:
+    """One line of the diagnosis.
+
+    Attributes:
+        name: What was looked at.
+        value: What was found.
+        fault: Whether a feature does not work because of it.
+        advice: What to do, when something is missing.
+    """
+
+    name: str
+    value: str
+    fault: bool = False
+    advice: str = ""
+
+
+def diagnose() -> tuple[Finding, ...]:
+    """Look at versions, devices, threads and optional parts."""
+    return (
+        Finding(name="spach-nas", value=__version__),
+        Finding(name="Python", value=platform.python_version()),
+        *(_package(name) for name in _REQUIRED),
+        *_devices(),
+        *_formats(),
+        _threads(),
+        _optional(
+            "kaleido", "static pictures", "report --static", "pip install 'spach-nas[static]'"
+        ),
+        _browser(),
+        _optional(
+            "optuna_dashboard",
+            "optuna-dashboard",
+            "a browser's view of study.db",
+            "pip install 'spach-nas[dashboard]'",
+        ),
+        _fashion_mnist(),
+    )
+
+
+def _package(name: str) -> Finding:
+    try:
+        return Finding(name=name, value=importlib.metadata.version(name))
+    except importlib.metadata.PackageNotFoundError:
+        return Finding(
+            name=name, value="missing", fault=True, advice=f"nothing works: pip install {name}"
+        )
+
+
+def _devices() -> tuple[Finding, ...]:
+    try:
+        import torch
+    except Exception as problem:
+        # Any import may fail in its own way, and saying so is the purpose.
+        return (Finding(name="device", value=f"torch: {one_line(problem)}", fault=True),)
+    if torch.cuda.is_available():
+        names = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+        bf16 = "bf16" if torch.cuda.is_bf16_supported() else "no bf16"
+        return tuple(Finding(name="device", value=f"CUDA, {name}, {bf16}") for name in names)
+    if torch.backends.mps.is_available():
+        return (Finding(name="device", value="MPS"),)
+    return (Finding(name="device", value=f"CPU, {torch.backends.cpu.get_cpu_capability()}"),)
+
+
+def _formats() -> tuple[Finding, ...]:
+    try:
+        from spach_nas.training import cpu_rates
+    except Exception:  # the line on the device has said why
+        return ()
+    rates = cpu_rates()
+    emulated = [name for name in ("bf16", "fp16") if getattr(rates, name) < rates.fp32]
+    shown = f"fp32 {rates.fp32:.0f}, bf16 {rates.bf16:.1f}, fp16 {rates.fp16:.1f} GFLOP/s a core"
+    return (
+        Finding(
+            name="formats",
+            value=f"{shown}, batched products of 128 x 128",
+            advice=f"emulated and slow here: {', '.join(emulated)}; `precision: auto` avoids them"
+            if emulated
+            else "",
+        ),
+    )
+
+
+def _threads() -> Finding:
+    usable = cores()
+    wanted = os.environ.get("OMP_NUM_THREADS")
+    crowded = wanted is not None and wanted.isdigit() and int(wanted) > usable
+    return Finding(
+        name="threads",
+        value=f"{usable} cores" + (f", OMP_NUM_THREADS={wanted}" if wanted else ""),
+        fault=crowded,
+        advice="more threads than cores train many times slower" if crowded else "",
+    )
+
+
+def _optional(module: str, name: str, feature: str, advice: str) -> Finding:
+    if importlib.util.find_spec(module) is not None:
+        return Finding(name=name, value="installed")
+    return Finding(name=name, value="missing", advice=f"needed for {feature}: {advice}")
+
+
+def _browser() -> Finding:
+    found = next(filter(None, map(shutil.which, _BROWSERS)), None)
+    advice = "" if found else "needed for static pictures: install Chrome or Chromium"
+    return Finding(name="browser", value=found or "missing", advice=advice)
+
+
+def _fashion_mnist() -> Finding:
+    from spach_nas.config.training_settings import DataSettings
+    from spach_nas.data import validate_settings
+
+    try:
+        validate_settings(DataSettings(name="fashion-mnist"))
+    except DataError as problem:
+        return Finding(name="fashion-mnist", value="missing", advice=str(problem))
+    return Finding(name="fashion-mnist", value="installed")

@@ -1,0 +1,257 @@
+"""How far a search is, as lines of a terminal of any size."""
+
+from bisect import bisect_right
+
+from rich.console import Console, ConsoleOptions, RenderResult
+from rich.progress_bar import ProgressBar
+from rich.segment import Segment, Segments
+from rich.table import Table
+from rich.text import Text
+
+from spach_nas.cli.doing import Doing, make_console
+from spach_nas.evaluators.pulse import Running
+from spach_nas.report.front_rows import front_title, members_table
+from spach_nas.study.hypervolume import HypervolumeData, figure_words
+from spach_nas.study.progress import Progress
+from spach_nas.study.records import Record
+from spach_nas.units import format_duration
+
+__all__ = ["ProgressView", "make_console", "running_words", "sparkline"]
+_BARS = "▁▂▃▄▅▆▇█"
+_PLAIN_BARS = "_.:-=+*#"  # for terminals that know no other
+_PHASES = {
+    "running": "running",
+    "stopping": "stopping",
+    "finishing": "writing the report and the best network",
+    "stopped": "stopped before the budget was spent",
+    "ended": "ended",
+}
+_STYLES = {"running": "green", "finishing": "green", "stopping": "yellow", "silent": "red"}
+# In lower terminals every line is the front's.
+_ROOMY = 20
+# So many of the running trials are named.
+_NAMED = 3
+
+
+class ProgressView:
+    """Shows a progress, cut to the width and height of the terminal.
+
+    What is cut of the front is spread evenly; its ends, best and knee stay. One view may show one
+    progress after the other, which is cheaper than many views.
+
+    Args:
+        progress: What to show; None: the search has not begun. It may be changed.
+        whole: Show all of the front, however high the terminal is.
+
+    Attributes:
+        doing: What goes on besides trainings; None: nothing.
+    """
+
+    def __init__(self, progress: Progress | None = None, *, whole: bool = False) -> None:
+        self.progress = progress
+        self.doing: Doing | None = None
+        self._whole = whole
+        self._key: tuple[tuple[Record, ...], int, int | None] | None = None
+        self._segments: list[Segment] = []
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """The lines, for this width and height."""
+        progress, width = self.progress, options.max_width
+        if self.doing is not None:
+            yield self.doing
+        if progress is None:
+            return
+        lines: list[Table | Text] = [_head(progress, width), _pace(progress), *_rungs(progress)]
+        if self._whole or options.size.height >= _ROOMY:
+            lines += _running(progress)
+        growth = progress.hypervolume
+        if growth is not None:
+            bars = _BARS if options.encoding.startswith("utf") else _PLAIN_BARS
+            lines += _growth(growth, seconds=progress.elapsed, width=width, bars=bars)
+        lines += _failures(progress)
+        for line in lines:
+            if isinstance(line, Text):
+                line.truncate(width, overflow="ellipsis")
+        # To be copied, and so not to be cut.
+        lines += [line for text in _advice(progress) for line in text.wrap(console, width)]
+        yield from lines
+        if progress.front:
+            # An empty line, the title, the headings, and the line that the cursor is on.
+            above = len(lines) + (self.doing is not None)
+            rows = None if self._whole else options.size.height - above - 4
+            yield Text("")
+            yield Text(front_title(len(progress.front), progress.trials), style="italic")
+            yield Segments(self._table(console, options, rows=rows))
+
+    def _table(
+        self, console: Console, options: ConsoleOptions, *, rows: int | None
+    ) -> list[Segment]:
+        """The front; most of the time of a refresh would go into it, and it changes rarely."""
+        progress = self.progress
+        assert progress is not None, "there is a front"
+        key = (progress.front, options.max_width, rows)
+        if key != self._key:
+            table = members_table(
+                progress.front,
+                marks=progress.marks,
+                objectives=progress.outline.objectives,
+                rows=rows,
+            )
+            self._key, self._segments = key, list(console.render(table, options))
+        return self._segments
+
+
+def sparkline(data: HypervolumeData, *, seconds: float, width: int, bars: str = _BARS) -> str:
+    """The growth from the start to now, one character for each piece of time.
+
+    Args:
+        data: The growth.
+        seconds: Now.
+        width: Characters.
+        bars: From lowest to highest; the highest is the share that is reached.
+    """
+    top = data.shares[-1]
+    end = max(seconds, data.seconds[-1])
+    shown = ""
+    for column in range(width):
+        until = end if column == width - 1 else end * (column + 1) / width
+        share = data.shares[bisect_right(data.seconds, until) - 1]
+        level = share / top if top > 0 else 0.0
+        shown += bars[min(len(bars) - 1, int(level * len(bars)))]
+    return shown
+
+
+def _head(progress: Progress, width: int) -> Table:
+    name = Text(progress.outline.name, style="bold", no_wrap=True, overflow="ellipsis")
+    name.truncate(width // 3, overflow="ellipsis")
+    head = Table.grid(padding=(0, 2, 0, 0))
+    phase = _phase(progress)
+    counts = f"{progress.done}/{progress.total} done"
+    room = width - name.cell_len - len(counts) - len(phase) - 6
+    bar = ProgressBar(total=max(1, progress.total), completed=progress.done, width=min(30, room))
+    state = Text(phase, style=_STYLES.get(progress.phase, ""), no_wrap=True, overflow="ellipsis")
+    head.add_row(name, *([bar] if room > 4 else []), Text(counts, no_wrap=True), state)
+    return head
+
+
+def _phase(progress: Progress) -> str:
+    if progress.phase == "silent":
+        return _silence(progress)
+    words = _PHASES[progress.phase]
+    if progress.phase == "running" and progress.starting:
+        words = "starting"
+    if progress.phase == "running" and progress.late:
+        words = "max_duration is over"
+    if progress.running and (progress.late or progress.phase == "stopping"):
+        words += ": what runs is finished first"
+    return words
+
+
+def _silence(progress: Progress) -> str:
+    sign = progress.last_sign
+    return "no sign of life" + ("" if sign is None else f" since {sign:%Y-%m-%d %H:%M:%S} UTC")
+
+
+def _pace(progress: Progress) -> Text:
+    words = [f"{format_duration(progress.elapsed)} elapsed"]
+    if progress.time_left:
+        words.append(f"about {format_duration(progress.time_left)} left")
+    if progress.pace is not None:
+        a_minute = 60 * progress.pace
+        words.append(
+            f"{a_minute:.1f} a minute" if a_minute >= 1 else f"{60 * a_minute:.1f} an hour"
+        )
+    return Text(", ".join(words))
+
+
+def _running(progress: Progress) -> list[Text]:
+    """How far the trials are that run, the oldest first; nothing where none does."""
+    return [Text(words, style="dim")] if (words := running_words(progress)) else []
+
+
+def running_words(progress: Progress) -> str:
+    """How far the trials are that run, in a line; nothing where none does."""
+    if not progress.running:
+        return ""
+    words = [_one(item) for item in progress.running[:_NAMED]]
+    more = len(progress.running) - len(words)
+    if more:
+        words.append(f"{more:,} more")
+    rate = sum(item.pulse.images_per_second for item in progress.running if item.pulse is not None)
+    speed = f"; {rate:,.0f} images/s" if rate >= 1 else f"; {rate:.2g} images/s" if rate else ""
+    return f"{', '.join(words)}{speed}"
+
+
+def _one(item: Running) -> str:
+    pulse = item.pulse
+    if pulse is None:
+        return f"trial {item.trial} starts"
+    if pulse.last <= pulse.first:
+        return f"trial {item.trial} is scored"
+    number = min(pulse.last, int(pulse.epochs) + 1)
+    return f"trial {item.trial} in epoch {number} of {pulse.last} ({pulse.share:.0%})"
+
+
+def _rungs(progress: Progress) -> list[Text]:
+    """One line for each rung: how many are complete, failed, running and to come."""
+    rows = [_counts(progress, rung) for rung in range(len(progress.wanted))]
+    widths = {name: max(len(str(row[name])) for row in rows) for name in rows[0]}
+    labels = [_rung_label(progress, rung) for rung in range(len(rows))]
+    longest = max(map(len, labels))
+    shown = [name for name in rows[0] if name == "complete" or any(row[name] for row in rows)]
+    return [
+        Text(f"{label:<{longest}} ")
+        + Text(", ".join(f"{row[name]:>{widths[name]}} {name}" for name in shown))
+        for label, row in zip(labels, rows, strict=True)
+    ]
+
+
+def _counts(progress: Progress, rung: int) -> dict[str, int]:
+    counts = {
+        "complete": progress.finished.get((rung, "complete"), 0),
+        "failed": progress.finished.get((rung, "failed"), 0),
+        "running": progress.running_at(rung),
+    }
+    to_come = 0 if progress.over else max(0, progress.wanted[rung] - progress.started(rung))
+    return {**counts, "to come": to_come}
+
+
+def _rung_label(progress: Progress, rung: int) -> str:
+    fidelities = progress.outline.rungs
+    epochs = fidelities[rung].epochs
+    words = f"{epochs} {'epoch' if epochs == 1 else 'epochs'}"
+    return f"rung {rung}, {words}:" if len(fidelities) > 1 else f"{words}:"
+
+
+def _growth(data: HypervolumeData, *, seconds: float, width: int, bars: str) -> list[Text]:
+    share = f"{data.shares[-1]:.1%} of the box"
+    if data.paper is not None:
+        share += f", the paper's models {data.paper:.1%}"
+    name = "hypervolume"
+    room = min(60, width - len(name) - len(share) - 2)
+    line = Text(f"{name} ")
+    if room >= 8:
+        line.append(sparkline(data, seconds=seconds, width=room, bars=bars), style="cyan")
+        line.append(" ")
+    worst = ", ".join(
+        f"{item.name} {figure_words(item, data.reference[item.name])}" for item in data.objectives
+    )
+    reference = Text(f"reference point: {worst}", style="dim")
+    return [line + Text(share), reference]
+
+
+def _failures(progress: Progress) -> list[Text]:
+    record = progress.last_failure
+    if record is None:
+        return []
+    words = f"{progress.count('failed')} failed, the last trial {record.trial}: {record.reason}"
+    # A traceback has several lines, and one is all there is room for.
+    return [Text(" ".join(words.split()), style="red")]
+
+
+def _advice(progress: Progress) -> list[Text]:
+    """Why it ended before its budget was spent, and how to go on."""
+    end = progress.ending
+    if end is None or not end.cut:
+        return []
+    return [Text(words, style="yellow") for words in (end.outcome, end.advice) if words]

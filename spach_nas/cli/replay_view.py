@@ -1,0 +1,64 @@
+"""The regret of strategies as a terminal shows it."""
+
+from collections.abc import Sequence
+
+from rich.table import Table as RichTable
+
+from spach_nas.replay.comparison import Axis, Regret
+from spach_nas.replay.ground import Ground
+from spach_nas.replay.strategies import Strategy
+from spach_nas.study.hypervolume import figure_words
+from spach_nas.units import format_duration
+
+_SHOWN = (0.1, 0.3, 0.5, 1.0)
+_UNITS: dict[Axis, str] = {"trials": "trials", "seconds": "s"}
+
+
+def ground_line(ground: Ground) -> str:
+    """What is searched, in a line."""
+    point = ", ".join(
+        f"{item.name} {figure_words(item, ground.reference_point[item.name])}"
+        for item in ground.config.objective_list
+    )
+    return (
+        f"{ground.feasible.count} feasible architectures of {len(ground.table.entries)}, "
+        f"{ground.table.epochs} epochs, {ground.table.full_seconds:.1f} s a training; reference "
+        f"point: {point}"
+    )
+
+
+def search_words(done: int, seconds: float, *, chosen: Sequence[Strategy], seeds: int) -> str:
+    """How far a comparison is, in a line.
+
+    Args:
+        done: Searches.
+        seconds: That they took.
+        chosen: Strategies, each of twice as many searches as seeds.
+        seeds: Of each.
+    """
+    each = 2 * seeds
+    number, within = divmod(done, each)
+    words = f"{chosen[number]} ({number + 1} of {len(chosen)}), search {within + 1} of {each}"
+    if not done:
+        return words
+    left = seconds / done * (each * len(chosen) - done)
+    return f"{words}, about {format_duration(left)} left"
+
+
+def regret_table(rows: Sequence[Regret], axis: Axis) -> RichTable:
+    """One line a strategy, best at the end first: median, and the band that holds 90 %."""
+    own = [row for row in rows if row.axis == axis]
+    table = RichTable(title=f"hypervolume regret over {axis}, %: median (90 % of the seeds)")
+    table.add_column("strategy")
+    for share in _SHOWN:
+        spent = next(row.spent for row in own if row.share == share)
+        table.add_column(f"{spent:.0f} {_UNITS[axis]}", justify="right", no_wrap=True)
+    last = {row.strategy: row.median for row in own if row.share == _SHOWN[-1]}
+    for name in sorted(last, key=last.__getitem__):
+        cells = [row for row in own if row.strategy == name and row.share in _SHOWN]
+        table.add_row(name, *(_cell(row) for row in cells))
+    return table
+
+
+def _cell(row: Regret) -> str:
+    return f"{100 * row.median:.1f} ({100 * row.low:.1f}-{100 * row.high:.1f})"

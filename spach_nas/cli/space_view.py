@@ -1,0 +1,238 @@
+"""The report on a search space as a terminal shows it, in 100 columns."""
+
+import itertools
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+
+from rich.console import Console, RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from spach_nas.cli.estimate_view import estimate_table
+from spach_nas.cli.tables import percent, plain_table, plural
+from spach_nas.cost.limits import measure_words
+from spach_nas.search.estimate import TimeEstimate
+from spach_nas.search.facts import (
+    Binding,
+    PaperModel,
+    Proxies,
+    Quantity,
+    SpaceReport,
+    Spread,
+    StageShares,
+)
+from spach_nas.units import format_count
+
+# A file or a pipe has no width.
+console = Console(width=None if sys.stdout.isatty() else 100, highlight=False)
+_NAMES = {"macs": "MACs", "params": "params"}
+_BAR = 8
+_BLOCKS = " ▏▎▍▌▋▊▉█"
+
+
+def print_space(name: str, report: SpaceReport) -> None:
+    """What the space offers within its limits."""
+    console.print(Text.assemble((name, "bold"), f"  limits: {report.limits}"))
+    for title, part in _parts(report):
+        _print_part(title, part)
+
+
+def print_estimate(estimate: TimeEstimate) -> None:
+    """What the search would take."""
+    _print_part("The whole search on this machine", estimate_table(estimate))
+
+
+def _print_part(title: str, part: RenderableType) -> None:
+    console.print(Text(f"\n{title}", style="bold"), soft_wrap=True)
+    console.print(Padding(part, (0, 0, 0, 2), expand=False))
+
+
+def space_json(name: str, report: SpaceReport, estimate: TimeEstimate | None) -> str:
+    """All figures as JSON: plain counts, shares in [0, 1], seconds and bytes."""
+    plain = {"name": name, **asdict(report), "estimate": estimate and asdict(estimate)}
+    return json.dumps(plain)
+
+
+def _parts(report: SpaceReport) -> Iterator[tuple[str, RenderableType]]:
+    yield "How many", _numbers(report)
+    if report.binding:
+        yield "Limits: what each excludes alone", _limits(report.binding)
+    yield f"Ranges{' (* exact, others of the sample)' if report.sampled else ''}", _ranges(report)
+    yield "Histograms", _histograms(report.quantities)
+    if report.binding:
+        yield "Mixers: share of a stage's blocks among the feasible (among all)", _mixers(report)
+    else:
+        yield "Mixers: share of a stage's blocks", _mixers(report)
+    outside = [model for model in report.paper if model.outside is not None]
+    if len(outside) < len(report.paper):
+        yield "Models of the SPACH paper, and the share of the feasible below them", _paper(report)
+    if outside:
+        yield "Models of the SPACH paper outside of the space", _outside(outside)
+
+
+def _numbers(report: SpaceReport) -> Table:
+    table = plain_table("", "", "", right=(1,))
+    table.columns[2].overflow = "fold"
+    table.add_row(
+        "architectures", f"{report.architectures:,}", plural(report.encodings, "encoding")
+    )
+    if report.feasible is None:
+        count, how = "unknown", "in a sample, since there are too many to count"
+        share = "less than one in the sample" if not report.feasible_share else ""
+    else:
+        count, how, share = f"{report.feasible:,}", "of them", ""
+    table.add_row("feasible", count, share or f"{percent(report.feasible_share)} {how}")
+    table.add_row("targets", "", report.targets)
+    if report.proxies is not None:
+        table.add_row("targets per proxy", *_sharing(report.proxies))
+    if report.sampled:
+        table.add_row("sampled", f"{report.sampled:,}", "of all and of the feasible, uniformly")
+    return table
+
+
+def _sharing(proxies: Proxies) -> tuple[str, str | Text]:
+    found = proxies.sharing
+    if found is None:
+        return "unknown", "widths and ratios have too many combinations"
+    if found.reason is None:
+        return f"{found.targets_per_proxy:g}", "no two targets have the same proxy"
+    if found.targets_per_proxy == 1:
+        return "1", "in a sample"
+    text = (
+        f"{found.reason}: a search cannot tell these apart, and the cheapest dominates the others"
+        f"{'' if found.exact else '; an estimate'}"
+    )
+    return _ratio(found.targets_per_proxy), Text(text, style="yellow")
+
+
+def _ratio(value: float) -> str:
+    return f"{value:.3g}" if value < 1000 else format_count(value)
+
+
+def _limits(binding: Sequence[Binding]) -> Table:
+    table = plain_table("", "", "meet all others", "break this one", "", right=(1, 2, 3))
+    for item in binding:
+        share = ""
+        if item.excluded is not None and item.met_by_others:
+            share = f"{percent(item.excluded / item.met_by_others)} of them"
+        note = "binds most" if item.binds_most else ""
+        table.add_row(
+            item.limit,
+            measure_words(item.limit.rpartition("_")[2], item.value),
+            "unknown" if item.met_by_others is None else f"{item.met_by_others:,}",
+            share if item.excluded else ("none" if item.excluded == 0 else ""),
+            Text(note, style="yellow"),
+        )
+    return table
+
+
+def _ranges(report: SpaceReport) -> Table:
+    table = plain_table("", "", "lowest", "5 %", "median", "95 %", "highest", right=range(2, 7))
+    for item in report.quantities:
+        table.add_row(_NAMES[item.name], "all", *_figures(item.everywhere))
+        if item.feasible != item.everywhere:
+            table.add_row("", "feasible", *_figures(item.feasible))
+    if report.proxies is not None:
+        table.add_row("proxy MACs", "feasible", *_figures(report.proxies.macs))
+        table.add_row("proxy params", "feasible", *_figures(report.proxies.params))
+    return table
+
+
+def _figures(spread: Spread) -> tuple[str, ...]:
+    mark = "*" if spread.ends_exact else " "
+    return (
+        format_count(spread.low) + mark,
+        *(format_count(value) for value in (spread.p5, spread.median, spread.p95)),
+        format_count(spread.high) + mark,
+    )
+
+
+def _histograms(quantities: Sequence[Quantity]) -> Table:
+    both = Table.grid(padding=(0, 3, 0, 0))
+    both.add_row(*(_histogram(item) for item in quantities))
+    return both
+
+
+def _histogram(quantity: Quantity) -> Table:
+    same = quantity.feasible == quantity.everywhere
+    name, bar = _NAMES[quantity.name], 2 * _BAR if same else _BAR
+    headings = (name, "", "") if same else (name, "all", "", "feasible", "")
+    table = plain_table(*headings, right=(0, 1, 3), gap=1)
+    sides = [(quantity.shares_everywhere, "dim"), (quantity.shares_feasible, "cyan")]
+    sides = sides[1:] if same else sides
+    most = max(share for shares, _ in sides for share in shares)
+    for i, (low, high) in enumerate(itertools.pairwise(quantity.edges)):
+        cells: list[str | Text] = []
+        for shares, style in sides:
+            cells += [percent(shares[i]), Text(_bar(shares[i] / most, bar), style=style)]
+        label = format_count(low) if low == high else f"{_short(low)} - {_short(high)}"
+        table.add_row(label, *cells)
+    return table
+
+
+def _short(value: float) -> str:
+    """A round number: `200M`, not `200.0M`."""
+    text = format_count(value)
+    number = text.rstrip("kMGT")
+    return f"{float(number):g}{text[len(number) :]}"
+
+
+def _bar(share: float, width: int) -> str:
+    full, rest = divmod(round(share * width * 8), 8)
+    return ("█" * full + _BLOCKS[rest].strip()).ljust(width)
+
+
+def _mixers(report: SpaceReport) -> Table:
+    names = list(dict.fromkeys(name for stage in report.stages for name in stage.everywhere))
+    table = plain_table("", *names, right=range(1, len(names) + 1))
+    for number, stage in enumerate(report.stages, 1):
+        table.add_row(
+            f"stage {number}",
+            *(_mixer(stage, name) for name in names),
+        )
+    return table
+
+
+def _mixer(stage: StageShares, name: str) -> str:
+    if name not in stage.everywhere:
+        return ""
+    share, everywhere = percent(stage.feasible[name]), percent(stage.everywhere[name])
+    return share if stage.feasible == stage.everywhere else f"{share} ({everywhere})"
+
+
+def _paper(report: SpaceReport) -> Table:
+    table = plain_table("", "MACs", "below", "params", "below", "", right=range(1, 5))
+    table.columns[5].overflow = "fold"
+    inside = [model for model in report.paper if model.outside is None]
+    for model in sorted(inside, key=lambda model: (bool(model.violations), model.macs)):
+        what = "; ".join(map(_violation, model.violations)) or "inside"
+        table.add_row(
+            model.name,
+            format_count(model.macs),
+            percent(model.macs_rank),
+            format_count(model.params),
+            percent(model.params_rank),
+            Text(what, style="yellow" if model.violations else ""),
+        )
+    return table
+
+
+def _violation(phrase: str) -> str:
+    """`above max_macs 12.3G`: the model's own figure stands beside it."""
+    proxy = "proxy " if phrase.startswith("proxy ") else ""
+    return proxy + " ".join(phrase.split()[-3:])
+
+
+def _outside(models: Sequence[PaperModel]) -> Table:
+    """Models by what the space lacks."""
+    reasons: dict[str, list[str]] = {}
+    for model in models:
+        reasons.setdefault(model.outside or "", []).append(model.name)
+    table = plain_table("", "")
+    table.columns[1].overflow = "fold"
+    for reason, names in reasons.items():
+        table.add_row(Text(reason), Text(", ".join(names), style="dim"))
+    return table

@@ -1,0 +1,168 @@
+"""How far a training is, as lines of a terminal; plain lines where the output is no terminal."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from spach_nas.full_size.progress import EpochLine, Now, read_curve, read_now
+from spach_nas.units import format_duration
+
+if TYPE_CHECKING:
+    from spach_nas.full_size.evaluate import EvaluationResult
+
+_SECONDS = 1.0
+_ROWS = 12
+_HEADINGS = {
+    "loss": "loss",
+    "top1": "top-1",
+    "top5": "top-5",
+    "ema_top1": "EMA top-1",
+    "ema_top5": "EMA top-5",
+}
+
+
+class TrainingView:
+    """Follows the files of a run."""
+
+    def __init__(self, console: Console, folder: Path, *, title: str) -> None:
+        self._console, self._folder, self._title = console, folder, title
+        self._seen = 0
+        self._ended = threading.Event()
+
+    @contextmanager
+    def shown(self) -> Iterator["TrainingView"]:
+        """Show it inside of a `with` block."""
+        if self._console.is_terminal:
+            with Live(
+                console=self._console,
+                get_renderable=self.render,
+                refresh_per_second=2,
+                transient=True,
+            ):
+                yield self
+            return
+        thread = threading.Thread(target=self._print, name="view", daemon=True)
+        thread.start()
+        try:
+            yield self
+        finally:
+            self._ended.set()
+            thread.join()
+
+    def render(self) -> RenderableType:
+        """The epochs so far, and the one under way."""
+        curve, now = read_curve(self._folder), read_now(self._folder)
+        parts: list[RenderableType] = [Text(self._title, style="bold")]
+        if curve:
+            parts.append(epochs_table(curve[-_ROWS:], best=best_epoch(curve)))
+        return Group(*parts, _bar(now), Text(now_words(now)))
+
+    def _print(self) -> None:
+        """One line an epoch; those of an earlier run are not repeated."""
+        self._seen = len(read_curve(self._folder))
+        while not self._ended.wait(_SECONDS):
+            self._print_new()
+        self._print_new()
+
+    def _print_new(self) -> None:
+        curve = read_curve(self._folder)
+        epochs = read_now(self._folder).epochs
+        for line in curve[self._seen :]:
+            self._console.print(epoch_words(line, epochs), soft_wrap=True, highlight=False)
+        self._seen = len(curve)
+
+
+def best_epoch(curve: tuple[EpochLine, ...]) -> int | None:
+    """The first epoch with the highest top-1; None where nothing is validated."""
+    scored = [line for line in curve if line.best_top1 is not None]
+    if not scored:
+        return None
+    return max(scored, key=lambda line: (line.best_top1 or 0.0, -line.epoch)).epoch
+
+
+def epochs_table(curve: tuple[EpochLine, ...], *, best: int | None) -> Table:
+    """One row an epoch; the best one is marked."""
+    used = [name for name in _HEADINGS if getattr(curve[-1], name) is not None]
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for heading in ("epoch", *(_HEADINGS[name] for name in used), "images/s", "time"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("", no_wrap=True)
+    for line in curve:
+        table.add_row(
+            str(line.epoch),
+            *(f"{getattr(line, name):.4f}" for name in used),
+            f"{line.images_per_s:,.0f}",
+            format_duration(line.seconds),
+            "best" if line.epoch == best else "",
+            style="bold" if line.epoch == best else "",
+        )
+    return table
+
+
+def epoch_words(line: EpochLine, epochs: int) -> str:
+    """`[3/20] loss 1.4797, top-1 0.5663, ...`."""
+    figures = [
+        f"{heading} {getattr(line, name):.4f}"
+        for name, heading in _HEADINGS.items()
+        if getattr(line, name) is not None
+    ]
+    pace = f"{line.images_per_s:,.0f} images/s, {format_duration(line.seconds)}"
+    return f"[{line.epoch:>{len(str(epochs))}}/{epochs}] {', '.join(figures)}, {pace}"
+
+
+def now_words(now: Now) -> str:
+    """Where it is: epoch, step, loss, images/s, time left."""
+    if now.phase == "starting" or not now.steps:
+        return "starting: reading images, setting up workers ..."
+    if now.phase == "scoring":
+        return f"epoch {now.epoch}/{now.epochs}: scoring the validation images"
+    parts = [f"epoch {now.epoch}/{now.epochs}", f"step {now.step:,}/{now.steps:,}"]
+    if now.loss is not None:
+        parts.append(f"loss {now.loss:.4f}")
+    parts += [f"{now.images_per_s:,.0f} images/s", format_duration(now.seconds)]
+    if now.time_left is not None:
+        parts.append(f"{format_duration(now.time_left)} left")
+    return ", ".join(parts)
+
+
+def _bar(now: Now) -> Table:
+    total = max(1, now.epochs * now.steps)
+    done = min(total, (now.epoch - 1) * now.steps + now.step)
+    line = Table.grid()  # a bar alone has no end of line
+    line.add_row(ProgressBar(total=total, completed=done, width=60))
+    return line
+
+
+def print_evaluation(result: "EvaluationResult", console: Console) -> None:
+    """Figures of the whole split, of each class, and the speed."""
+    head = f"{result.source} on the {result.split} split of {result.data}: {result.images:,} images"
+    console.print(Text(head, style="bold"))
+    for note in result.notes:
+        console.print(Text(note))
+    figures = f"top-1 {result.top1:.4f}, top-5 {result.top5:.4f}, loss {result.loss:.4f}"
+    console.print(Text(figures), "")
+    classes = Table(box=None, padding=(0, 2, 0, 0))
+    classes.add_column("class")
+    for heading in ("images", "top-1", "top-5"):
+        classes.add_column(heading, justify="right")
+    for item in result.classes:
+        shares = ["" if share is None else f"{share:.4f}" for share in (item.top1, item.top5)]
+        classes.add_row(Text(item.name), f"{item.images:,}", *shares)
+    console.print(classes, "")
+    where = f"on {result.device}, {result.precision}, {result.threads} threads"
+    speeds = Table(title=where, title_justify="left", box=None, padding=(0, 2, 0, 0))
+    for heading in ("batch", "latency", "images/s"):
+        speeds.add_column(heading, justify="right")
+    for speed in result.speeds:
+        speeds.add_row(
+            str(speed.batch_size), f"{speed.latency_ms:.2f} ms", f"{speed.images_per_s:,.1f}"
+        )
+    console.print(speeds)

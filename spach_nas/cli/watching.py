@@ -1,0 +1,197 @@
+"""Following a search from outside, from the files in its folder alone.
+
+Only what was appended since the last look is read, so that following a long search costs nothing.
+Nothing is written, and nothing of the folder is executed.
+"""
+
+import time
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+from rich.console import Console
+from rich.live import Live
+
+from spach_nas.cli.live_view import ProgressView
+from spach_nas.config.search_yaml import load_config
+from spach_nas.config.study_files import RECORDS_FILE, SEARCH_YAML
+from spach_nas.errors import StudyError
+from spach_nas.evaluators.pulse import Running, read_pulse
+from spach_nas.files import is_driven
+from spach_nas.study.ending import Ending, ending
+from spach_nas.study.folder import check_plugins
+from spach_nas.study.foreseen import read_foreseen
+from spach_nas.study.journal import LOG_JSONL, Line, parse_journal
+from spach_nas.study.progress import Phase, Progress, Tally, outline
+from spach_nas.study.records import Record, parse_record
+
+_SECONDS = 1.0  # between two looks
+
+
+def watch(folder: Path, *, console: Console, once: bool = False) -> Progress:
+    """Show how far a search is until it ends; only once where the output is no terminal.
+
+    Args:
+        folder: Of the study.
+        console: Where to show it.
+        once: Show it once, whole.
+
+    Returns:
+        What was shown last.
+
+    Raises:
+        PluginError: A mixer of the study is not known here.
+        StudyError: The folder is no study, or a record is damaged.
+        ConfigError: Its search YAML is damaged.
+    """
+    watcher = Watcher(folder)
+    progress = watcher.progress()
+    if once or not console.is_terminal:
+        console.print(ProgressView(progress, whole=True))
+        return progress
+    view = ProgressView(progress)
+    with Live(view, console=console, auto_refresh=False) as live:
+        while not progress.over:
+            time.sleep(_SECONDS)
+            view.progress = progress = watcher.progress()
+            live.refresh()
+    return progress
+
+
+class Watcher:
+    """Follows one study.
+
+    Attributes:
+        records: Read so far.
+
+    Raises:
+        PluginError: A mixer of the study is not known here.
+        StudyError: The folder is no study.
+        ConfigError: Its search YAML is damaged.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        for name in (SEARCH_YAML, RECORDS_FILE):
+            if not (folder / name).is_file():
+                raise StudyError(f"{folder}: holds no {name}; expected the folder of a study")
+        check_plugins(folder)
+        self._folder = folder
+        self._tally = Tally(outline(load_config(folder / SEARCH_YAML), folder))
+        self._records, self._log = _Tail(folder / RECORDS_FILE), _Tail(folder / LOG_JSONL)
+        self.records: list[Record] = []
+        self._running: dict[tuple[int, int], Running] = {}
+        self._ending: Ending | None = None
+        self._elapsed = 0.0
+        self._phase: Phase = "running"
+        self._stopped = False
+        self._last_sign: datetime | None = None
+
+    def progress(self) -> Progress:
+        """How far the search is now.
+
+        Raises:
+            StudyError: A record is damaged.
+        """
+        # Whether somebody is at work is asked first: what is written before they leave is seen.
+        alive = is_driven(self._folder)
+        for line in parse_journal(self._log.new()):
+            self._take(line)
+        for text in self._records.new().decode(errors="replace").split("\n")[:-1]:
+            where = f"{self._folder / RECORDS_FILE}:{len(self.records) + 1}"
+            self.records.append(parse_record(text, where=where))
+            self._tally.add(self.records[-1])
+        progress = self._tally.progress(
+            running=tuple(self._running.values()),
+            elapsed=self._elapsed_now(alive=alive),
+            phase=self._phase_now(alive=alive),
+            last_sign=self._last_sign,
+        )
+        if not progress.over:
+            return progress
+        if self._ending is None:
+            self._ending = ending(self._folder, self.records)
+        return replace(progress, ending=self._ending)
+
+    def _take(self, line: Line) -> None:
+        """Learn from a line of the journal; what it lacks is passed over."""
+        event = line["event"]
+        elapsed = line.get("elapsed")
+        if isinstance(elapsed, int | float):
+            self._elapsed = float(elapsed)
+        if event in ("begun", "resumed"):
+            self._running, self._phase, self._stopped = {}, "running", False
+            self._ending, self._tally.foreseen = None, read_foreseen(line.get("foreseen"))
+        elif event == "stopped":
+            self._phase, self._stopped = "stopping", True
+        elif event == "concluded":
+            self._phase = "finishing"
+        elif event == "ended":
+            self._phase = "stopped" if self._stopped else "ended"
+        else:
+            self._take_step(event, line)
+        self._last_sign = _time(line.get("time")) or self._last_sign
+
+    def _take_step(self, event: str, line: Line) -> None:
+        trial, rung = line.get("trial"), line.get("rung")
+        if not isinstance(trial, int) or not isinstance(rung, int):
+            return
+        step = trial, rung
+        if event == "asked":
+            self._running[step] = Running(trial=trial, rung=rung, since=self._elapsed)
+        elif event == "progress" and step in self._running:
+            self._running[step] = replace(self._running[step], pulse=read_pulse(line))
+        elif event in ("finished", "lost"):
+            self._running.pop(step, None)
+
+    def _phase_now(self, *, alive: bool) -> Phase:
+        if self._last_sign is None:
+            if alive:
+                return "running"
+            # A study without a journal was not killed: it is older than journals.
+            return "ended" if self._tally.last_end else "silent"
+        return self._phase if alive or self._phase in ("ended", "stopped") else "silent"
+
+    def _elapsed_now(self, *, alive: bool) -> float:
+        if not alive or self._last_sign is None or self._phase in ("ended", "stopped"):
+            return max(self._elapsed, self._tally.last_end)
+        since = (datetime.now(UTC) - self._last_sign).total_seconds()
+        return self._elapsed + max(0.0, since)
+
+
+def read_progress(folder: Path) -> Progress:
+    """How far the search in a folder is.
+
+    Raises:
+        PluginError: A mixer of the study is not known here.
+        StudyError: The folder is no study, or a record is damaged.
+        ConfigError: Its search YAML is damaged.
+    """
+    return Watcher(folder).progress()
+
+
+class _Tail:
+    """What was appended to a file since the last look, whole lines only."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._offset = 0
+
+    def new(self) -> bytes:
+        """The new lines, each with its newline."""
+        try:
+            with self._path.open("rb") as file:
+                file.seek(self._offset)
+                text = file.read()
+        except FileNotFoundError:
+            return b""
+        whole = text[: text.rfind(b"\n") + 1]
+        self._offset += len(whole)
+        return whole
+
+
+def _time(text: object) -> datetime | None:
+    try:
+        time = datetime.fromisoformat(str(text))
+    except ValueError:
+        return None
+    return time if time.tzinfo is not None else None

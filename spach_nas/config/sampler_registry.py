@@ -1,0 +1,106 @@
+"""The registry of samplers: by which names a search YAML asks for them.
+
+What makes a sampler is imported when a search begins, so that a YAML is checked without Optuna.
+"""
+
+import ast
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+from types import MappingProxyType
+
+from spach_nas.entry_points import load_installed
+from spach_nas.errors import PluginError
+
+# Installed packages bring in samplers by this group of entry points, each naming a module.
+ENTRY_POINTS = "spach_nas.samplers"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SamplerSpec:
+    """A way to propose architectures.
+
+    Attributes:
+        name: As in the YAML.
+        factory: `package.module:function`; called with a `SamplerRequest`, it returns a sampler of
+            Optuna. It is called anew for each proposal, so that a proposal follows from the seed
+            and the finished trials alone.
+        ahead: Whether proposals take so long that the next one is made while workers train.
+        remembers: Whether the sampler keeps notes in Optuna's study besides the trials, as
+            generations are. A resumed search then asks it again for every trial it had proposed.
+    """
+
+    name: str
+    factory: str
+    ahead: bool = False
+    remembers: bool = True
+
+
+_BUILT_IN = "spach_nas.samplers.factories"
+_ALL: dict[str, SamplerSpec] = {
+    spec.name: spec
+    for spec in (
+        SamplerSpec(name="random", factory=f"{_BUILT_IN}:random", remembers=False),
+        SamplerSpec(name="nsga2", factory=f"{_BUILT_IN}:nsga2"),
+        SamplerSpec(name="tpe", factory=f"{_BUILT_IN}:tpe", remembers=False),
+        SamplerSpec(name="gp", factory=f"{_BUILT_IN}:gp", remembers=False, ahead=True),
+        SamplerSpec(name="evolution", factory=f"{_BUILT_IN}:evolution", remembers=False),
+        SamplerSpec(name="local", factory=f"{_BUILT_IN}:local", remembers=False),
+        SamplerSpec(name="surrogate", factory=f"{_BUILT_IN}:surrogate", remembers=False),
+    )
+}
+
+
+def register_sampler(spec: SamplerSpec) -> None:
+    """Make a sampler known by its name.
+
+    Raises:
+        PluginError: Another sampler has the name.
+    """
+    if _ALL.setdefault(spec.name, spec) != spec:
+        raise PluginError(f"sampler {spec.name!r}: is known already; expected another name")
+
+
+def sampler_names() -> tuple[str, ...]:
+    """All names but those of Optuna's classes."""
+    return tuple(_ALL)
+
+
+def known_samplers() -> Mapping[str, SamplerSpec]:
+    """All that is registered so far, by name; installed plugins only once one was asked for."""
+    return MappingProxyType(_ALL)
+
+
+def has_sampler(name: str) -> bool:
+    """Whether the name is known, or is that of a class of `optuna.samplers`.
+
+    Raises:
+        PluginError: An installed plugin cannot be imported.
+    """
+    if name not in _ALL:
+        load_installed(ENTRY_POINTS)
+    return name in _ALL or name in optuna_samplers()
+
+
+def get_sampler(name: str) -> SamplerSpec:
+    """The sampler of a name that `has_sampler` knows; a class of Optuna's becomes one."""
+    assert name in _ALL or name.endswith("Sampler"), name
+    return _ALL.get(name) or SamplerSpec(name=name, factory=f"{_BUILT_IN}:of_optuna")
+
+
+@cache
+def optuna_samplers() -> tuple[str, ...]:
+    """Names of the classes in the `optuna.samplers` that is installed, which is not imported.
+
+    Some are no samplers for a search; `of_optuna` refuses those.
+    """
+    spec = find_spec("optuna")
+    assert spec is not None and spec.origin is not None, "a requirement of this package"
+    text = (Path(spec.origin).parent / "samplers" / "__init__.py").read_text(encoding="utf-8")
+    for node in ast.parse(text).body:
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__":
+            names = ast.literal_eval(node.value)
+            return tuple(name for name in names if name.endswith("Sampler"))
+    raise AssertionError(f"{spec.origin}: its samplers have no __all__")

@@ -1,0 +1,310 @@
+"""The search YAML: one file that says everything about a search."""
+
+import json
+import re
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, TypeAdapter, ValidationInfo
+
+from spach_nas.config.evaluation import Fidelity
+from spach_nas.config.latency_settings import LatencySettings
+from spach_nas.config.mistakes import proxy_mistakes, reference_mistakes, rung_mistakes
+from spach_nas.config.objectives import LATENCY, OBJECTIVES, Direction, Objective
+from spach_nas.config.search_settings import Resources, Rungs, SearchSettings
+from spach_nas.config.shipped import find_yaml
+from spach_nas.config.study_files import DATA_JSON, RECORDS_FILE, SEARCH_YAML, SPACE_YAML
+from spach_nas.config.training_settings import DataSettings, TrainingSettings
+from spach_nas.cost.limits import Limits
+from spach_nas.errors import (
+    ArchitectureError,
+    ConfigError,
+    SearchSpaceError,
+    did_you_mean,
+    one_of,
+)
+from spach_nas.space.references import get_reference
+from spach_nas.space.scaling import DataShape, ProxyRule
+from spach_nas.space.search_space import SearchSpace
+from spach_nas.validation import read_yaml, validate
+
+CallbackName = Literal["tensorboard", "mlflow", "wandb"]
+_STUDY_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+
+
+def _read_space(value: Any, info: ValidationInfo) -> Any:
+    """A path or a shipped name becomes the space that the file holds; a mapping is one."""
+    if not isinstance(value, str):
+        return value
+    return SearchSpace.from_yaml(_find_space(value, (info.context or {})["folder"]))
+
+
+def _find_space(name: str, folder: Path) -> Path:
+    # A study keeps a copy of the space as it was searched; elsewhere the name is what counts.
+    kept = folder / SPACE_YAML
+    if kept.is_file() and (folder / RECORDS_FILE).is_file():
+        return kept
+    return find_yaml(name, folder=folder, error=SearchSpaceError)
+
+
+def _check_study_name(value: str) -> str:
+    if not _STUDY_NAME.fullmatch(value):
+        raise ValueError(
+            f"{value!r}; expected letters, digits, '.', '_' and '-': it names a folder"
+        )
+    return value
+
+
+def _check_objectives(value: Mapping[str, Direction]) -> Mapping[str, Direction]:
+    mistakes = []
+    for name, direction in value.items():
+        if name not in OBJECTIVES:
+            hint = did_you_mean(name, OBJECTIVES)
+            mistakes.append(f"unknown objective {name!r}; expected {one_of(OBJECTIVES)}{hint}")
+        elif direction != OBJECTIVES[name].direction:
+            mistakes.append(f"{name}: {direction}; expected {OBJECTIVES[name].direction}")
+    if not mistakes and not any(OBJECTIVES[name].source == "score" for name in value):
+        mistakes.append(f"{list(value)}; expected one that is trained for, such as accuracy: max")
+    if mistakes:
+        raise ValueError("\n".join(mistakes))
+    return value
+
+
+def _check_references(value: tuple[str, ...]) -> tuple[str, ...]:
+    mistakes = []
+    for name in dict.fromkeys(value):
+        try:
+            get_reference(name)
+        except ArchitectureError as error:
+            mistakes.append(str(error))
+    if mistakes:
+        raise ValueError("\n".join(mistakes))
+    return tuple(dict.fromkeys(value))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SearchConfig:
+    """Everything about a search.
+
+    Attributes:
+        study: Name of the study and of its folder.
+        space: What is searched.
+        limits: Bounds on the cost of the target.
+        proxy_limits: Bounds on the cost of the network that is trained.
+        objectives: Direction by name.
+        data: What candidates are trained and validated on.
+        proxy: How a target becomes the network that is trained.
+        training: The protocol of training.
+        rungs: Lower fidelities, and who goes on to the next.
+        search: Sampler and budget.
+        latency: Where the latency of targets comes from, when it is an objective or a limit.
+        references: The paper's models to evaluate by the same protocol.
+        resources: What a trial takes.
+        callbacks: Loggers of Ray that get every record: tensorboard, mlflow, wandb.
+
+    Raises:
+        ConfigError: Parts that do not fit each other; one line for each mistake.
+    """
+
+    __pydantic_config__ = ConfigDict(extra="forbid")
+
+    study: Annotated[str, AfterValidator(_check_study_name)]
+    space: Annotated[SearchSpace, BeforeValidator(_read_space)]
+    limits: Limits = field(default_factory=Limits)
+    proxy_limits: Limits = field(default_factory=Limits)
+    objectives: Annotated[Mapping[str, Direction], AfterValidator(_check_objectives)] = field(
+        default_factory=lambda: {"accuracy": "max", "macs": "min"}
+    )
+    data: DataSettings
+    proxy: ProxyRule = field(default_factory=ProxyRule)
+    training: TrainingSettings = field(default_factory=TrainingSettings)
+    rungs: Rungs = field(default_factory=Rungs)
+    search: SearchSettings
+    latency: LatencySettings = field(default_factory=LatencySettings)
+    references: Annotated[tuple[str, ...], AfterValidator(_check_references)] = ()
+    resources: Resources = field(default_factory=Resources)
+    callbacks: tuple[CallbackName, ...] = ()
+
+    def __post_init__(self) -> None:
+        fidelities = self.fidelities
+        proxies = [self.proxy_at(rung) for rung in range(len(fidelities))]
+        mistakes = [
+            *proxy_mistakes(self.proxy, self.space, fidelities=fidelities),
+            *rung_mistakes(fidelities, rank=self.rungs.rank, objectives=self.objective_list),
+            *reference_mistakes(self.references, self.space, limits=self.limits, proxies=proxies),
+        ]
+        if self.proxy_limits.max_latency is not None:
+            mistakes.append(
+                "proxy_limits.max_latency: only targets have a latency; expected it under limits"
+            )
+        if mistakes:
+            raise ConfigError("\n".join(mistakes))
+
+    @property
+    def objective_list(self) -> tuple[Objective, ...]:
+        """The objectives, in the order of the file."""
+        return tuple(OBJECTIVES[name] for name in self.objectives)
+
+    @property
+    def wants_latency(self) -> bool:
+        """Whether targets need a predicted latency."""
+        return LATENCY.name in self.objectives or self.limits.max_latency is not None
+
+    @property
+    def mixers(self) -> tuple[str, ...]:
+        """Names of all mixers that a candidate may have."""
+        return tuple(
+            dict.fromkeys(name for stage in self.space.stages for name in stage.mixers.names)
+        )
+
+    @property
+    def fidelities(self) -> tuple[Fidelity, ...]:
+        """The rungs, cheapest first; the last one is the full fidelity."""
+        size, share = self.image_size, self.training.data_share
+        below = [
+            Fidelity(
+                epochs=level.epochs,
+                image_size=level.image_size or size,
+                data_share=level.data_share or share,
+                rung=rung,
+            )
+            for rung, level in enumerate(self.rungs.levels)
+        ]
+        top = Fidelity(
+            epochs=self.training.epochs, image_size=size, data_share=share, rung=len(below)
+        )
+        return (*below, top)
+
+    @property
+    def fidelity(self) -> Fidelity:
+        """The effort behind every final score."""
+        return self.fidelities[-1]
+
+    @property
+    def training_seed(self) -> int:
+        """The seed of every training."""
+        return self.search.seed if self.training.seed is None else self.training.seed
+
+    @property
+    def protocol(self) -> dict[str, object]:
+        """By name, what the scores of a full training depend on besides chance."""
+        training = replace(self.training, seed=None)
+        return {"data": self.data, "proxy": self.proxy, "training": training}
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """Height and width of the proxy's input at the full fidelity."""
+        return self.proxy.image_size or (self.space.image_size[0],) * 2
+
+    def for_data(self, data: DataShape) -> "SearchConfig":
+        """The same with the targets' channels and classes, where the space leaves them to the data.
+
+        Raises:
+            ConfigError: With them, a reference breaks a limit.
+        """
+        return replace(self, space=self.space.for_data(data)) if self.space.is_open else self
+
+    def course(self, rung: int) -> tuple[Fidelity, ...]:
+        """The rungs that train one network on and on, among them this one.
+
+        A rung of another image size trains another network and begins afresh.
+        """
+        fidelities = self.fidelities
+        first = last = rung
+        while first and fidelities[first - 1].image_size == fidelities[rung].image_size:
+            first -= 1
+        while last + 1 < len(fidelities) and (
+            fidelities[last + 1].image_size == fidelities[rung].image_size
+        ):
+            last += 1
+        return fidelities[first : last + 1]
+
+    def proxy_at(self, rung: int) -> ProxyRule:
+        """How a target becomes the network that is trained at a rung."""
+        return replace(self.proxy, image_size=self.fidelities[rung].image_size)
+
+
+def load_config(path: str | Path) -> SearchConfig:
+    """Read and check a search YAML.
+
+    In the folder of a study, targets have the channels and classes that the study began with;
+    elsewhere a space may leave them open, until `SearchConfig.for_data`.
+
+    Raises:
+        ConfigError: One line `file: key.path: what; expected` for each mistake.
+    """
+    data = read_yaml(path, error=ConfigError)
+    folder = Path(path).resolve().parent
+    config = parse_config(data, where=str(path), folder=folder)
+    shape = target_shape(folder) if config.space.is_open else None
+    return config if shape is None else config.for_data(shape)
+
+
+def parse_config(data: Any, *, where: str, folder: Path) -> SearchConfig:
+    """Check the plain data of a search YAML.
+
+    Args:
+        data: What the file holds.
+        where: Names it in messages.
+        folder: What the path of a space is relative to.
+
+    Raises:
+        ConfigError: One line `where: key.path: what; expected` for each mistake.
+    """
+    return validate(_adapter(), data, where=where, error=ConfigError, context={"folder": folder})
+
+
+def to_yaml(config: SearchConfig) -> str:
+    """A search YAML that says the same, its space in place."""
+    plain = _adapter().dump_python(config, mode="json", exclude_none=True)
+    if "max_latency" in plain["limits"]:
+        plain["limits"]["max_latency"] = f"{plain['limits']['max_latency']}ns"
+    space = plain["space"]
+    for part in (space, *space["stages"]):
+        part["options"] = dict(part["options"])
+    for stage in space["stages"]:
+        stage["mixers"] = stage["mixers"].get("choices", stage["mixers"])
+    return yaml.safe_dump(plain, sort_keys=False, default_flow_style=None)
+
+
+def target_shape(folder: Path) -> DataShape | None:
+    """Channels and classes that the targets of a study have; None where it does not tell.
+
+    Its records say so; before there are any, its images do.
+    """
+    damage = (OSError, ValueError, KeyError, TypeError)
+    with suppress(*damage), (folder / RECORDS_FILE).open(encoding="utf-8") as lines:
+        for line in lines:
+            target = json.loads(line)["architecture"]
+            return DataShape(
+                in_channels=int(target["in_channels"]), num_classes=int(target["num_classes"])
+            )
+    with suppress(*damage):
+        images = json.loads((folder / DATA_JSON).read_text(encoding="utf-8"))
+        return DataShape(in_channels=len(images["mean"]), num_classes=len(images["class_names"]))
+    return None
+
+
+def source_files(path: Path) -> dict[str, str]:
+    """The texts of a search YAML and of its search space, by the names that a study gives them.
+
+    Raises:
+        ConfigError: The search YAML is missing or is no YAML.
+        SearchSpaceError: Its space is missing.
+    """
+    texts = {SEARCH_YAML: path.read_text(encoding="utf-8")}
+    space = read_yaml(path, error=ConfigError)["space"]
+    if isinstance(space, str):
+        file = _find_space(space, path.resolve().parent)
+        texts[SPACE_YAML] = file.read_text(encoding="utf-8")
+    return texts
+
+
+@cache
+def _adapter() -> TypeAdapter[SearchConfig]:
+    return TypeAdapter(SearchConfig)

@@ -1,0 +1,7 @@
+"""Names of the files in a study's folder that more than the study itself reads."""
+
+RECORDS_FILE = "records.jsonl"
+SEARCH_YAML = "search.yaml"
+SPACE_YAML = "space.yaml"
+DATA_JSON = "data.json"
+LATENCY_JSON = "latency.json"

@@ -1,0 +1,10 @@
+"""What an architecture costs, in closed form and free of torch; callable as `spach_nas.cost`."""
+
+import sys
+
+from spach_nas.cost.closed_form import Cost, cost
+from spach_nas.late import CalledModule
+
+__all__ = ["Cost", "cost"]
+
+sys.modules[__name__].__class__ = CalledModule

@@ -1,0 +1,236 @@
+"""How good a trained network is on a split, class by class, and how fast it is on this device.
+
+Letters: B batch, C channels, H and W height and width, K classes.
+"""
+
+import statistics
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+
+from spach_nas.config.training_settings import Device, Precision
+from spach_nas.data.preprocessing import Preprocessing
+from spach_nas.errors import BundleError, DataError
+from spach_nas.export import choose, load_weights
+from spach_nas.full_size.loaders import scoring_batches
+from spach_nas.full_size.pictures import Pictures
+from spach_nas.full_size.plan import data_choice
+from spach_nas.full_size.recipe import DataOptions
+from spach_nas.full_size.recipe_files import load_recipe
+from spach_nas.full_size.scoring import Scores, score_batches
+from spach_nas.full_size.sets import EvaluationSplit, check_split, default_split
+from spach_nas.networks import Spach, build
+from spach_nas.training import Runtime, choose_runtime, move
+from spach_nas.training.device import autocast
+
+_BATCH_SIZE = 256
+_WARM_UP = 3
+_ROUNDS = 20
+_MOST_SECONDS = 5.0
+_MOST_LISTED = 5
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ClassScore:
+    """Of one class.
+
+    Attributes:
+        name: Of the class.
+        images: How many there are.
+        top1: Share whose class has the highest logit, in [0, 1]; None without images.
+        top5: Share whose class is among the five highest.
+    """
+
+    name: str
+    images: int
+    top1: float | None
+    top5: float | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Speed:
+    """Of the network alone, without reading images.
+
+    Attributes:
+        batch_size: Images at once.
+        latency_ms: Median time of a batch, lower is better.
+        images_per_s: At that time, higher is better.
+    """
+
+    batch_size: int
+    latency_ms: float
+    images_per_s: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EvaluationResult:
+    """What came of it.
+
+    Attributes:
+        source: What was evaluated.
+        data: On what.
+        split: Which part of it.
+        images: How many.
+        top1: Share of the images, in [0, 1], higher is better.
+        top5: The same for the five highest logits.
+        loss: Mean cross-entropy, lower is better.
+        classes: One entry for each class of the network.
+        device: Where it ran.
+        precision: `fp32` or `bf16`.
+        threads: Of the host.
+        speeds: At several batch sizes.
+        notes: What a person should know.
+    """
+
+    source: str
+    data: str
+    split: str
+    images: int
+    top1: float
+    top5: float
+    loss: float
+    classes: tuple[ClassScore, ...]
+    device: str
+    precision: str
+    threads: int
+    speeds: tuple[Speed, ...]
+    notes: tuple[str, ...] = ()
+
+    def as_dict(self) -> dict[str, Any]:
+        """As JSON has it."""
+        return asdict(self)
+
+
+def evaluate(
+    source: str,
+    *,
+    data: str,
+    split: EvaluationSplit | None = None,
+    batch_sizes: Sequence[int] = (1, 32),
+    options: DataOptions | None = None,
+    device: Device = "auto",
+    precision: Precision = "auto",
+) -> EvaluationResult:
+    """Evaluate a trained network.
+
+    Args:
+        source: A bundle, or a study, whose best proxy is taken.
+        data: A folder with test/ or val/, or the name of a data set.
+        split: Which part; None: test where there is one, else validation.
+        batch_sizes: To measure the speed at.
+        options: How the images are read; None: as usual.
+        device: Where to run.
+        precision: In which number format.
+
+    Raises:
+        BundleError: There is no such bundle, or it has no weights.
+        DataError: The images are missing or broken, or of other classes.
+        ConfigError: This machine has no such device.
+    """
+    network, preprocessing, runtime = _load(source, device=device, precision=precision)
+    options = options or load_recipe("short").data
+    choice = data_choice(data, options, channels=network.architecture.in_channels)
+    choice = replace(choice, held_out=preprocessing.held_out)
+    split = split or default_split(choice)
+    pictures, notes = check_split(choice, split)
+    pictures = _labelled_as(pictures, preprocessing.class_names, source=source)
+    scores = _scores(network, pictures, preprocessing, runtime=runtime)
+    return EvaluationResult(
+        source=source,
+        data=data,
+        split=split,
+        images=len(pictures),
+        top1=scores.top1,
+        top5=scores.top5,
+        loss=scores.loss,
+        classes=_by_class(preprocessing.class_names, scores),
+        device=str(runtime.device),
+        precision="bf16" if runtime.bf16 else "fp32",
+        threads=torch.get_num_threads(),
+        speeds=tuple(_speed(network, batch, runtime=runtime) for batch in batch_sizes),
+        notes=notes,
+    )
+
+
+def _load(
+    source: str, *, device: Device, precision: Precision
+) -> tuple[Spach, Preprocessing, Runtime]:
+    choice = choose(source)
+    if choice.weights is None or choice.preprocessing is None:
+        raise BundleError(f"{source}: has no trained weights; expected a bundle with them")
+    runtime = choose_runtime(device=device, precision=precision)
+    network = build(choice.architecture)
+    load_weights(network, choice.weights, where=source)
+    move(network, runtime)
+    return network, choice.preprocessing, runtime
+
+
+def _labelled_as(pictures: Pictures, names: Sequence[str], *, source: str) -> Pictures:
+    """The images with labels in the order of the network's outputs."""
+    own = pictures.class_names
+    if len(own) > len(names):
+        raise DataError(
+            f"{pictures.name}: has {len(own)} classes; expected at most the {len(names)} of "
+            f"{source}"
+        )
+    unknown = [name for name in own if name not in names]
+    if unknown:
+        listed = ", ".join(map(repr, unknown[:_MOST_LISTED]))
+        raise DataError(
+            f"{pictures.name}: {source} does not know {len(unknown)} of its {len(own)} classes: "
+            f"{listed}; expected classes such as {', '.join(map(repr, names[:_MOST_LISTED]))}"
+        )
+    places = np.array([list(names).index(name) for name in own], dtype=np.int64)
+    return replace(pictures, labels=places[pictures.labels], class_names=tuple(names))
+
+
+def _scores(
+    network: Spach, pictures: Pictures, preprocessing: Preprocessing, *, runtime: Runtime
+) -> Scores:
+    batches = scoring_batches(
+        pictures,
+        preprocessing=preprocessing,
+        image_size=network.architecture.image_size,
+        runtime=runtime,
+        batch_size=_BATCH_SIZE,
+        processes=0,
+    )
+    classes = len(preprocessing.class_names)
+    return score_batches(network, batches, classes=classes, runtime=runtime)
+
+
+def _by_class(names: Sequence[str], scores: Scores) -> tuple[ClassScore, ...]:
+    return tuple(
+        ClassScore(
+            name=name,
+            images=images,
+            top1=hits1 / images if images else None,
+            top5=hits5 / images if images else None,
+        )
+        for name, images, hits1, hits5 in zip(
+            names, scores.images, scores.hits1, scores.hits5, strict=True
+        )
+    )
+
+
+def _speed(network: Spach, batch: int, *, runtime: Runtime) -> Speed:
+    architecture = network.architecture
+    shape = (batch, architecture.in_channels, *architecture.image_size)
+    images = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+    images = images.to(runtime.device).contiguous(memory_format=torch.channels_last)
+    network.eval()
+    seconds: list[float] = []
+    with torch.inference_mode(), autocast(runtime):
+        for round_ in range(_WARM_UP + _ROUNDS):
+            started = time.perf_counter()
+            network(images).sum().item()  # waits for the device
+            if round_ >= _WARM_UP:
+                seconds.append(time.perf_counter() - started)
+            if sum(seconds) > _MOST_SECONDS:
+                break
+    median = statistics.median(seconds)
+    return Speed(batch_size=batch, latency_ms=1e3 * median, images_per_s=batch / median)

@@ -1,0 +1,112 @@
+"""Weights that a training begins with: official ones, a bundle's, or those of a search's proxy."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from safetensors.torch import save
+
+from spach_nas.data.preprocessing import Preprocessing
+from spach_nas.errors import BundleError
+from spach_nas.export import choose, load_weights
+from spach_nas.full_size.init_source import OFFICIAL, check_initial
+from spach_nas.networks import Spach, build, load_official, resize
+from spach_nas.space.architecture import Architecture
+
+_MOST_LISTED = 3
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Initial:
+    """A network to begin with.
+
+    Attributes:
+        network: With its weights.
+        name: What was asked for.
+        preprocessing: Of the images that it was trained on, when it is known.
+    """
+
+    network: Spach
+    name: str
+    preprocessing: Preprocessing | None = None
+
+
+def load_initial(init: str, *, source: str) -> Initial:
+    """The network that `--init` names.
+
+    Args:
+        init: `official:PATH`, a checkpoint of the paper's code for the model that `source` names;
+            the folder of a bundle; or that of a study, whose best proxy is taken.
+        source: What is trained.
+
+    Raises:
+        BundleError: There is no such thing, it has no weights, is damaged, or would execute code.
+    """
+    check_initial(init, source=source)
+    if init.startswith(OFFICIAL):
+        return Initial(network=load_official(Path(init.removeprefix(OFFICIAL)), source), name=init)
+    choice = choose(init)
+    if choice.weights is None:
+        raise BundleError(f"--init {init}: has no trained weights; expected a bundle with them")
+    network = build(choice.architecture)
+    load_weights(network, choice.weights, where=init)
+    return Initial(network=network, name=init, preprocessing=choice.preprocessing)
+
+
+def fitted(
+    initial: Initial, architecture: Architecture, *, resample_tokens: bool
+) -> tuple[bytes, str]:
+    """The weights as `architecture` takes them, and what was changed, in words.
+
+    Another image size needs `resample_tokens` where there are token-MLPs; another number of classes
+    gets a new head.
+
+    Raises:
+        ArchitectureError: The image size is another one, and weights fit one only.
+        BundleError: They belong to another network; the message names tensors.
+    """
+    network, before = initial.network, initial.network.architecture
+    notes = [f"begins with the weights of {initial.name}"]
+    if architecture.image_size != before.image_size:
+        network = resize(network, architecture.image_size, resample_tokens=resample_tokens)
+        sides = ["x".join(map(str, size)) for size in (before.image_size, architecture.image_size)]
+        notes.append(f"image size {sides[1]} instead of {sides[0]}")
+    if architecture.num_classes != before.num_classes:
+        network.reset_classifier(architecture.num_classes)
+        notes.append(
+            f"a new head of {architecture.num_classes} classes instead of {before.num_classes}"
+        )
+    state = network.state_dict()
+    with torch.device("meta"):
+        wanted = {name: value.shape for name, value in build(architecture).state_dict().items()}
+    wrong = [name for name in wanted if name not in state or state[name].shape != wanted[name]]
+    wrong += [name for name in state if name not in wanted]
+    if wrong:
+        raise BundleError(
+            f"--init {initial.name}: belongs to another network: {len(wrong)} of {len(wanted)} "
+            f"tensors do not fit, such as {', '.join(wrong[:_MOST_LISTED])}; expected weights of "
+            f"{architecture}"
+        )
+    tensors = {name: value.contiguous().clone() for name, value in state.items()}
+    return save(tensors), ", ".join(notes)
+
+
+def adapted_architecture(
+    architecture: Architecture, *, classes: int, channels: int, image_size: tuple[int, int] | None
+) -> tuple[Architecture, str]:
+    """The architecture for the data, and what was changed, in words.
+
+    Raises:
+        ArchitectureError: It cannot take the image size.
+    """
+    changes = []
+    if architecture.num_classes != classes:
+        changes.append(f"{classes} classes instead of {architecture.num_classes}")
+    if architecture.in_channels != channels:
+        changes.append(f"{channels} channels instead of {architecture.in_channels}")
+    size = image_size or architecture.image_size
+    if size != architecture.image_size:
+        sides = ["x".join(map(str, pair)) for pair in (size, architecture.image_size)]
+        changes.append(f"{sides[0]} px instead of {sides[1]}")
+    adapted = replace(architecture, num_classes=classes, in_channels=channels, image_size=size)
+    return adapted, ", ".join(changes)

@@ -1,0 +1,319 @@
+"""A training before it begins: everything that can be checked, checked; nothing is written.
+
+What is quick comes first, and what needs torch is imported after it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from spach_nas.data.images import HeldOut, Normalisation, few_scored, measure_normalisation
+from spach_nas.errors import BundleError, ConfigError, DataError, StudyError
+from spach_nas.export import Choice, choose
+from spach_nas.full_size.init_source import check_initial
+from spach_nas.full_size.job import Job
+from spach_nas.full_size.origin import RUN_JSON, check_origin, known_files
+from spach_nas.full_size.pictures import Pictures
+from spach_nas.full_size.recipe import DataOptions, Recipe
+from spach_nas.full_size.recipe_files import load_recipe
+from spach_nas.full_size.resources import HERE, LOCAL
+from spach_nas.full_size.sets import (
+    DataChoice,
+    FullData,
+    check_data,
+    check_there,
+    class_names,
+    open_data,
+)
+from spach_nas.search.ray.logger_choice import check_packages
+from spach_nas.space.architecture import Architecture
+from spach_nas.space.mixers import plugin_mixers
+
+if TYPE_CHECKING:
+    from spach_nas.full_size.initial import Initial
+
+_SAMPLE = 10_000
+# Of trainings that began before a run said what it holds out.
+_SHARE_BEFORE = 0.1
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrainingRequest:
+    """A training as a person asks for it.
+
+    Attributes:
+        source: A bundle, a study, an architecture file or a model of the paper.
+        data: A folder with train/ and val/, or the name of a data set.
+        recipe: Its name or file.
+        out: Folder of the run; None: `results/SOURCE-DATA`.
+        resume: Go on where the run in that folder stands.
+        init: Weights to begin with.
+        changes: Of the recipe, `key.path=value` each.
+    """
+
+    source: str
+    data: str
+    recipe: str | Path = "spach"
+    out: Path | None = None
+    resume: bool = False
+    init: str | None = None
+    changes: Sequence[str] = ()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrainingPlan:
+    """A training that was checked and has not begun.
+
+    Attributes:
+        job: What workers are told.
+        data: Its images.
+        weights: To begin with; None: drawn by the seed.
+        notes: What a person should know.
+        going_on: Whether the folder holds a part of it already.
+    """
+
+    job: Job
+    data: FullData
+    weights: bytes | None
+    notes: tuple[str, ...]
+    going_on: bool
+
+
+def plan_training(request: TrainingRequest) -> TrainingPlan:
+    """Check everything that can be checked before anything is trained.
+
+    Raises:
+        SpachNasError: A mistake in any part of the request.
+    """
+    recipe = load_recipe(request.recipe, changes=request.changes)
+    _check_loggers(recipe)
+    choice = _choose(request.source)
+    init = request.init
+    if init is not None:
+        check_initial(init, source=request.source)
+    folder = request.out or Path("results") / f"{_plain(choice.name)}-{_plain(request.data)}"
+    going_on = _going_on(folder, resume=request.resume)
+    check_there(data_choice(request.data, recipe.data), for_training=True)
+    # From here on, torch.
+    from spach_nas.full_size.initial import adapted_architecture, load_initial
+
+    _check_device(recipe)
+    initial = None if init is None else load_initial(init, source=request.source)
+    images = _open(
+        request.data, recipe, folder if going_on else None, initial=initial, source=choice
+    )
+    architecture, changed = adapted_architecture(
+        choice.architecture,
+        classes=len(images.train.class_names),
+        channels=images.train.channels,
+        image_size=recipe.image_size,
+    )
+    weights, begun = _weights(
+        initial, architecture, choice=choice, recipe=recipe, source=request.source
+    )
+    plan = TrainingPlan(
+        job=Job(
+            name=choice.name,
+            architecture=architecture,
+            recipe=recipe,
+            data=images.choice,
+            class_names=images.train.class_names,
+            normalisation=_normalisation(recipe, architecture, images, initial),
+            folder=folder.absolute(),
+            initial=weights is not None,
+            held_out=images.held_out,
+        ),
+        data=images,
+        weights=weights,
+        notes=(
+            *_few(images),
+            *images.notes,
+            *([f"the network has {changed}"] if changed else []),
+            *begun,
+            *_format_notes(recipe),
+        ),
+        going_on=going_on,
+    )
+    _check_sizes(plan)
+    _check_mixers(architecture)
+    if going_on:
+        check_origin(folder, plan.job, images)
+    return plan
+
+
+def _few(images: FullData) -> tuple[str, ...]:
+    note = None if images.validation is None else few_scored(len(images.validation))
+    return () if note is None else (note,)
+
+
+def check_evaluation(source: str, *, data: str, options: DataOptions) -> None:
+    """What can be checked of an evaluation without torch; see `evaluate`.
+
+    Raises:
+        DataError: The images are missing.
+        BundleError: There is no such bundle, or it has no weights.
+    """
+    check_there(data_choice(data, options), for_training=False)
+    choice = choose(source)
+    if choice.weights is None or choice.preprocessing is None:
+        raise BundleError(f"{source}: has no trained weights; expected a bundle with them")
+
+
+def data_choice(name: str, options: DataOptions, *, channels: int | None = None) -> DataChoice:
+    """What `--data` names; a folder by its whole path, since workers may be elsewhere."""
+    if options.root is not None:
+        options = replace(options, root=options.root.resolve())
+    choice = DataChoice(name=name, options=options, channels=channels)
+    path = Path(name)
+    if choice.is_folder and path.is_dir():
+        return replace(choice, name=str(path.resolve()))
+    return choice
+
+
+def _check_loggers(recipe: Recipe) -> None:
+    check_packages(recipe.loggers, key="loggers")
+    if "wandb" in recipe.loggers and recipe.resources.address == HERE:
+        raise ConfigError(
+            "loggers: wandb: is a process of Ray's; expected resources.address=local with it"
+        )
+
+
+def _check_device(recipe: Recipe) -> None:
+    # What the machines of a cluster have, only workers there can tell.
+    if recipe.resources.address in (HERE, LOCAL):
+        from spach_nas.training import choose_runtime
+
+        choose_runtime(device=recipe.device)
+
+
+def _format_notes(recipe: Recipe) -> list[str]:
+    # As for the device: of a cluster's processors nothing is known here.
+    if recipe.precision == "faster" or recipe.resources.address not in (HERE, LOCAL):
+        return []
+    from spach_nas.training import format_warning
+
+    warning = format_warning(recipe.precision, device=recipe.device)
+    return [] if warning is None else [warning]
+
+
+def _check_mixers(architecture: Architecture) -> None:
+    own = plugin_mixers(name for stage in architecture.stages for name in stage.mixers)
+    if own:
+        from spach_nas.networks.mixer_check import check_mixers
+
+        check_mixers([architecture], own)
+
+
+def _choose(source: str) -> Choice:
+    # Of a study, the target: the proxy was a stand-in for it. Other things have one scale.
+    is_study = Path(source).is_dir() and not (Path(source) / "architecture.yaml").is_file()
+    return choose(source, scale_to="target" if is_study else None)
+
+
+def _plain(name: str) -> str:
+    return "".join(c if c.isalnum() or c in "-_." else "-" for c in Path(name).name) or "run"
+
+
+def _going_on(folder: Path, *, resume: bool) -> bool:
+    if not folder.exists():
+        return False
+    if not resume:
+        raise StudyError(
+            f"{folder}: exists already and is never overwritten; expected --resume to go on with "
+            "it, or another folder with --out"
+        )
+    if not (folder / RUN_JSON).is_file():
+        raise StudyError(f"{folder}: holds no {RUN_JSON}; expected the folder of a training")
+    return True
+
+
+def _open(
+    name: str, recipe: Recipe, folder: Path | None, *, initial: "Initial | None", source: Choice
+) -> FullData:
+    channels = None if initial is None else initial.network.in_chans
+    choice = data_choice(name, recipe.data, channels=channels)
+    if folder is None:
+        return check_data(replace(choice, held_out=_held_out(source, choice)))
+    known = known_files(folder)
+    part = known.get("held_out", {"share": _SHARE_BEFORE, "seed": recipe.data.split_seed})
+    return open_data(
+        replace(
+            choice,
+            broken=frozenset(known["broken"]),
+            channels=known["channels"],
+            held_out=None if part is None else HeldOut(**part),
+        )
+    )
+
+
+def _held_out(source: Choice, choice: DataChoice) -> HeldOut | None:
+    """What the search of the network held out, where these are images of the same classes."""
+    images = source.images
+    if images is None or images.held_out is None:
+        return None
+    try:
+        classes = class_names(choice)
+    except DataError:  # told when they are opened
+        return None
+    return images.held_out if classes == images.class_names else None
+
+
+def _weights(
+    initial: "Initial | None",
+    architecture: Architecture,
+    *,
+    choice: Choice,
+    recipe: Recipe,
+    source: str,
+) -> tuple[bytes | None, list[str]]:
+    """To begin with, and what a person should know of them."""
+    if initial is not None:
+        from spach_nas.full_size.initial import fitted
+
+        weights, begun = fitted(initial, architecture, resample_tokens=recipe.resample_tokens)
+        return weights, [begun]
+    if choice.weights is not None:
+        return None, [f"begins from scratch; `--init {source}` takes the weights of the bundle"]
+    return None, []
+
+
+def _normalisation(
+    recipe: Recipe, architecture: Architecture, images: FullData, initial: "Initial | None"
+) -> Normalisation:
+    if initial is not None and initial.preprocessing is not None:
+        # Weights expect what they were trained on.
+        return initial.preprocessing.normalisation
+    if recipe.data.normalisation == "measured":
+        sample = _spread(images.train, _SAMPLE).in_memory(architecture.image_size)
+        return measure_normalisation(sample.images)
+    from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
+
+    if architecture.in_channels == 3:
+        return Normalisation(mean=IMAGENET_DEFAULT_MEAN, std=IMAGENET_DEFAULT_STD)
+    mean, std = (float(np.mean(v)) for v in (IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD))
+    return Normalisation(mean=(mean,), std=(std,))
+
+
+def _spread(pictures: Pictures, most: int) -> Pictures:
+    return pictures.take(np.arange(0, len(pictures), -(-len(pictures) // most)))
+
+
+def _check_sizes(plan: TrainingPlan) -> None:
+    job, images = plan.job, plan.data.train
+    if len(images) < job.recipe.batch_size:
+        raise ConfigError(
+            f"batch_size: {job.recipe.batch_size}; expected at most the {len(images):,} training "
+            "images"
+        )
+    if not job.shifted or images.held is None:
+        return
+    own, wanted = images.held.images.shape[1:3], job.architecture.image_size
+    if wanted[0] >= 2 * own[0] and wanted[1] >= 2 * own[1]:
+        sides = ["x".join(map(str, size)) for size in (wanted, own)]
+        raise DataError(
+            f"image_size: {sides[0]}; {images.name} has images of {sides[1]}, which would be "
+            "mostly padding; expected a smaller one, such as --set image_size=32"
+        )

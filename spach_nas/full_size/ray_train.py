@@ -1,0 +1,202 @@
+"""Ray Train starts the workers of a training, here or on a cluster, and replaces lost ones."""
+
+import os
+
+# Read when Ray is imported.
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+
+import shutil
+import signal
+import uuid
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from ray.train import FailureConfig, RunConfig, ScalingConfig, UserCallback, get_context
+from ray.train.torch import TorchConfig, TorchTrainer, get_device
+
+from spach_nas.config.plugins import restore
+from spach_nas.config.search_settings import Resources
+from spach_nas.errors import SpachNasError, StudyError, one_line
+from spach_nas.full_size.job import Job, Place
+from spach_nas.full_size.loop import train_worker
+from spach_nas.full_size.resources import FullResources
+from spach_nas.search.ray.cluster import nodes, ray_session
+from spach_nas.search.ray.repairs import mend_ray
+from spach_nas.space.mixers import MixerSpec
+
+_STORE = ".ray"
+# Where Ray's errors keep what they were made of.
+_INNER = ("cause", "_base_exc", "controller_failure", "health_check_failure")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Shape:
+    """What Ray is asked for.
+
+    Attributes:
+        workers: How many.
+        cpus: Of each.
+        gpus: Of each, 0 or 1.
+    """
+
+    workers: int
+    cpus: int
+    gpus: int
+
+
+def train_on_ray(
+    job: Job,
+    *,
+    mixers: Sequence[MixerSpec] = (),
+    beside: AbstractContextManager[None] | None = None,
+) -> None:
+    """Train to the end with the workers that the recipe asks for.
+
+    Args:
+        job: The training.
+        mixers: Those that do not come with this package.
+        beside: What is at work meanwhile, and needs Ray.
+
+    Raises:
+        SpachNasError: What a worker could not do, or a cluster that cannot be reached or has not
+            enough resources.
+    """
+    mend_ray()
+    resources = job.recipe.resources
+    session = ray_session(Resources(address=resources.address), mixers)
+    with session, beside or nullcontext():
+        trainer = _trainer(job, shape_of(resources, job), mixers=tuple(mixers))
+        on_interrupt = signal.getsignal(signal.SIGINT)
+        try:
+            trainer.fit()
+        except SystemExit:  # Ray's answer to Ctrl-C
+            raise KeyboardInterrupt from None
+        except Exception as problem:
+            raise _told(problem, job) from None
+        finally:
+            signal.signal(signal.SIGINT, on_interrupt)
+            shutil.rmtree(job.folder / _STORE, ignore_errors=True)
+
+
+def _trainer(job: Job, shape: Shape, *, mixers: tuple[MixerSpec, ...]) -> TorchTrainer:
+    return TorchTrainer(
+        _run_worker,
+        train_loop_config={"job": job, "threads": shape.cpus, "mixers": mixers},
+        torch_config=TorchConfig(backend="nccl" if shape.gpus else "gloo"),
+        scaling_config=ScalingConfig(
+            num_workers=shape.workers,
+            use_gpu=bool(shape.gpus),
+            resources_per_worker={"CPU": shape.cpus} | ({"GPU": 1} if shape.gpus else {}),
+        ),
+        run_config=RunConfig(
+            # Ray would go on with a run of the same name by its own means.
+            name=uuid.uuid4().hex,
+            storage_path=str(job.folder / _STORE),
+            failure_config=FailureConfig(max_failures=job.recipe.resources.max_failures),
+            callbacks=[_EndOnMistake()],
+        ),
+    )
+
+
+def shape_of(resources: FullResources, job: Job) -> Shape:
+    """Workers and their shares on the nodes that Ray has.
+
+    Raises:
+        StudyError: There are not so many CPUs or GPUs.
+        ConfigError: The batch cannot be shared by so many workers.
+    """
+    known = nodes()
+    have_cpus = [int(node.get("CPU", 0)) for node in known]
+    have_gpus = [int(node.get("GPU", 0)) for node in known]
+    asked = resources.gpus_per_worker
+    gpus = int(any(have_gpus)) if asked == "auto" else asked
+    if job.recipe.device == "cpu":
+        gpus = 0
+    workers = resources.workers
+    count = (max(1, sum(have_gpus)) if gpus else 1) if workers == "auto" else workers
+    # Of the largest machine: as many as it has GPUs, or its part of them all.
+    beside = max(have_gpus) if gpus else -(-count // len(known))
+    share = max(1, max(have_cpus) // max(1, min(count, beside)))
+    cpus = share if resources.cpus_per_worker == "auto" else resources.cpus_per_worker
+    fitting = sum(
+        min(cpu // cpus, gpu if gpus else count)
+        for cpu, gpu in zip(have_cpus, have_gpus, strict=True)
+    )
+    if fitting < count:
+        kind = f"{cpus} CPUs" + (" and a GPU" if gpus else "")
+        raise StudyError(
+            f"resources.workers: {count} of {kind} each; expected at most the {fitting} for "
+            "which there is room"
+        )
+    _check_shares(job, count)
+    return Shape(workers=count, cpus=cpus, gpus=gpus)
+
+
+def _check_shares(job: Job, workers: int) -> None:
+    # The recipe has checked itself for the workers that it names; auto is known only now.
+    recipe = job.recipe
+    replace(recipe, resources=replace(recipe.resources, workers=workers))
+
+
+def _run_worker(config: dict[str, Any]) -> None:
+    job: Job = config["job"]
+    restore(config["mixers"])
+    context = get_context()
+    device = get_device()
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    if not job.folder.is_dir():
+        raise StudyError(
+            f"{job.folder}: is not seen by every machine; expected a folder that they share"
+        )
+    place = Place(rank=context.get_world_rank(), world=context.get_world_size())
+    train_worker(job, place=place, threads=config["threads"])
+
+
+class _EndOnMistake(UserCallback):  # type: ignore[misc]
+    """Ends the training over a user's mistake, which no other worker would mend.
+
+    Ray replaces workers after whatever they raise, but ends where a callback raises; that holds for
+    several workers, too, of which the others wait for the one with the mistake.
+    """
+
+    def after_exception(
+        self, run_context: object, worker_exceptions: Mapping[int, Exception]
+    ) -> None:
+        found = _mistake(worker_exceptions.values())
+        if found is not None:
+            raise found
+
+
+def _told(problem: Exception, job: Job) -> SpachNasError:
+    """A mistake that a worker found, or what happened to it."""
+    failures = getattr(problem, "worker_failures", None) or {0: problem}
+    found = _mistake(failures.values())
+    if found is not None:
+        return found
+    last = _causes(next(reversed(failures.values())))[-1]
+    return StudyError(
+        f"{job.folder}: the workers were lost too often: {one_line(last, named=True)}; "
+        "expected --resume once that is mended"
+    )
+
+
+def _mistake(failures: Iterable[Exception]) -> SpachNasError | None:
+    for failure in failures:
+        for cause in _causes(failure):
+            if isinstance(cause, SpachNasError):
+                return type(cause)(str(cause))
+    return None
+
+
+def _causes(failure: Exception) -> list[Exception]:
+    causes: list[Exception] = []
+    found: BaseException | None = failure
+    while isinstance(found, Exception) and found not in causes:
+        causes.append(found)
+        inner = (getattr(found, name, None) for name in _INNER)
+        found = next((each for each in inner if isinstance(each, Exception)), found.__cause__)
+    return causes

@@ -1,1 +1,0 @@
-"""What a search would do, before anything is trained: `spach-nas space`."""

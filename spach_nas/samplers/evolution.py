@@ -1,0 +1,139 @@
+"""Samplers that change one choice of what is good already."""
+
+from collections.abc import Iterator, Sequence
+
+import moocore
+import numpy as np
+from optuna.trial import FrozenTrial
+
+from spach_nas.samplers.from_trials import FromTrials
+from spach_nas.samplers.ranking import rank_by_front
+from spach_nas.space.architecture import Architecture
+from spach_nas.space.layouts import Value
+from spach_nas.space.search_space import SearchSpace
+from spach_nas.space.stage_space import Encoding
+
+_SECOND_CHANGE = 0.2
+# How much likelier the next step of an ordered choice is than one farther away.
+_NEXT_STEP = 5.0
+_TRIES = 100
+
+
+class RegularisedEvolution(FromTrials):
+    """Evolution in which the old die, however good: Real et al. 2019, arXiv:1802.01548.
+
+    The parents are the last complete trials. Some are drawn, and the best of these has a child
+    that differs in one choice, at times in two. For several objectives the best is that of the
+    earliest front, and of these the least crowded (Deb et al. 2002).
+    """
+
+    def __init__(
+        self, *, space: SearchSpace, seed: int, population: int = 50, tournament: int = 10
+    ) -> None:
+        """Make one for a proposal.
+
+        Args:
+            space: What is searched.
+            seed: Of the proposal.
+            population: So many last complete trials are parents.
+            tournament: So many of these are drawn for a child.
+
+        Raises:
+            ValueError: A number out of range.
+        """
+        if not 1 <= tournament <= population:
+            raise ValueError(f"tournament from 1 to the population, which is {population}")
+        super().__init__(space=space, seed=seed)
+        self._population = population
+        self._tournament = tournament
+
+    def _propose(
+        self,
+        complete: Sequence[FrozenTrial],
+        *,
+        maximise: Sequence[bool],
+        known: Sequence[FrozenTrial],
+    ) -> Encoding:
+        parents = complete[-self._population :]
+        size = min(self._tournament, len(parents))
+        drawn = set(self._rng.choice(len(parents), size, replace=False).tolist())
+        # The order is that of all parents: in a small sample the ends of the front always win.
+        order = rank_by_front(np.array([trial.values for trial in parents]), maximise=maximise)
+        return self._mutate(dict(parents[next(i for i in order.tolist() if i in drawn)].params))
+
+    def _mutate(self, parent: Encoding) -> Encoding:
+        """Another architecture: several encodings may give one and the same."""
+        before = self._space.decode(parent)
+        names = list(self._space.parameters)
+        child = parent
+        for _ in range(_TRIES):
+            child = dict(parent)
+            for _ in range(1 + int(self._rng.random() < _SECOND_CHANGE)):
+                name = names[self._rng.integers(len(names))]
+                others = [v for v in self._space.parameters[name] if v != child[name]]
+                child[name] = self._one_of(others)
+            if self._space.decode(child) != before:
+                break
+        return child
+
+
+class LocalSearch(FromTrials):
+    """Neighbours of the best: White et al. 2020, arXiv:2005.02960.
+
+    A neighbour differs in one choice, in an ordered one mostly by one step. Neighbours of the best
+    trial are proposed until a better one is found or none is left; then any encoding is the next
+    start. For several objectives all trials that no other dominates are the best (Pareto local
+    search, Paquete et al. 2004), those with the fewest neighbours tried first.
+    """
+
+    def _propose(
+        self,
+        complete: Sequence[FrozenTrial],
+        *,
+        maximise: Sequence[bool],
+        known: Sequence[FrozenTrial],
+    ) -> Encoding:
+        best = moocore.is_nondominated(
+            np.array([trial.values for trial in complete]), maximise=maximise, keep_weakly=False
+        )
+        tried = {self._key(trial.params) for trial in known if trial.params}
+        members = [dict(trial.params) for trial, kept in zip(complete, best, strict=True) if kept]
+        numbers = self._neighbours_tried(members, tried)
+        # Shuffled before: members of one number come in any order.
+        for i in sorted(self._rng.permutation(len(members)).tolist(), key=numbers.__getitem__):
+            found, weights = [], []
+            for neighbour, weight in self._neighbours(members[i]):
+                if self._key(neighbour) not in tried:
+                    found.append(neighbour)
+                    weights.append(weight)
+            if found:
+                return found[self._rng.choice(len(found), p=np.array(weights) / sum(weights))]
+        return self._any()
+
+    def _neighbours_tried(
+        self, members: Sequence[Encoding], tried: set[tuple[int, ...]]
+    ) -> list[int]:
+        """For each member, how many trials differ from it in one choice."""
+        rows = np.array(sorted(tried))
+        return [int(((rows != self._key(item)).sum(1) == 1).sum()) for item in members]
+
+    def _neighbours(self, parent: Encoding) -> Iterator[tuple[Encoding, float]]:
+        """Other architectures, canonical, with their weights; all parameters weigh the same."""
+        before = self._space.decode(parent)
+        for name, values in self._space.parameters.items():
+            others = [value for value in values if value != parent[name]]
+            weights = [self._weight(values, parent[name], value) for value in others]
+            for value, weight in zip(others, weights, strict=True):
+                found: Architecture = self._space.decode({**parent, name: value})
+                if found != before:
+                    yield self._space.encode(found), weight / sum(weights)
+
+    def _weight(self, values: Sequence[Value], here: Value, there: Value) -> float:
+        ordered = not any(isinstance(value, str | bool) for value in values)
+        return _NEXT_STEP if ordered and abs(values.index(here) - values.index(there)) == 1 else 1.0
+
+    def _key(self, encoding: Encoding) -> tuple[int, ...]:
+        """The places of its choices."""
+        return tuple(
+            values.index(encoding[name]) for name, values in self._space.parameters.items()
+        )

@@ -1,0 +1,259 @@
+"""What makes each sampler, from the settings of a search.
+
+A factory is called anew for every proposal, with a seed of its own: what a sampler knows, it reads
+from the study.
+"""
+
+import inspect
+import threading
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib import import_module
+from typing import Any
+
+import optuna
+from optuna.exceptions import ExperimentalWarning
+from optuna.samplers import BaseSampler, GPSampler, NSGAIISampler, TPESampler
+
+from spach_nas.config.objectives import Objective
+from spach_nas.config.sampler_registry import SamplerSpec, get_sampler
+from spach_nas.config.search_settings import OptionValue, SearchSettings
+from spach_nas.errors import ConfigError, PluginError, did_you_mean, one_line, one_of
+from spach_nas.feasible import Feasible
+from spach_nas.samplers.evolution import LocalSearch, RegularisedEvolution
+from spach_nas.samplers.surrogate import Surrogate
+from spach_nas.space.search_space import SearchSpace
+
+# Arguments that the search sets itself.
+_OURS = ("seed", "space", "feasible", "objectives", "startup")
+# By the name of a type: in words, and what YAML gives for it.
+_KINDS: dict[str, tuple[str, tuple[type, ...]]] = {
+    "int": ("a whole number", (int,)),
+    "float": ("a number", (int, float)),
+    "str": ("a text", (str,)),
+    "bool": ("true or false", (bool,)),
+    "None": ("null", (type(None),)),
+}
+# Asks for one parameter after another in an order of its own, and never twice for the same.
+_IMPOSSIBLE = ("BruteForceSampler",)
+# `warnings.catch_warnings` changes what all threads see, and proposals may be made in two.
+_QUIET = threading.Lock()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SamplerRequest:
+    """What a factory makes a sampler from.
+
+    Attributes:
+        name: Of the sampler, as in the YAML.
+        seed: Of this proposal.
+        startup: So many proposals are uniform before the sampler takes over.
+        options: `search.sampler_options` of the YAML.
+        feasible: What may be proposed: a sampler may draw from it, or ask it; it need not, since
+            its proposals are made feasible.
+        objectives: What is optimised; the study's directions and values are in this order.
+    """
+
+    name: str
+    seed: int
+    startup: int
+    options: Mapping[str, OptionValue]
+    feasible: Feasible
+    objectives: tuple[Objective, ...]
+
+    @property
+    def space(self) -> SearchSpace:
+        """What is searched."""
+        return self.feasible.space
+
+
+Factory = Callable[[SamplerRequest], BaseSampler | None]
+
+
+def make_factory(
+    settings: SearchSettings, *, feasible: Feasible, objectives: Sequence[Objective]
+) -> Callable[[int], BaseSampler | None]:
+    """What makes the sampler of the settings from the seed of one proposal; None is uniform.
+
+    Raises:
+        PluginError: The sampler's factory cannot be imported.
+    """
+    spec = get_sampler(settings.sampler)
+    factory = _factory(spec)
+
+    def make(seed: int) -> BaseSampler | None:
+        request = SamplerRequest(
+            name=spec.name,
+            seed=seed,
+            startup=settings.startup_trials,
+            options=settings.sampler_options,
+            feasible=feasible,
+            objectives=tuple(objectives),
+        )
+        return factory(request)
+
+    return make
+
+
+def make_sampler(
+    kind: type[BaseSampler],
+    request: SamplerRequest,
+    *,
+    defaults: Mapping[str, Any] | None = None,
+) -> BaseSampler:
+    """A sampler of a class, with the options of the YAML as arguments.
+
+    Args:
+        kind: Called with `seed`, `space`, `feasible`, `objectives` and `startup`, where it takes
+            them, the defaults and the options.
+        request: The options are checked by the annotations of the class.
+        defaults: Arguments that options of the same name replace.
+
+    Raises:
+        ConfigError: An option that the class does not take, or not with that value.
+    """
+    parameters = inspect.signature(kind).parameters
+    _check_options(request, {name: _kinds(item) for name, item in parameters.items()})
+    ours = {name: getattr(request, name) for name in _OURS if name in parameters}
+    try:
+        with _QUIET, warnings.catch_warnings():
+            warnings.simplefilter("ignore", ExperimentalWarning)
+            return kind(**ours, **{**(defaults or {}), **request.options})
+    except (TypeError, ValueError) as problem:
+        options = ", ".join(f"{name}: {value}" for name, value in request.options.items())
+        raise ConfigError(
+            f"search.sampler_options: {options or 'none'}; expected what {request.name} takes: "
+            f"{one_line(problem)}"
+        ) from problem
+
+
+def random(request: SamplerRequest) -> None:
+    """Uniform over the feasible architectures, which needs no sampler."""
+    _check_options(request, {})
+
+
+def nsga2(request: SamplerRequest) -> BaseSampler:
+    """NSGA-II: Deb et al. 2002; the start-up is as large as a generation."""
+    return make_sampler(
+        NSGAIISampler, request, defaults={"population_size": max(2, request.startup)}
+    )
+
+
+def tpe(request: SamplerRequest) -> BaseSampler:
+    """Tree-structured Parzen estimator: Bergstra et al. 2011, over all parameters at once."""
+    defaults = {
+        "multivariate": True,
+        "constant_liar": True,
+        "n_startup_trials": request.startup,
+    }
+    return make_sampler(TPESampler, request, defaults=defaults)
+
+
+def gp(request: SamplerRequest) -> BaseSampler:
+    """Gaussian process; for several objectives by the hypervolume that a trial may add."""
+    defaults = {
+        "n_startup_trials": request.startup,
+        "deterministic_objective": False,
+        "warn_independent_sampling": False,
+    }
+    return make_sampler(GPSampler, request, defaults=defaults)
+
+
+def evolution(request: SamplerRequest) -> BaseSampler:
+    """Regularised evolution: Real et al. 2019, arXiv:1802.01548."""
+    return make_sampler(RegularisedEvolution, request)
+
+
+def local(request: SamplerRequest) -> BaseSampler:
+    """Local search: White et al. 2020, arXiv:2005.02960."""
+    return make_sampler(LocalSearch, request)
+
+
+def surrogate(request: SamplerRequest) -> BaseSampler:
+    """A Gaussian process of the scores, beside exact costs."""
+    return make_sampler(Surrogate, request)
+
+
+def of_optuna(request: SamplerRequest) -> BaseSampler:
+    """A class of `optuna.samplers` by its name, with the defaults that it has there.
+
+    Raises:
+        ConfigError: There is no such class, or it needs more than options can say.
+    """
+    classes = _optuna_classes()
+    kind = classes.get(request.name)
+    if kind is None:
+        raise ConfigError(
+            f"search.sampler: {request.name!r}; expected of optuna.samplers {one_of(classes)}"
+            f"{did_you_mean(request.name, classes)}"
+        )
+    parameters = inspect.signature(kind).parameters
+    # Leaving a parameter to chance is nothing to warn of: the whole is made feasible anyway.
+    defaults: dict[str, OptionValue] = {
+        name: False
+        for name, item in parameters.items()
+        if name.startswith("warn_") and item.default is True
+    }
+    if "n_startup_trials" in parameters:
+        defaults["n_startup_trials"] = request.startup
+    return make_sampler(kind, request, defaults=defaults)
+
+
+@cache
+def _optuna_classes() -> dict[str, type[BaseSampler]]:
+    """Samplers of Optuna that propose whole encodings and need no arguments but scalars."""
+    found = {}
+    for name, kind in sorted(vars(optuna.samplers).items()):
+        if not inspect.isclass(kind) or not issubclass(kind, BaseSampler):
+            continue
+        needed = [
+            item
+            for item in inspect.signature(kind).parameters.values()
+            if item.default is item.empty
+        ]
+        if not inspect.isabstract(kind) and not needed and name not in _IMPOSSIBLE:
+            found[name] = kind
+    return found
+
+
+def _factory(spec: SamplerSpec) -> Factory:
+    module, _, name = spec.factory.partition(":")
+    try:
+        found: Factory = getattr(import_module(module), name)
+    # SystemExit: a script that ends by itself.
+    except (Exception, SystemExit) as problem:
+        raise PluginError(
+            f"sampler {spec.name!r}: factory {spec.factory!r}: {one_line(problem)}; expected "
+            "package.module:function"
+        ) from problem
+    return found
+
+
+def _check_options(request: SamplerRequest, legal: Mapping[str, tuple[str, ...]]) -> None:
+    """Refuse options that are not among the legal ones, or not of their kinds."""
+    names = [name for name, kinds in legal.items() if kinds and name not in _OURS]
+    mistakes = []
+    for name, value in request.options.items():
+        place = f"search.sampler_options.{name}"
+        if name not in names:
+            mistakes.append(
+                f"{place}: {request.name} has no such option; expected "
+                f"{one_of(names) or 'none'}{did_you_mean(name, names)}"
+            )
+            continue
+        types = {type_ for kind in legal[name] for type_ in _KINDS[kind][1]}
+        if type(value) not in types:  # True is no number here
+            expected = one_of(_KINDS[kind][0] for kind in legal[name])
+            mistakes.append(f"{place}: {value!r}; expected {expected}")
+    if mistakes:
+        raise ConfigError("\n".join(mistakes))
+
+
+def _kinds(parameter: inspect.Parameter) -> tuple[str, ...]:
+    """`int | None` as the names of both types; nothing where a YAML cannot give a value."""
+    annotation = parameter.annotation
+    text = annotation if isinstance(annotation, str) else inspect.formatannotation(annotation)
+    kinds = tuple(kind for kind in text.replace(" ", "").split("|") if kind in _KINDS)
+    return () if kinds == ("None",) else kinds

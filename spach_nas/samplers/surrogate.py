@@ -1,0 +1,208 @@
+"""Proposals by a model of what trainings show, where the cost is known without one.
+
+Accuracy is believed by a Gaussian process; MACs and the like of any architecture are computed. So
+a trial is spent where the front is expected to grow most, at a known place on its axis of cost.
+"""
+
+from collections.abc import Iterator, Sequence
+from math import log2, prod
+from statistics import fmean
+
+import moocore
+import numpy as np
+from optuna.trial import FrozenTrial, TrialState
+from threadpoolctl import ThreadpoolController
+
+from spach_nas.config.objectives import Objective
+from spach_nas.cost.batch import costs
+from spach_nas.cost.closed_form import Cost
+from spach_nas.feasible import Feasible
+from spach_nas.samplers.from_trials import FromTrials
+from spach_nas.samplers.gaussian_process import draw, posterior, scaled
+from spach_nas.samplers.ranking import rank_by_front
+from spach_nas.space.architecture import Architecture
+from spach_nas.space.stage_space import Encoding
+
+# Inverting takes time in proportion to the cube.
+_MOST_TRIALS = 200
+_FEWEST_TRIALS = 4
+_UNIFORM, _NEIGHBOURS = 128, 128
+_DRAWS = 16
+_SECOND_CHANGE = 0.5
+# Objectives are scaled from 0, the best, to 1.
+_REFERENCE = 1.1
+# Beside trainings on every core, a second thread of the linear algebra waits more than it works.
+_LIBRARIES = ThreadpoolController()
+
+
+class Surrogate(FromTrials):
+    """Expected growth of the hypervolume (Emmerich et al. 2006), over draws of a Gaussian process.
+
+    Candidates are uniform ones, and those that differ from the front in one choice or two. What a
+    draw says of the trials themselves replaces their scores: by chance the best score is too good.
+    Architectures are compared by what they consist of, not by how the space encodes them.
+    """
+
+    def __init__(
+        self, *, feasible: Feasible, objectives: Sequence[Objective], seed: int, startup: int = 0
+    ) -> None:
+        """Make one for a proposal.
+
+        Args:
+            feasible: What may be proposed.
+            objectives: In the order of the study's values.
+            seed: Of the proposal.
+            startup: With fewer complete trials any architecture is proposed.
+        """
+        super().__init__(space=feasible.space, seed=seed)
+        self._feasible = feasible
+        self._objectives = tuple(objectives)
+        self._fewest = max(startup, _FEWEST_TRIALS)
+
+    def _propose(
+        self,
+        complete: Sequence[FrozenTrial],
+        *,
+        maximise: Sequence[bool],
+        known: Sequence[FrozenTrial],
+    ) -> Encoding:
+        if len(complete) < self._fewest:
+            return self._any()
+        values = np.array([trial.values for trial in complete])
+        order = rank_by_front(values, maximise=maximise)[:_MOST_TRIALS]
+        trained = [self._space.decode(complete[i].params) for i in order]
+        # Of older trials, which are too many to look at, the search itself proposes none again.
+        running = [trial.params for trial in known if trial.state == TrialState.RUNNING]
+        taken = {*trained, *(self._space.decode(params) for params in running if params)}
+        front = moocore.is_nondominated(values[order], maximise=maximise)
+        parents = [item for item, kept in zip(trained, front, strict=True) if kept]
+        candidates = self._candidates(parents, taken=taken)
+        if not candidates:
+            return self._any()
+        with _LIBRARIES.limit(limits=1):
+            drawn = self._believed([*trained, *candidates], values[order])
+        worth = np.where(maximise, -drawn, drawn)  # lower is better
+        ours, new = worth[:, : len(trained)], worth[:, len(trained) :]
+        gains = expected_gains(ours, new)
+        # Where no draw has a gain, what comes nearest to one.
+        ranked = rank_by_front(new.mean(axis=0), maximise=[False] * len(maximise))
+        best = max(ranked.tolist(), key=gains.__getitem__)
+        return self._space.encode(candidates[best])
+
+    def _candidates(
+        self, parents: Sequence[Architecture], *, taken: set[Architecture]
+    ) -> list[Architecture]:
+        found = [self._feasible.sample(self._rng) for _ in range(_UNIFORM)]
+        encodings = [self._space.encode(parent) for parent in parents]
+        for number in self._rng.integers(len(encodings), size=_NEIGHBOURS):
+            child = self._space.decode(self._changed(encodings[number]))
+            if self._feasible.allows(child):
+                found.append(child)
+        return [item for item in dict.fromkeys(found) if item not in taken]
+
+    def _changed(self, parent: Encoding) -> Encoding:
+        child, names = dict(parent), list(parent)
+        for _ in range(1 + int(self._rng.random() < _SECOND_CHANGE)):
+            name = names[self._rng.integers(len(names))]
+            child[name] = self._one_of(self._space.parameters[name])
+        return child
+
+    def _believed(self, architectures: Sequence[Architecture], values: np.ndarray) -> np.ndarray:
+        """Draws of all objectives, (D, N + P, M); those of the cost are all the same."""
+        exact = costs(architectures)
+        points = scaled(features(architectures, exact))
+        drawn = np.empty((_DRAWS, len(architectures), len(self._objectives)))
+        for i, objective in enumerate(self._objectives):
+            if objective.source == "target_cost":
+                drawn[:, :, i] = exact[:, Cost._fields.index(objective.name)]
+            elif np.ptp(values[:, i]) == 0:
+                drawn[:, :, i] = values[0, i]
+            else:
+                mean, covariance = posterior(points, values[:, i])
+                drawn[:, :, i] = draw(mean, covariance, draws=_DRAWS, rng=self._rng)
+        return drawn
+
+
+def features(architectures: Sequence[Architecture], exact: np.ndarray) -> np.ndarray:
+    """What architectures consist of, as numbers: (N, F).
+
+    Sizes; for each stage width, heads, ratios, sharing, blocks of each mixer and how late they
+    come, and options of mixers of one's own, of which texts become a column each; logarithms of
+    the cost.
+
+    Args:
+        architectures: N.
+        exact: Their cost, (N, 4).
+    """
+    rows = [dict(_parts(item)) for item in architectures]
+    columns = [np.log1p(exact.astype(float))]
+    for name in dict.fromkeys(name for row in rows for name in row):
+        # A stage without a mixer has none of its blocks, which come neither early nor late.
+        values = [row.get(name, 0) for row in rows]
+        texts = sorted({value for value in values if isinstance(value, str)})
+        numbers = [0.0 if isinstance(value, str) else float(value) for value in values]
+        columns += [np.array([value == text for value in values])[:, None] for text in texts]
+        columns.append(np.array(numbers)[:, None])
+    return np.hstack(columns).astype(float)
+
+
+def _parts(item: Architecture) -> Iterator[tuple[str, float | str]]:
+    yield "stem", item.stem
+    yield "stem width", log2(item.stem_width)
+    yield "patch size", log2(item.patch_size)
+    yield "pixels", log2(prod(item.image_size))
+    for number, stage in enumerate(item.stages):
+        yield f"{number} width", log2(stage.width)
+        yield f"{number} heads", log2(stage.heads)
+        yield f"{number} expansion ratio", stage.expansion_ratio
+        yield f"{number} token ratio", stage.token_ratio
+        yield f"{number} shared", stage.shared
+        for name in dict.fromkeys(stage.mixers):
+            places = [place for place, mixer in enumerate(stage.mixers) if mixer == name]
+            yield f"{number} blocks {name}", len(places)
+            yield f"{number} place {name}", fmean(places) / stage.depth - 0.5 + 0.5 / stage.depth
+        yield from ((f"{number} option {name}", value) for name, value in stage.options)
+
+
+def expected_gains(trained: np.ndarray, candidates: np.ndarray) -> np.ndarray:
+    """By how much each candidate makes the hypervolume grow, in the mean over the draws.
+
+    The reference point is a tenth of the range behind the worst: the ends of the front count, too.
+
+    Args:
+        trained: (D, N, M), lower is better.
+        candidates: (D, P, M).
+
+    Returns:
+        (P,), from 0; each draw is scaled to its own range.
+    """
+    gains = np.zeros(candidates.shape[1])
+    for known, new in zip(trained, candidates, strict=True):
+        both = np.vstack([known, new])
+        low, high = both.min(axis=0), both.max(axis=0)
+        spans = np.where(high > low, high - low, 1.0)
+        front, points = (known - low) / spans, (new - low) / spans
+        front = front[moocore.is_nondominated(front, keep_weakly=False)]
+        gains += _areas(front, points) if points.shape[1] == 2 else _volumes(front, points)
+    return gains / len(trained)
+
+
+def _areas(front: np.ndarray, points: np.ndarray) -> np.ndarray:
+    """What each point adds to the area that a front dominates: strip by strip, all at once."""
+    front = front[np.argsort(front[:, 0])]
+    starts, ends = np.r_[0.0, front[:, 0]], np.r_[front[:, 0], _REFERENCE]
+    levels = np.r_[_REFERENCE, front[:, 1]]
+    widths = np.maximum(0, ends - np.maximum(starts, points[:, :1]))
+    heights = np.maximum(0, levels - points[:, 1:])
+    areas: np.ndarray = (widths * heights).sum(axis=1)
+    return areas
+
+
+def _volumes(front: np.ndarray, points: np.ndarray) -> np.ndarray:
+    """The same for any number of objectives."""
+    gains = np.zeros(len(points))
+    base = moocore.hypervolume(front, ref=_REFERENCE)
+    better = ~(front[:, None] <= points[None]).all(axis=-1).any(axis=0)
+    for i in np.flatnonzero(better):
+        gains[i] = moocore.hypervolume(np.vstack([front, points[i]]), ref=_REFERENCE) - base
+    return gains

@@ -1,0 +1,296 @@
+"""How long a whole search would take and what it would write, from a few timed proxies.
+
+Time per image is fitted as a line in the proxy's MACs and added up over the trials.
+"""
+
+import json
+import math
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from spach_nas.config.search_yaml import SearchConfig
+from spach_nas.cost.batch import costs
+from spach_nas.data.splits import nested_share
+from spach_nas.errors import StudyError
+from spach_nas.search.plan import Plan
+from spach_nas.space.architecture import Architecture
+from spach_nas.space.references import reference_target
+from spach_nas.space.scaling import scale
+from spach_nas.study.foreseen import Foreseen
+
+# Measured on two cores: Ray's start and torch's import in each worker; report and best network.
+_START_SECONDS, _FINISH_SECONDS = 8.0, 4.0
+_TRIAL_SECONDS = 0.1  # Ray's and the study's part of a trial
+_WEIGHT_BYTES = 4
+_REPORT_BYTES = 5_500_000  # plotly's script is most of it
+_RECORD_BYTES, _EPOCH_BYTES, _DATABASE_BYTES = 1_200, 130, 6_000
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Timed:
+    """One proxy that was trained for a few steps.
+
+    Attributes:
+        macs: Of the proxy.
+        train_seconds: For one image, forward, backward and step.
+        validate_seconds: For one image, forward.
+        build_seconds: To make the network, before its first step.
+        failure: Why it could not be trained; the times are 0 then.
+    """
+
+    macs: int
+    train_seconds: float
+    validate_seconds: float
+    build_seconds: float
+    failure: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RungTime:
+    """What the trainings of one rung would take.
+
+    Attributes:
+        epochs: That it adds to those of the rungs before.
+        image_size: Height and width of the input.
+        evaluations: Candidates and paper models that reach it.
+        images: That one of them trains on, over its epochs.
+        seconds: Of one evaluation beside the others, on average.
+    """
+
+    epochs: int
+    image_size: tuple[int, int]
+    evaluations: int
+    images: int
+    seconds: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TimeEstimate:
+    """Time and disk of a whole search on this machine.
+
+    Attributes:
+        seconds: From the command to the report.
+        limited: Whether `max_duration` ends it earlier than its trials do.
+        unlimited: Seconds that all trials would take.
+        cut: Evaluations that `max_duration` leaves undone.
+        device: Where it trains.
+        concurrent: Trials at once.
+        slowdown: How many times longer a training takes beside the others than alone.
+        load: Processes that ran here before it was timed; their number may change.
+        start_seconds: Of it before and after all trials.
+        rungs: Cheapest first.
+        timed: What was measured.
+        scatter: Largest share by which a measured proxy is off the fitted line.
+        checkpoint_bytes: Weights of one proxy, on average.
+        disk_bytes: Of the folder at most, as if every candidate were on the front.
+    """
+
+    seconds: float
+    limited: bool
+    unlimited: float
+    cut: int
+    device: str
+    concurrent: int
+    slowdown: float
+    load: float
+    start_seconds: float
+    rungs: tuple[RungTime, ...]
+    timed: tuple[Timed, ...]
+    scatter: float
+    checkpoint_bytes: int
+    disk_bytes: int
+
+    @property
+    def evaluations(self) -> int:
+        """Of all rungs."""
+        return sum(rung.evaluations for rung in self.rungs)
+
+    @property
+    def foreseen(self) -> Foreseen:
+        """What a search keeps of it."""
+        return Foreseen(
+            seconds=self.seconds,
+            evaluation_seconds=tuple(rung.seconds for rung in self.rungs),
+            at_once=min(self.concurrent, self.rungs[0].evaluations),
+            start_seconds=_START_SECONDS,
+            finish_seconds=_FINISH_SECONDS,
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Line:
+    """Seconds for an image: `fixed + per_mac * macs`."""
+
+    fixed: float
+    per_mac: float
+
+    def at(self, macs: float) -> float:
+        return self.fixed + self.per_mac * macs
+
+
+def estimate_search(
+    plan: Plan,
+    targets: Sequence[Architecture],
+    timed: Sequence[Timed],
+    *,
+    device: str,
+    concurrent: int,
+    slowdown: float = 1.0,
+    load: float = 0.0,
+) -> TimeEstimate:
+    """Add up what the trials of a search would take.
+
+    Args:
+        plan: The search.
+        targets: Feasible ones, drawn uniformly, which stand for the candidates.
+        timed: What was measured.
+        device: Where.
+        concurrent: Trials at once.
+        slowdown: Of a training by the others beside it, at least 1.
+        load: Of the machine by others.
+
+    Raises:
+        StudyError: No proxy could be trained.
+    """
+    config = plan.config
+    good = [item for item in timed if item.failure is None]
+    if not good:
+        raise StudyError(f"no proxy can be trained here: {timed[0].failure}")
+    training = _fit([(item.macs, item.train_seconds) for item in good])
+    validation = _fit([(item.macs, item.validate_seconds) for item in good])
+    build = statistics.median(item.build_seconds for item in good)
+    rungs = tuple(
+        _rung_time(plan, targets, rung, training, validation, build, slowdown=slowdown)
+        for rung in range(len(config.fidelities))
+    )
+    busy = sum(rung.evaluations * rung.seconds for rung in rungs)
+    at_once = min(concurrent, rungs[0].evaluations)
+    wall = busy / at_once
+    most = config.search.max_duration
+    # Ray's start counts. What runs when the time is up is finished: half of it on average.
+    left = math.inf if most is None else max(0.0, most - _START_SECONDS)
+    checkpoint, disk = _disk(plan, targets, rungs)
+    return TimeEstimate(
+        seconds=_START_SECONDS + min(left + rungs[0].seconds / 2, wall) + _FINISH_SECONDS,
+        limited=wall > left,
+        unlimited=_START_SECONDS + wall + _FINISH_SECONDS,
+        cut=cut_by(
+            left, wall, evaluations=sum(rung.evaluations for rung in rungs), at_once=at_once
+        ),
+        device=device,
+        concurrent=concurrent,
+        slowdown=slowdown,
+        load=load,
+        start_seconds=_START_SECONDS + _FINISH_SECONDS,
+        rungs=rungs,
+        timed=tuple(timed),
+        scatter=max(abs(training.at(item.macs) / item.train_seconds - 1) for item in good),
+        checkpoint_bytes=checkpoint,
+        disk_bytes=disk,
+    )
+
+
+def cut_by(left: float, wall: float, *, evaluations: int, at_once: int) -> int:
+    """How many evaluations do not begin in the time that is left.
+
+    Args:
+        left: Seconds until nothing new starts.
+        wall: Seconds that all evaluations take.
+        evaluations: Their number.
+        at_once: So many begin together.
+    """
+    if wall <= left:
+        return 0
+    # Waves of `at_once` evaluations; the one that is running when the time is up is finished.
+    waves = math.ceil(evaluations / at_once * left / wall)
+    return max(0, evaluations - waves * at_once)
+
+
+def _fit(points: Sequence[tuple[int, float]]) -> _Line:
+    """The line, rising and from above zero, with the least squares of relative errors."""
+    macs, seconds = (np.array(column, dtype=float) for column in zip(*points, strict=True))
+    if not seconds.all():
+        return _Line(fixed=float(seconds.mean()), per_mac=0.0)
+    sides = np.stack([1 / seconds, macs / seconds], axis=1)
+    fixed, per_mac = np.linalg.lstsq(sides, np.ones(len(seconds)), rcond=None)[0].tolist()
+    if fixed < 0 or len(points) == 1:
+        return _Line(fixed=0.0, per_mac=float(sides[:, 1].sum() / (sides[:, 1] ** 2).sum()))
+    if per_mac < 0:
+        return _Line(fixed=float(seconds.mean()), per_mac=0.0)
+    return _Line(fixed=fixed, per_mac=per_mac)
+
+
+def _rung_time(
+    plan: Plan,
+    targets: Sequence[Architecture],
+    rung: int,
+    training: _Line,
+    validation: _Line,
+    build: float,
+    *,
+    slowdown: float,
+) -> RungTime:
+    config = plan.config
+    fidelity, epochs = config.fidelities[rung], added_epochs(config, rung)
+    chosen = len(nested_share(plan.images.train.labels, fidelity.data_share))
+    size = config.training.batch_size
+    images = epochs * max(min(chosen, size), chosen // size * size)
+    validated = epochs * len(plan.images.validation)
+    trials = candidates_at(config, rung, feasible=plan.feasible.count)
+    models = [reference_target(name, config.space.shape) for name in config.references]
+    # Of candidates the mean stands for all; the paper's models are known.
+    mean = float(_proxy_costs(plan, targets, rung)[:, 1].mean())
+    macs = trials * mean + float(_proxy_costs(plan, models, rung)[:, 1].sum())
+    macs /= trials + len(models)
+    return RungTime(
+        epochs=epochs,
+        image_size=fidelity.image_size,
+        evaluations=trials + len(models),
+        images=images,
+        seconds=slowdown * (images * training.at(macs) + validated * validation.at(macs) + build)
+        + _TRIAL_SECONDS,
+    )
+
+
+def added_epochs(config: SearchConfig, rung: int) -> int:
+    """Epochs that a rung trains: a promoted candidate goes on where the image size is the same."""
+    before = [fidelity for fidelity in config.course(rung) if fidelity.rung < rung]
+    return config.fidelities[rung].epochs - (before[-1].epochs if before else 0)
+
+
+def candidates_at(config: SearchConfig, rung: int, *, feasible: int | None) -> int:
+    """Candidates that reach a rung: one of so many goes on from each."""
+    count = min(config.search.trials, config.search.trials if feasible is None else feasible)
+    for _ in range(rung):
+        count = max(1, count // config.rungs.reduction)
+    return count
+
+
+def _proxy_costs(
+    plan: Plan, targets: Sequence[Architecture], rung: int
+) -> np.ndarray[tuple[int, int], np.dtype[np.int64]]:
+    data = plan.preprocessing.data_shape
+    return costs([scale(target, plan.config.proxy_at(rung), data) for target in targets])
+
+
+def _disk(
+    plan: Plan, targets: Sequence[Architecture], rungs: Sequence[RungTime]
+) -> tuple[int, int]:
+    """Bytes of one proxy's weights, and of the whole folder at most."""
+    weights = [
+        _WEIGHT_BYTES * float(_proxy_costs(plan, targets, rung)[:, 0].mean())
+        for rung in range(len(rungs))
+    ]
+    # Below the top a checkpoint holds AdamW's two moments, too; the best is exported besides.
+    kept = sum(3 * size * rung.evaluations for size, rung in zip(weights, rungs[:-1], strict=False))
+    kept += weights[-1] * (rungs[-1].evaluations + 1)
+    some = targets[0]
+    line = len(json.dumps(some.to_dict())) + len(json.dumps(plan.config.space.encode(some)))
+    records = sum(
+        rung.evaluations * (line + _RECORD_BYTES + _EPOCH_BYTES * rung.epochs + _DATABASE_BYTES)
+        for rung in rungs
+    )
+    return round(weights[-1]), round(kept + records + _REPORT_BYTES)

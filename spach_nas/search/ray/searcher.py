@@ -1,0 +1,240 @@
+"""Ray Tune's view of a study: a thin adapter.
+
+Tune keeps the configuration, the last result and the error of every trial for ever, so that what
+is large is let go of here as soon as a trial is over.
+"""
+
+import contextlib
+import pickle
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray.exceptions import RayTaskError
+from ray.tune.experiment import Trial
+from ray.tune.progress_reporter import TrialProgressCallback
+from ray.tune.search import Searcher
+from ray.tune.stopper import Stopper
+
+from spach_nas.config.evaluation import Evaluation, EvaluationRequest
+from spach_nas.errors import one_line
+from spach_nas.study.records import Record
+from spach_nas.study.study import Signal, Study
+
+PARCEL, EVALUATION = "parcel", "evaluation"
+_LOST = "the worker was lost"
+
+
+@dataclass(kw_only=True, slots=True, eq=False)
+class Parcel:
+    """What a worker needs for one request.
+
+    Attributes:
+        request: What to evaluate.
+        checkpoint: Reference to the bytes of the request's parent, in Ray's object store: other
+            machines cannot read the study's folder. None when the training begins afresh.
+        arrived: The same in the worker.
+    """
+
+    request: EvaluationRequest = field(repr=False)
+    checkpoint: Any = field(default=None, repr=False)
+    arrived: Any = field(default=None, repr=False)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "Parcel":
+        # Tune copies configurations and keeps each copy; as one object it can be emptied.
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # What has arrived is not sent on: workers answer with their configuration, and Tune keeps
+        # answers for ever, which would keep the bytes in the object store.
+        return _unpack, (self.request, self.checkpoint)
+
+
+def _unpack(request: EvaluationRequest, checkpoint: Any) -> Parcel:
+    return Parcel(request=request, arrived=checkpoint)
+
+
+class StudySearcher(Searcher):  # type: ignore[misc]  # ray is untyped
+    """Asks a study for Tune, and tells it what came of the trials.
+
+    Attributes:
+        failure: What kept the study from going on, as on a full disk. Tune would take an exception
+            in here for a failure of the trial: it is kept, nothing more is told, and it is to be
+            raised when Tune has ended.
+    """
+
+    def __init__(
+        self,
+        study: Study,
+        on_record: Callable[[Record], None],
+        *,
+        slots: Callable[[], int] | None = None,
+        put: Callable[[bytes], Any] = ray.put,
+    ) -> None:
+        """Adapt a study.
+
+        Args:
+            study: What is asked and told.
+            on_record: Called with every new record.
+            slots: Most trials at once, asked again each time; None: no bound.
+            put: Puts the bytes of a checkpoint where workers can read them.
+        """
+        super().__init__()
+        self.failure: Exception | None = None
+        self._study = study
+        self._on_record = on_record
+        self._slots = slots
+        self._put = put
+        self._parcels: dict[str, Parcel] = {}
+        self._evaluations: dict[str, Evaluation] = {}
+        self._unexplained: dict[str, EvaluationRequest] = {}
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+        """The next request as the configuration of a Tune trial."""
+        for lost in tuple(self._unexplained):
+            self.explain(lost, _LOST)
+        if self._slots is not None and len(self._parcels) >= self._slots():
+            return None
+        asked = self._guarded(self._study.next)
+        if self.failure is not None or asked is Signal.DONE:
+            return str(Searcher.FINISHED)
+        if asked is Signal.WAIT:
+            return None
+        assert isinstance(asked, EvaluationRequest)
+        parcel = Parcel(request=asked, checkpoint=self._checkpoint(asked))
+        self._parcels[trial_id] = parcel
+        return {PARCEL: parcel}
+
+    def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
+        """Keep what came back until the trial is over."""
+        if EVALUATION in result:
+            self._evaluations[trial_id] = result[EVALUATION]
+
+    def on_trial_complete(
+        self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
+    ) -> None:
+        """Tell the study; with an error, `explain` does, which knows the reason."""
+        parcel = self._parcels.pop(trial_id)
+        parcel.checkpoint = None
+        request, evaluation = parcel.request, self._evaluations.pop(trial_id, None)
+        if evaluation is None:
+            self._unexplained[trial_id] = request
+        else:
+            self._guarded(lambda: self._study.tell(request, evaluation))
+
+    def explain(self, trial_id: str, reason: str) -> None:
+        """Tell the study why a trial was lost.
+
+        An evaluator does not raise for what a candidate does wrong: infrastructure has failed.
+        """
+        request = self._unexplained.pop(trial_id, None)
+        if request is not None:
+            self._guarded(lambda: self._study.lose(request, reason))
+
+    def _guarded(self, step: Callable[[], object]) -> object:
+        """One step of the study, and its new records announced; nothing after a failure."""
+        if self.failure is not None:
+            return None
+        seen = len(self._study.records)
+        try:
+            try:
+                return step()
+            finally:
+                for record in self._study.records[seen:]:
+                    self._on_record(record)
+        except Exception as problem:
+            self.failure = problem
+            self._study.stop()
+            return None
+
+    def _checkpoint(self, request: EvaluationRequest) -> Any:
+        if request.parent is None:
+            return None
+        try:
+            return self._put(request.parent.read_bytes())
+        except FileNotFoundError:
+            return None  # the course is trained from its beginning, which gives the same
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Tune pickles its searcher to restore it; ours is never restored from there.
+        return {}
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing: the study's records are the only state."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Nothing: the study's records are the only state."""
+
+
+class TrialListener(TrialProgressCallback):  # type: ignore[misc]  # ray is untyped
+    """In the place of Tune's own printing: prints nothing, and says why trials were lost."""
+
+    def __init__(self, searcher: StudySearcher) -> None:
+        super().__init__()
+        self._searcher = searcher
+
+    def on_trial_result(self, **_: Any) -> None:
+        """Print nothing."""
+
+    def on_trial_error(self, trial: Trial, **_: Any) -> None:
+        """Say why, and forget what came back before."""
+        _forget_result(trial)
+        self._searcher.explain(trial.trial_id, loss_reason(trial))
+
+    def on_trial_complete(self, trial: Trial, **_: Any) -> None:
+        """Forget the result: the weights in it would fill the memory."""
+        _forget_result(trial)
+
+
+class FailureStopper(Stopper):  # type: ignore[misc]  # ray is untyped
+    """Ends all trials at once when nothing that comes of them can be kept."""
+
+    def __init__(self, searcher: StudySearcher) -> None:
+        self._searcher = searcher
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        """Whether to stop one trial: never."""
+        return False
+
+    def stop_all(self) -> bool:
+        """Whether to stop everything."""
+        return self._searcher.failure is not None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}
+
+
+def _forget_result(trial: Trial) -> None:
+    result = trial.run_metadata.last_result
+    for name in (EVALUATION, "config"):  # the worker's copy of the configuration
+        result.pop(name, None)
+    # For a trial without a result Tune asks the worker later, and ends when that is dead.
+    result.setdefault("done", True)
+
+
+def loss_reason(trial: Trial) -> str:
+    """Why Tune lost a trial, in one line."""
+    error = _error(trial)
+    if isinstance(error, RayTaskError):
+        return _innermost(error.cause)
+    with contextlib.suppress(OSError, TypeError):
+        if "running low on memory" in Path(trial.error_file).read_text(encoding="utf-8"):
+            return "OutOfMemoryError: its machine ran low on memory, and Ray ended the worker"
+    return _LOST if error is None else f"{type(error).__name__}: {_LOST}"
+
+
+def _error(trial: Trial) -> Exception | None:
+    # Where Tune has just written it; `get_pickled_error` looks where it is copied to at the end.
+    try:
+        error = pickle.loads(Path(trial.pickled_error_file).read_bytes())
+    except Exception:  # no file, or an error that cannot be restored
+        return None
+    return error if isinstance(error, Exception) else None
+
+
+def _innermost(error: BaseException) -> str:
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return one_line(error, named=True)

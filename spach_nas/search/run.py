@@ -1,0 +1,218 @@
+"""A whole search: from the YAML to a folder with records, report and the best network."""
+
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, closing
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from spach_nas.config.search_yaml import load_config
+from spach_nas.config.study_files import DATA_JSON, LATENCY_JSON, SEARCH_YAML
+from spach_nas.data import load_test
+from spach_nas.data.preprocessing import to_json
+from spach_nas.errors import DataError, StudyError
+from spach_nas.evaluators import ProxyEvaluator
+from spach_nas.evaluators.pulse import hearing
+from spach_nas.export import Choice, choose, export, load_weights
+from spach_nas.files import locked, replace_text, room_needed
+from spach_nas.networks import build
+from spach_nas.report.study import write_study_report
+from spach_nas.search.plan import Plan, SearchSource, plan_search, study_path
+from spach_nas.search.ray.cluster import driver_host
+from spach_nas.search.ray.logger_choice import make_loggers
+from spach_nas.search.ray.runner import ray_session, run_study
+from spach_nas.space.mixers import MixerSpec, plugin_mixers
+from spach_nas.study import pareto
+from spach_nas.study.folder import (
+    BEST,
+    checkpoint_path,
+    copy_checkpoints,
+    create_folder,
+    plugin_texts,
+    remove_if_empty,
+)
+from spach_nas.study.foreseen import Foreseen
+from spach_nas.study.records import Record, read_records
+from spach_nas.study.resume import check_resumable, warm_records
+from spach_nas.study.study import Study
+from spach_nas.training import choose_runtime, move, score_images
+
+Listener = Callable[[Study, Record | None], None]
+
+
+def search(
+    source: SearchSource,
+    *,
+    out: str | Path | None = None,
+    resume: bool = False,
+    listener: Listener | None = None,
+) -> Study:
+    """Run a search to the end of its budget.
+
+    Args:
+        source: A search YAML, the name of a shipped one, a mapping of its keys, or a
+            `SearchConfig`.
+        out: Folder of the study; None: `results/STUDY` here. Without `resume` it must not exist.
+        resume: Go on with the study in that folder, wherever it was stopped or killed; where there
+            is none yet, begin it. `trials` and `max_duration` may have grown.
+        listener: Called with the study when it begins, and with every new record.
+
+    Returns:
+        The finished study; its folder holds records, report and the best network.
+
+    Raises:
+        SpachNasError: A mistake in the YAML, limits that nothing meets, missing data, a folder
+            that exists or holds another study, a Ray cluster that cannot be reached, or a
+            `max_duration` that is over before the first trial begins.
+    """
+    plan = plan_search(source, out=out, resume=resume)
+    return run_plan(plan, out=out, resume=resume, listener=listener)
+
+
+def run_plan(
+    plan: Plan,
+    *,
+    out: str | Path | None = None,
+    resume: bool = False,
+    listener: Listener | None = None,
+    foreseen: Foreseen | None = None,
+    doing: Callable[[str], None] = lambda _: None,
+) -> Study:
+    """Run a search that was planned; see `search`.
+
+    Args:
+        plan: The search.
+        out: Folder of the study.
+        resume: Go on with the study in that folder.
+        listener: Called with the study when it begins, and with every new record.
+        foreseen: What it was estimated to take, for those who watch.
+        doing: Told what goes on before and after the trainings, in a few words.
+    """
+    config, tell = plan.config, listener or _ignore
+    folder = study_path(config, out)
+    mixers = plugin_mixers(config.mixers)
+    with ExitStack() as stack:
+        stack.enter_context(room_needed(folder))
+        prepare_folder(plan, folder, mixers=mixers, resume=resume)
+        stack.callback(remove_if_empty, folder)
+        stack.enter_context(locked(folder))
+        loggers = make_loggers(config, folder)
+        known = read_records(folder)
+        study = Study(
+            config,
+            folder=folder,
+            data=plan.preprocessing.data_shape,
+            feasible=plan.feasible,
+            records=known,
+            latency=plan.latency,
+        )
+        stack.callback(study.close)
+        study.begin(foreseen)
+
+        def on_record(record: Record) -> None:
+            loggers.record(record)
+            tell(study, record)
+
+        tell(study, None)
+        if not study.spent:  # a killed search may have ended but for its report
+            doing("starting Ray")
+            # Loggers are done before Ray is: one of them has workers of its own there.
+            shared = sum(splits.size for splits in plan.splits.values())
+            with (
+                ray_session(config.resources, mixers, shared_bytes=shared),
+                closing(loggers),
+                hearing(study.hear, host=driver_host(config.resources)) as pulses,
+            ):
+                doing("starting workers")
+                run_study(
+                    study,
+                    ProxyEvaluator(
+                        settings=config.training, threads=config.resources.threads, pulses=pulses
+                    ),
+                    data=plan.splits,
+                    on_record=on_record,
+                    mixers=mixers,
+                )
+        study.conclude()
+        if any(record.origin is None for record in study.records):
+            doing("writing the report and the best network")
+            finish(folder)
+            study.end()
+        elif not study.stopped:
+            raise StudyError(_too_short(plan))
+    return study
+
+
+def _too_short(plan: Plan) -> str:
+    limit = plan.config.search.max_duration
+    return (
+        f"{plan.path}: search.max_duration: {limit:g} s were over before the first trial began; "
+        "expected time for Ray to start and for some trials; nothing was trained, nothing is kept"
+    )
+
+
+def prepare_folder(
+    plan: Plan, folder: Path, *, mixers: Sequence[MixerSpec] = (), resume: bool = False
+) -> None:
+    """Make the folder of a search, or see that it can go on in the one that is there.
+
+    Raises:
+        StudyError: The folder exists, or holds something that the search cannot go on with.
+    """
+    config, texts = plan.config, dict(plan.texts)
+    if resume and folder.exists():
+        check_resumable(folder, config, plan.preprocessing)
+        read_records(folder)  # damaged ones are told before anything is changed
+        with locked(folder):
+            replace_text(folder / SEARCH_YAML, texts[SEARCH_YAML])
+        return
+    warm: tuple[Record, ...] = ()
+    source = config.search.warm_start
+    if source is not None:
+        warm = warm_records(source, config, plan.feasible, images=plan.preprocessing)
+    texts |= plugin_texts(mixers) | {DATA_JSON: to_json(plan.preprocessing)}
+    if plan.latency is not None:
+        texts[LATENCY_JSON] = plan.latency.table.to_json()
+    create_folder(folder, texts=texts, records=warm)
+    if source is not None:
+        copy_checkpoints(source, folder, warm)
+
+
+def finish(folder: Path) -> None:
+    """Write the report and export the best network of a study."""
+    write_study_report(folder)
+    # A trial that shares the score of another, long dominated one is left without weights.
+    config = load_config(folder / SEARCH_YAML)
+    kept = [record for record in read_records(folder) if checkpoint_path(folder, record).is_file()]
+    best = pareto.best(kept, config.objective_list, limits=config.limits)
+    if best is not None:
+        choice = choose(folder, pick=str(best.trial))
+        accuracy = _test_accuracy(folder, choice)
+        with TemporaryDirectory(dir=folder, prefix=".best-") as temporary:
+            new = export(choice, out=Path(temporary) / BEST, test_accuracy=accuracy)
+            if (folder / BEST).exists():
+                (folder / BEST).rename(Path(temporary) / "old")
+            new.rename(folder / BEST)
+
+
+def _test_accuracy(folder: Path, choice: Choice) -> float | None:
+    """The final figure, on images that no choice has seen; None where there is no test split."""
+    config = load_config(folder / SEARCH_YAML)
+    assert choice.weights is not None and choice.preprocessing is not None, "a trained proxy"
+    try:
+        images = load_test(config.data, image_size=choice.architecture.image_size)
+    except DataError:
+        return None
+    network = build(choice.architecture)
+    load_weights(network, choice.weights, where=str(folder))
+    runtime = choose_runtime(device=config.training.device, precision=config.training.precision)
+    scores = score_images(
+        move(network, runtime),
+        images,
+        normalisation=choice.preprocessing.normalisation,
+        runtime=runtime,
+    )
+    return scores["accuracy"]
+
+
+def _ignore(study: Study, record: Record | None) -> None:
+    """No listener."""

@@ -1,0 +1,223 @@
+"""What a search space offers within its limits, told before anything is trained; free of torch."""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from spach_nas.cost.closed_form import cost
+from spach_nas.cost.limits import Limits, ProxyLimits, bounds_set
+from spach_nas.errors import ArchitectureError, LatencyError, SearchSpaceError
+from spach_nas.feasible import FeasibleSet, counts_without
+from spach_nas.search.facts import (
+    Binding,
+    PaperModel,
+    Proxies,
+    Quantity,
+    SpaceReport,
+    Spread,
+    StageShares,
+)
+from spach_nas.search.population import (
+    Figures,
+    Population,
+    draw,
+    every_architecture,
+    extremes,
+    nice_edges,
+    population,
+)
+from spach_nas.search.sharing import targets_per_proxy
+from spach_nas.space.architecture import Architecture
+from spach_nas.space.references import REFERENCES, reference_target
+from spach_nas.space.scaling import scale
+from spach_nas.space.search_space import SearchSpace
+
+QUANTITIES = ("macs", "params")
+_SAMPLED = 4_000
+_PROXIES = 1_000
+_OUTSIDE = "is outside of the space: "
+
+
+def describe_space(feasible: FeasibleSet, *, seed: int = 0) -> SpaceReport:
+    """Count, sample and compare.
+
+    Args:
+        feasible: A space within limits, and what its targets become in a search.
+        seed: Of the samples.
+    """
+    space, limits, proxy = feasible.space, feasible.limits, feasible.proxy
+    everywhere = every_architecture(space) or draw(
+        FeasibleSet(space, Limits()), _SAMPLED, seed=seed
+    )
+    inside = _inside(everywhere, feasible)
+    size, count = space.size(), feasible.count
+    share = len(inside.architectures) / len(everywhere.architectures)
+    if not everywhere.exact and len(inside.architectures) < len(everywhere.architectures):
+        inside = draw(feasible, _SAMPLED, seed=seed + 1)
+    return SpaceReport(
+        targets=space.describe_targets(None if proxy is None else proxy.data),
+        limits=str(limits),
+        architectures=size,
+        encodings=space.encodings(),
+        feasible=count,
+        feasible_share=share if count is None else count / size,
+        binding=_binding(feasible),
+        sampled=0 if everywhere.exact else _SAMPLED,
+        quantities=_quantities(space, everywhere, inside),
+        stages=_stages(space, everywhere, inside),
+        paper=tuple(_paper(name, feasible, inside) for name in REFERENCES),
+        proxies=None if proxy is None else _proxies(feasible, inside, proxy),
+    )
+
+
+def _inside(everywhere: Population, feasible: FeasibleSet) -> Population:
+    found = everywhere.inside(feasible.limits, latency=feasible.latency)
+    if feasible.proxy is None or feasible.proxy.limits == Limits():
+        return found
+    kept = [item for item in found.architectures if feasible.proxy.allow(item)]
+    return population(kept, exact=found.exact)
+
+
+def _binding(feasible: FeasibleSet) -> tuple[Binding, ...]:
+    count, bounds = feasible.count, bounds_set(feasible.limits, feasible.proxy)
+    others = counts_without(
+        feasible.space, feasible.limits, proxy=feasible.proxy, latency=feasible.latency
+    )
+    excluded = {
+        name: None if count is None or left is None else left - count
+        for name, left in others.items()
+    }
+    most = max((number for number in excluded.values() if number is not None), default=0)
+    return tuple(
+        Binding(
+            limit=bound.name,
+            value=bound.value,
+            met_by_others=others[bound.name],
+            excluded=excluded[bound.name],
+            binds_most=most > 0 and excluded[bound.name] == most,
+        )
+        for bound in bounds
+    )
+
+
+def _quantities(
+    space: SearchSpace, everywhere: Population, inside: Population
+) -> tuple[Quantity, ...]:
+    ends = None if everywhere.exact else extremes(space, QUANTITIES)
+    found = []
+    for name in QUANTITIES:
+        known = ends[name] if ends is not None else None
+        figures, kept = everywhere.figures(name), inside.figures(name)
+        whole = _spread(figures, exact=everywhere.exact, ends=known)
+        edges = nice_edges(whole.low, whole.high)
+        found.append(
+            Quantity(
+                name=name,
+                everywhere=whole,
+                feasible=_spread(
+                    kept, exact=inside.exact, ends=known if inside is everywhere else None
+                ),
+                edges=edges,
+                shares_everywhere=_bins(figures, edges),
+                shares_feasible=_bins(kept, edges),
+            )
+        )
+    return tuple(found)
+
+
+def _spread(figures: Figures, *, exact: bool, ends: tuple[int, int] | None = None) -> Spread:
+    low, p5, median, p95, high = np.percentile(
+        figures, (0, 5, 50, 95, 100), method="inverted_cdf"
+    ).tolist()
+    if ends is not None:
+        low, high = ends
+    return Spread(
+        low=low, p5=p5, median=median, p95=p95, high=high, ends_exact=exact or ends is not None
+    )
+
+
+def _bins(figures: Figures, edges: Sequence[float]) -> tuple[float, ...]:
+    place = np.searchsorted(np.array(edges), figures, side="right") - 1
+    counts = np.bincount(place.clip(0, len(edges) - 2), minlength=len(edges) - 1)
+    return tuple((counts / len(figures)).tolist())
+
+
+def _stages(
+    space: SearchSpace, everywhere: Population, inside: Population
+) -> tuple[StageShares, ...]:
+    return tuple(
+        StageShares(everywhere=whole, feasible=kept)
+        for whole, kept in zip(
+            _shares(everywhere.architectures, space),
+            _shares(inside.architectures, space),
+            strict=True,
+        )
+    )
+
+
+def _shares(architectures: Sequence[Architecture], space: SearchSpace) -> list[dict[str, float]]:
+    return [
+        {
+            name: math.fsum(stage.mixers.count(name) / stage.depth for stage in stages)
+            / len(stages)
+            for name in offered.mixers.names
+        }
+        for offered, stages in zip(
+            space.stages, zip(*(item.stages for item in architectures), strict=True), strict=True
+        )
+    ]
+
+
+def _paper(name: str, feasible: FeasibleSet, inside: Population) -> PaperModel:
+    target = reference_target(name, feasible.space.shape)
+    figures = cost(target)
+    encoding, outside = None, None
+    try:
+        encoding = feasible.space.encode(target)
+    except SearchSpaceError as problem:
+        outside = str(problem).partition(_OUTSIDE)[2]
+    return PaperModel(
+        name=name,
+        macs=figures.macs,
+        params=figures.params,
+        encoding=encoding,
+        outside=outside,
+        violations=_violations(target, feasible),
+        macs_rank=float((inside.figures("macs") <= figures.macs).mean()),
+        params_rank=float((inside.figures("params") <= figures.params).mean()),
+    )
+
+
+def _violations(target: Architecture, feasible: FeasibleSet) -> tuple[str, ...]:
+    """Phrases for the limits that a model breaks, those on its proxy last."""
+    try:
+        found = feasible.violations(target)
+    except LatencyError:  # a model of another space, whose parts have no times
+        found = feasible.limits.violations(cost(target))
+    proxy = feasible.proxy
+    if proxy is not None and proxy.limits != Limits():
+        try:
+            trained = cost(scale(target, proxy.rule, proxy.data))
+        except ArchitectureError:  # none in the sizes of another space
+            return found
+        found += tuple(f"proxy {phrase}" for phrase in proxy.limits.violations(trained))
+    return found
+
+
+def _proxies(feasible: FeasibleSet, inside: Population, proxy: ProxyLimits) -> Proxies:
+    some = inside.architectures if inside.exact else inside.architectures[:_PROXIES]
+    trained = population([scale(item, proxy.rule, proxy.data) for item in some], exact=inside.exact)
+    return Proxies(
+        macs=_spread(trained.figures("macs"), exact=inside.exact),
+        params=_spread(trained.figures("params"), exact=inside.exact),
+        sharing=targets_per_proxy(
+            some,
+            everything=inside.exact,
+            space=feasible.space,
+            limits=feasible.limits,
+            latency=feasible.latency,
+            rule=proxy.rule,
+            data=proxy.data,
+        ),
+    )

@@ -1,0 +1,318 @@
+"""A few training steps of a few proxies, timed on this machine as the search would train them."""
+
+import math
+import os
+import statistics
+import time
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from functools import partial
+from multiprocessing import get_context
+from threading import Barrier
+
+import numpy as np
+import torch
+
+from spach_nas.config.evaluation import Evaluation, EvaluationRequest, Fidelity
+from spach_nas.config.plugins import restore
+from spach_nas.config.search_settings import Resources
+from spach_nas.config.training_settings import TrainingSettings
+from spach_nas.cost.closed_form import cost
+from spach_nas.data import DataSplits
+from spach_nas.data.images import ImageSet
+from spach_nas.errors import SpachNasError, StudyError, one_line
+from spach_nas.evaluators import ProxyEvaluator
+from spach_nas.machine import cores
+from spach_nas.search.estimate import Timed, TimeEstimate, estimate_search
+from spach_nas.search.kept_timings import keep_timing, kept_timing
+from spach_nas.search.plan import Plan
+from spach_nas.space.architecture import Architecture
+from spach_nas.space.mixers import MixerSpec, plugin_mixers
+from spach_nas.space.scaling import scale
+from spach_nas.training import choose_runtime
+from spach_nas.training import threads as cpu_threads
+
+# Proxies at these places of the range of their MACs, the most telling first: time may run out.
+_PLACES = (0.5, 0.05, 0.95, 0.25, 0.75)
+_MOST_STEPS = 16
+# Of one thread of a slow processor: a first step cannot be broken off.
+_SLOWEST_MACS = 10e9
+_VALIDATED = 256
+_SAMPLED = 400
+_ROUNDS = 3
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Care:
+    """How much time a timing may take.
+
+    Attributes:
+        seconds: After so many no other proxy is begun, nor a closer look at one.
+        places: So many of the range, the most telling first.
+        timed_seconds: Of the steps of one proxy that are measured together.
+        step_seconds: A step that is likely to take longer is timed on fewer images.
+    """
+
+    seconds: float
+    places: int
+    timed_seconds: float
+    step_seconds: float
+
+
+THOROUGH = Care(seconds=15.0, places=5, timed_seconds=0.3, step_seconds=2.0)
+# Before a search: less than 5 s in all.
+QUICK = Care(seconds=2.5, places=3, timed_seconds=0.2, step_seconds=0.5)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Bench:
+    """All that a timing needs of a search; small, so that it may go to another process.
+
+    Attributes:
+        settings: The protocol.
+        threads: Of one training.
+        seed: Of it.
+        images: The first ones of either part.
+        proxies: Target and proxy, the most telling first.
+        mixers: Those that do not come with this package.
+        care: How long it may take.
+    """
+
+    settings: TrainingSettings
+    threads: int
+    seed: int
+    images: DataSplits
+    proxies: tuple[tuple[Architecture, Architecture], ...]
+    mixers: tuple[MixerSpec, ...]
+    care: Care
+
+
+def time_search(plan: Plan, *, seed: int = 0, care: Care = THOROUGH) -> TimeEstimate:
+    """Train a few proxies for a few steps, and extrapolate to the whole search.
+
+    Args:
+        plan: The search.
+        seed: Of the targets that stand for the candidates.
+        care: How long it may take. With `QUICK`, what was kept of an earlier timing of the same
+            protocol on this machine is as good.
+
+    Raises:
+        StudyError: No proxy can be trained.
+        ConfigError: This machine lacks the device that the settings ask for.
+    """
+    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
+    device = choose_runtime(device=plan.config.training.device).device.type
+    targets = plan.feasible.samples(_SAMPLED, seed)
+    concurrent = trials_at_once(plan.config.resources, device=device)
+    protocol = _protocol(plan, device=device, concurrent=concurrent)
+    found = kept_timing(protocol) if care is QUICK else None
+    if found is None:
+        found = _measure(make_bench(plan, targets, care=care), device=device, concurrent=concurrent)
+        # What else runs now may be gone the next time.
+        if load <= cores():
+            keep_timing(protocol, *found)
+    timed, slowdown = found
+    return estimate_search(
+        plan,
+        targets,
+        timed,
+        device=device,
+        concurrent=concurrent,
+        slowdown=slowdown,
+        load=load,
+    )
+
+
+def _measure(bench: Bench, *, device: str, concurrent: int) -> tuple[tuple[Timed, ...], float]:
+    if device == "cpu":
+        return time_proxies(bench), side_by_side(concurrent, threads=bench.threads)
+    # In a process of its own: this one would keep a part of the device until the search has ended.
+    try:
+        with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+            return pool.submit(time_proxies, bench).result(), 1.0
+    except SpachNasError:
+        raise
+    # A device that is lost or taken, a process that is killed: the search itself says it better.
+    except Exception as problem:
+        raise StudyError(f"no step can be timed: {one_line(problem, named=True)}") from problem
+
+
+def _protocol(plan: Plan, *, device: str, concurrent: int) -> tuple[object, ...]:
+    """All that the time for an image depends on, besides this machine."""
+    config, found = plan.config, device
+    if device == "cuda":
+        found = torch.cuda.get_device_name()
+    training = replace(config.training, epochs=1, data_share=1.0, seed=None)
+    shape = (plan.preprocessing.data_shape, config.image_size)
+    return (
+        *(config.space, config.limits, config.proxy_limits, config.proxy, training, shape),
+        *(config.resources.threads, concurrent, found, torch.__version__),
+    )
+
+
+def side_by_side(count: int, *, threads: int) -> float:
+    """How many times longer the same work takes on so many threads at once than on one.
+
+    Cores share caches, memory and, as two threads of one core, units. The work is what a block
+    does, large enough for Python's own lock not to count.
+
+    Args:
+        count: Of trainings at once.
+        threads: Of each.
+    """
+    if count < 2:
+        return 1.0
+    with cpu_threads(threads), ThreadPoolExecutor(count) as pool:
+        _work(Barrier(1))
+        # The best of some, in turn: what else the machine does adds to either.
+        alone, together = math.inf, math.inf
+        for _ in range(_ROUNDS):
+            alone = min(alone, _work(Barrier(1)))
+            barrier = Barrier(count)
+            together = min(together, statistics.median(pool.map(_work, [barrier] * count)))
+    return min(max(1.0, together / alone), float(count))
+
+
+def _work(barrier: Barrier) -> float:
+    """Median seconds of a small channel MLP, forward and backward."""
+    generator = torch.Generator().manual_seed(0)
+    tokens = torch.randn(2048, 64, generator=generator)
+    into = torch.randn(64, 192, generator=generator, requires_grad=True)
+    out = torch.randn(192, 64, generator=generator, requires_grad=True)
+    seconds = []
+    barrier.wait()
+    for _ in range(5):
+        started = time.perf_counter()
+        loss = (torch.nn.functional.gelu(tokens @ into) @ out).square().mean()
+        torch.autograd.grad(loss, (into, out))
+        seconds.append(time.perf_counter() - started)
+    return statistics.median(seconds)
+
+
+def trials_at_once(resources: Resources, *, device: str) -> int:
+    """How many trials this machine alone trains side by side, by cores and GPUs."""
+    slots = cores() / resources.cpus_per_trial
+    gpus = resources.gpus_per_trial
+    if device == "cuda" and gpus != 0:
+        slots = min(slots, torch.cuda.device_count() / (1.0 if gpus == "auto" else gpus))
+    return max(1, min(int(slots), resources.max_concurrent or int(slots)))
+
+
+def make_bench(plan: Plan, targets: Sequence[Architecture], *, care: Care) -> Bench:
+    """What is timed: proxies at some places of the range of their MACs."""
+    config, images = plan.config, plan.images
+    data = plan.preprocessing.data_shape
+    proxies = {scale(target, config.proxy, data): target for target in targets}
+    ordered = sorted(proxies, key=lambda proxy: cost(proxy).macs)
+    places = _PLACES[: care.places]
+    chosen = dict.fromkeys(ordered[round(place * (len(ordered) - 1))] for place in places)
+    return Bench(
+        # A network is compiled once for a whole training.
+        settings=replace(config.training, compile=False),
+        threads=config.resources.threads,
+        seed=config.training_seed,
+        images=DataSplits(
+            train=_first(images.train, _MOST_STEPS * config.training.batch_size),
+            validation=_first(images.validation, _VALIDATED),
+            normalisation=images.normalisation,
+        ),
+        proxies=tuple((proxies[proxy], proxy) for proxy in chosen),
+        mixers=tuple(plugin_mixers(config.mixers)),
+        care=care,
+    )
+
+
+def _first(images: ImageSet, count: int) -> ImageSet:
+    return images.take(np.arange(min(count, len(images))))
+
+
+def time_proxies(bench: Bench) -> tuple[Timed, ...]:
+    """One proxy after the other, until the time for it is spent."""
+    restore(bench.mixers)
+    until = time.perf_counter() + bench.care.seconds
+    found: list[Timed] = []
+    for target, proxy in bench.proxies:
+        if not found or time.perf_counter() < until:
+            found.append(_time(bench, target, proxy, until=until))
+    return tuple(sorted(found, key=lambda item: item.macs))
+
+
+def _time(bench: Bench, target: Architecture, proxy: Architecture, *, until: float) -> Timed:
+    """Seconds for an image, by what an epoch takes longer for more steps or more validation.
+
+    A difference, since an epoch of few steps is mostly what an epoch takes besides them.
+    """
+    macs, care = cost(proxy).macs, bench.care
+    size = _images_of_a_step(bench, macs)
+    fidelity = Fidelity(epochs=1, image_size=proxy.image_size, data_share=1.0)
+    request = EvaluationRequest(
+        trial=0, architecture=target, proxy=proxy, fidelity=fidelity, seed=bench.seed
+    )
+    train = partial(_train, bench, request, size=size)
+    first = train(steps=1, validated=1, epochs=3)
+    if first.state == "failed":
+        return Timed(
+            macs=macs,
+            train_seconds=0.0,
+            validate_seconds=0.0,
+            build_seconds=0.0,
+            failure=first.reason,
+        )
+    step = shortest = _epoch_seconds(first)
+    room = min(_MOST_STEPS, len(bench.images.train) // size) - 1
+    more = min(max(1, int(care.timed_seconds / shortest)), room)
+    if more >= 1:
+        longer = _epoch_seconds(train(steps=1 + more, validated=1, epochs=3))
+        # Another process may have got in between.
+        step = min(max(longer - shortest, 0.0) / more or shortest, shortest)
+    # Where there is no time to look: the forward pass is a third of a step.
+    validate_seconds = step / size / 3
+    if time.perf_counter() < until:
+        validated = len(bench.images.validation)
+        longer = _epoch_seconds(train(steps=1, validated=validated, epochs=3))
+        validate_seconds = max(longer - shortest, 0.0) / max(1, validated - 1)
+    return Timed(
+        macs=macs,
+        train_seconds=step / size,
+        validate_seconds=validate_seconds,
+        build_seconds=first.seconds - sum(epoch.seconds for epoch in first.curve),
+    )
+
+
+def _epoch_seconds(evaluation: Evaluation) -> float:
+    """Of an epoch; the first one sets up kernels and memory."""
+    return statistics.median(epoch.seconds for epoch in evaluation.curve[1:])
+
+
+def _images_of_a_step(bench: Bench, macs: int) -> int:
+    """Those of a batch; on a CPU as many as it trains in some time, for a proxy that is large."""
+    size = min(bench.settings.batch_size, len(bench.images.train))
+    if choose_runtime(device=bench.settings.device).device.type != "cpu":
+        return size
+    # Forward and backward are three times the forward pass.
+    rate = _SLOWEST_MACS * bench.threads / 3
+    return max(1, min(size, int(bench.care.step_seconds * rate / macs)))
+
+
+def _train(
+    bench: Bench,
+    request: EvaluationRequest,
+    *,
+    size: int,
+    steps: int,
+    validated: int,
+    epochs: int,
+) -> Evaluation:
+    """What the search would do with the first images; the first epoch is to warm up."""
+    images = bench.images
+    some = replace(
+        images,
+        train=_first(images.train, steps * size),
+        validation=_first(images.validation, validated),
+    )
+    evaluator = ProxyEvaluator(
+        settings=replace(bench.settings, batch_size=size), threads=bench.threads
+    )
+    fidelity = replace(request.fidelity, epochs=epochs)
+    return evaluator(replace(request, fidelity=fidelity), some)

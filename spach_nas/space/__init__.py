@@ -1,0 +1,1 @@
+"""What can be built: architectures, mixers, search spaces, the paper's models."""

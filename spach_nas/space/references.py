@@ -1,0 +1,167 @@
+"""The paper's models as architectures, beside their published figures.
+
+Source: Zhao et al. 2021, arXiv:2108.13002v2, tables 1-6 ("T"), and the README of its official code
+("R"). What the paper prints as FLOPs are MACs with norms. No published figure: None.
+"""
+
+from dataclasses import dataclass, replace
+
+from spach_nas.errors import ArchitectureError, did_you_mean, one_of
+from spach_nas.space.architecture import Architecture, Stage, StemName
+from spach_nas.space.scaling import DataShape
+
+Layout = tuple[tuple[str, ...], ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Reference:
+    """One model of the paper.
+
+    Attributes:
+        name: As in timm's registry, without the prefix `spach_`.
+        architecture: At 224 px and 1000 classes.
+        params_m: Published parameters, in millions.
+        gflops: Published "FLOPs", in 1e9 multiply-accumulates.
+        top1: Published ImageNet-1K top-1 accuracy, in percent; higher is better.
+        source: Where the figures stand: R, T or both.
+    """
+
+    name: str
+    architecture: Architecture
+    params_m: int | None = None
+    gflops: float | None = None
+    top1: float | None = None
+    source: str = ""
+
+
+def _single(
+    mixer: str, *, width: int, ratio: float, depth: int, shared: bool = False
+) -> Architecture:
+    stage = Stage(
+        mixers=(mixer,) * depth,
+        width=width,
+        heads=width // 32,
+        expansion_ratio=ratio,
+        shared=shared,
+    )
+    return Architecture(stem="conv1", patch_size=16, stages=(stage,))
+
+
+def _multi(
+    layout: Layout, *, width: int, ratio: float, stem: StemName = "conv1", shared: bool = False
+) -> Architecture:
+    # Heads are set once, from the width of stage 1, and not scaled with the stages.
+    stages = tuple(
+        Stage(
+            mixers=mixers,
+            width=width * 2**i,
+            heads=width // 32,
+            expansion_ratio=ratio,
+            shared=shared,
+        )
+        for i, mixers in enumerate(layout)
+    )
+    return Architecture(stem=stem, patch_size=4, stages=stages)
+
+
+def _pure(mixer: str, depths: tuple[int, int, int, int]) -> Layout:
+    # Stage 1 is always convolution: the other mixers are too dear at 3136 positions.
+    return (("conv",) * depths[0], *((mixer,) * depth for depth in depths[1:]))
+
+
+_XXS = (2, 2, 6, 2)
+_XS = _S = (3, 4, 12, 3)
+_HYBRID_S: Layout = (
+    ("conv",) * 3,
+    ("conv",) * 2 + ("attention",) * 2,
+    ("conv",) * 2 + ("attention",) * 10,
+    ("conv",) + ("attention",) * 2,
+)
+_HYBRID_XS: Layout = (("conv",) * 3, ("conv",) * 4, *_HYBRID_S[2:])
+
+
+def _reference(
+    name: str,
+    architecture: Architecture,
+    params_m: int | None = None,
+    gflops: float | None = None,
+    top1: float | None = None,
+    source: str = "",
+) -> Reference:
+    return Reference(
+        name=name,
+        architecture=architecture,
+        params_m=params_m,
+        gflops=gflops,
+        top1=top1,
+        source=source,
+    )
+
+
+_ALL = (
+    _reference("conv_xxs", _single("conv", width=384, ratio=2, depth=12)),
+    _reference("trans_xxs", _single("attention", width=192, ratio=2, depth=12)),
+    _reference("mlp_xxs", _single("mlp", width=384, ratio=2, depth=12)),
+    _reference("conv_xs", _single("conv", width=384, ratio=2, depth=24)),
+    _reference("trans_xs", _single("attention", width=384, ratio=2, depth=12)),
+    _reference("mlp_xs", _single("mlp", width=384, ratio=2, depth=24)),
+    _reference("conv_s", _single("conv", width=512, ratio=3, depth=24)),
+    _reference("trans_s", _single("attention", width=512, ratio=3, depth=12)),
+    _reference("mlp_s", _single("mlp", width=512, ratio=3, depth=24)),
+    _reference("conv_ms_xxs", _multi(_pure("conv", _XXS), width=64, ratio=2), 5, 0.7, 73.1, "R"),
+    _reference(
+        "trans_ms_xxs", _multi(_pure("attention", _XXS), width=32, ratio=2), 2, 0.5, 65.4, "R"
+    ),
+    _reference("mlp_ms_xxs", _multi(_pure("mlp", _XXS), width=64, ratio=2), 6, 0.9, 74.5, "R"),
+    _reference("conv_ms_xs", _multi(_pure("conv", _XS), width=96, ratio=2)),
+    _reference("trans_ms_xs", _multi(_pure("attention", _XS), width=64, ratio=2)),
+    _reference("mlp_ms_xs", _multi(_pure("mlp", _XS), width=96, ratio=2)),
+    _reference("conv_ms_s", _multi(_pure("conv", _S), width=128, ratio=3), 44, 7.2, 81.6, "R, T"),
+    _reference(
+        "trans_ms_s", _multi(_pure("attention", _S), width=96, ratio=3), 40, 7.6, 82.9, "R, T"
+    ),
+    _reference("mlp_ms_s", _multi(_pure("mlp", _S), width=128, ratio=3), 46, 8.2, 82.1, "R, T"),
+    _reference("hybrid_ms_xs", _multi(_HYBRID_XS, width=96, ratio=2), 28, None, 82.4, "T"),
+    _reference("hybrid_ms_s", _multi(_HYBRID_S, width=128, ratio=3), 63, 11.2, 83.7, "R, T"),
+    _reference("hybrid_ms_xs_plus", _multi(_HYBRID_XS, width=96, ratio=2, stem="conv4")),
+    _reference(
+        "hybrid_ms_s_plus",
+        _multi(_HYBRID_S, width=128, ratio=3, stem="conv4"),
+        63,
+        12.3,
+        83.9,
+        "R, T",
+    ),
+    _reference("mlp_s_shared", _single("mlp", width=512, ratio=3, depth=24, shared=True)),
+    _reference("mlp_ms_s_shared", _multi(_pure("mlp", _S), width=128, ratio=3, shared=True)),
+    _reference("mlp_ms_xxs_shared", _multi(_pure("mlp", _XXS), width=64, ratio=2, shared=True)),
+    _reference("trans_ms_s_shared", _multi(_pure("attention", _S), width=96, ratio=3, shared=True)),
+)
+REFERENCES: dict[str, Reference] = {reference.name: reference for reference in _ALL}
+
+
+def get_reference(name: str) -> Reference:
+    """The paper's model called `name`.
+
+    Raises:
+        ArchitectureError: There is none.
+    """
+    try:
+        return REFERENCES[name]
+    except (KeyError, TypeError):  # TypeError: what is no text, as a list
+        raise ArchitectureError(
+            f"unknown model {name!r}; expected {one_of(REFERENCES)}{did_you_mean(name, REFERENCES)}"
+        ) from None
+
+
+def reference_target(name: str, shape: DataShape) -> Architecture:
+    """The paper's model `name` with the channels and classes of the targets that it stands beside.
+
+    Raises:
+        ArchitectureError: There is none.
+    """
+    return replace(
+        get_reference(name).architecture,
+        in_channels=shape.in_channels,
+        num_classes=shape.num_classes,
+    )

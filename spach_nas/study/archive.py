@@ -1,0 +1,144 @@
+"""What a study writes: the records, which are the truth, and what mirrors or serves them."""
+
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+from typing import Protocol
+
+from spach_nas.config.search_yaml import SearchConfig
+from spach_nas.samplers.feasible_sampler import distributions
+from spach_nas.study.folder import (
+    CheckpointKey,
+    append_to_table,
+    checkpoint_file,
+    kept_checkpoints,
+    remove_checkpoints,
+    write_checkpoint,
+    write_record,
+    write_table,
+)
+from spach_nas.study.journal import Journal
+from spach_nas.study.mirror import StudyMirror
+from spach_nas.study.records import Record
+
+
+class Archive(Protocol):
+    """Where a study puts what it has found."""
+
+    def save(self, record: Record, weights: bytes | None) -> None:
+        """Keep a record, so that it outlives a crash at any moment."""
+
+    def mirror(self, record: Record) -> None:
+        """Add a saved record to what mirrors the records."""
+
+    def kept(self) -> Collection[CheckpointKey]:
+        """Whose weights are kept."""
+
+    def holds(self, key: CheckpointKey) -> bool:
+        """Whether the weights of a proxy after a rung are kept."""
+
+    def forget(self, keys: Collection[CheckpointKey]) -> None:
+        """Remove weights."""
+
+    def log(self, event: str, fields: Mapping[str, object]) -> None:
+        """Note what happened."""
+
+    def close(self) -> None:
+        """Let go of all files."""
+
+
+class MemoryArchive:
+    """Writes nothing, as a replay wants it, and knows only whose weights would be kept."""
+
+    def __init__(self) -> None:
+        self._kept: set[CheckpointKey] = set()
+
+    def save(self, record: Record, weights: bytes | None) -> None:
+        """Note whose weights they are."""
+        if weights is not None:
+            self._kept.add((record.proxy_id, record.fidelity.rung))
+
+    def mirror(self, record: Record) -> None:
+        """Nothing."""
+
+    def kept(self) -> Collection[CheckpointKey]:
+        """Whose weights would be kept."""
+        return self._kept
+
+    def holds(self, key: CheckpointKey) -> bool:
+        """Whether the weights would be kept."""
+        return key in self._kept
+
+    def forget(self, keys: Collection[CheckpointKey]) -> None:
+        """As if they were removed."""
+        self._kept.difference_update(keys)
+
+    def log(self, event: str, fields: Mapping[str, object]) -> None:
+        """Nothing."""
+
+    def close(self) -> None:
+        """Nothing."""
+
+
+class FolderArchive:
+    """The folder of a study, open for writing."""
+
+    def __init__(
+        self, folder: Path, config: SearchConfig, *, records: Sequence[Record], mirrored: bool
+    ) -> None:
+        """Open it, and mend the mirrors where an earlier run was killed.
+
+        Args:
+            folder: Made by `create_folder`.
+            config: The search YAML.
+            records: What it holds already, oldest first.
+            mirrored: Whether `study.db` mirrors the records.
+        """
+        self._folder = folder
+        self._journal = Journal(folder)
+        self._mirror = None
+        if records:
+            write_table(folder, records)
+        if mirrored:
+            self._mirror = StudyMirror(
+                folder,
+                name=config.study,
+                objectives=config.objective_list,
+                distributions=distributions(config.space),
+                top=config.fidelity.rung,
+                records=records,
+            )
+
+    def save(self, record: Record, weights: bytes | None) -> None:
+        """Write a record, so that it outlives a crash at any moment."""
+        # The weights first: a record whose weights are missing would have lost them.
+        if weights is not None:
+            key = record.proxy_id, record.fidelity.rung
+            write_checkpoint(self._folder, key, weights)
+        write_record(self._folder, record)
+
+    def mirror(self, record: Record) -> None:
+        """Add a saved record to what mirrors the records."""
+        append_to_table(self._folder, record)
+        if self._mirror is not None:
+            self._mirror.add(record)
+
+    def kept(self) -> Collection[CheckpointKey]:
+        """Whose weights are there."""
+        return kept_checkpoints(self._folder)
+
+    def holds(self, key: CheckpointKey) -> bool:
+        """Whether the weights are there; a user may have removed them."""
+        return checkpoint_file(self._folder, key).is_file()
+
+    def forget(self, keys: Collection[CheckpointKey]) -> None:
+        """Remove weights."""
+        remove_checkpoints(self._folder, keys)
+
+    def log(self, event: str, fields: Mapping[str, object]) -> None:
+        """Note what happened."""
+        self._journal.write(event, fields)
+
+    def close(self) -> None:
+        """Let go of all files."""
+        if self._mirror is not None:
+            self._mirror.close()

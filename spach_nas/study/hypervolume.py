@@ -1,0 +1,295 @@
+"""How a front grows: its hypervolume over trials and over time, in a box that never moves.
+
+The box is fixed before the first trial: its worst corner is what guessing scores and the most that
+a target may cost, its ideal one a perfect score at no cost. So the share that is dominated never
+goes down, and every view of a study shows the same one.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from spach_nas.config.objectives import LATENCY, Objective
+from spach_nas.config.search_yaml import SearchConfig
+from spach_nas.cost.closed_form import cost
+from spach_nas.cost.limits import Limits
+from spach_nas.errors import StudyError
+from spach_nas.space.search_space import SearchSpace
+from spach_nas.study.pareto import GrowingFront, comparable, hypervolume, value
+from spach_nas.study.records import Record
+from spach_nas.units import format_count, format_share
+
+# The worst and the ideal value of each objective, by name.
+Corners = Mapping[str, tuple[float, float]]
+_ROUNDS = 2
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class HypervolumeData:
+    """Share of the box between the reference point and the ideal one that is dominated.
+
+    Attributes:
+        objectives: What spans the box.
+        reference: The worst value of each objective that counts, by name.
+        ideal: The best value of each.
+        trials: Trials done, failed ones too, at each step.
+        seconds: Of the search by the clock, at each step.
+        training: Seconds that all trainings so far took together, those of lower rungs and of
+            failed trials too, those of paper models and of an earlier study not.
+        shares: Of the box, in [0, 1], at each step; higher is better.
+        paper: Share of the paper's models alone; None when there are none.
+        fixed: Whether the box was known before the first trial; else it is that of the records.
+        baseline: The growth of a study to compare with, in the same box.
+    """
+
+    objectives: tuple[Objective, ...]
+    reference: Mapping[str, float]
+    ideal: Mapping[str, float]
+    trials: tuple[int, ...]
+    seconds: tuple[float, ...]
+    shares: tuple[float, ...]
+    paper: float | None
+    training: tuple[float, ...] = ()
+    fixed: bool = True
+    baseline: "HypervolumeData | None" = None
+
+
+def study_corners(config: SearchConfig, *, classes: int | None) -> Corners:
+    """The box of a study, from what is known before its first trial.
+
+    A cost without a limit is bounded by the dearest architecture of the space. A latency without a
+    limit has no corner here.
+
+    Args:
+        config: The search YAML.
+        classes: Of its images; None: not known, and guessing counts as always wrong.
+    """
+    corners: dict[str, tuple[float, float]] = {}
+    bounds = {name: (low, high) for name, low, high in config.limits.bounds}
+    for item in config.objective_list:
+        if item.name == "accuracy":
+            corners[item.name] = (1 / classes if classes else 0.0), 1.0
+        elif item.name == "loss" and classes:
+            corners[item.name] = math.log(classes), 0.0
+        elif item.source == "target_cost":
+            low, high = bounds.get(item.name, (None, None))
+            most = _dearest(config.space, item.name) if high is None else high
+            corners[item.name] = float(most), float(low or 0)
+        elif item == LATENCY and config.limits.max_latency is not None:
+            corners[item.name] = config.limits.max_latency / 1e6, 0.0
+    return {name: ends for name, ends in corners.items() if ends[0] != ends[1]}
+
+
+def record_corners(
+    records: Sequence[Record], objectives: Sequence[Objective], *, limits: Limits | None = None
+) -> Corners:
+    """The worst and the best value of each objective over everything comparable."""
+    corners: dict[str, tuple[float, float]] = {}
+    for record in comparable(records, limits=limits):
+        figures = [value(record, item) for item in objectives]
+        for item, figure in zip(objectives, figures, strict=True):
+            if figure is not None and None not in figures:
+                ends = corners.get(item.name, (figure, figure))
+                corners[item.name] = wider(item, ends, (figure, figure))
+    return corners
+
+
+def wider(
+    objective: Objective, first: tuple[float, float], second: tuple[float, float]
+) -> tuple[float, float]:
+    """The corner of a box that holds two boxes."""
+    low, high = (min, max) if objective.direction == "max" else (max, min)
+    return low(first[0], second[0]), high(first[1], second[1])
+
+
+class GrowingHypervolume:
+    """The growth of a front whose records come one by one.
+
+    The curve is that of the search alone: the paper's models, which no search found, are the line
+    to compare it with. Only the highest rung is compared, as in `pareto.comparable`.
+
+    Adding a record costs one comparison with the front. Volumes are computed when they are asked
+    for, one for each record that has entered the front since.
+
+    Args:
+        objectives: At least one.
+        corners: The box.
+        limits: Bounds on the target's cost.
+    """
+
+    def __init__(
+        self, objectives: Sequence[Objective], *, corners: Corners, limits: Limits | None = None
+    ) -> None:
+        self._objectives = tuple(objectives)
+        self._limits = limits
+        self._corners = corners
+        self._reference = {name: worst for name, (worst, _) in corners.items()}
+        self._trials: set[int] = set()
+        self._steps, self._seconds, self._training = [0], [0.0], [0.0]
+        self._rung = 0
+        self._data: HypervolumeData | None = None
+        self._changed = False
+        self._begin()
+
+    def add(self, record: Record) -> None:
+        """Take a finished record, in their order."""
+        if record.state == "complete" and record.fidelity.rung > self._rung:
+            self._rung = record.fidelity.rung
+            self._begin()
+        allowed = record.fidelity.rung == self._rung and (
+            self._limits is None or self._limits.allow(record.target_cost)
+        )
+        if record.reference is None:
+            self._trials.add(record.trial)
+            self._steps.append(len(self._trials))
+            self._seconds.append(max(self._seconds[-1], finished_after(record)))
+            spent = record.seconds if record.origin is None else 0.0
+            self._training.append(self._training[-1] + spent)
+            if allowed and self._found.add(record):
+                self._fronts.append(self._found.members)
+            self._front_of_step.append(len(self._fronts) - 1)
+        elif allowed:
+            self._paper.add(record)
+        self._changed = True
+
+    def data(self) -> HypervolumeData | None:
+        """The growth so far; None before there is something to compare, or where no box is known.
+
+        A box is known when it has a corner for each objective.
+        """
+        if self._changed:
+            self._data, self._changed = self._compute(), False
+        return self._data
+
+    def _begin(self) -> None:
+        """Nothing of the rung that is compared is known."""
+        self._found = GrowingFront(self._objectives)
+        self._paper = GrowingFront(self._objectives)
+        self._fronts: list[tuple[Record, ...]] = [()]
+        self._front_of_step = [0] * len(self._steps)
+        self._volumes: list[float] = []
+
+    def _compute(self) -> HypervolumeData | None:
+        found, paper = self._found.members, self._paper.members
+        known = all(item.name in self._corners for item in self._objectives)
+        if not known or not (found or paper):
+            return None
+        self._volumes += [self._share(front) for front in self._fronts[len(self._volumes) :]]
+        return HypervolumeData(
+            objectives=self._objectives,
+            reference=self._reference,
+            ideal={name: ideal for name, (_, ideal) in self._corners.items()},
+            trials=tuple(self._steps),
+            seconds=tuple(self._seconds),
+            training=tuple(self._training),
+            shares=tuple(self._volumes[front] for front in self._front_of_step),
+            paper=self._share(paper) if paper else None,
+        )
+
+    def _share(self, members: Sequence[Record]) -> float:
+        box = math.prod(
+            abs(ideal - worst)
+            for worst, ideal in (self._corners[item.name] for item in self._objectives)
+        )
+        volume = hypervolume(members, self._objectives, reference=self._reference)
+        return volume / box
+
+
+def hypervolume_data(
+    records: Sequence[Record],
+    objectives: Sequence[Objective],
+    *,
+    limits: Limits | None = None,
+    corners: Corners | None = None,
+    baseline: Sequence[Record] | None = None,
+) -> HypervolumeData | None:
+    """The growth over a study; None when nothing spans a box.
+
+    Args:
+        records: Of the study, in the order in which they finished.
+        objectives: What spans the box.
+        limits: Bounds on the target's cost, for the baseline too.
+        corners: The box; what it lacks is taken from all records.
+        baseline: Records of another study of the same space and protocol, such as one by uniform
+            random search. Its paper models are not counted again.
+
+    Raises:
+        StudyError: The baseline was scored otherwise, so that its scores mean something else.
+    """
+    if baseline is not None:
+        own, other = _protocol(records), _protocol(baseline)
+        if own and other and own != other:
+            raise StudyError(f"baseline: {other}; expected {own}, as in the study")
+    beside = [record for record in baseline or () if record.reference is None]
+    given = corners or {}
+    fixed = all(item.name in given for item in objectives)
+    if not fixed:
+        seen = [record_corners(some, objectives, limits=limits) for some in (records, beside)]
+        measured = dict(seen[0])
+        for item in objectives:
+            if item.name in seen[1]:
+                ends = measured.get(item.name, seen[1][item.name])
+                measured[item.name] = wider(item, ends, seen[1][item.name])
+        given = measured | dict(given)
+    if any(worst == ideal for worst, ideal in given.values()):
+        return None
+    growth = [_grown(some, objectives, limits=limits, corners=given) for some in (records, beside)]
+    if growth[0] is None:
+        return None
+    return replace(growth[0], fixed=fixed, baseline=growth[1])
+
+
+def _grown(
+    records: Sequence[Record],
+    objectives: Sequence[Objective],
+    *,
+    limits: Limits | None,
+    corners: Corners,
+) -> HypervolumeData | None:
+    growing = GrowingHypervolume(objectives, limits=limits, corners=corners)
+    for record in records:
+        growing.add(record)
+    return growing.data()
+
+
+def _dearest(space: SearchSpace, name: str) -> int:
+    """The most that an architecture of a space costs, by climbing from its largest choices."""
+
+    def price(encoding: Mapping[str, str | int | float | bool]) -> int:
+        return int(getattr(cost(space.decode(encoding)), name))
+
+    chosen = {parameter: values[-1] for parameter, values in space.parameters.items()}
+    for _ in range(_ROUNDS):
+        for parameter, values in space.parameters.items():
+            tried = [{**chosen, parameter: given} for given in values]
+            chosen = max(tried, key=price)
+    return price(chosen)
+
+
+def _protocol(records: Sequence[Record]) -> str:
+    """How the compared trials were scored, as far as records say; empty without one."""
+    complete = [record for record in records if record.state == "complete"]
+    if not complete:
+        return ""
+    last = max(complete, key=lambda record: record.fidelity.rung)
+    effort, (height, width) = last.fidelity, last.fidelity.image_size
+    return (
+        f"{effort.epochs} epochs at {height}x{width} px on {effort.data_share:.4g} of the images "
+        f"by {last.evaluator}"
+    )
+
+
+def finished_after(record: Record) -> float:
+    """Seconds of the search when a record was finished; 0 for one of an earlier study."""
+    return 0.0 if record.origin is not None else record.started + record.seconds
+
+
+def figure_words(objective: Objective, number: float) -> str:
+    """A value of an objective, for the eye: `81.25%`, `12.18G`, `0.5312`."""
+    if objective.name == "accuracy":
+        return format_share(number, digits=1)
+    if objective.source == "target_cost":
+        return format_count(number)
+    if objective == LATENCY:
+        return f"{number:.4g} ms"
+    return f"{number:.4g}"

@@ -1,0 +1,170 @@
+"""Who goes on to the next rung, without waiting for the others of a rung.
+
+Successive halving as in ASHA (Li et al. 2020, arXiv:1810.05934), but never more than one of so many
+goes on, and candidates are ranked by non-domination and crowding, so that cheap ones go on beside
+accurate ones, as in MO-ASHA (Schmucker et al. 2021, arXiv:2106.12639).
+"""
+
+from collections.abc import Collection, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spach_nas.config.objectives import OBJECTIVES, Objective
+from spach_nas.config.search_settings import Rungs
+from spach_nas.samplers.ranking import rank_by_front
+from spach_nas.study.pareto import value
+from spach_nas.study.records import Record
+
+# A trial at a rung.
+Step = tuple[int, int]
+
+
+class Ladder:
+    """The rungs of a study and who stands on them.
+
+    The paper's models always go on, and take no place of others.
+    """
+
+    def __init__(self, rungs: Rungs, *, objectives: Sequence[Objective], trials: int) -> None:
+        """An empty ladder.
+
+        Args:
+            rungs: Levels, reduction and rank.
+            objectives: Of the study.
+            trials: So many will ever stand on the lowest rung.
+        """
+        self.top = len(rungs.levels)
+        self._reduction = rungs.reduction
+        self._places = [trials]
+        for _ in rungs.levels:
+            self._places.append(max(1, self._places[-1] // rungs.reduction))
+        chosen = objectives if rungs.rank == "front" else (OBJECTIVES[rungs.rank],)
+        self._rungs = [_Rung(chosen) for _ in rungs.levels]
+        self._gone_on: set[Step] = set()
+        self._references: list[Record] = []
+
+    def add(self, record: Record) -> list[Record]:
+        """Take a finished record; those that could be promoted before it and cannot any more."""
+        rung = record.fidelity.rung
+        ended = self._go_on(record.trial, rung - 1) if rung else []
+        if record.state != "complete" or rung == self.top:
+            return ended
+        if record.reference is not None:
+            self._references.append(record)
+            return ended
+        return ended + self._rungs[rung].add(record, places=self._places[rung + 1])
+
+    def _go_on(self, trial: int, rung: int) -> list[Record]:
+        """Note that a trial has been at the rung above; its record at this one."""
+        if (trial, rung) in self._gone_on:
+            return []
+        self._gone_on.add((trial, rung))
+        references = [
+            record
+            for record in self._references
+            if (record.trial, record.fidelity.rung) == (trial, rung)
+        ]
+        return references + self._rungs[rung].leave(trial)
+
+    def next(self, running: Collection[Step], *, closing: bool) -> Record | None:
+        """The record whose trial goes on to the next rung now; None when none does.
+
+        Args:
+            running: Trials and the rungs that they are being trained at.
+            closing: Whether nothing else will come: then at least one of a rung goes on.
+        """
+        taken = {(trial, rung - 1) for trial, rung in running} - self._gone_on
+        for record in self._references:
+            step = record.trial, record.fidelity.rung
+            if step not in self._gone_on and step not in taken:
+                return record
+        for number in reversed(range(self.top)):
+            rung = self._rungs[number]
+            places = len(rung.records) // self._reduction
+            if closing and rung.records:
+                places = max(places, 1)
+            # Ranks change while others come: without this, more would go on than there are places.
+            on_way = {trial for trial, below in taken if below == number}
+            if places <= rung.left + rung.count(on_way):
+                continue
+            for record in rung.best(places):
+                step = record.trial, number
+                if step not in self._gone_on and step not in taken:
+                    return record
+        return None
+
+    def may_go_on(self, record: Record) -> bool:
+        """Whether the record's trial can still be promoted, whatever comes."""
+        rung = record.fidelity.rung
+        if record.state != "complete" or rung == self.top:
+            return False
+        if (record.trial, rung) in self._gone_on:
+            return False
+        if record.reference is not None:
+            return True
+        # Those that dominate it will be ahead of it for ever.
+        return self._rungs[rung].ahead(record) < self._places[rung + 1]
+
+
+class _Rung:
+    """The candidates of one rung."""
+
+    def __init__(self, objectives: Sequence[Objective]) -> None:
+        self.records: list[Record] = []
+        self.left = 0  # so many have been at the rung above
+        self._objectives = objectives
+        # Gains, higher is better, and by how many others each candidate is dominated; in blocks
+        # that double, so that adding one costs one comparison with all.
+        self._gains = np.empty((64, len(objectives)))
+        self._ahead = np.zeros(64, dtype=np.int64)
+        self._index: dict[int, int] = {}
+        self._ranked: tuple[int, NDArray[np.intp]] = (0, np.empty(0, dtype=np.intp))
+
+    def add(self, record: Record, *, places: int) -> list[Record]:
+        """Take a candidate; those that have now so many ahead of them."""
+        gains = []
+        for item in self._objectives:
+            figure = value(record, item)
+            assert figure is not None, "a complete record has all objectives"
+            gains.append(figure if item.direction == "max" else -figure)
+        count = len(self.records)
+        if count == len(self._ahead):
+            self._gains = np.concatenate([self._gains, np.empty_like(self._gains)])
+            self._ahead = np.concatenate([self._ahead, np.zeros_like(self._ahead)])
+        own, others = np.array(gains), self._gains[:count]
+        dominated = (own >= others).all(1) & (own > others).any(1)
+        self._ahead[:count] += dominated
+        self._ahead[count] = ((others >= own).all(1) & (others > own).any(1)).sum()
+        self._gains[count] = own
+        self._index[record.trial] = count
+        self.records.append(record)
+        behind = np.flatnonzero(dominated & (self._ahead[:count] == places))
+        return [self.records[i] for i in behind]
+
+    def leave(self, trial: int) -> list[Record]:
+        """Note that a trial has been at the rung above; its record, if it is a candidate."""
+        place = self._index.get(trial)
+        if place is None:
+            return []
+        self.left += 1
+        return [self.records[place]]
+
+    def count(self, trials: Collection[int]) -> int:
+        """How many of these trials are candidates."""
+        return sum(trial in self._index for trial in trials)
+
+    def ahead(self, record: Record) -> int:
+        """Candidates that dominate a record."""
+        return int(self._ahead[self._index[record.trial]])
+
+    def best(self, count: int) -> list[Record]:
+        """So many candidates, best first."""
+        if not count:
+            return []
+        seen, order = self._ranked
+        if seen != len(self.records):
+            points = self._gains[: len(self.records)]
+            order = rank_by_front(points, maximise=[True] * points.shape[1])
+            self._ranked = (len(self.records), order)
+        return [self.records[i] for i in order[:count]]

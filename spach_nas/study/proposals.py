@@ -1,0 +1,169 @@
+"""Which architecture to try next, and what the sampler learns from those that were tried.
+
+Scores of different rungs never meet in one model: each rung has an Optuna study of its own, in
+memory, and proposals come from the highest rung that knows enough (as in BOHB, Falkner et al. 2018,
+arXiv:1807.01774).
+"""
+
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+
+import optuna
+from optuna.trial import FrozenTrial, TrialState
+
+from spach_nas.config.sampler_registry import get_sampler
+from spach_nas.config.search_yaml import SearchConfig
+from spach_nas.feasible import Feasible
+from spach_nas.samplers.factories import make_factory
+from spach_nas.samplers.feasible_sampler import OPTUNA_DIRECTIONS, FeasibleSampler, distributions
+from spach_nas.space.architecture import Architecture
+from spach_nas.space.stage_space import Encoding
+from spach_nas.study.records import Record
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Asked:
+    # A proposal whose trial is on its way, in the study of the rung that it was learned from.
+    rung: int
+    trial: optuna.Trial
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Ahead:
+    # The next proposal, from what was known when the one before was made.
+    number: int
+    trials: tuple[FrozenTrial, ...]
+    made: Future[Encoding | None] | None
+
+
+class Proposer:
+    """A sampler and what it knows.
+
+    Proposals are numbered from 0. What number n is follows from the seed, n, and what was asked and
+    learned before, in that order.
+    """
+
+    def __init__(self, config: SearchConfig, feasible: Feasible, *, warm: int = 0) -> None:
+        """A proposer that has learned nothing.
+
+        Args:
+            config: The search YAML.
+            feasible: What may be proposed.
+            warm: So many trials it will be told before it proposes, which stand for uniform ones.
+        """
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        settings = config.search
+        self._spec = get_sampler(settings.sampler)
+        self._space = config.space
+        self._feasible = feasible
+        self._objectives = config.objective_list
+        self._startup = settings.startup_trials
+        self._sampler = FeasibleSampler(
+            make_factory(settings, feasible=feasible, objectives=config.objective_list),
+            feasible=feasible,
+            startup=max(0, settings.startup_trials - warm),
+            seed=settings.seed,
+            remembers=self._spec.remembers,
+        )
+        self._distributions = distributions(config.space)
+        self._studies = [self._create_study() for _ in config.fidelities]
+        self._complete = [0 for _ in config.fidelities]
+        self._asked: dict[int, _Asked] = {}
+        self._ahead: _Ahead | None = None
+        self._thread = ThreadPoolExecutor(max_workers=1) if self._spec.ahead else None
+
+    def take(self, architecture: Architecture) -> None:
+        """An architecture that is trained anyhow is never proposed."""
+        # Others, such as models of the paper, must not count as a part of the space that is done.
+        if self._space.contains(architecture) and self._feasible.allows(architecture):
+            self._sampler.taken.add(architecture.arch_id)
+
+    def propose(self, number: int) -> Encoding:
+        """Proposal `number`.
+
+        Raises:
+            SpaceExhausted: Every feasible architecture has been proposed.
+        """
+        ahead = self._ahead
+        if ahead is not None and ahead.number == number:
+            self._sampler.raw = (
+                ahead.made.result() if ahead.made else self._make_ahead(number, ahead.trials)
+            )
+        encoding = self._ask(number)
+        self._look_ahead(number + 1)
+        if self._ahead is not None and self._thread is not None:
+            made = self._thread.submit(self._make_ahead, number + 1, self._ahead.trials)
+            self._ahead = _Ahead(number=number + 1, trials=self._ahead.trials, made=made)
+        return encoding
+
+    def repeat(self, number: int, encoding: Encoding) -> None:
+        """Come to the same state as `propose` did, when it gave this encoding."""
+        self._sampler.script = encoding
+        self.take(self._space.decode(encoding))
+        self._ask(number)
+        self._look_ahead(number + 1)
+
+    def learn(self, record: Record, *, number: int) -> None:
+        """Take what came of a trial at a rung.
+
+        Args:
+            record: With an encoding.
+            number: Of the trial's proposal.
+        """
+        rung = record.fidelity.rung
+        asked = self._asked.pop(number, None)
+        complete = record.state == "complete"
+        self._sampler.number = number
+        if asked is not None and not (complete and asked.rung == rung):
+            # Nothing is known of it at the rung that it was asked for.
+            self._studies[asked.rung].tell(asked.trial, state=TrialState.FAIL)
+        if not complete:
+            return
+        study = self._studies[rung]
+        if asked is not None and asked.rung == rung:
+            trial = asked.trial
+        else:
+            self._sampler.script = dict(record.encoding or {})
+            trial = study.ask(self._distributions)
+        study.tell(trial, [record.objectives[item.name] for item in self._objectives])
+        self._complete[rung] += 1
+
+    def close(self) -> None:
+        """Stop thinking ahead."""
+        if self._thread is not None:
+            self._thread.shutdown(wait=False, cancel_futures=True)
+
+    @property
+    def _rung(self) -> int:
+        """The highest rung that knows enough to learn from."""
+        enough = [r for r, count in enumerate(self._complete) if count >= self._startup]
+        return max(enough, default=0)
+
+    def _ask(self, number: int) -> Encoding:
+        rung = self._rung
+        self._sampler.number = number
+        trial = self._studies[rung].ask(self._distributions)
+        self._asked[number] = _Asked(rung=rung, trial=trial)
+        return dict(trial.params)
+
+    def _look_ahead(self, number: int) -> None:
+        if not self._spec.ahead or number < self._startup:
+            return
+        trials = tuple(self._studies[self._rung].get_trials(deepcopy=False))
+        self._ahead = _Ahead(number=number, trials=trials, made=None)
+
+    def _make_ahead(self, number: int, trials: tuple[FrozenTrial, ...]) -> Encoding | None:
+        # In a study of its own: the other one goes on learning meanwhile.
+        study = self._create_study()
+        known = [t for t in trials if t.state in (TrialState.COMPLETE, TrialState.RUNNING)]
+        study.add_trials(known)
+        sampler = self._sampler.alike(number)
+        study.sampler = optuna.samplers.RandomSampler(seed=0)
+        study.ask()  # the trial to propose for
+        return sampler.propose(study, study.get_trials(deepcopy=False)[-1])
+
+    def _create_study(self) -> optuna.Study:
+        return optuna.create_study(
+            directions=[OPTUNA_DIRECTIONS[item.direction] for item in self._objectives],
+            sampler=self._sampler,
+        )

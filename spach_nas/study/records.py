@@ -1,0 +1,151 @@
+"""Records: one immutable line for each finished evaluation, the one truth of a study.
+
+They are appended to `records.jsonl`, each flushed to the disk before the search goes on. A torn
+last line, as a power cut leaves it, is ignored.
+"""
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from pydantic import FiniteFloat, TypeAdapter
+
+from spach_nas.config.evaluation import Epoch, Fidelity, State
+from spach_nas.config.study_files import RECORDS_FILE
+from spach_nas.cost.closed_form import Cost
+from spach_nas.errors import StudyError
+from spach_nas.space.architecture import Architecture
+from spach_nas.validation import validate
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Record:
+    """One architecture evaluated at one fidelity and seed.
+
+    Attributes:
+        trial: Number of the trial; a trial has one record for each rung that it reached.
+        arch_id: Of the target.
+        proxy_id: `arch_id` of the proxy.
+        reference: Name of the paper's model, when it is one.
+        origin: `STUDY/TRIAL` that it was taken over from, by a warm start.
+        known: Records that existed when the trial was proposed: what its sampler could know.
+        encoding: Parameters of the sampler; None for a reference outside the space.
+        architecture: The target.
+        target_cost: Cost of the target, which the limits bound.
+        proxy_cost: Cost of the trained proxy.
+        evaluator: What scored it.
+        fidelity: Effort behind the score.
+        seed: Of the training run.
+        objectives: Values by name; empty when failed.
+        curve: Figures after each epoch, those of the rungs before in its course included.
+        validation_images: That its accuracy is a share of; None: not known.
+        seconds: Duration of this evaluation, without the rungs before; 0 for a shared score.
+        started: Seconds from the start of the search to the start of this evaluation.
+        state: `complete` or `failed`.
+        reason: Why it failed.
+        remark: What was unusual about it.
+        version: Of spach-nas.
+        machine: Where it ran.
+        finished_at: UTC time, ISO 8601.
+    """
+
+    trial: int
+    arch_id: str
+    proxy_id: str
+    reference: str | None = None
+    origin: str | None = None
+    known: int = 0
+    encoding: Mapping[str, str | int | float | bool] | None
+    architecture: Architecture
+    target_cost: Cost
+    proxy_cost: Cost
+    evaluator: str
+    fidelity: Fidelity
+    seed: int
+    objectives: Mapping[str, float]
+    curve: tuple[Epoch, ...]
+    validation_images: int | None = None
+    seconds: FiniteFloat
+    started: FiniteFloat
+    state: State
+    reason: str | None = None
+    remark: str | None = None
+    version: str
+    machine: str
+    finished_at: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data, ready for JSON."""
+        plain = asdict(self)
+        plain["architecture"] = self.architecture.to_dict()
+        plain["target_cost"] = self.target_cost._asdict()
+        plain["proxy_cost"] = self.proxy_cost._asdict()
+        return plain
+
+
+def append_record(path: Path, record: Record) -> None:
+    """Append one line and wait until it is on the disk; a torn line before it is taken away.
+
+    Raises:
+        ValueError: A number of the record is NaN or infinite; nothing is written.
+    """
+    line = json.dumps(record.to_dict(), allow_nan=False) + "\n"
+    with path.open("ab+") as file:
+        size = file.tell()
+        file.seek(max(0, size - 1))
+        if file.read(1) not in (b"", b"\n"):
+            file.seek(0)
+            file.truncate(file.read().rfind(b"\n") + 1)
+        file.write(line.encode())
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def check_records_there(folder: str | Path) -> Path:
+    """The file of a study's records.
+
+    Raises:
+        StudyError: The folder is no study.
+    """
+    path = Path(folder) / RECORDS_FILE
+    if not path.is_file():
+        raise StudyError(f"{folder}: holds no {RECORDS_FILE}; expected the folder of a study")
+    return path
+
+
+def read_records(folder: str | Path) -> tuple[Record, ...]:
+    """All records of a study, oldest first.
+
+    Raises:
+        StudyError: The folder is no study, or a line other than a torn last one is damaged.
+    """
+    path = check_records_there(folder)
+    # What a disk garbled must be found as a damaged line, not as a mistake of the encoding.
+    lines = path.read_text(encoding="utf-8", errors="replace").split("\n")
+    records = []
+    # The text after the last newline is empty, or a line that was never finished.
+    for number, line in enumerate(lines[:-1], 1):
+        records.append(parse_record(line, where=f"{path}:{number}"))
+    return tuple(records)
+
+
+def parse_record(line: str, *, where: str) -> Record:
+    """The record that a line holds.
+
+    Raises:
+        StudyError: The line is damaged.
+    """
+    try:
+        plain = json.loads(line)
+    except ValueError:
+        raise StudyError(f"{where}: damaged line; expected a JSON object") from None
+    return validate(_adapter(), plain, where=where, error=StudyError)
+
+
+@cache
+def _adapter() -> TypeAdapter[Record]:
+    return TypeAdapter(Record)

@@ -1,0 +1,102 @@
+"""The command `latency`: options, sources, and one real measurement."""
+
+import json
+from functools import partial
+from pathlib import Path
+
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from search_tools import write_search
+from spach_nas.cli import app
+from spach_nas.cli.latency_command import parse_batch_sizes, parse_device, parse_runtimes
+from spach_nas.config.latency_settings import LatencySettings
+from spach_nas.errors import LatencyError, SpachNasError
+from spach_nas.latency.measured import measure_network
+from spach_nas.latency.source import find_network, find_space
+from spach_nas.space.architecture import Architecture, Stage
+
+TINY = Architecture(
+    stem="conv1",
+    patch_size=4,
+    image_size=(8, 8),
+    num_classes=2,
+    stages=(Stage(mixers=("conv", "attention"), width=8, heads=2, expansion_ratio=1),),
+)
+
+
+def test_a_network_is_timed_here() -> None:
+    before = torch.get_num_threads()
+    state = torch.get_rng_state()
+    [eager] = measure_network(TINY, batch_sizes=(2,), runtimes=("eager",), seconds=0.01)
+    assert eager.timing is not None and eager.missing is None
+    assert 0 < eager.timing.low <= eager.timing.median <= eager.timing.high
+    assert eager.images_per_second == pytest.approx(2e9 / eager.timing.median)
+    assert torch.get_num_threads() == before
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_a_runtime_that_is_missing_is_said_once() -> None:
+    [found] = measure_network(
+        TINY, batch_sizes=(1, 2), runtimes=("onnx",), precision="bf16", seconds=0.01
+    )
+    assert found.timing is None and found.missing == "onnx: is measured in fp32 alone, not in bf16"
+
+
+@pytest.mark.parametrize("text", ["", "0", "1,x", "-1", "1.5", "1,,2"])
+def test_bad_batch_sizes_are_told(text: str) -> None:
+    with pytest.raises(LatencyError, match=r"--batch-size: .*; expected whole numbers from 1"):
+        parse_batch_sizes(text)
+
+
+def test_options_are_read() -> None:
+    assert parse_batch_sizes("1, 32,1") == (1, 32)
+    assert parse_runtimes("onnx,eager") == ("eager", "onnx")
+    assert parse_device("mps") == "mps"
+    with pytest.raises(LatencyError, match="--runtime: 'onx'; expected eager, compile or onnx; di"):
+        parse_runtimes("eager,onx")
+    with pytest.raises(LatencyError, match="--device: 'gpu'; expected auto, cpu, cuda or mps"):
+        parse_device("gpu")
+
+
+def test_sources_are_found_and_confusions_told(tmp_path: Path) -> None:
+    (tmp_path / "architecture.yaml").write_text(TINY.to_yaml())
+    assert find_network(str(tmp_path)) == TINY == find_network(str(tmp_path / "architecture.yaml"))
+    assert find_network("conv_ms_xxs").stages[0].width == 64
+    search = write_search(tmp_path, references=[], latency={"threads": 2})
+    assert find_space(str(search)).settings == LatencySettings(threads=2)
+    assert find_space("spach_ms").references == ()
+    for source, message in (
+        ("conv_ms_xx", "expected a model of the paper.*did you mean 'conv_ms_xxs'"),
+        ("spach_ms", "is many networks; expected one, or --table FILE"),
+        (str(search), "is many networks"),
+        (str(tmp_path.parent), "holds no architecture.yaml; expected a bundle"),
+    ):
+        with pytest.raises(LatencyError, match=message):
+            find_network(source)
+    for source in ("conv_ms_xxs", str(tmp_path), str(tmp_path / "architecture.yaml")):
+        with pytest.raises(LatencyError, match="is one network; expected a search"):
+            find_space(source)
+
+
+def test_the_command_prints_json(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    quick = partial(measure_network, seconds=0.01)
+    monkeypatch.setattr("spach_nas.cli.latency_command.measure_network", quick)
+    path = tmp_path / "a.yaml"
+    path.write_text(TINY.to_yaml())
+    arguments = ["latency", str(path), "--runtime", "eager", "--batch-size", "1,2", "--json"]
+    found = CliRunner().invoke(app, arguments, catch_exceptions=False)
+    plain = json.loads(found.stdout)
+    assert plain["arch_id"] == TINY.arch_id
+    assert [(line["runtime"], line["batch_size"]) for line in plain["times"]] == [
+        ("eager", 1),
+        ("eager", 2),
+    ]
+    assert all(line["median_ms"] > 0 and line["threads"] == 1 for line in plain["times"])
+    with pytest.raises(SpachNasError, match="expected one, since a table holds one"):
+        CliRunner().invoke(
+            app,
+            ["latency", "spach_ms", "--table", "t.json", "--batch-size", "1,2"],
+            catch_exceptions=False,
+        )

@@ -1,0 +1,601 @@
+"""What each choice did: shares, effects, parallel coordinates, and the growth."""
+
+import math
+import random
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+from feasible_tools import DISTINCT, MULTI_STAGE, costs
+from spach_nas.config.objectives import OBJECTIVES
+from spach_nas.cost.limits import Limits
+from spach_nas.errors import StudyError
+from spach_nas.report import StudyFacts, write_report
+from spach_nas.report.chance import draw_feasible
+from spach_nas.report.choices import choices_table
+from spach_nas.report.choices_sections import choices_sections, hypervolume_section
+from spach_nas.report.effects_data import FEWEST, EffectsData, effects_data
+from spach_nas.report.effects_figure import effects_figure, effects_note, effects_words
+from spach_nas.report.estimate import difference
+from spach_nas.report.hypervolume_figure import (
+    baseline_words,
+    hypervolume_figure,
+    reference_words,
+)
+from spach_nas.report.parallel_data import NOTHING, parallel_data
+from spach_nas.report.parallel_figure import parallel_figure
+from spach_nas.report.shares_data import shares_data
+from spach_nas.report.shares_figure import shares_figure
+from spach_nas.space import mixers
+from spach_nas.space.architecture import Architecture, Stage
+from spach_nas.space.mixers import MixerCost, MixerSpec, register_mixer
+from spach_nas.space.references import REFERENCES
+from spach_nas.space.search_space import SearchSpace
+from spach_nas.study.hypervolume import HypervolumeData, hypervolume_data
+from spach_nas.study.pareto import hypervolume
+from spach_nas.study.records import Record
+from study_factory import make_record, make_study
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
+TWO = (OBJECTIVES["accuracy"], OBJECTIVES["macs"])
+PLAIN = REFERENCES["conv_ms_xxs"].architecture
+
+
+def record_of(trial: int, accuracy: float, macs: float, **encoding: Any) -> Record:
+    """A trial of its own proxy with just these choices."""
+    record = make_record(trial, accuracy, macs=round(macs))
+    ids = {"arch_id": f"a{trial}", "proxy_id": f"p{trial}"}
+    return replace(record, encoding={k.replace("__", "."): v for k, v in encoding.items()}, **ids)
+
+
+@cache
+def study(
+    number: int, seed: int = 0, *, gain: float = 0.0, slope: float = 0.05
+) -> tuple[Record, ...]:
+    """Deep stages cost twice as much and score as their MACs do; a stem adds `gain`."""
+    rng = np.random.default_rng(seed)
+    found = []
+    for trial in range(number):
+        depth, stem = int(rng.integers(1, 3)), str(rng.choice(["conv1", "conv4"]))
+        macs = math.exp(rng.normal(21 + 0.7 * depth, 0.5))
+        accuracy = 0.5 + slope * (math.log(macs) - 22) + gain * (stem == "conv4")
+        noise = float(rng.normal(0, 0.01))
+        found.append(
+            record_of(trial, accuracy + noise, macs, stage1__depth=depth, stem=stem, shared=False)
+        )
+    return tuple(found)
+
+
+def effect_of(data: EffectsData, name: str) -> tuple[float, float, float]:
+    choice = next(item for item in data.choices if item.name == name)
+    (effect,) = choice.effects
+    assert effect.change is not None
+    # Whichever value most have, the effect is that of the last one.
+    sign = 1 if choice.place == 0 else -1
+    low, high = sorted(sign * end for end in effect.change[1:])
+    return sign * effect.change.estimate, low, high
+
+
+# The estimator
+
+
+def test_the_interval_is_that_of_the_matrices_written_out() -> None:
+    rng = np.random.default_rng(3)
+    x, second = rng.normal(22, 1, 30), np.arange(30) < 9
+    company = rng.integers(0, 3, 30)
+    y = rng.normal(0, 1 + second, 30) + 0.3 * x
+    given = [np.ones(30), x - 22, (x - 22) ** 2, company == 1, company == 2, second]
+    X = np.column_stack(given).astype(float)
+    inverse = np.linalg.inv(X.T @ X)
+    M = np.eye(30) - X @ inverse @ X.T
+    beta, left = inverse @ X.T @ y, M @ y
+    row = (inverse @ X.T)[-1]
+    variance = sum(row[i] ** 2 * left[i] ** 2 / M[i, i] for i in range(30))
+    G = np.column_stack([M[:, i] * row[i] / math.sqrt(M[i, i]) for i in range(30)])
+    eigenvalues = np.linalg.eigvalsh(G.T @ G)
+    degrees = eigenvalues.sum() ** 2 / (eigenvalues**2).sum()
+    found = difference(y, x, second=second, company=company)
+    assert found is not None
+    assert found.estimate == pytest.approx(beta[-1])
+    from scipy.stats import t as student
+
+    assert found.high - found.estimate == pytest.approx(
+        student.ppf(0.975, degrees) * math.sqrt(variance)
+    )
+    assert found.estimate - found.low == pytest.approx(found.high - found.estimate)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "louder"), [(5, 60, 1), (12, 30, 3), (80, 40, 1)], ids=str
+)
+def test_intervals_hold_the_truth_nineteen_times_of_twenty(
+    first: int, second: int, louder: float
+) -> None:
+    rng, times = np.random.default_rng(0), 600
+    inside = 0
+    who = np.arange(first + second) >= first
+    for _ in range(times):
+        # The second group is dearer, and dearer is better: what a plain mean would confuse.
+        x = rng.normal(22 + 0.8 * who, 1)
+        y = 0.05 * x - 0.01 * (x - 22) ** 2 + 0.02 * who
+        y = y + rng.normal(0, np.where(who, 0.01, 0.01 * louder))
+        found = difference(y, x, second=who)
+        assert found is not None
+        inside += found.low <= 0.02 <= found.high
+    assert inside / times == pytest.approx(0.95, abs=3 * math.sqrt(0.95 * 0.05 / times))
+
+
+def test_groups_that_never_cost_the_same_are_not_compared() -> None:
+    x = np.array([1.0] * 10 + [2.0] * 10)
+    assert difference(x * 0.1, x, second=x == 2) is None
+
+
+def test_an_effect_is_found_and_costs_are_not_taken_for_one() -> None:
+    data = effects_data(study(300, gain=0.02), TWO)
+    estimate, low, high = effect_of(data, "stem")
+    assert low < 0.02 < high
+    assert low > 0
+    # Deep networks score 3.5 points more, all of it by their MACs.
+    estimate, low, high = effect_of(data, "stage1.depth")
+    assert low < 0 < high
+    assert abs(estimate) < 0.01
+
+
+def shuffled(records: Sequence[Record], seed: int) -> list[Record]:
+    """The same trials with their scores dealt out anew: nothing has an effect."""
+    scores = [record.objectives["accuracy"] for record in records]
+    random.Random(seed).shuffle(scores)
+    return [
+        replace(record, objectives={"accuracy": score}, curve=())
+        for record, score in zip(records, scores, strict=True)
+    ]
+
+
+def test_where_there_is_no_effect_none_is_found_more_often_than_chance_finds_one() -> None:
+    records = study(60, gain=0.02)
+    found = [effect_of(effects_data(shuffled(records, i), TWO), "stem") for i in range(150)]
+    missed = sum(not low <= 0 <= high for _, low, high in found)
+    assert missed <= 15  # 7.5 are expected
+
+
+def test_a_loss_falls_where_it_gets_better() -> None:
+    records = [
+        replace(record, objectives={"loss": 1 - record.objectives["accuracy"]})
+        for record in study(200, gain=0.05)
+    ]
+    data = effects_data(records, (OBJECTIVES["loss"], TWO[1]))
+    _, _, high = effect_of(data, "stem")
+    assert high < 0
+    names = {trace.name for trace in effects_figure(data).data}
+    place = next(item.place for item in data.choices if item.name == "stem")
+    assert ("better" if place == 0 else "worse") in names
+
+
+def test_effects_lead_with_what_was_found() -> None:
+    clear = effects_words(effects_data(study(200, gain=0.03), TWO))
+    assert clear.startswith("What changed accuracy beyond chance: stem conv")
+    assert "depth" not in clear
+    assert "tells a choice from chance" in effects_words(effects_data(study(60, seed=3), TWO))
+
+
+def test_values_with_too_few_trials_are_named_and_not_shown() -> None:
+    records = study(60, gain=0.02)
+    rare = [replace(record, encoding={**record.encoding, "stem": "x"}) for record in records[:4]]
+    data = effects_data([*rare, *records[4:]], TWO)
+    (stem,) = (item for item in data.choices if item.name == "stem")
+    effects = {effect.level: effect for effect in stem.effects}
+    assert effects["x"].trials == FEWEST - 1
+    assert effects["x"].change is None
+    assert "stem x" in effects_note(data)
+    assert len(stem.shown) == 1
+
+
+def test_values_are_compared_where_both_have_been() -> None:
+    cheap = [record_of(i, 0.5 + i / 100, 1e9 + i * 1e7, stem="conv1") for i in range(20)]
+    dear = [record_of(30 + i, 0.7 + i / 100, 1.15e9 + i * 1e7, stem="conv4") for i in range(25)]
+    (choice,) = effects_data([*cheap, *dear], TWO).choices
+    (effect,) = choice.effects
+    assert (choice.reference, effect.level) == ("conv4", "conv1")
+    assert (effect.trials, effect.compared, effect.against) == (20, 5, 5)
+
+
+def test_a_mixer_is_judged_with_its_partner_held_equal() -> None:
+    # A stage of one mixer is one architecture whatever its trailing mixer is called, so that the
+    # leading mixer tells something about the trailing one, which alone matters here.
+    rng, records = np.random.default_rng(0), []
+    for trial in range(400):
+        leading, trailing = rng.choice(["conv", "mlp"], 2)
+        if leading == "mlp" and rng.random() < 0.6:
+            trailing = "mlp"
+        accuracy = 0.5 + 0.05 * (trailing == "mlp") + rng.normal(0, 0.01)
+        mixers = {"stage2__leading": str(leading), "stage2__trailing": str(trailing)}
+        records.append(record_of(trial, accuracy, rng.uniform(1e9, 5e9), **mixers))
+    data = effects_data(records, TWO)
+    leading, low, high = effect_of(data, "stage2.leading")
+    assert low < 0 < high
+    assert abs(leading) < 0.005
+    assert effect_of(data, "stage2.trailing")[0] == pytest.approx(0.05, abs=0.005)
+
+
+def test_architectures_that_share_a_training_count_once() -> None:
+    records = study(40, gain=0.02)
+    copies = [
+        replace(record, trial=100 + i, arch_id=f"copy{i}") for i, record in enumerate(records)
+    ]
+    once, twice = effects_data(records, TWO), effects_data([*records, *copies], TWO)
+    assert effect_of(twice, "stem") == pytest.approx(effect_of(once, "stem"))
+
+
+def test_seeds_of_an_architecture_are_one_observation() -> None:
+    records = study(30)
+    again = [
+        replace(
+            record,
+            seed=1,
+            trial=100 + record.trial,
+            objectives={"accuracy": record.objectives["accuracy"] + 0.02},
+        )
+        for record in records
+    ]
+    table = choices_table([*records, *again], TWO)
+    assert table.scores == pytest.approx([r.objectives["accuracy"] + 0.01 for r in records])
+
+
+def test_a_choice_counts_only_where_it_has_an_effect() -> None:
+    stage = Stage(mixers=("conv", "conv"), width=32, heads=1, expansion_ratio=2)
+    short = Architecture(stem="conv1", patch_size=4, stages=(stage,))
+    longer = replace(short, stem="conv4", stages=(replace(stage, mixers=("mlp",) * 3),))
+    encodings = [
+        {
+            "stem": architecture.stem,
+            "stem_width": 64,
+            "token_ratio": 0.5,
+            "stage1.depth": architecture.stages[0].depth,
+            **{f"stage1.block{i}": mixer for i, mixer in enumerate(blocks, 1)},
+        }
+        for architecture, blocks in ((short, ["conv"] * 3), (longer, ["mlp"] * 3))
+    ]
+    records = [
+        replace(record_of(i, 0.5, 1e9), architecture=architecture, encoding=encoding)
+        for i, (architecture, encoding) in enumerate(zip((short, longer), encodings, strict=True))
+    ]
+    # Another value for what the short one does not feel makes no difference.
+    records[0] = replace(
+        records[0], encoding={**encodings[0], "stem_width": 32, "token_ratio": 0.25}
+    )
+    names = {choice.name for choice in choices_table(records, TWO).choices}
+    assert names == {"stem", "stage1.depth", "stage1.block1", "stage1.block2"}
+
+
+def test_many_numbers_become_ranges_that_hold_them_all() -> None:
+    records = [record_of(i, 0.5, 1e9, stage3__depth=4 + i % 13) for i in range(130)]
+    (choice,) = choices_table(records, TWO).choices
+    assert choice.levels[0].startswith("4\N{EN DASH}")
+    assert choice.levels[-1].endswith("16")
+    for level, words in enumerate(choice.levels):
+        low, high = map(int, words.split("\N{EN DASH}"))
+        values = {4 + i % 13 for i in range(130) if choice.level[i] == level}
+        assert values == set(range(low, high + 1))
+
+
+# Shares
+
+
+def test_shares_are_means_over_the_architectures_that_have_the_stage() -> None:
+    rng = random.Random(0)
+    layouts = [
+        tuple(rng.choice(["conv", "attention", "mlp"]) for _ in range(rng.randint(1, 17)))
+        for _ in range(30)
+    ]
+    records = [
+        replace(
+            record_of(i, 0.5, 1e9),
+            architecture=replace(
+                PLAIN, stages=(replace(PLAIN.stages[0], mixers=layout), PLAIN.stages[1])
+            ),
+        )
+        for i, layout in enumerate(layouts)
+    ]
+    group = {g.name: g for g in shares_data(records, TWO).groups}["all evaluated"]
+    blocks = [Counter(layout) for layout in layouts]
+    for name, share in group.shares[0].items():
+        expected_share = np.mean([b[name] / b.total() for b in blocks])
+        assert share == pytest.approx(expected_share)
+
+
+def test_groups_stand_in_the_order_of_reading() -> None:
+    data = shares_data(make_study(20), TWO, feasible=draw_feasible(MULTI_STAGE, Limits()))
+    names = [group.name for group in data.groups]
+    assert names == ["front", "all feasible", "all evaluated", "paper models"]
+    for group in data.groups:
+        for shares in group.shares:
+            assert sum(shares.values()) == pytest.approx(1)
+    assert "drawn" in data.groups[1].title
+    drawn = shares_figure(data)
+    assert len(drawn.data) == len(data.mixers)
+    # All have convolutions alone in the first stage, which then says nothing.
+    heads = [note.text for note in drawn.layout.annotations]
+    assert heads == [f"<b>stage {number}</b>" for number in (2, 3, 4)]
+
+
+@pytest.mark.parametrize("tight", [False, True], ids=["most are feasible", "few are feasible"])
+def test_drawn_architectures_are_uniform_over_the_feasible(tight: bool) -> None:
+    every = costs(DISTINCT)
+    ordered = sorted(cost.macs for cost in every.values())
+    limits = Limits(max_macs=ordered[len(ordered) // (10 if tight else 2)])
+    feasible = {a for a, cost in every.items() if limits.allow(cost)}
+    drawn = draw_feasible(DISTINCT, limits, seed=1)
+    assert set(drawn) <= feasible
+    counts = np.array([Counter(drawn)[architecture] for architecture in feasible])
+    expected = len(drawn) / len(feasible)
+    statistic = ((counts - expected) ** 2 / expected).sum()
+    degrees = len(feasible) - 1
+    assert abs(statistic - degrees) < 4 * math.sqrt(2 * degrees)
+
+
+def test_where_nothing_can_be_drawn_nothing_is_shown() -> None:
+    assert draw_feasible(MULTI_STAGE, Limits(max_macs=1000)) == ()
+    assert draw_feasible(MULTI_STAGE, Limits(max_latency=10**6)) == ()
+    blocks = {"depth": {"from": 20, "to": 40}, "width": 64, "mixers": ["conv", "attention", "mlp"]}
+    large = SearchSpace.from_dict(
+        {"patch_size": 4, "expansion_ratio": [2, 3], "stages": [blocks, blocks, blocks]}
+    )
+    # Exact tables would take hours, and the time limit of a test would say so.
+    assert draw_feasible(large, Limits(max_macs=10**9)) == ()
+
+
+# Parallel coordinates
+
+
+def test_lines_are_the_full_fidelity_with_the_best_on_top() -> None:
+    records = study(20, gain=0.02)
+    lower = [
+        replace(record, trial=90, fidelity=replace(record.fidelity, rung=0))
+        for record in records[:1]
+    ]
+    top = [replace(record, fidelity=replace(record.fidelity, rung=1)) for record in records]
+    data = parallel_data([*lower, *top, make_record(91, None), make_record(92, 0.5)], TWO)
+    assert set(data.trials) == {record.trial for record in records}
+    assert list(data.axes[-1].values) == sorted(data.axes[-1].values)
+    names = [axis.name for axis in data.axes]
+    assert names == ["stage1.depth", "stem", "macs", "validation accuracy"]
+    stem = data.axes[1]
+    by_trial = {record.trial: record.encoding["stem"] for record in records}
+    for trial, place in zip(data.trials, stem.values, strict=True):
+        assert stem.levels[int(place)] == by_trial[trial]
+
+
+def _told(architecture: Architecture) -> float:
+    third = architecture.stages[2]
+    names = ("conv", "attention", "mlp")
+    return 0.01 * names.index(third.mixers[0]) + 0.02 * third.shared
+
+
+def test_few_axes_are_drawn_and_they_are_those_that_the_score_goes_with() -> None:
+    rng = np.random.default_rng(0)
+    records = []
+    for trial in range(60):
+        names = [f"stage{i}__{key}" for i in range(1, 5) for key in ("depth", "width")]
+        choices = {name: int(rng.integers(1, 4)) for name in names}
+        score = 0.5 + 0.1 * choices["stage4__depth"] + 0.03 * choices["stage2__width"]
+        records.append(record_of(trial, score, 1e9, **choices))
+    data = parallel_data(records, TWO)
+    names = [axis.name for axis in data.axes]
+    assert data.choices == 8
+    assert len(names) == 5 + 2
+    assert {"stage2.width", "stage4.depth"} < set(names)
+    assert names[:5] == sorted(names[:5]), "in the order of the encoding"
+
+
+def test_the_mixers_of_a_stage_are_one_axis_of_names() -> None:
+    space_records = [
+        replace(
+            # The score goes with what the third stage and sharing chose.
+            record_of(i, 0.5 + _told(architecture), 1e9),
+            architecture=architecture,
+            encoding=MULTI_STAGE.encode(architecture),
+        )
+        for i, architecture in enumerate(draw_feasible(MULTI_STAGE, Limits())[:200])
+    ]
+    data = parallel_data(space_records, TWO)
+    axes = {axis.name: axis for axis in data.axes}
+    assert "stage3.leading" not in axes
+    levels = axes["stage3.mixers"].levels
+    assert levels[:3] == ("conv", "attn", "mlp")
+    assert set(levels[3:]) == {
+        f"{a}+{b}" for a in ("conv", "attn", "mlp") for b in ("conv", "attn", "mlp") if a != b
+    }
+    assert NOTHING in axes["shared"].levels
+    figure = parallel_figure(data)
+    ticks = {axis.label: axis.ticktext for axis in figure.data[0].dimensions}
+    assert tuple(ticks["stage3.mixers"]) == levels
+
+
+# Hypervolume
+
+
+def test_a_baseline_stands_in_the_same_box() -> None:
+    own, other = make_study(8), make_study(40, seed=5, references=())
+    data = hypervolume_data(own, TWO, baseline=other)
+    assert data is not None
+    assert data.baseline is not None
+    both = [record for record in (*own, *other) if record.state == "complete"]
+    worst = {
+        "accuracy": min(record.objectives["accuracy"] for record in both),
+        "macs": max(record.target_cost.macs for record in both),
+    }
+    assert data.reference == data.baseline.reference == worst
+    box = math.prod(abs(data.ideal[name] - worst[name]) for name in worst)
+    complete = [record for record in other if record.state == "complete"]
+    assert data.baseline.shares[-1] == pytest.approx(
+        hypervolume(complete, TWO, reference=worst) / box
+    )
+    found = [record for record in own if record.state == "complete" and record.reference is None]
+    assert data.shares[-1] == pytest.approx(hypervolume(found, TWO, reference=worst) / box)
+    assert data.baseline.paper is None
+    assert "both studies" in reference_words(data)
+
+
+def test_time_is_that_of_all_trainings_of_the_search() -> None:
+    records = make_study(10, failed=2)
+    data = hypervolume_data(records, TWO)
+    assert data is not None
+    found = [record for record in records if record.reference is None]
+    assert data.training[-1] == pytest.approx(sum(record.seconds for record in found))
+    assert len(data.training) == len(data.trials)
+    figure = hypervolume_figure(data, against="training")
+    assert figure.data[0].x[-1] == pytest.approx(data.training[-1])
+    assert "(seconds)" in figure.layout.xaxis.title.text
+
+
+def test_a_baseline_of_another_protocol_is_refused() -> None:
+    longer = [make_record(i, 0.5 + i / 10, macs=(i + 1) * 10**9, epochs=9) for i in range(3)]
+    with pytest.raises(StudyError, match=r"baseline: 9 epochs .*expected 6 epochs"):
+        hypervolume_data(make_study(5), TWO, baseline=longer)
+
+
+def test_a_baseline_without_a_score_is_not_drawn() -> None:
+    own = make_study(10)
+    data = hypervolume_data(own, TWO, baseline=[make_record(0, None)])
+    assert data == hypervolume_data(own, TWO)
+    assert baseline_words(data) == ""
+
+
+def test_words_say_who_was_ahead_and_when() -> None:
+    def grown(trials: Sequence[int], shares: Sequence[float]) -> HypervolumeData:
+        return HypervolumeData(
+            objectives=TWO,
+            reference={},
+            ideal={},
+            trials=tuple(trials),
+            seconds=tuple(map(float, trials)),
+            shares=tuple(shares),
+            paper=None,
+        )
+
+    own = grown([0, 1, 2, 3, 4], [0.0, 0.2, 0.5, 0.6, 0.7])
+    words = baseline_words(replace(own, baseline=grown([0, 1, 2, 3], [0.0, 0.1, 0.3, 0.45])))
+    assert "After 3 trials each" in words
+    assert "60.0% of the box" in words
+    assert "45.0%" in words
+    assert "the search had after 2." in words
+
+
+# Bad input
+
+WITHOUT_SPACE = StudyFacts(name="a study")
+CASES: dict[str, Sequence[Record]] = {
+    "no trial": [],
+    "one trial": study(1),
+    "all infeasible": [
+        replace(r, target_cost=r.target_cost._replace(macs=10**13)) for r in study(9)
+    ],
+    "all failed": [make_record(i, None) for i in range(4)],
+    "no finite score": [
+        replace(record, objectives={"accuracy": math.nan}, curve=()) for record in study(9)
+    ],
+    "one value of everything": [
+        replace(record, encoding=study(1)[0].encoding) for record in study(60)
+    ],
+    "no encoding": [replace(record, encoding=None) for record in study(60)],
+    "equal scores": [replace(r, objectives={"accuracy": 0.5}, curve=()) for r in study(60)],
+    "equal costs": [replace(r, target_cost=study(1)[0].target_cost) for r in study(60)],
+    "names from elsewhere": [
+        replace(record, encoding={"stage9.x": i % 2, "stage.": "a", "block1": i, ".": True})
+        for i, record in enumerate(study(60))
+    ],
+    "words and numbers mixed": [
+        replace(record, encoding={"stem": ("conv1", 3, True, 2.5)[i % 4]})
+        for i, record in enumerate(study(60))
+    ],
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_bad_input_makes_words_or_pictures_with_something_in_them(case: str) -> None:
+    facts = replace(WITHOUT_SPACE, limits=Limits(max_macs=10**12))
+    records = CASES[case]
+    sections = [hypervolume_section(records, facts=facts), *choices_sections(records, facts=facts)]
+    for section in sections:
+        assert section.figures or section.missing or section.hidden
+        for figure in section.figures.values():
+            assert figure.data
+            assert "NaN" not in figure.to_json()
+    if case in ("one trial", "one value of everything", "no encoding"):
+        assert next(section for section in sections if section.id == "effects").hidden
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_figures_of_bad_input_are_made(case: str) -> None:
+    records = CASES[case]
+    for figure in (
+        effects_figure(effects_data(records, TWO)),
+        parallel_figure(parallel_data(records, TWO)),
+        shares_figure(shares_data(records, TWO)),
+    ):
+        assert figure.to_json()
+
+
+# In a browser
+
+
+@pytest.fixture
+def hostile(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    name = "</script><img src=x onerror='window.hacked=1'><b>"
+    monkeypatch.setattr(mixers, "_REGISTRY", dict(mixers._REGISTRY))
+    spec = MixerSpec(name=name, short="<i>evil</i>", cost=lambda _: MixerCost(0, 0, 0), module=None)
+    register_mixer(spec)
+    yield name
+
+
+@pytest.mark.browser
+def test_axes_are_brushed_and_hostile_names_are_text(
+    tmp_path: Path, hostile: str, browser: "Browser"
+) -> None:
+    records = []
+    for i, record in enumerate(study(60, gain=0.02)):
+        mixer = hostile if i % 2 else "conv"
+        stages = (replace(PLAIN.stages[0], mixers=(mixer,)), *PLAIN.stages[1:])
+        stem = hostile if i % 3 else "conv1"
+        encoding = {"stage1.leading": mixer, "stem": stem, hostile: i % 3}
+        architecture = replace(PLAIN, stages=stages)
+        records.append(replace(record, architecture=architecture, encoding=encoding))
+    path = write_report(tmp_path, records=records, facts=WITHOUT_SPACE)
+    page = browser.new_page(viewport={"width": 1200, "height": 900})
+    problems: list[str] = []
+    page.on("pageerror", lambda error: problems.append(str(error)))
+    page.on("console", lambda m: problems.append(m.text) if m.type == "error" else None)
+    page.goto(path.as_uri())
+    page.wait_for_selector("#plot-parallel .axis")
+    words = page.locator("#plot-parallel").text_content()
+    assert "<i>evil</i>" in words
+    assert "</script><img s" in words
+    page.locator("#plot-parallel").scroll_into_view_if_needed()
+    # The lower half of the last axis, which holds the worse scores.
+    box = page.locator("#plot-parallel .axis-brush .background").last.bounding_box()
+    x = box["x"] + box["width"] / 2
+    page.mouse.move(x, box["y"] + box["height"] * 0.98)
+    page.mouse.down()
+    page.mouse.move(x, box["y"] + box["height"] * 0.6, steps=5)
+    page.mouse.up()
+    page.wait_for_function(
+        "document.getElementById('plot-parallel').data[0].dimensions.at(-1).constraintrange"
+    )
+    low, high = page.evaluate(
+        "document.getElementById('plot-parallel').data[0].dimensions.at(-1).constraintrange"
+    )
+    scores = [record.objectives["accuracy"] for record in records]
+    assert low < high < max(scores)
+    assert any(low <= score <= high for score in scores)
+    assert page.locator("img").count() == 0
+    assert page.evaluate("window.hacked") is None
+    page.close()
+    assert problems == []

@@ -1,0 +1,360 @@
+"""The worked example of docs/own_mixer.md, from the module to the bundle."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from dataclasses import dataclass, replace
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+import timm
+import torch
+
+import spach_nas
+from conftest import run_main
+from network_tools import images, randomise
+from own_mixer import blocks, forget, write_example
+from spach_nas import Architecture, SearchSpace, Stage, build
+from spach_nas.config.plugins import load_plugins, restore
+from spach_nas.cost.closed_form import cost
+from spach_nas.errors import PluginError
+from spach_nas.networks.tracing import trace_cost
+from spach_nas.report.theme import MIXER_COLOURS, mixer_colour
+from spach_nas.space.mixers import MixerCost, known_mixers, plugin_mixers
+
+
+@pytest.fixture
+def example(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The current folder, with the example in it and nothing brought in."""
+    forget(monkeypatch)
+    write_example(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Pooled:
+    """The example's search as a user ran it."""
+
+    home: Path
+    folder: Path
+
+
+@pytest.fixture(scope="module")
+def pooled(tmp_path_factory: pytest.TempPathFactory) -> Pooled:
+    home = tmp_path_factory.mktemp("pooled")
+    write_example(home)
+    with (home / "pooled.yaml").open("a") as file:
+        file.write("resources: {max_concurrent: 1}\n")  # one worker starts sooner than two
+    # Only this process finds the module: the workers have to be sent it.
+    (home / "lib").mkdir()
+    (home / "my_mixers.py").rename(home / "lib" / "my_mixers.py")
+    [command] = [line for line in blocks("bash")[0].splitlines() if "search" in line]
+    code = (
+        "import sys\nsys.path.append('lib')\nfrom spach_nas.cli import main\n"
+        f"sys.argv = {command.split()}\nmain()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=home, capture_output=True, text=True, timeout=200
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    return Pooled(home=home, folder=home / "results" / "pooled")
+
+
+def architecture(pool_size: int = 3, *, shared: bool = False) -> Architecture:
+    options = (("pool_size", pool_size),)
+    return Architecture(
+        stem="conv1",
+        patch_size=2,
+        stages=(
+            Stage(mixers=("pool", "conv"), width=8, heads=2, expansion_ratio=2, options=options),
+            Stage(
+                mixers=("shift", "pool", "attention", "shift"),
+                width=10,
+                heads=2,
+                expansion_ratio=3,
+                options=options,
+                shared=shared,
+            ),
+        ),
+        image_size=(16, 24),
+        in_channels=2,
+        num_classes=5,
+    )
+
+
+def test_the_code_of_the_document_runs(example: Path) -> None:
+    load_plugins(["my_mixers"])
+    exec(compile(blocks("python")[1], "own_mixer.md", "exec"), {})
+
+
+@pytest.mark.parametrize("shared", [False, True])
+@pytest.mark.parametrize("pool_size", [3, 5, 7])
+def test_closed_form_equals_trace_and_parameters(
+    example: Path, pool_size: int, shared: bool
+) -> None:
+    load_plugins(["my_mixers"])
+    mixed = architecture(pool_size, shared=shared)
+    network = build(mixed)
+    assert trace_cost(network, mixed.image_size, in_channels=2) == cost(mixed)
+    assert sum(value.numel() for value in network.parameters()) == cost(mixed).params
+    # Counted by hand: what is left when pooling, which costs nothing, takes the place of shifting.
+    C, N = 10, 4 * 6
+    without = Architecture.from_dict(
+        json.loads(json.dumps(mixed.to_dict()).replace('"shift"', '"pool"'))
+    )
+    shifts = 1 if shared else 2
+    assert cost(mixed).params - cost(without).params == shifts * (C * C + C)
+    assert cost(mixed).macs - cost(without).macs == 2 * N * C * C
+
+
+def test_the_option_reaches_the_network(example: Path) -> None:
+    load_plugins(["my_mixers"])
+    x = torch.randn(1, 8, 12, 8, dtype=torch.float64)
+    for pool_size in (3, 5):
+        mixer = build(architecture(pool_size)).stages[0].blocks[0].mixer
+        half = pool_size // 2
+        # Each position by itself: the mean over what of the square lies inside.
+        expected = (
+            torch.stack(
+                [
+                    torch.stack(
+                        [
+                            x[
+                                :, max(0, i - half) : i + half + 1, max(0, j - half) : j + half + 1
+                            ].mean((1, 2))
+                            for j in range(12)
+                        ],
+                        dim=1,
+                    )
+                    for i in range(8)
+                ],
+                dim=1,
+            )
+            - x
+        )
+        torch.testing.assert_close(mixer(x), expected)
+
+
+def test_the_search_uses_the_mixers_on_the_workers(pooled: Pooled) -> None:
+    records = read_records_of(pooled)
+    assert len(records) == 4
+    assert all(record["state"] == "complete" for record in records)
+    stages = [stage for record in records for stage in record["architecture"]["stages"]]
+    used = {name for stage in stages for name in stage["mixers"]}
+    assert {"pool", "shift"} <= used
+    assert all(("options" in stage) == ("pool" in stage["mixers"]) for stage in stages)
+    sizes = {stage["options"]["pool_size"] for stage in stages if "options" in stage}
+    assert len(sizes) > 1
+    assert json.loads((pooled.folder / "plugins.json").read_text()) == {
+        "pool": "my_mixers",
+        "shift": "my_mixers",
+    }  # attention and conv come with the package
+
+
+def read_records_of(pooled: Pooled) -> list[dict]:
+    # Read as plain data: the mixers are not known in this process.
+    text = (pooled.folder / "records.jsonl").read_text()
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def test_without_the_plugin_a_study_says_what_is_missing(
+    pooled: Pooled, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    forget(monkeypatch)
+    monkeypatch.chdir(tmp_path)
+    for arguments in (["report"], ["export", "--out", str(tmp_path / "bundle")]):
+        code, lines = run_main(arguments[0], str(pooled.folder), *arguments[1:])
+        assert code == 2
+        [line] = lines
+        assert line.startswith(f"{pooled.folder}: was searched with the mixers 'pool', 'shift'")
+        assert line.endswith("expected --plugin my_mixers, or in Python import my_mixers")
+
+
+def test_the_report_shows_the_mixers_in_colours_of_their_own(
+    pooled: Pooled, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forget(monkeypatch)
+    monkeypatch.chdir(pooled.home / "lib")
+    page = pooled.folder / "report.html"
+    page.unlink()
+    assert run_main("report", str(pooled.folder), "--plugin", "my_mixers") == (0, [])
+    colours = {mixer_colour(name) for name in ("pool", "shift")}
+    assert len(colours) == 2 and colours.isdisjoint(MIXER_COLOURS.values())
+    text = page.read_text()
+    for name in ("pool", "shift"):
+        assert re.search(rf"\b{name}\d", text), "drawn layouts name it"
+        assert mixer_colour(name) in text
+
+
+def test_the_bundle_loads_here_and_in_timm_with_equal_outputs(
+    pooled: Pooled, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    forget(monkeypatch)
+    monkeypatch.chdir(pooled.home / "lib")
+    bundle = tmp_path / "bundle"
+    # `pool` in the first stage, wherever the search found its best.
+    trial = next(
+        str(record["trial"])
+        for record in read_records_of(pooled)
+        if "pool" in str(record["architecture"])
+        and (pooled.folder / "checkpoints" / f"{record['proxy_id']}-0.safetensors").is_file()
+    )
+    arguments = (str(pooled.folder), "--out", str(bundle), "--pick", trial, "--plugin", "my_mixers")
+    code, told = run_main("export", *arguments)
+    assert code == 0 and all("samples.npz" in line for line in told)
+    card = (bundle / "README.md").read_text()
+    assert "import my_mixers" in card
+    ours = spach_nas.load_model(bundle)
+    theirs = timm.create_model(f"local-dir:{bundle}", pretrained=True).eval()
+    for network in (ours, theirs):
+        before = {name: value.clone() for name, value in network.state_dict().items()}
+        assert torch.equal(before["head.weight"], ours.state_dict()["head.weight"])
+        assert before["head.weight"].abs().sum() > 0, "the trained weights"
+    x = images(ours.architecture)
+    assert torch.equal(ours(x), theirs(x))
+    randomise(ours)
+    theirs.load_state_dict(ours.state_dict())
+    assert torch.equal(ours.forward_features(x), theirs.forward_features(x))
+    assert run_main("cost", str(bundle / "architecture.yaml"), "--plugin", "my_mixers") == (0, [])
+
+
+def test_the_space_of_the_document_counts_the_option_where_it_is_felt(example: Path) -> None:
+    import yaml
+
+    load_plugins(["my_mixers"])
+    space = SearchSpace.from_dict(yaml.safe_load(blocks("yaml")[0])["space"])
+    assert space.parameters["pool_size"] == (3, 5)
+    assert space.parameters["stage2.pool_size"] == (3, 7)
+    # Stage 1: conv or conv+conv has no pool_size; 2 + 4 - 2 arrangements have two each.
+    first = 2 * (2 + 4 - 2) + 2
+    # Stage 2 at depth d: leading L, trailing T, 0 to d last blocks; those without a pool block are
+    # T^d (2) and conv-led (1 + 2 (d - 1)), pool-led ones 1 + 2 (d - 1) and count twice.
+    second = sum(2 + (1 + 2 * (d - 1)) + 2 * (1 + 2 * (d - 1)) for d in (1, 2, 3))
+    assert space.size() == first * second
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (None, "cannot be imported: ModuleNotFoundError"),
+        ("1 / 0", "cannot be imported: ZeroDivisionError: division by zero; expected a module in"),
+        (
+            "pass",
+            "registers neither a mixer nor a sampler; expected it to call spach_nas.reg",
+        ),
+        ("mixer('conv', {})", "mixer 'conv' is registered already; choose another name"),
+        ("mixer('new', {'width': (1, 2)})", "mixer 'new': options: 'width'; expected a name"),
+        ("mixer('new', {'block2': (1, 2)})", "mixer 'new': options: 'block2'; expected a name"),
+        ("mixer('new', {'Size': (1, 2)})", "mixer 'new': options: 'Size'; expected a name"),
+        ("mixer('new', {'size': 3})", "mixer 'new': options.size: 3; expected a tuple of distinct"),
+        ("mixer('new', {'size': (1, True)})", "options.size: (1, True); expected a tuple of"),
+        (
+            "mixer('new', {'size': (1, 2)}); mixer('more', {'size': (2, 1)})",
+            "mixer 'more': options.size: (2, 1); expected (1, 2), as another mixer declares it",
+        ),
+    ],
+)
+def test_a_plugin_that_cannot_be_brought_in_is_explained(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str | None, message: str
+) -> None:
+    forget(monkeypatch)
+    monkeypatch.chdir(tmp_path)
+    if text is not None:
+        (tmp_path / "my_mixers.py").write_text(
+            "from spach_nas.space.mixers import MixerCost, MixerSpec, register_mixer\n"
+            "def mixer(name, options):\n"
+            "    free = lambda site: MixerCost(0, 0, 0)\n"
+            "    spec = MixerSpec(name=name, short=name, cost=free, module=None, options=options)\n"
+            f"    register_mixer(spec)\n{text}\n"
+        )
+    code, lines = run_main("search", "quickstart", "--dry-run", "--plugin", "my_mixers")
+    assert code == 2
+    [line] = lines
+    assert line.startswith("plugin my_mixers: ")
+    assert message in line
+
+
+def test_bringing_in_twice_is_once(example: Path) -> None:
+    load_plugins(["my_mixers", "my_mixers"])
+    load_plugins(["my_mixers"])
+    import my_mixers
+
+    assert my_mixers is sys.modules["my_mixers"]
+
+
+def test_a_file_cannot_name_what_is_imported(example: Path) -> None:
+    text = (example / "pooled.yaml").read_text()
+    (example / "pooled.yaml").write_text(text + "plugin: my_mixers\n")
+    code, lines = run_main("search", "pooled.yaml", "--dry-run")
+    assert code == 2
+    assert any("unknown key" in line and "plugin" in line for line in lines)
+    assert any("unknown mixer 'pool'" in line for line in lines)
+    assert "my_mixers" not in sys.modules
+
+
+def test_an_installed_package_brings_in_its_mixers_by_an_entry_point(tmp_path: Path) -> None:
+    (tmp_path / "tiny.py").write_text(
+        "from spach_nas.space.mixers import MixerCost, MixerSpec, register_mixer\n"
+        "free = lambda site: MixerCost(0, 0, 0)\n"
+        "register_mixer(MixerSpec(name='tiny', short='ti', cost=free, module='tiny:Tiny',"
+        " options={'tiny_size': (1, 2)}))\n"
+    )
+    metadata = tmp_path / "tiny-1.0.dist-info"
+    metadata.mkdir()
+    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: tiny\nVersion: 1.0\n")
+    (metadata / "entry_points.txt").write_text(
+        "[spach_nas.mixers]\n"
+        + blocks("toml")[0].split("\n")[1].replace("my_mixers", "tiny").replace('"', "")
+        + "\n"
+    )
+    code = (
+        "import sys\n"
+        "from spach_nas.space.mixers import get_mixer, legal_option\n"
+        "get_mixer('conv')\n"
+        "print('tiny' in sys.modules)\n"  # nothing is looked for before it is needed
+        "print({asked}, 'torch' in sys.modules)\n"
+    )
+    for asked, expected in (
+        ("get_mixer('tiny').short", "ti"),
+        ("legal_option('tiny_size', 2)", "2"),
+        ("'tiny' in __import__('spach_nas.space.mixers').space.mixers.mixer_names()", "True"),
+    ):
+        done = subprocess.run(
+            [sys.executable, "-c", code.format(asked=asked)],
+            capture_output=True,
+            text=True,
+            check=True,
+            env={**os.environ, "PYTHONPATH": f"{tmp_path}:{Path(spach_nas.__file__).parents[1]}"},
+        )
+        assert done.stdout.split() == ["False", expected, "False"]
+
+
+def test_a_mixer_of_the_running_script_is_refused_before_ray_starts(example: Path) -> None:
+    from spach_nas.config.plugins import shipped_modules
+    from spach_nas.space.mixers import MixerSpec
+
+    spec = MixerSpec(
+        name="mine", short="m", cost=lambda site: MixerCost(0, 0, 0), module="__main__:Mine"
+    )
+    with pytest.raises(PluginError, match="'mine': is defined in the script that runs"):
+        shipped_modules([spec])
+
+
+def test_another_process_knows_what_it_is_sent(
+    example: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    load_plugins(["my_mixers"])
+    sent = plugin_mixers(["conv", "pool", "shift", "pool"])
+    assert [spec.name for spec in sent] == ["pool", "shift"]
+    # A function without a name travels by value: nothing is imported when it arrives.
+    sent = (*sent, replace(sent[0], name="more", cost=lambda site: MixerCost(0, 0, 0)))
+    forget(monkeypatch)
+    monkeypatch.syspath_prepend(str(example))
+    restore([replace(spec, cost=sent[2].cost) for spec in sent])
+    assert {"pool", "shift", "more"} <= set(known_mixers())
+    # The network imports the class later: its module must not clash with what was sent.
+    import_module("my_mixers")
