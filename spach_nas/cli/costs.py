@@ -97,7 +97,7 @@ def latency(
     )
     check_file(table, option="--table")
     check_request(asked, table)
-    from spach_nas.cli.latency_command import print_network, print_space
+    from spach_nas.cli.timing import print_network, print_space
 
     if table is not None:
         print_space(asked, table, as_json=as_json)

@@ -6,10 +6,15 @@ from typing import TYPE_CHECKING
 from spach_nas.late import CalledModule, late
 
 if TYPE_CHECKING:
-    from spach_nas.latency.measured import latency
     from spach_nas.latency.search import search_latency
-    from spach_nas.latency.table import LatencyTable, PredictedLatency, Timing
-    from spach_nas.latency.table_file import read_table, write_table
+    from spach_nas.latency.table import (
+        LatencyTable,
+        PredictedLatency,
+        Timing,
+        read_table,
+        write_table,
+    )
+    from spach_nas.latency.timing import latency
 
 __getattr__ = late(
     __name__,
@@ -17,10 +22,10 @@ __getattr__ = late(
         "LatencyTable": "table",
         "PredictedLatency": "table",
         "Timing": "table",
-        "latency": "measured",
-        "read_table": "table_file",
+        "latency": "timing",
+        "read_table": "table",
         "search_latency": "search",
-        "write_table": "table_file",
+        "write_table": "table",
     },
 )
 __all__ = [

@@ -12,8 +12,10 @@ from spach_nas.errors import LatencyError, SearchSpaceError
 from spach_nas.feasible import FeasibleSet
 from spach_nas.latency.measuring import THIS_DEVICE, Clock, Network, Progress, measure_table
 from spach_nas.latency.parts import Part, parts_of, space_parts
-from spach_nas.latency.table import Conditions, LatencyTable, PredictedLatency
-from spach_nas.latency.table_file import (
+from spach_nas.latency.table import (
+    Conditions,
+    LatencyTable,
+    PredictedLatency,
     check_agrees,
     check_conditions,
     check_covers,

@@ -32,7 +32,7 @@ from spach_nas.data.images import few_scored
 from spach_nas.data.preprocessing import Preprocessing, preprocessing
 from spach_nas.errors import ConfigError, DataError, LatencyError, SearchSpaceError, StudyError
 from spach_nas.feasible import FeasibleSet
-from spach_nas.latency.table_file import read_table as read_latency_table
+from spach_nas.latency.table import read_table as read_latency_table
 from spach_nas.search.ray.logger_choice import check_callbacks
 from spach_nas.space.mixers import plugin_mixers
 from spach_nas.space.references import reference_target

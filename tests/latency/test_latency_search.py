@@ -15,7 +15,7 @@ from spach_nas.errors import ConfigError, LatencyError
 from spach_nas.feasible import FeasibleSet
 from spach_nas.latency.parts import parts_of
 from spach_nas.latency.search import measure_file, search_latency, search_parts
-from spach_nas.latency.table_file import read_table, write_table
+from spach_nas.latency.table import read_table, write_table
 from spach_nas.latency.timing import conditions
 from spach_nas.replay.ground import read_ground
 from spach_nas.search.plan import plan_search

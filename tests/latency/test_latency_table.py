@@ -12,8 +12,8 @@ from spach_nas.config.latency_settings import LatencySettings
 from spach_nas.errors import LatencyError
 from spach_nas.latency.measuring import Network, measure_table
 from spach_nas.latency.parts import part_name, parts_of, space_parts
-from spach_nas.latency.table import PredictedLatency
-from spach_nas.latency.table_file import (
+from spach_nas.latency.table import (
+    PredictedLatency,
     check_agrees,
     check_conditions,
     check_covers,
