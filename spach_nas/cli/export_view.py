@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 if TYPE_CHECKING:
-    from spach_nas.export.parity import Agreement
+    from spach_nas.export.proof import Agreement
     from spach_nas.export.verification import Verification
 
 

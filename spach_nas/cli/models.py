@@ -100,35 +100,19 @@ def export(
 
         scale_to: Scale | None = None if scale is None else scale.value
         if top is not None:
-            choices = choose_top(source, top, scale_to=scale_to)
+            several = choose_top(source, top, scale_to=scale_to)
+            choices = {out / item.name.replace(" ", "-"): item for item in several}
         else:
             check_new(out)
-            choices = (choose(source, pick=pick or "best", scale_to=scale_to),)
+            choices = {out: choose(source, pick=pick or "best", scale_to=scale_to)}
         tell("loading PyTorch")
         from spach_nas.cli.export_view import print_exported
-        from spach_nas.export.exporting import export as export_choice
         from spach_nas.export.exporting import export_all
 
-        if top is not None:
-            written = export_all(
-                choices,
-                out=out,
-                formats=wanted,
-                opset=opset or OPSET,
-                keep_samples=samples,
-                tell=tell,
-            )
-        else:
-            bundle = export_choice(
-                choices[0],
-                out=out,
-                formats=wanted,
-                opset=opset or OPSET,
-                keep_samples=samples,
-                tell=tell,
-            )
-            written = (bundle,)
-    print_exported(written, notes=[item.note for item in choices if item.note is not None])
+        written = export_all(
+            choices, formats=wanted, opset=opset or OPSET, keep_samples=samples, tell=tell
+        )
+    print_exported(written, notes=[item.note for item in choices.values() if item.note is not None])
 
 
 def verify(
@@ -202,7 +186,7 @@ def train(
     from spach_nas.cli.doing import doing
 
     with doing("loading PyTorch"):
-        from spach_nas.cli.training_commands import train_in_terminal
+        from spach_nas.cli.training_view import train_in_terminal
         from spach_nas.full_size.plan import TrainingRequest
 
     with contextlib.suppress(KeyboardInterrupt):
@@ -255,7 +239,7 @@ def evaluate(
     from spach_nas.cli.doing import doing
 
     with doing("loading PyTorch"):
-        from spach_nas.cli.training_commands import evaluate_in_terminal
+        from spach_nas.cli.training_view import evaluate_in_terminal
 
     evaluate_in_terminal(
         bundle,

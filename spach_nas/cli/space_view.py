@@ -5,14 +5,13 @@ import json
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
+from typing import Literal
 
 from rich.console import Console, RenderableType
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from spach_nas.cli.estimate_view import estimate_table
-from spach_nas.cli.tables import percent, plain_table, plural
 from spach_nas.cost.limits import measure_words
 from spach_nas.search.estimate import TimeEstimate
 from spach_nas.search.facts import (
@@ -24,7 +23,7 @@ from spach_nas.search.facts import (
     Spread,
     StageShares,
 )
-from spach_nas.units import format_count
+from spach_nas.units import format_count, format_duration
 
 # A file or a pipe has no width.
 console = Console(width=None if sys.stdout.isatty() else 100, highlight=False)
@@ -236,3 +235,100 @@ def _outside(models: Sequence[PaperModel]) -> Table:
     for reason, names in reasons.items():
         table.add_row(Text(reason), Text(", ".join(names), style="dim"))
     return table
+
+
+def estimate_table(estimate: TimeEstimate) -> Table:
+    """Time, disk, what was measured and what is assumed."""
+    table = plain_table("", "")
+    table.columns[1].overflow = "fold"
+    end = ""
+    if estimate.limited:
+        end = (
+            f", ended by max_duration; all trials would take {format_duration(estimate.unlimited)}"
+        )
+    at_once = "one at a time" if estimate.concurrent == 1 else f"{estimate.concurrent} at once"
+    table.add_row(
+        "time",
+        Text.assemble(
+            (f"about {format_duration(estimate.seconds)}", "bold"),
+            f"{end}: {format_duration(estimate.start_seconds)} to start and finish, then trainings "
+            f"{at_once} on {estimate.device}",
+        ),
+    )
+    for rung in estimate.rungs:
+        height, width = rung.image_size
+        table.add_row(
+            "" if rung is not estimate.rungs[0] else "trainings",
+            f"{rung.evaluations:,} of {_seconds(rung.seconds)} each: "
+            f"{plural(rung.epochs, 'epoch')}, "
+            f"{rung.images:,} images of {height} x {width} px",
+        )
+    table.add_row(
+        "disk",
+        f"at most {format_count(estimate.disk_bytes)}B: {format_count(estimate.checkpoint_bytes)}B "
+        "for the weights of a candidate on the front, records and report",
+    )
+    good = [item for item in estimate.timed if item.failure is None]
+    table.add_row(
+        "measured",
+        ", ".join(
+            f"{format_count(item.macs)} MACs {item.train_seconds * 1e3:.2f} ms" for item in good
+        )
+        + f" for an image; a line in the MACs is right to {percent(estimate.scatter)}",
+    )
+    for item in estimate.timed:
+        if item.failure is not None:
+            table.add_row("", Text(f"{format_count(item.macs)} MACs: {item.failure}", "red"))
+    if estimate.concurrent > 1 and estimate.device == "cpu":
+        table.add_row(
+            "", f"{estimate.concurrent} at once take {estimate.slowdown:.2f} times as long as one"
+        )
+    if estimate.load > 0.5:
+        table.add_row(
+            "busy",
+            Text(
+                f"{estimate.load:.1f} other processes ran when it was timed: without them a search "
+                "takes less, with more of them longer",
+                "yellow",
+            ),
+        )
+    table.add_row("assumed", Text(_assumed(estimate), "dim"))
+    return table
+
+
+def _assumed(estimate: TimeEstimate) -> str:
+    words = ["candidates as large as a uniform sample, though samplers come to prefer some"]
+    if estimate.concurrent > 1 and estimate.device != "cpu":
+        words.append("trainings side by side as fast as one alone")
+    words.append("this machine alone, as busy as when timed")
+    if len(estimate.rungs) > 1:
+        words.append("every rung filled")
+    return "; ".join(words)
+
+
+def _seconds(value: float) -> str:
+    return f"{value:.1f}s" if value < 60 else format_duration(value)
+
+
+def percent(share: float) -> str:
+    """A share in [0, 1] with one digit; 0 and 100 % are exact."""
+    if 0 < share < 0.0005:
+        return "<0.1 %"
+    if 0.9995 <= share < 1:
+        return ">99.9 %"
+    return f"{100 * share:.0f} %" if share in (0, 1) else f"{100 * share:.1f} %"
+
+
+def plain_table(*headings: str, right: Sequence[int] = (), gap: int = 2) -> Table:
+    """Columns without lines; `right` are those to align to the right."""
+    table = Table(box=None, padding=(0, gap, 0, 0), show_header=any(headings), header_style="dim")
+    for number, heading in enumerate(headings):
+        last = number == len(headings) - 1
+        side: Literal["left", "right"] = "right" if number in right else "left"
+        table.add_column(heading, justify=side, no_wrap=not last)
+    return table
+
+
+def plural(count: int, what: str) -> str:
+    """`1 epoch`, `1,000 epochs`."""
+    return f"{count:,} {what}" if count == 1 else f"{count:,} {what}s"

@@ -1,16 +1,21 @@
 """The README.md of a bundle, a model card: what a person who finds it has to know."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
+
+import yaml
 
 from spach_nas.config.objectives import OBJECTIVES
+from spach_nas.config.plugins import home
 from spach_nas.cost.closed_form import cost
+from spach_nas.data.preprocessing import Preprocessing
 from spach_nas.export.bundle import SAMPLES
-from spach_nas.export.card_metadata import front_matter, licence_note
-from spach_nas.export.card_use import use_section
+from spach_nas.export.formats import INPUT, ONNX, OUTPUT, PT2
 from spach_nas.export.proof import Proof
 from spach_nas.export.source import Choice
 from spach_nas.report.drawing import DRAWN_HEIGHT, describe, draw, drawn_width
 from spach_nas.space.architecture import Architecture
+from spach_nas.space.mixers import plugin_mixers
 from spach_nas.space.references import REFERENCES
 from spach_nas.study import pareto
 from spach_nas.study.records import Record
@@ -184,3 +189,145 @@ def _limits_of_use(choice: Choice) -> str:
         "`--scale target`. Single short trainings differ by chance, and small proxies favour "
         "convolution: read the figures as a ranking, not as what the network can do."
     )
+
+
+# Of the data sets whose terms are known here: licence for the hub, credit, name there.
+_KNOWN_DATA = {
+    "fashion-mini": ("mit", "Fashion-MNIST, Zalando SE, MIT", "zalando-datasets/fashion_mnist"),
+    "fashion-mnist": ("mit", "Fashion-MNIST, Zalando SE, MIT", "zalando-datasets/fashion_mnist"),
+}
+
+
+def front_matter(choice: Choice, *, test_accuracy: float | None = None) -> str:
+    """The block between `---` lines, those included.
+
+    Args:
+        choice: What is exported.
+        test_accuracy: On the test split, in [0, 1], when it was measured.
+    """
+    plain: dict[str, Any] = {
+        "library_name": "timm",
+        "pipeline_tag": "image-classification",
+        "tags": [
+            "image-classification",
+            "timm",
+            "spach",
+            "neural-architecture-search",
+            "spach-nas",
+        ],
+    }
+    data = _data_name(choice)
+    if choice.weights is not None and data in _KNOWN_DATA:
+        plain["license"] = _KNOWN_DATA[data][0]
+    if choice.weights is not None and data is not None:
+        plain["datasets"] = [_hub_name(data)]
+        plain["metrics"] = ["accuracy"]
+        plain["model-index"] = [_results(choice, data=data, test_accuracy=test_accuracy)]
+    return f"---\n{yaml.safe_dump(plain, sort_keys=False, allow_unicode=True)}---"
+
+
+def licence_note(choice: Choice) -> str:
+    """Whose terms hold for the code, the weights and the data."""
+    parts = ["spach-nas is under the MIT licence."]
+    if choice.name in REFERENCES:
+        parts.append("The architecture is that of the paper; this is code of our own.")
+    data = _data_name(choice)
+    if choice.weights is not None and data in _KNOWN_DATA:
+        parts.append(f"The weights were trained on {_KNOWN_DATA[data][1]}.")
+    elif choice.weights is not None:
+        parts.append(
+            "What holds for the weights depends on the images that they were trained on: whoever "
+            "passes them on has to say so here."
+        )
+    return " ".join(parts)
+
+
+def _data_name(choice: Choice) -> str | None:
+    return None if choice.config is None else choice.config.data.name
+
+
+def _hub_name(data: str) -> str:
+    return _KNOWN_DATA[data][2] if data in _KNOWN_DATA else data.removeprefix("hfds/")
+
+
+def _results(choice: Choice, *, data: str, test_accuracy: float | None) -> dict[str, Any]:
+    measured = []
+    if test_accuracy is not None:
+        measured.append(("test", round(test_accuracy, 4), "test accuracy"))
+    if choice.record is not None and choice.record.curve:
+        accuracy = round(choice.record.curve[-1].accuracy, 4)
+        measured.append(("validation", accuracy, "validation accuracy, which chose it"))
+    return {
+        "name": choice.name,
+        "results": [
+            {
+                "task": {"type": "image-classification"},
+                "dataset": {"name": data, "type": _hub_name(data), "split": split},
+                "metrics": [{"type": "accuracy", "value": value, "name": name}],
+            }
+            for split, value, name in measured
+        ],
+    }
+
+
+def use_section(choice: Choice, *, forms: Sequence[str]) -> str:
+    """Text that shows the code for the forms that are there."""
+    imports = _plugin_imports(choice)
+    if choice.weights is None:
+        return (
+            "There are no weights here: this network has not been trained at this size.\n\n"
+            f"```python\nimport spach_nas\n{imports}\n"
+            'network = spach_nas.load_model("this folder")  # freshly initialised\n```'
+        )
+    parts = [
+        f"```python\nimport spach_nas, timm\n{imports}\n"
+        'network = spach_nas.load_model("this folder")\n'
+        'same = timm.create_model("local-dir:this folder", pretrained=True)\n```',
+        *_without_package(choice, forms),
+        _input_note(choice),
+    ]
+    return "\n\n".join(parts)
+
+
+def _without_package(choice: Choice, forms: Sequence[str]) -> list[str]:
+    channels, (height, width) = choice.architecture.in_channels, choice.architecture.image_size
+    shape = f"(batch, {channels}, {height}, {width})"
+    found = []
+    if "pt2" in forms:
+        found.append(
+            "With PyTorch alone:\n\n```python\nimport torch\n\n"
+            f'network = torch.export.load("this folder/{PT2}").module()\n'
+            f"logits = network(images)  # {shape}, float32\n```"
+        )
+    if "onnx" in forms:
+        found.append(
+            "With ONNX Runtime:\n\n```python\nimport onnxruntime\n\n"
+            f'session = onnxruntime.InferenceSession("this folder/{ONNX}")\n'
+            f'(logits,) = session.run(["{OUTPUT}"], {{"{INPUT}": images}})  # {shape}, float32\n'
+            "```"
+        )
+    return found
+
+
+def _input_note(choice: Choice) -> str:
+    assert choice.preprocessing is not None, "weights come with their preprocessing"
+    mean = ", ".join(f"{value:.4f}" for value in choice.preprocessing.mean)
+    std = ", ".join(f"{value:.4f}" for value in choice.preprocessing.std)
+    return (
+        f"Input: pixels in [0, 1], minus {mean}, divided by {std}; {_sizes(choice.preprocessing)} "
+        "(`preprocessing.json`).\n\n"
+        f"Classes, in order: {', '.join(choice.preprocessing.class_names)}."
+    )
+
+
+def _sizes(preprocessing: Preprocessing) -> str:
+    if preprocessing.crop_share is None:
+        return "images smaller than the input are padded with zeros on all sides"
+    return f"resized, and {preprocessing.crop_share:.3g} of the shorter side cut from the centre"
+
+
+def _plugin_imports(choice: Choice) -> str:
+    """Lines that bring in the mixers that do not come with this package."""
+    names = [name for stage in choice.architecture.stages for name in stage.mixers]
+    modules = dict.fromkeys(home(spec) for spec in plugin_mixers(names))
+    return "".join(f"import {module}  # brings in its mixers\n" for module in modules)

@@ -1,7 +1,7 @@
 """From a choice to a bundle with its proof."""
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from spach_nas.errors import BundleError, one_line
@@ -93,35 +93,36 @@ def export(
 
 
 def export_all(
-    choices: Sequence[Choice],
+    choices: Mapping[Path, Choice],
     *,
-    out: Path,
     formats: Sequence[str] | None = ("safetensors",),
     opset: int = OPSET,
     keep_samples: bool = True,
     tell: Tell = lambda _: None,
 ) -> tuple[Path, ...]:
-    """Write a bundle of each choice into one folder; each is there whole or not at all.
+    """Write several bundles, by their folders; each is there whole or not at all.
 
     Raises:
         BundleError: See `export`; bundles that were finished before stay.
     """
     written: list[Path] = []
     try:
-        for choice in choices:
-            folder = out / choice.name.replace(" ", "-")
+        for out, choice in choices.items():
             written.append(
                 export(
                     choice,
-                    out=folder,
+                    out=out,
                     formats=formats,
-                    tell=_prefixed(tell, folder),
+                    opset=opset,
+                    keep_samples=keep_samples,
+                    tell=_prefixed(tell, out) if len(choices) > 1 else tell,
                 )
             )
     finally:
-        if not written:
-            with contextlib.suppress(OSError):  # someone else's files, or never made
-                out.rmdir()
+        if not written and len(choices) > 1:
+            for folder in {out.parent for out in choices}:
+                with contextlib.suppress(OSError):  # someone else's files, or never made
+                    folder.rmdir()
     return tuple(written)
 
 

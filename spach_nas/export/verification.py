@@ -10,8 +10,7 @@ from spach_nas.export.bundle import WEIGHTS, load_architecture, load_model, load
 from spach_nas.export.manifest import check_manifest
 
 if TYPE_CHECKING:
-    from spach_nas.export.parity import Agreement
-    from spach_nas.export.proof import Tell
+    from spach_nas.export.proof import Agreement, Tell
     from spach_nas.export.samples import Sample
     from spach_nas.networks import Spach
 
@@ -88,8 +87,7 @@ def _recorded(network: "Spach", proof: Mapping[str, Any], sample: "Sample") -> "
     """The network of today beside what it computed when it was exported."""
     import torch
 
-    from spach_nas.export.parity import compare
-    from spach_nas.export.proof import probe
+    from spach_nas.export.proof import compare, probe
     from spach_nas.export.samples import embedded_sample
 
     try:

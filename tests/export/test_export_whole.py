@@ -33,7 +33,7 @@ from spach_nas.export import (
     verify,
 )
 from spach_nas.export.manifest import MANIFEST, check_manifest, write_manifest
-from spach_nas.export.parity import compare
+from spach_nas.export.proof import compare
 from spach_nas.export.samples import embedded_sample
 from spach_nas.study.records import read_records
 
@@ -248,8 +248,10 @@ def test_the_most_accurate_leave_together(finished_search: Finished, tmp_path: P
         front, key=lambda record: (-record.objectives["accuracy"], record.target_cost.macs)
     )
     out = tmp_path / "several"
-    written = export_all(choose_top(finished_search.folder, 2), out=out)
-    assert [path.name for path in written] == [f"trial-{record.trial}" for record in best[:2]]
+    chosen = {out / item.name: item for item in choose_top(finished_search.folder, 2)}
+    written = export_all(chosen, keep_samples=False)
+    assert not any((path / "samples.npz").exists() for path in written)
+    assert [path.name for path in written] == [f"trial {record.trial}" for record in best[:2]]
     assert sorted(out.iterdir()) == sorted(written)
     assert all(verify(path).problems == () for path in written)
     with pytest.raises(BundleError, match=f"the front has {len(front)}; expected at most"):
@@ -258,17 +260,19 @@ def test_the_most_accurate_leave_together(finished_search: Finished, tmp_path: P
 
 
 def test_of_several_the_finished_ones_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    choices = (choice("one"), choice("two"))
+    def into(folder: str) -> dict[Path, Choice]:
+        return {tmp_path / folder / name: choice(name) for name in ("one", "two")}
+
     with monkeypatch.context() as context:
         fail_at(context, 11)
         with pytest.raises(BundleError, match="No space left"):
-            export_all(choices, out=tmp_path / "several")
+            export_all(into("several"))
     assert [path.name for path in (tmp_path / "several").iterdir()] == ["one"]
     assert verify(tmp_path / "several" / "one").problems == ()
     with monkeypatch.context() as context:
         fail_at(context, 2)
         with pytest.raises(BundleError, match="No space left"):
-            export_all(choices, out=tmp_path / "none")
+            export_all(into("none"))
     assert not (tmp_path / "none").exists()
 
 
