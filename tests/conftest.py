@@ -19,6 +19,7 @@ import pytest
 from filelock import FileLock
 
 import needs
+import spach_nas.search.ray  # noqa: F401 - before a test imports Ray, which reads what this sets
 from effort import set_effort
 from search_tools import write_search
 from spach_nas.cli import main

@@ -2,27 +2,23 @@
 
 import json
 import os
-import re
 import subprocess
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 
 import pytest
-import timm
 import torch
 
 import spach_nas
 from conftest import run_main
-from network_tools import images, randomise
 from own_mixer import blocks, forget, write_example
 from spach_nas import Architecture, SearchSpace, Stage, build
 from spach_nas.config.plugins import load_plugins, restore
 from spach_nas.cost.closed_form import cost
 from spach_nas.errors import PluginError
 from spach_nas.networks.tracing import trace_cost
-from spach_nas.report.theme import MIXER_COLOURS, mixer_colour
 from spach_nas.space.mixers import MixerCost, known_mixers, plugin_mixers
 
 
@@ -33,35 +29,6 @@ def example(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     write_example(tmp_path)
     monkeypatch.chdir(tmp_path)
     return tmp_path
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Pooled:
-    """The example's search as a user ran it."""
-
-    home: Path
-    folder: Path
-
-
-@pytest.fixture(scope="module")
-def pooled(tmp_path_factory: pytest.TempPathFactory) -> Pooled:
-    home = tmp_path_factory.mktemp("pooled")
-    write_example(home)
-    with (home / "pooled.yaml").open("a") as file:
-        file.write("resources: {max_concurrent: 1}\n")  # one worker starts sooner than two
-    # Only this process finds the module: the workers have to be sent it.
-    (home / "lib").mkdir()
-    (home / "my_mixers.py").rename(home / "lib" / "my_mixers.py")
-    [command] = [line for line in blocks("bash")[0].splitlines() if "search" in line]
-    code = (
-        "import sys\nsys.path.append('lib')\nfrom spach_nas.cli import main\n"
-        f"sys.argv = {command.split()}\nmain()"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=home, capture_output=True, text=True, timeout=200
-    )
-    assert (done.returncode, done.stderr) == (0, "")
-    return Pooled(home=home, folder=home / "results" / "pooled")
 
 
 def architecture(pool_size: int = 3, *, shared: bool = False) -> Architecture:
@@ -137,89 +104,6 @@ def test_the_option_reaches_the_network(example: Path) -> None:
             - x
         )
         torch.testing.assert_close(mixer(x), expected)
-
-
-def test_the_search_uses_the_mixers_on_the_workers(pooled: Pooled) -> None:
-    records = read_records_of(pooled)
-    assert len(records) == 4
-    assert all(record["state"] == "complete" for record in records)
-    stages = [stage for record in records for stage in record["architecture"]["stages"]]
-    used = {name for stage in stages for name in stage["mixers"]}
-    assert {"pool", "shift"} <= used
-    assert all(("options" in stage) == ("pool" in stage["mixers"]) for stage in stages)
-    sizes = {stage["options"]["pool_size"] for stage in stages if "options" in stage}
-    assert len(sizes) > 1
-    assert json.loads((pooled.folder / "plugins.json").read_text()) == {
-        "pool": "my_mixers",
-        "shift": "my_mixers",
-    }  # attention and conv come with the package
-
-
-def read_records_of(pooled: Pooled) -> list[dict]:
-    # Read as plain data: the mixers are not known in this process.
-    text = (pooled.folder / "records.jsonl").read_text()
-    return [json.loads(line) for line in text.splitlines()]
-
-
-def test_without_the_plugin_a_study_says_what_is_missing(
-    pooled: Pooled, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    forget(monkeypatch)
-    monkeypatch.chdir(tmp_path)
-    for arguments in (["report"], ["export", "--out", str(tmp_path / "bundle")]):
-        code, lines = run_main(arguments[0], str(pooled.folder), *arguments[1:])
-        assert code == 2
-        [line] = lines
-        assert line.startswith(f"{pooled.folder}: was searched with the mixers 'pool', 'shift'")
-        assert line.endswith("expected --plugin my_mixers, or in Python import my_mixers")
-
-
-def test_the_report_shows_the_mixers_in_colours_of_their_own(
-    pooled: Pooled, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    forget(monkeypatch)
-    monkeypatch.chdir(pooled.home / "lib")
-    page = pooled.folder / "report.html"
-    page.unlink()
-    assert run_main("report", str(pooled.folder), "--plugin", "my_mixers") == (0, [])
-    colours = {mixer_colour(name) for name in ("pool", "shift")}
-    assert len(colours) == 2 and colours.isdisjoint(MIXER_COLOURS.values())
-    text = page.read_text()
-    for name in ("pool", "shift"):
-        assert re.search(rf"\b{name}\d", text), "drawn layouts name it"
-        assert mixer_colour(name) in text
-
-
-def test_the_bundle_loads_here_and_in_timm_with_equal_outputs(
-    pooled: Pooled, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    forget(monkeypatch)
-    monkeypatch.chdir(pooled.home / "lib")
-    bundle = tmp_path / "bundle"
-    # `pool` in the first stage, wherever the search found its best.
-    trial = next(
-        str(record["trial"])
-        for record in read_records_of(pooled)
-        if "pool" in str(record["architecture"])
-        and (pooled.folder / "checkpoints" / f"{record['proxy_id']}-0.safetensors").is_file()
-    )
-    arguments = (str(pooled.folder), "--out", str(bundle), "--pick", trial, "--plugin", "my_mixers")
-    code, told = run_main("export", *arguments)
-    assert code == 0 and all("samples.npz" in line for line in told)
-    card = (bundle / "README.md").read_text()
-    assert "import my_mixers" in card
-    ours = spach_nas.load_model(bundle)
-    theirs = timm.create_model(f"local-dir:{bundle}", pretrained=True).eval()
-    for network in (ours, theirs):
-        before = {name: value.clone() for name, value in network.state_dict().items()}
-        assert torch.equal(before["head.weight"], ours.state_dict()["head.weight"])
-        assert before["head.weight"].abs().sum() > 0, "the trained weights"
-    x = images(ours.architecture)
-    assert torch.equal(ours(x), theirs(x))
-    randomise(ours)
-    theirs.load_state_dict(ours.state_dict())
-    assert torch.equal(ours.forward_features(x), theirs.forward_features(x))
-    assert run_main("cost", str(bundle / "architecture.yaml"), "--plugin", "my_mixers") == (0, [])
 
 
 def test_the_space_of_the_document_counts_the_option_where_it_is_felt(example: Path) -> None:

@@ -1,6 +1,7 @@
 """How Ray Tune sees a search, without a cluster where none is needed."""
 
 import copy
+import importlib
 import os
 import pickle
 import signal
@@ -19,6 +20,7 @@ from search_tools import evaluate, make_study
 from spach_nas.config.evaluation import EvaluationRequest
 from spach_nas.config.search_settings import Resources
 from spach_nas.errors import StudyError
+from spach_nas.search import ray as ray_room
 from spach_nas.search.ray import cluster
 from spach_nas.search.ray.cluster import demand, fitting, ray_session, trial_slots
 from spach_nas.search.ray.repairs import mend_ray
@@ -59,6 +61,21 @@ def with_parent(study: Study, parent: Path) -> None:
         return replace(asked, parent=parent) if isinstance(asked, EvaluationRequest) else asked
 
     study.next = ask_with_parent  # type: ignore[method-assign, assignment]
+
+
+def test_ray_is_told_to_send_nothing_and_to_leave_signals_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    wanted = {
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_AIR_NEW_OUTPUT": "0",
+        "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+        "TUNE_DISABLE_SIGINT_HANDLER": "1",
+    }
+    for name in wanted:
+        monkeypatch.delenv(name, raising=False)
+    importlib.reload(ray_room)
+    assert {name: os.environ[name] for name in wanted} == wanted
 
 
 def test_the_adapter_passes_on_what_the_study_says(tmp_path: Path) -> None:

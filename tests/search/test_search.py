@@ -1,14 +1,7 @@
 """The whole way, as a user goes it: search, report, export, load."""
 
 import json
-import os
 import re
-import signal
-import subprocess
-import sys
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -25,7 +18,6 @@ from spach_nas.config.training_settings import DataSettings
 from spach_nas.data import load_test
 from spach_nas.evaluators.pulse import read_pulse
 from spach_nas.space.architecture import Architecture
-from spach_nas.study.ending import resume_command
 from spach_nas.study.journal import read_journal
 from spach_nas.study.records import Record, read_records
 
@@ -153,69 +145,6 @@ def test_the_report_is_built_again_from_the_records(
     assert run_main("report", str(finished_search.folder)) == (0, [])
     assert capsys.readouterr().out.strip() == str(page)
     assert page.stat().st_size > 1_000_000
-
-
-def test_a_killed_search_leaves_no_worker_goes_on_and_ends_at_an_interrupt(tmp_path: Path) -> None:
-    # One worker starts sooner than two.
-    path = write_search(tmp_path, search__trials=500, resources={"max_concurrent": 1})
-    lines = tmp_path / "study" / "records.jsonl"
-
-    @contextmanager
-    def started(output: int) -> Iterator[subprocess.Popen[str]]:
-        command = [sys.executable, "-m", "spach_nas", "search", path, "--resume"]
-        process = subprocess.Popen(
-            [*command, "--out", lines.parent],
-            stdout=output,
-            stderr=output,
-            text=True,
-            env=os.environ
-            | {"SPACH_NAS_TEST": str(tmp_path), "RAY_prestart_worker_first_driver": "0"},
-        )
-        try:
-            yield process
-        finally:
-            process.kill()
-            process.wait()
-
-    with started(subprocess.DEVNULL) as killed:
-        wait_until(lambda: lines.exists() and lines.stat().st_size > 0, while_runs=killed)
-    before = read_records(lines.parent)
-    wait_until(lambda: not any(map(is_worker, Path("/proc").glob("[0-9]*"))))
-    with started(subprocess.PIPE) as again:
-        wait_until(lambda: len(read_records(lines.parent)) > len(before), while_runs=again)
-        again.send_signal(signal.SIGINT)
-        output, errors = again.communicate()
-    assert (again.returncode, errors) == (130, "")
-    assert f"500 trials into {lines.parent}, going on after {len(before)} records" in output
-    assert "Stopped before the budget was spent: " in output
-    assert f"To go on: {resume_command(lines.parent)}" in output
-    records = read_records(lines.parent)
-    assert records[: len(before)] == before
-    assert len(before) < len(records) < 500
-    assert sorted(record.trial for record in records) == list(range(len(records)))
-    assert {record.state for record in records} == {"complete"}
-    assert (lines.parent / "report.html").is_file()
-    assert (lines.parent / "best" / "model.safetensors").is_file()
-
-
-def is_worker(process: Path) -> bool:
-    """Whether a process trains for the search of this test; only Linux tells.
-
-    Two of Ray's own processes, which wait and use nothing, may stay for a minute.
-    """
-    try:
-        ours = b"SPACH_NAS_TEST=" in (process / "environ").read_bytes()
-        return ours and b"ImplicitFunc" in (process / "cmdline").read_bytes()
-    except OSError:
-        return False
-
-
-def wait_until(
-    holds: Callable[[], bool], *, while_runs: subprocess.Popen[str] | None = None
-) -> None:
-    while not holds():
-        assert while_runs is None or while_runs.poll() is None
-        time.sleep(0.1)
 
 
 def test_limits_that_nothing_meets_stop_before_anything_is_written(

@@ -14,7 +14,7 @@ from spach_nas.config.search_yaml import CallbackName, SearchConfig
 from spach_nas.errors import ConfigError, StudyError
 from spach_nas.search.ray.loggers import LOGS, Loggers
 
-# Ray's integrations are imported late: `ray_runner` sets the environment that Ray reads first.
+# Ray's integrations are imported late: the environment that Ray reads is set first.
 _PACKAGES: Mapping[CallbackName, tuple[str, str]] = {
     # Module, and what to install for it.
     "tensorboard": ("tensorboardX", "tensorboardX"),
