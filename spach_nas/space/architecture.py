@@ -1,7 +1,7 @@
-"""An architecture of the SPACH frame as a frozen value.
+"""An architecture of the SPACH family as a frozen value.
 
-Source: Zhao et al. 2021, "A Battle of Network Structures", arXiv:2108.13002, section 3. Beyond the
-paper, every block names its own mixer, and heads, ratios and sharing are free for each stage.
+Source: Zhao et al. 2021, "A Battle of Network Structures", arXiv:2108.13002, section 3. Unlike in
+the paper, every block names its own mixer, and heads, ratios and sharing can differ by stage.
 """
 
 import hashlib
@@ -25,17 +25,17 @@ from spach_nas.validation import read_yaml, validate
 StemName = Literal["conv1", "conv4"]
 DEFAULT_STEM_WIDTH = 64
 DEFAULT_TOKEN_RATIO = 0.5
-# Part of what `arch_id` hashes: raise it when the meaning of a field changes.
+# `arch_id` hashes it: raise it when the meaning of a field changes, so that old ids never match.
 SCHEMA_VERSION = 1
 _STEM_KERNEL = 7
 
 
 def stem_kernel(patch_size: int) -> int:
-    """Side of the first convolution of a `conv4` stem, in pixels: 7, with patches of 2 only 3.
+    """Side of the first convolution of a `conv4` stem, in pixels: 7, but 3 with patches of 2.
 
-    In the published models 7 pixels reach less than two patches far. Over patches of 2 they would
-    reach over more than three, and what stands beside each other would be blurred: proxies with
-    the deep stem ended half a point of accuracy below those without (`results/spach_bench/pilot`).
+    In the published models, 7 pixels span less than two patches. With patches of 2 they would
+    span more than three and blur neighbouring patches: proxies with the deep stem ended half a
+    point of accuracy below those without it (`results/spach_bench/pilot`).
     """
     return min(_STEM_KERNEL, 2 * patch_size - 1)
 
@@ -44,22 +44,23 @@ def stem_kernel(patch_size: int) -> int:
 class Stage:
     """Blocks at one resolution and width.
 
-    A field that has no effect holds its default, so that equal networks are equal values: the
-    `token_ratio` of a stage whose mixers read none, and `shared` where no two blocks could share.
+    A field that has no effect is reset to its default, so that equal networks are equal values: the
+    `token_ratio` of a stage whose mixers do not read it, and `shared` where no two blocks could
+    share.
 
     Attributes:
         mixers: One mixer name for each block, first block first.
         width: Channels, C.
-        heads: Attention heads; divides the width. A proxy keeps them, whatever the mixers are.
+        heads: Attention heads, a divisor of the width. A proxy keeps them, whatever the mixers are.
         expansion_ratio: Hidden over input width of the channel MLP.
         token_ratio: Hidden over input width of a token-MLP.
         shared: Whether all blocks of one mixer in this stage share one mixer function.
-        options: What mixers of the user's read besides, by name: those that mixers of this stage
-            declare, with defaults filled in; what they do not read is left out.
+        options: Options of the user's own mixers, by name: those that mixers of this stage
+            declare, with defaults filled in. Options that they do not read are dropped.
 
     Raises:
-        ArchitectureError: Unknown mixer, no block, a width that the heads do not divide, or a
-            number out of range.
+        ArchitectureError: A mixer is unknown, there is no block, the heads do not divide the
+            width, or a number is out of range.
     """
 
     __pydantic_config__ = ConfigDict(extra="forbid")
@@ -81,6 +82,8 @@ class Stage:
             ) from problem
 
     def _check(self) -> None:
+        # Only this way can a frozen dataclass put its own fields into canonical form. A list would
+        # also make it unhashable.
         if isinstance(self.mixers, list):
             object.__setattr__(self, "mixers", tuple(self.mixers))
         if not self.mixers:
@@ -99,10 +102,12 @@ class Stage:
             raise ArchitectureError(f"token_ratio: {self.token_ratio}; expected more than 0")
         if not any("token_ratio" in spec.parameters for spec in specs):
             object.__setattr__(self, "token_ratio", DEFAULT_TOKEN_RATIO)
+        # A mixer that is no branch has no weights of its own to share, and one block has no other.
         if self.shared and not any(
             spec.is_branch and self.mixers.count(spec.name) > 1 for spec in specs
         ):
             object.__setattr__(self, "shared", False)
+        # The mixers of this package have no options: do not pay for resolving them in a search.
         if self.options or any(spec.options for spec in specs):
             options = resolve_options(dict(self.options), self.mixers)
             object.__setattr__(self, "options", options)
@@ -114,7 +119,7 @@ class Stage:
 
     @property
     def runs(self) -> tuple[tuple[str, int], ...]:
-        """Mixers with their numbers of consecutive blocks: `(("conv", 2), ("attention", 10))`."""
+        """Mixers and how many blocks in a row have them: `(("conv", 2), ("attention", 10))`."""
         return tuple((name, len(list(run))) for name, run in itertools.groupby(self.mixers))
 
     def __str__(self) -> str:
@@ -123,21 +128,21 @@ class Stage:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Architecture:
-    """One network of the SPACH frame, at its full size or as a proxy.
+    """One network of the SPACH family, at its full size or as a proxy.
 
     Attributes:
         stem: `conv1`, one patch convolution, or `conv4`, the deep stem of the "+" models, whose
             first kernel is smaller with patches of 2 (`stem_kernel`).
-        stem_width: Channels inside a `conv4` stem; a `conv1` stem has none and holds the default.
-        patch_size: Stride of the stem, P.
-        stages: First stage first; each one after it halves the resolution.
-        image_size: Height and width of the input.
+        stem_width: Channels inside a `conv4` stem. A `conv1` stem has none and keeps the default.
+        patch_size: Stride of the stem in pixels, P.
+        stages: First stage first. Each later one halves the resolution.
+        image_size: Height and width of the input in pixels.
         in_channels: Channels of the input.
         num_classes: Outputs of the head.
 
     Raises:
-        ArchitectureError: The stages cannot halve the image size, a mixer has too few tokens, or a
-            number is out of range.
+        ArchitectureError: The stages cannot halve the image size, a mixer has too few positions,
+            or a number is out of range.
     """
 
     __pydantic_config__ = ConfigDict(extra="forbid")
@@ -171,6 +176,7 @@ class Architecture:
                 raise ArchitectureError(f"{name}: {getattr(self, name)}; expected at least 1")
         if self.stem == "conv1":
             object.__setattr__(self, "stem_width", DEFAULT_STEM_WIDTH)
+        # The first convolution of a conv4 stem has stride 2, the last one the rest of the patch.
         elif self.patch_size % 2:
             raise ArchitectureError(
                 f"patch_size: {self.patch_size} with a conv4 stem; expected an even number"
@@ -238,8 +244,8 @@ class Architecture:
         """The architecture that `to_dict` wrote.
 
         Args:
-            data: Plain data.
-            where: Names the source in error messages.
+            data: Plain data, as from JSON or YAML.
+            where: The source, for error messages.
 
         Raises:
             ArchitectureError: One line for each mistake.
@@ -247,7 +253,7 @@ class Architecture:
         return validate(_adapter(), data, where=where, error=ArchitectureError)
 
     def to_yaml(self) -> str:
-        """A YAML document, one stage a line."""
+        """A YAML document with one line for each stage."""
         plain = self.to_dict()
         stages = plain.pop("stages")
         head = yaml.safe_dump(plain, sort_keys=False, default_flow_style=None)
@@ -262,7 +268,7 @@ class Architecture:
         """Read an architecture file.
 
         Raises:
-            ArchitectureError: The file is missing, is no YAML, or is no architecture.
+            ArchitectureError: The file is missing, is not YAML, or does not hold an architecture.
         """
         return Architecture.from_dict(read_yaml(path, error=ArchitectureError), where=str(path))
 

@@ -1,7 +1,7 @@
-"""Short names of architectures that tell those of one table apart.
+"""Short names of architectures that are unique within one table.
 
-`conv3 | attn2` names mixers and depths. Where two architectures agree in them and not in the rest,
-what they differ in follows: `conv3 | attn2 (width 64, expansion 2)`.
+`conv3 | attn2` names mixers and depths. If several architectures agree in these and differ in the
+rest, their differences are appended: `conv3 | attn2 (width 64, expansion 2)`.
 """
 
 from collections.abc import Callable, Sequence
@@ -10,7 +10,7 @@ from spach_nas.space.architecture import Architecture, Stage
 
 
 def short_names(architectures: Sequence[Architecture]) -> tuple[str, ...]:
-    """A name for each, in their order; equal ones share theirs."""
+    """A name for each architecture, in the given order; equal architectures share one."""
     groups: dict[str, dict[Architecture, None]] = {}
     for architecture in architectures:
         groups.setdefault(str(architecture), {})[architecture] = None
@@ -20,7 +20,7 @@ def short_names(architectures: Sequence[Architecture]) -> tuple[str, ...]:
             named |= dict.fromkeys(members, name)
             continue
         found = [_words(member) for member in members]
-        # What all of them have in common tells nothing.
+        # What all of them have in common does not help to distinguish them.
         differing = [key for key in found[0] if len({item[key] for item in found}) > 1]
         for member, item in zip(members, found, strict=True):
             named[member] = f"{name} ({', '.join(filter(None, (item[key] for key in differing)))})"
@@ -28,7 +28,7 @@ def short_names(architectures: Sequence[Architecture]) -> tuple[str, ...]:
 
 
 def details(architecture: Architecture) -> dict[str, str]:
-    """What the short name leaves out, a figure for each stage: `64 128 256 512`."""
+    """What the short name leaves out, with one number per stage: `64 128 256 512`."""
     return {
         "stem": architecture.stem,
         "stem_width": str(architecture.stem_width) if architecture.stem == "conv4" else "",
@@ -43,7 +43,7 @@ def details(architecture: Architecture) -> dict[str, str]:
 
 
 def _words(architecture: Architecture) -> dict[str, str]:
-    """In words, for the eye."""
+    """Everything in which architectures can differ, in words for readers."""
     stages = architecture.stages
     shared = [str(number) for number, stage in enumerate(stages, 1) if stage.shared]
     height, width = architecture.image_size
@@ -73,7 +73,7 @@ def _listed(architecture: Architecture, figure: Callable[[Stage], float]) -> str
 
 
 def _brief(figures: str) -> str:
-    """One figure where all stages have it, or where each doubles the one before."""
+    """Only the first number if all stages agree, or if each stage doubles it; otherwise all."""
     values = [float(item) for item in figures.split()]
     doubled = [values[0] * 2**place for place in range(len(values))]
     return figures.split()[0] if values in (doubled, values[:1] * len(values)) else figures

@@ -1,7 +1,8 @@
-"""The paper's models as architectures, beside their published figures.
+"""The paper's models as architectures, with their published figures.
 
 Source: Zhao et al. 2021, arXiv:2108.13002v2, tables 1-6 ("T"), and the README of its official code
-("R"). What the paper prints as FLOPs are MACs with norms. No published figure: None.
+("R"). What the paper prints as FLOPs are MACs including norms. Figures that were not published are
+None.
 """
 
 from dataclasses import dataclass, replace
@@ -18,12 +19,12 @@ class Reference:
     """One model of the paper.
 
     Attributes:
-        name: As in timm's registry, without the prefix `spach_`.
-        architecture: At 224 px and 1000 classes.
+        name: The name in timm's registry without the prefix `spach_`.
+        architecture: The model at 224 px and with 1000 classes.
         params_m: Published parameters, in millions.
         gflops: Published "FLOPs", in 1e9 multiply-accumulates.
         top1: Published ImageNet-1K top-1 accuracy, in percent; higher is better.
-        source: Where the figures stand: R, T or both.
+        source: Where the figures were published: R, T or both.
     """
 
     name: str
@@ -65,7 +66,7 @@ def _multi(
 
 
 def _pure(mixer: str, depths: tuple[int, int, int, int]) -> Layout:
-    # Stage 1 is always convolution: the other mixers are too dear at 3136 positions.
+    # Stage 1 is always convolution: the other mixers are too expensive at 3136 positions.
     return (("conv",) * depths[0], *((mixer,) * depth for depth in depths[1:]))
 
 
@@ -144,21 +145,21 @@ def get_reference(name: str) -> Reference:
     """The paper's model called `name`.
 
     Raises:
-        ArchitectureError: There is none.
+        ArchitectureError: There is no such model.
     """
     try:
         return REFERENCES[name]
-    except (KeyError, TypeError):  # TypeError: what is no text, as a list
+    except (KeyError, TypeError):  # TypeError: something unhashable, such as a list
         raise ArchitectureError(
             f"unknown model {name!r}; expected {one_of(REFERENCES)}{did_you_mean(name, REFERENCES)}"
         ) from None
 
 
 def reference_target(name: str, shape: DataShape) -> Architecture:
-    """The paper's model `name` with the channels and classes of the targets that it stands beside.
+    """The paper's model `name` with the channels and classes of the targets it is compared with.
 
     Raises:
-        ArchitectureError: There is none.
+        ArchitectureError: There is no such model.
     """
     return replace(
         get_reference(name).architecture,

@@ -1,7 +1,7 @@
 """From the target to its proxy: the small copy that a search trains.
 
-The order and share of the mixers are kept; only sizes change. A rule of scale 1 at the target's
-image and patch size gives the target itself, but for the channels and classes of the data.
+The order and share of the mixers are kept; only sizes change. A rule with scale 1 and the target's
+image and patch size gives the target itself, except for the channels and classes of the data.
 """
 
 import math
@@ -22,16 +22,17 @@ class ProxyRule:
     """How a target becomes a proxy.
 
     Attributes:
-        image_size: Height and width of the proxy's input; None keeps the target's.
-        patch_size: Patch size of the proxy; None keeps the target's.
-        width_scale: Factor on every width; rounded to the nearest multiple of the heads, and at
-            least 4 for each head unless the target has fewer. The width inside a `conv4` stem is
-            multiplied by what patches shrink by, too: it keeps its share of the cost.
+        image_size: Height and width of the proxy's input in pixels. None keeps the target's.
+        patch_size: Patch size of the proxy in pixels. None keeps the target's.
+        width_scale: Factor on every width. The result is rounded to the nearest multiple of the
+            heads, and has at least 4 channels for each head unless the target has fewer. The width
+            inside a `conv4` stem is also multiplied by the factor by which patches shrink, so that
+            the stem keeps its share of the cost.
         depth_scale: Factor in (0, 1] on each run of equal mixers, at least one block. Below 1, many
             targets share one proxy, and the cheapest of them always dominates.
 
     Raises:
-        ConfigError: A number out of range; one line for each.
+        ConfigError: A number is out of range; one line for each.
     """
 
     __pydantic_config__ = ConfigDict(extra="forbid")
@@ -55,12 +56,7 @@ class ProxyRule:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DataShape:
-    """What a data set asks of a network.
-
-    Attributes:
-        in_channels: Channels of an image.
-        num_classes: Number of classes.
-    """
+    """The shape that a data set requires of a network's input and output."""
 
     in_channels: int
     num_classes: int
@@ -72,7 +68,7 @@ class DataShape:
 
 
 def shape_of(architecture: Architecture) -> DataShape:
-    """Channels and classes that an architecture is for."""
+    """Channels and classes of an architecture."""
     return DataShape(in_channels=architecture.in_channels, num_classes=architecture.num_classes)
 
 
@@ -80,12 +76,12 @@ def scale(architecture: Architecture, rule: ProxyRule, data: DataShape) -> Archi
     """The proxy of a target.
 
     Raises:
-        ArchitectureError: No network has the scaled sizes, as when the stages cannot halve the
-            image.
+        ArchitectureError: No network has the scaled sizes, for example because the stages cannot
+            halve the image.
     """
     patch_size = rule.patch_size or architecture.patch_size
-    # A stem works at half of the image's side, the stages at that of the patches. With smaller
-    # patches it would be the narrowest place of the network.
+    # A stem works at half the resolution of the image, the stages at that of the patches. Without
+    # this factor, smaller patches would make the stem the bottleneck of the network.
     stem_scale = rule.width_scale * architecture.patch_size / patch_size
     return replace(
         architecture,
@@ -99,7 +95,7 @@ def scale(architecture: Architecture, rule: ProxyRule, data: DataShape) -> Archi
 
 
 def scale_stage(stage: Stage, rule: ProxyRule) -> Stage:
-    """A stage of the proxy; it depends on nothing but the target's stage."""
+    """A stage of the proxy, which depends only on the same stage of the target."""
     width = _scale_width(
         stage.width, rule.width_scale, step=stage.heads, least=_MIN_WIDTH_PER_HEAD * stage.heads
     )
@@ -110,10 +106,10 @@ def scale_stage(stage: Stage, rule: ProxyRule) -> Stage:
 
 
 def _scale_width(width: int, factor: float, *, step: int, least: int) -> int:
-    # A target that is narrower still keeps its width, so that scale 1 changes nothing.
+    # A target that is already narrower keeps its width, so that scale 1 changes nothing.
     return max(min(least, width), _nearest(width * factor, step=step))
 
 
 def _nearest(value: float, *, step: int) -> int:
-    # Halves go up, unlike round(), so that neighbouring widths never swap their order.
+    # Halves are rounded up, unlike in round(), so that neighbouring widths never swap their order.
     return math.floor(value / step + 0.5) * step

@@ -1,4 +1,4 @@
-"""One architecture in any form in which a user has it."""
+"""Reads one architecture from any form in which a user may have it."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,14 +13,15 @@ _SUFFIXES = (".yaml", ".yml")
 
 
 class HasArchitecture(Protocol):
-    """A record, a model of the paper, a network."""
+    """A record, a model of the paper, or a network."""
 
     @property
     def architecture(self) -> Architecture:
-        """The target, where there is also a proxy."""
+        """The architecture; of a record with a proxy, the target."""
 
 
-# An architecture, its plain data, a name of the paper's, a file, a bundle, or what has one.
+# An architecture, its plain data, the name of a paper's model, a file, a bundle, or an object that
+# has an architecture.
 Source: TypeAlias = Architecture | HasArchitecture | Mapping[str, Any] | str | Path
 
 
@@ -32,7 +33,7 @@ def as_architecture(source: Source) -> Architecture:
             paper's model, an architecture file, or the folder of a bundle.
 
     Raises:
-        ArchitectureError: It is nothing of that, or the file is no architecture.
+        ArchitectureError: It is none of these, or the file does not hold an architecture.
     """
     if isinstance(source, Architecture):
         return source
@@ -44,19 +45,21 @@ def as_architecture(source: Source) -> Architecture:
     if isinstance(found, Architecture):
         return found
     raise ArchitectureError(
-        f"{source!r}: is no architecture; expected an Architecture, its dictionary, a record, the "
+        f"{source!r}: not an architecture; expected an Architecture, its dictionary, a record, the "
         "name of a paper's model, an architecture file or a bundle"
     )
 
 
 def _named(source: str | Path) -> Architecture:
     name = str(source)
+    # The paper's names come first; a folder with such a name can still be given as ./name.
     if name in REFERENCES:
         return REFERENCES[name].architecture
     path = Path(source).expanduser()
     for file in (path, path / _BUNDLED):
         if file.is_file():
             return Architecture.from_yaml(file)
+    # Something that looks like a path is a missing file, anything else a misspelt name.
     if path.suffix in _SUFFIXES or path.name != name:
         raise ArchitectureError(
             f"{name}: no such file; expected an architecture file, a bundle, or the name of a "
