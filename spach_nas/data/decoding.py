@@ -83,24 +83,26 @@ class BrokenImagesError(DataError):
         files: What is wrong with each, by its path.
     """
 
-    def __init__(self, files: Mapping[str, str], *, name: str, remedy: str) -> None:
+    def __init__(self, files: Mapping[str, str], *, name: str) -> None:
         """Names the first ones and counts the others.
 
         Args:
             files: What is wrong with each, by its path.
             name: Of the set.
-            remedy: How to leave them out.
         """
-        self.files, self._name, self._remedy = files, name, remedy
+        self.files, self._name = files, name
         listed = [f"{path}: {problem}" for path, problem in list(files.items())[:_MOST_LISTED]]
         if len(files) > len(listed):
             listed.append(f"and {len(files) - len(listed):,} more")
         count = f"{len(files):,} broken image file{'' if len(files) == 1 else 's'}"
         super().__init__(
             "\n".join(
-                [*listed, f"{name}: {count}; expected whole ones, or {remedy}, which leaves "]
+                [
+                    *listed,
+                    f"{name}: {count}; expected whole ones, or data.skip_broken: true, which "
+                    "leaves them out",
+                ]
             )
-            + "them out"
         )
 
     def with_files_of(self, others: Iterable["BrokenImagesError"]) -> "BrokenImagesError":
@@ -108,7 +110,7 @@ class BrokenImagesError(DataError):
         files = dict(self.files)
         for other in others:
             files |= other.files
-        return BrokenImagesError(files, name=self._name, remedy=self._remedy)
+        return BrokenImagesError(files, name=self._name)
 
 
 def decode(

@@ -1,17 +1,23 @@
-"""Fashion-MNIST, whole or as the embedded small set.
+"""Fashion-MNIST, whole or as the embedded small set, and the idx format that it comes in.
 
-Source: Xiao et al. 2017, arXiv:1708.07747; MIT, Zalando SE.
+Source: Xiao et al. 2017, arXiv:1708.07747; MIT, Zalando SE. An idx file, as of MNIST (LeCun et al.,
+"The MNIST database of handwritten digits"), is a header of big-endian sizes, then bytes.
 """
 
+import gzip
+import struct
+import zlib
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from spach_nas.config.training_settings import DataSettings
-from spach_nas.data.idx import read_idx
-from spach_nas.data.images import ImageSet, all_to_size
+from spach_nas.data.images import ImageSet
+from spach_nas.data.pictures import Pictures, from_memory
 from spach_nas.data.source import DataSource, Split
-from spach_nas.errors import DataError
+from spach_nas.errors import DataError, one_line
 from spach_nas.space.scaling import DataShape
 
 DEBIAN_FOLDER = Path("/usr/share/datasets/fashion-mnist")
@@ -28,6 +34,8 @@ CLASS_NAMES = (
     "bag",
     "ankle boot",
 )
+_GZIP = b"\x1f\x8b"
+_UNSIGNED_BYTES = 0x08
 _SHAPE = DataShape(in_channels=1, num_classes=len(CLASS_NAMES))
 _PREFIX = {"train": "train", "test": "t10k"}
 _SUFFIX = {"images": "images-idx3-ubyte", "labels": "labels-idx1-ubyte"}
@@ -61,19 +69,19 @@ def _check_whole(settings: DataSettings) -> None:
             fashion_path(settings.root or DEBIAN_FOLDER, split=split, kind=kind)
 
 
-def _load_mini(
-    settings: DataSettings, split: Split, image_size: tuple[int, int]
-) -> ImageSet | None:
+def _open_mini(
+    settings: DataSettings, split: Split, *, channels: int | None = None
+) -> Pictures | None:
     if split == "validation":
         return None
     with np.load(MINI_FILE, allow_pickle=False) as arrays:
         images, labels = arrays[f"{split}_images"], arrays[f"{split}_labels"]
-    return _image_set(images, labels, image_size, settings.name)
+    return _pictures(images, labels, channels, name=settings.name)
 
 
-def _load_whole(
-    settings: DataSettings, split: Split, image_size: tuple[int, int]
-) -> ImageSet | None:
+def _open_whole(
+    settings: DataSettings, split: Split, *, channels: int | None = None
+) -> Pictures | None:
     if split == "validation":
         return None
     folder = settings.root or DEBIAN_FOLDER
@@ -86,18 +94,56 @@ def _load_whole(
         )
     if labels.max() >= len(CLASS_NAMES):
         raise DataError(f"{path}: has label {labels.max()}; expected 0 to {len(CLASS_NAMES) - 1}")
-    return _image_set(images, labels, image_size, settings.name)
+    return _pictures(images, labels, channels, name=settings.name)
 
 
-def _image_set(
-    images: np.ndarray, labels: np.ndarray, image_size: tuple[int, int], name: str
-) -> ImageSet:
-    return ImageSet(
-        images=all_to_size(images[..., None], image_size, name=name),
-        labels=labels.astype(np.int64),
-        class_names=CLASS_NAMES,
+def _pictures(
+    images: np.ndarray, labels: np.ndarray, channels: int | None, *, name: str
+) -> Pictures:
+    held = ImageSet(
+        images=images[..., None], labels=labels.astype(np.int64), class_names=CLASS_NAMES
     )
+    pictures = from_memory(held, name=name)
+    return pictures if channels is None else replace(pictures, channels=channels)
 
 
-FASHION_MINI = DataSource(check=_check_mini, shape=lambda _: _SHAPE, load=_load_mini)
-FASHION_MNIST = DataSource(check=_check_whole, shape=lambda _: _SHAPE, load=_load_whole)
+FASHION_MINI = DataSource(check=_check_mini, shape=lambda _: _SHAPE, open=_open_mini)
+FASHION_MNIST = DataSource(check=_check_whole, shape=lambda _: _SHAPE, open=_open_whole)
+
+
+def read_idx(path: Path) -> npt.NDArray[np.uint8]:
+    """The array of bytes in an idx file, plain or with gzip.
+
+    Raises:
+        DataError: The file is missing, is no idx file, or is cut short.
+    """
+    return _parse(read_plain(path), path)
+
+
+def read_plain(path: Path) -> bytes:
+    """What is in the file, decompressed.
+
+    Raises:
+        DataError: The file is missing or damaged.
+    """
+    try:
+        raw = path.read_bytes()
+        return gzip.decompress(raw) if raw[:2] == _GZIP else raw
+    except (OSError, EOFError, zlib.error) as problem:
+        raise DataError(
+            f"{path}: cannot be read ({one_line(problem)}); expected an idx file"
+        ) from None
+
+
+def _parse(data: bytes, path: Path) -> npt.NDArray[np.uint8]:
+    if len(data) < 4 or data[:2] != b"\0\0" or data[2] != _UNSIGNED_BYTES or data[3] == 0:
+        raise DataError(f"{path}: is no idx file of unsigned bytes")
+    rank = data[3]
+    if len(data) < 4 + 4 * rank:
+        raise DataError(f"{path}: is cut short")
+    shape = struct.unpack_from(f">{rank}I", data, 4)
+    values = np.frombuffer(data, dtype=np.uint8, offset=4 + 4 * rank)
+    if values.size != int(np.prod(shape, dtype=np.int64)):
+        sides = " x ".join(map(str, shape))
+        raise DataError(f"{path}: holds {values.size} bytes; expected {sides} of them")
+    return values.reshape(shape)

@@ -13,22 +13,15 @@ import os
 import re
 from collections import Counter, deque
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from spach_nas.config.training_settings import DataSettings
-from spach_nas.data.decoding import (
-    BrokenImagesError,
-    Stored,
-    channels_of,
-    check_range,
-    conversions,
-    decode,
-)
-from spach_nas.data.images import THREADS, ImageSet, Labels, Pixels, require_memory, to_size
+from spach_nas.data.decoding import channels_of
+from spach_nas.data.pictures import Pictures
 from spach_nas.data.source import DataSource, Split
 from spach_nas.errors import DataError
 from spach_nas.paths import check_text, shown
@@ -232,128 +225,34 @@ def _shape(settings: DataSettings) -> DataShape:
     return DataShape(in_channels=folder_channels(folder), num_classes=len(class_folders(folder)))
 
 
-def _load(settings: DataSettings, split: Split, image_size: tuple[int, int]) -> ImageSet | None:
-    root = _root(settings)
-    splits = find_splits(root, settings.validation)
+def folder_pictures(folder: Path, *, channels: int) -> Pictures:
+    """The images of a split's folder.
+
+    Args:
+        folder: With a folder for each class.
+        channels: 1 or 3.
+    """
+    files = labelled_files(folder)
+    paths = [path for path, _ in files]
+    return Pictures(
+        name=str(folder),
+        class_names=class_folders(folder),
+        labels=np.array([label for _, label in files], dtype=np.int64),
+        opener=partial(_open_file, paths),
+        files=paths,
+        channels=channels,
+    )
+
+
+def _open_file(paths: Sequence[Path], position: int) -> Image.Image:
+    return Image.open(paths[position])
+
+
+def _open(settings: DataSettings, split: Split, *, channels: int | None = None) -> Pictures | None:
+    splits = find_splits(_root(settings), settings.validation)
     if split not in splits:
         return None
-    read = read_files(
-        labelled_files(splits[split]),
-        channels=folder_channels(splits["train"]),
-        size=image_size,
-        name=str(splits[split]),
-    )
-    if read.broken and not settings.skip_broken:
-        raise BrokenImagesError(read.broken, name=str(root), remedy="data.skip_broken: true")
-    return read.images(class_folders(splits[split]), folder=splits[split])
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ReadFiles:
-    """Files of a split, read.
-
-    Attributes:
-        pixels: (N, H, W, C) of those that are whole, in their order.
-        labels: (N,).
-        stored: How each of them is stored.
-        channels: C.
-        broken: What is wrong with each of the others, by its path.
-    """
-
-    pixels: Pixels
-    labels: Labels
-    stored: Sequence[Stored]
-    channels: int
-    broken: Mapping[str, str]
-
-    def images(self, class_names: tuple[str, ...], *, folder: Path) -> ImageSet:
-        """Those that are whole, with what a person should know of them.
-
-        Raises:
-            DataError: A class has none, or images of 16 bits do not use them.
-        """
-        check_range(self.stored, name=str(folder))
-        check_classes(self.labels, folder)
-        notes = [conversions(self.stored, channels=self.channels)]
-        if self.broken:
-            notes.append(broken_note(self.broken))
-        return ImageSet(
-            images=self.pixels,
-            labels=self.labels,
-            class_names=class_names,
-            notes=tuple(filter(None, notes)),
-        )
-
-
-def read_files(
-    files: Sequence[tuple[Path, int]], *, channels: int, size: tuple[int, int], name: str
-) -> ReadFiles:
-    """All files with their labels, at `size` (H, W); those that are broken are named at once.
-
-    Raises:
-        DataError: There is not memory enough.
-    """
-    shape = (len(files), *size, channels)
-    require_memory(shape, name=name)
-    images = np.empty(shape, dtype=np.uint8)
-
-    def read(row: int) -> Stored | str:
-        try:
-            image, stored = decode(files[row][0], channels=channels)
-            values = np.asarray(image)
-            images[row] = to_size(values.reshape(*values.shape[:2], channels), size)
-        except DataError as problem:
-            return str(problem)
-        return stored
-
-    with ThreadPoolExecutor(THREADS) as pool:
-        # Decoding and resizing release the interpreter's lock.
-        found = list(pool.map(read, range(len(files))))
-    whole = [row for row, item in enumerate(found) if isinstance(item, Stored)]
-    return ReadFiles(
-        pixels=images if len(whole) == len(files) else images[whole],
-        labels=np.array([files[row][1] for row in whole], dtype=np.int64),
-        stored=[item for item in found if isinstance(item, Stored)],
-        channels=channels,
-        broken={
-            str(path): item
-            for (path, _), item in zip(files, found, strict=True)
-            if isinstance(item, str)
-        },
-    )
-
-
-def read_image(path: Path, *, channels: int, size: tuple[int, int]) -> Pixels:
-    """One image at `size` (H, W), as (H, W, C).
-
-    Raises:
-        DataError: The file is no whole image.
-    """
-    read = read_files([(path, 0)], channels=channels, size=size, name=str(path))
-    for problem in read.broken.values():
-        raise DataError(f"{path}: {problem}; expected a whole image")
-    image: Pixels = read.pixels[0]
-    return image
-
-
-def check_classes(labels: Labels, folder: Path) -> None:
-    """Check that every class of a split is left with a whole image.
-
-    Raises:
-        DataError: One is not.
-    """
-    names = class_folders(folder)
-    empty = sorted(set(range(len(names))) - set(labels.tolist()))
-    if empty:
-        raise DataError(
-            f"{folder / names[empty[0]]}: has no image that is whole; expected at least one"
-        )
-
-
-def broken_note(broken: Mapping[str, str]) -> str:
-    """How many files are left out, and the first of them."""
-    files = "1 broken file is" if len(broken) == 1 else f"{len(broken):,} broken files are"
-    return f"{files} left out, such as {next(iter(broken))}"
+    return folder_pictures(splits[split], channels=channels or folder_channels(splits["train"]))
 
 
 def _notes(settings: DataSettings) -> tuple[str, ...]:
@@ -362,4 +261,8 @@ def _notes(settings: DataSettings) -> tuple[str, ...]:
     return () if note is None else (note,)
 
 
-FOLDER = DataSource(check=_check, shape=_shape, load=_load, notes=_notes)
+def _has_test(settings: DataSettings) -> bool:
+    return "test" in find_splits(_root(settings), settings.validation)
+
+
+FOLDER = DataSource(check=_check, shape=_shape, open=_open, has_test=_has_test, notes=_notes)

@@ -3,10 +3,8 @@
 Shapes: N images, H and W height and width, C channels.
 """
 
-from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -16,7 +14,6 @@ from spach_nas.errors import DataError
 from spach_nas.machine import available_memory
 
 Pixels = npt.NDArray[np.uint8]
-T = TypeVar("T")
 Labels = npt.NDArray[np.int64]
 THREADS = 8  # that decode images
 _MAX_MEMORY_SHARE = 0.8
@@ -155,35 +152,19 @@ def all_to_size(images: Pixels, size: tuple[int, int], *, name: str) -> Pixels:
     """`to_size` of `images` (N, h, w, C) of equal size, as (N, H, W, C).
 
     Raises:
-        DataError: There is not memory enough.
+        DataError: There is not enough memory.
     """
+    shape = (len(images), *size, images.shape[3])
+    require_memory(shape, name=name)
     if images.shape[1] <= size[0] and images.shape[2] <= size[1]:
-        require_memory((len(images), *size, images.shape[3]), name=name)
         missing = [size[axis] - images.shape[axis + 1] for axis in (0, 1)]
         return np.pad(images, [(0, 0), *((m // 2, m - m // 2) for m in missing), (0, 0)])
-    shape = (len(images), *size, images.shape[3])
-    return stack(images, lambda image: to_size(image, size), shape=shape, name=name)
-
-
-def stack(
-    items: Iterable[T],
-    load: Callable[[T], Pixels],
-    *,
-    shape: tuple[int, int, int, int],
-    name: str,
-) -> Pixels:
-    """`load(item)` of N items, each an (H, W, C), in threads, as `shape` (N, H, W, C).
-
-    Raises:
-        DataError: There is not memory enough; or what `load` raises.
-    """
-    require_memory(shape, name=name)
-    images = np.empty(shape, dtype=np.uint8)
+    found = np.empty(shape, dtype=np.uint8)
     with ThreadPoolExecutor(THREADS) as pool:
-        # Decoding and resizing release the interpreter's lock.
-        for row, image in zip(images, pool.map(load, items), strict=True):
+        # Resizing releases the interpreter's lock.
+        for row, image in zip(found, pool.map(lambda i: to_size(i, size), images), strict=True):
             row[...] = image
-    return images
+    return found
 
 
 def require_memory(shape: tuple[int, ...], *, name: str) -> None:

@@ -14,8 +14,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from spach_nas.data.fashion import DEBIAN_FOLDER, MINI_FILE, fashion_path
-from spach_nas.data.idx import read_idx, read_plain
+from spach_nas.data.fashion import DEBIAN_FOLDER, MINI_FILE, fashion_path, read_idx, read_plain
 from spach_nas.errors import DataError
 
 TRAIN_PER_CLASS = 800

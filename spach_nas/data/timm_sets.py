@@ -6,7 +6,9 @@ root, and train and test mix. `name: folder` serves instead.
 
 import io
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,19 +16,16 @@ from PIL import Image
 
 from spach_nas.config.training_settings import DataSettings
 from spach_nas.data.decoding import (
-    BrokenImagesError,
     Stored,
     channels_of_images,
-    check_range,
-    conversions,
     evenly,
     pixels,
     stored,
     why_unreadable,
 )
-from spach_nas.data.folder import broken_note
-from spach_nas.data.images import ImageSet, require_memory, to_size
-from spach_nas.data.source import DataSource, Split
+from spach_nas.data.images import Labels, require_memory, to_size
+from spach_nas.data.pictures import Decoded, Pictures
+from spach_nas.data.source import DataSource, Readable, Split
 from spach_nas.errors import DataError, one_line
 from spach_nas.space.scaling import DataShape
 
@@ -57,7 +56,7 @@ def _check(settings: DataSettings) -> None:
         raise DataError(f"{settings.root}: is no folder; expected that of {settings.name}")
 
 
-def _open(settings: DataSettings, split: Split) -> Any:
+def _dataset(settings: DataSettings, split: Split) -> Any:
     from timm.data import create_dataset
 
     prefix = settings.name.lower().split("/")[0] + "/"
@@ -78,74 +77,38 @@ def _open(settings: DataSettings, split: Split) -> Any:
     raise DataError(f"{settings.name}: split {names[0]} cannot be opened: {why}")
 
 
-def _pairs(dataset: Any) -> Iterator[tuple[Image.Image, int] | Exception]:
-    """Images with their labels; in place of one that cannot be opened, why."""
-    from torch.utils.data import IterableDataset
-
-    if isinstance(dataset, IterableDataset):
-        yield from ((image, int(label)) for image, label in dataset)
-        return
-    for index in range(len(dataset)):
-        try:
-            image, label = _at(dataset, index)
-        # Whatever a foreign library raises over a missing file or a damaged one.
-        except Exception as problem:
-            yield problem
-            continue
-        with image:
-            yield image, int(label)
-
-
-def _at(dataset: Any, index: int) -> tuple[Image.Image, int]:
+def _image_at(dataset: Any, position: int) -> Image.Image:
     if not hasattr(dataset, "reader"):
-        image, label = dataset[index]
-        return image, label
+        image: Image.Image = dataset[position][0]
+        return image
     # Past timm's dataset, which replaces an image that it cannot read by the next one.
-    file, label = dataset.reader[index][:2]
+    file = dataset.reader[position][0]
     with file:
-        return Image.open(io.BytesIO(file.read())), label
+        return Image.open(io.BytesIO(file.read()))
 
 
-def timm_channels(images: Sequence[Any]) -> int:
-    """1 where no image of a set with positions has colours, else 3; of 100 evenly spaced ones.
-
-    Args:
-        images: What `create_dataset` gives.
-    """
-    return channels_of_images(_opened(images, index) for index in evenly(len(images), _LOOKED_AT))
-
-
-def _opened(images: Sequence[Any], index: int) -> Image.Image | None:
-    try:
-        with open_at(images, index) as image:
-            return image
-    # It has no say; whoever reads it says what is wrong.
-    except Exception:
-        return None
-
-
-def open_at(dataset: Any, index: int) -> Image.Image:
-    """The image at a position."""
-    return _at(dataset, index)[0]
+def _looked_at(dataset: Any) -> Iterator[Image.Image | None]:
+    """Evenly spaced images; None for one that cannot be opened, which has no say."""
+    for position in evenly(len(dataset), _LOOKED_AT):
+        try:
+            with _image_at(dataset, position) as image:
+                yield image
+        except Exception:
+            yield None
 
 
 def _shape(settings: DataSettings) -> DataShape:
     from torch.utils.data import IterableDataset
 
-    dataset = _open(settings, "train")
+    dataset = _dataset(settings, "train")
     names = _class_names(dataset)
+    stream = isinstance(dataset, IterableDataset)
     try:
-        if isinstance(dataset, IterableDataset):
-            first = itertools.islice(_pairs(dataset), _LOOKED_AT)
-            channels = channels_of_images(
-                None if isinstance(pair, Exception) else pair[0] for pair in first
-            )
-        else:
-            channels = timm_channels(dataset)
+        first = (pair[0] for pair in itertools.islice(dataset, _LOOKED_AT)) if stream else None
+        channels = channels_of_images(_looked_at(dataset) if first is None else first)
         # Without names, as in most webdatasets, the labels have to be counted.
-        classes = len(names) or 1 + max(
-            pair[1] for pair in _pairs(dataset) if not isinstance(pair, Exception)
-        )
+        labels = () if names else (label for _, label in dataset) if stream else _labels(dataset)
+        classes = len(names) or 1 + max(map(int, labels))
     except Exception as problem:
         raise DataError(f"{settings.name}: cannot be read: {one_line(problem)}") from None
     return DataShape(in_channels=channels, num_classes=classes)
@@ -159,45 +122,106 @@ def _class_names(dataset: Any) -> tuple[str, ...]:
     return tuple(str(name) for name in names)
 
 
-def _load(settings: DataSettings, split: Split, image_size: tuple[int, int]) -> ImageSet | None:
+def _open(settings: DataSettings, split: Split, *, channels: int | None = None) -> Readable | None:
     if split == "validation":
         return None
+    from torch.utils.data import IterableDataset
+
     shape = _shape(settings)
-    dataset = _open(settings, split)
-    count = len(dataset)
-    require_memory((count, *image_size, shape.in_channels), name=settings.name)
-    images, labels = [], []
-    found: list[Stored] = []
-    broken: dict[str, str] = {}
-    number = -1
-    try:
-        for number, pair in enumerate(_pairs(dataset)):
-            try:
-                if isinstance(pair, Exception):
-                    raise pair
-                images.append(to_size(pixels(pair[0], channels=shape.in_channels), image_size))
-            # A decoder may raise anything over bytes that it did not expect.
-            except Exception as problem:
-                broken[f"{settings.name}: image {number}"] = why_unreadable(problem)
-                continue
-            found.append(stored(pair[0]))
-            labels.append(pair[1])
-    except Exception as problem:
-        where = f"{settings.name}: image {number + 1} of {count}"
-        raise DataError(f"{where} cannot be read: {one_line(problem)}") from None
-    if broken and not settings.skip_broken:
-        raise BrokenImagesError(broken, name=settings.name, remedy="data.skip_broken: true")
-    check_range(found, name=settings.name)
-    notes = [conversions(found, channels=shape.in_channels), broken and broken_note(broken)]
-    if not labels or min(labels) < 0 or max(labels) >= shape.num_classes:
-        raise DataError(f"{settings.name}: has no labels from 0 to {shape.num_classes - 1}")
+    dataset = _dataset(settings, split)
     names = _class_names(dataset) or tuple(map(str, range(shape.num_classes)))
-    return ImageSet(
-        images=np.stack(images),
-        labels=np.array(labels, dtype=np.int64),
+    channels = channels or shape.in_channels
+    if isinstance(dataset, IterableDataset):
+        return Stream(name=settings.name, class_names=names, channels=channels, dataset=dataset)
+    try:
+        labels = np.array(_labels(dataset), dtype=np.int64)
+    # Whatever a foreign library raises over a missing file or a damaged one.
+    except Exception as problem:
+        raise DataError(f"{settings.name}: cannot be read: {one_line(problem)}") from None
+    _check_labels(labels, classes=shape.num_classes, name=settings.name)
+    return Pictures(
+        name=settings.name,
         class_names=names,
-        notes=tuple(note for note in notes if note),
+        labels=labels,
+        opener=partial(_image_at, dataset),
+        channels=channels,
     )
 
 
-TIMM = DataSource(check=_check, shape=_shape, load=_load)
+def _check_labels(labels: Labels, *, classes: int, name: str) -> None:
+    if not len(labels) or labels.min() < 0 or labels.max() >= classes:
+        raise DataError(f"{name}: has no labels from 0 to {classes - 1}")
+
+
+def _labels(dataset: Any) -> list[int]:
+    for name in ("targets", "_labels", "labels"):
+        if hasattr(dataset, name):
+            return [int(label) for label in getattr(dataset, name)]
+    if hasattr(dataset, "reader"):
+        return [_label_of(dataset.reader[position]) for position in range(len(dataset))]
+    return [int(dataset[position][1]) for position in range(len(dataset))]
+
+
+def _label_of(item: Any) -> int:
+    file, label = item[:2]
+    if hasattr(file, "close"):
+        file.close()
+    return int(label)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Stream:
+    """A split that is only read from its beginning to its end, such as a webdataset.
+
+    Attributes:
+        name: Of the data set.
+        class_names: One for each class.
+        channels: 1 or 3.
+        dataset: Iterates over pairs of an image and its label.
+    """
+
+    name: str
+    class_names: tuple[str, ...]
+    channels: int
+    dataset: Any
+
+    def read(self, size: tuple[int, int]) -> Decoded:
+        """All images at `size` (H, W); broken ones are left out and named.
+
+        Raises:
+            DataError: It breaks off, has no labels, or there is not enough memory.
+        """
+        count = len(self.dataset)
+        require_memory((count, *size, self.channels), name=self.name)
+        images, labels = [], []
+        found: list[Stored] = []
+        broken: dict[str, str] = {}
+        number = -1
+        try:
+            for number, (image, label) in enumerate(self.dataset):
+                try:
+                    images.append(to_size(pixels(image, channels=self.channels), size))
+                # A decoder may raise anything over bytes that it did not expect.
+                except Exception as problem:
+                    broken[f"{self.name}: image {number}"] = why_unreadable(problem)
+                    continue
+                found.append(stored(image))
+                labels.append(int(label))
+        except Exception as problem:
+            where = f"{self.name}: image {number + 1} of {count}"
+            raise DataError(f"{where} cannot be read: {one_line(problem)}") from None
+        whole = np.array(labels, dtype=np.int64)
+        _check_labels(whole, classes=len(self.class_names), name=self.name)
+        return Decoded(pixels=np.stack(images), labels=whole, stored=found, broken=broken)
+
+
+def _has_test(settings: DataSettings) -> bool:
+    # No library tells whether a split exists but by opening it.
+    try:
+        _dataset(settings, "test")
+    except DataError:
+        return False
+    return True
+
+
+TIMM = DataSource(check=_check, shape=_shape, open=_open, has_test=_has_test)

@@ -13,7 +13,7 @@ from spach_nas.cost.closed_form import cost
 from spach_nas.data.fashion import MINI_FILE
 from spach_nas.data.images import Normalisation, Pixels, measure_normalisation
 from spach_nas.data.preprocessing import Preprocessing
-from spach_nas.data.sampling import sample_validation
+from spach_nas.data.reader import sample_validation
 from spach_nas.errors import BundleError, DataError
 from spach_nas.export.bundle import SAMPLES, read_samples
 from spach_nas.export.source import Choice

@@ -5,8 +5,8 @@ from pathlib import Path
 
 from spach_nas.data.images import HeldOut, Normalisation
 from spach_nas.data.preprocessing import Preprocessing
+from spach_nas.data.reader import DataChoice
 from spach_nas.full_size.recipe import Recipe
-from spach_nas.full_size.sets import DataChoice
 from spach_nas.space.architecture import Architecture
 
 

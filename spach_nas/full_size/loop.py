@@ -14,6 +14,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from spach_nas.data.reader import OpenData, open_data
 from spach_nas.files import room_needed
 from spach_nas.full_size.checkpoints import (
     BEST,
@@ -28,7 +29,6 @@ from spach_nas.full_size.job import Job, Place
 from spach_nas.full_size.loaders import Batch, seed_everything
 from spach_nas.full_size.progress import EpochLine, Now, ProgressFile, read_curve, write_curve
 from spach_nas.full_size.scoring import Scores, score_batches
-from spach_nas.full_size.sets import FullData, open_data
 from spach_nas.full_size.worker import Worker, make_worker
 from spach_nas.training.device import autocast
 from spach_nas.training.seeds import derive_seed
@@ -42,7 +42,7 @@ def train_worker(
     *,
     place: Place | None = None,
     threads: int | None = None,
-    data: FullData | None = None,
+    data: OpenData | None = None,
     on_step: OnStep | None = None,
 ) -> None:
     """Train from the last checkpoint in the job's folder, or from the beginning, to the end.

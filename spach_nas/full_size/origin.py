@@ -6,9 +6,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from spach_nas.data.reader import OpenData
 from spach_nas.errors import StudyError
 from spach_nas.full_size.job import Job
-from spach_nas.full_size.sets import FullData
 
 RUN_JSON = "run.json"
 # What may change while a training is interrupted: none of it changes the curve by more than the
@@ -17,7 +17,7 @@ _FREE = ("resources", "loggers", "checkpoint_steps", "final", "compile")
 _FREE_DATA = ("loader_processes", "check_images", "skip_broken", "download", "root")
 
 
-def run_text(job: Job, data: FullData) -> str:
+def run_text(job: Job, data: OpenData) -> str:
     """What `--resume` looks at, as JSON."""
     part = job.data.held_out
     files = {
@@ -38,7 +38,7 @@ def known_files(folder: Path) -> Mapping[str, Any]:
     return files
 
 
-def check_origin(folder: Path, job: Job, data: FullData) -> None:
+def check_origin(folder: Path, job: Job, data: OpenData) -> None:
     """Refuse to go on with another training than the one that began there.
 
     Raises:
@@ -50,11 +50,18 @@ def check_origin(folder: Path, job: Job, data: FullData) -> None:
         for key in dict.fromkeys([*before, *now])
         if before.get(key) != now.get(key)
     ]
+    held_out = 0 if data.held_out is None else len(data.validation or ())
+    whole = before.get("training images") == len(data.train) + held_out
+    if held_out and whole and not job.data.is_folder:
+        mistakes.append(
+            f"{folder}: began to validate on the test images of {job.data.name}, which only "
+            "evaluate uses now; expected another folder by --out, for a new training"
+        )
     if mistakes:
         raise StudyError("\n".join(mistakes))
 
 
-def _origin(job: Job, data: FullData) -> dict[str, Any]:
+def _origin(job: Job, data: OpenData) -> dict[str, Any]:
     recipe = {k: v for k, v in job.recipe.as_dict().items() if k not in _FREE}
     recipe["data"] = {k: v for k, v in recipe["data"].items() if k not in _FREE_DATA}
     return {

@@ -10,24 +10,26 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from spach_nas.config.training_settings import DataSettings
 from spach_nas.data.images import HeldOut, Normalisation, few_scored, measure_normalisation
+from spach_nas.data.pictures import Pictures
+from spach_nas.data.reader import (
+    DataChoice,
+    OpenData,
+    check_data,
+    check_there,
+    class_names,
+    named_data,
+    open_data,
+)
 from spach_nas.errors import BundleError, ConfigError, DataError, StudyError
 from spach_nas.export import Choice, choose
 from spach_nas.full_size.init_source import check_initial
 from spach_nas.full_size.job import Job
 from spach_nas.full_size.origin import RUN_JSON, check_origin, known_files
-from spach_nas.full_size.pictures import Pictures
 from spach_nas.full_size.recipe import DataOptions, Recipe
 from spach_nas.full_size.recipe_files import load_recipe
 from spach_nas.full_size.resources import HERE, LOCAL
-from spach_nas.full_size.sets import (
-    DataChoice,
-    FullData,
-    check_data,
-    check_there,
-    class_names,
-    open_data,
-)
 from spach_nas.search.ray.logger_choice import check_packages
 from spach_nas.space.architecture import Architecture
 from spach_nas.space.mixers import plugin_mixers
@@ -76,7 +78,7 @@ class TrainingPlan:
     """
 
     job: Job
-    data: FullData
+    data: OpenData
     weights: bytes | None
     notes: tuple[str, ...]
     going_on: bool
@@ -144,7 +146,7 @@ def plan_training(request: TrainingRequest) -> TrainingPlan:
     return plan
 
 
-def _few(images: FullData) -> tuple[str, ...]:
+def _few(images: OpenData) -> tuple[str, ...]:
     note = None if images.validation is None else few_scored(len(images.validation))
     return () if note is None else (note,)
 
@@ -163,14 +165,25 @@ def check_evaluation(source: str, *, data: str, options: DataOptions) -> None:
 
 
 def data_choice(name: str, options: DataOptions, *, channels: int | None = None) -> DataChoice:
-    """What `--data` names; a folder by its whole path, since workers may be elsewhere."""
-    if options.root is not None:
-        options = replace(options, root=options.root.resolve())
-    choice = DataChoice(name=name, options=options, channels=channels)
-    path = Path(name)
-    if choice.is_folder and path.is_dir():
-        return replace(choice, name=str(path.resolve()))
-    return choice
+    """What `--data` names, read by these options.
+
+    Raises:
+        DataError: There is no such folder, and no data set of this name.
+    """
+    set_name, root = named_data(name, root=None if options.root is None else options.root.resolve())
+    return DataChoice(
+        settings=DataSettings(
+            name=set_name,
+            root=root,
+            validation=options.validation or None,
+            split_seed=options.split_seed,
+            download=options.download,
+            skip_broken=options.skip_broken,
+        ),
+        validated=options.validation != 0,
+        check_images=options.check_images,
+        channels=channels,
+    )
 
 
 def _check_loggers(recipe: Recipe) -> None:
@@ -232,7 +245,7 @@ def _going_on(folder: Path, *, resume: bool) -> bool:
 
 def _open(
     name: str, recipe: Recipe, folder: Path | None, *, initial: "Initial | None", source: Choice
-) -> FullData:
+) -> OpenData:
     channels = None if initial is None else initial.network.in_chans
     choice = data_choice(name, recipe.data, channels=channels)
     if folder is None:
@@ -281,7 +294,7 @@ def _weights(
 
 
 def _normalisation(
-    recipe: Recipe, architecture: Architecture, images: FullData, initial: "Initial | None"
+    recipe: Recipe, architecture: Architecture, images: OpenData, initial: "Initial | None"
 ) -> Normalisation:
     if initial is not None and initial.preprocessing is not None:
         # Weights expect what they were trained on.

@@ -16,12 +16,12 @@ from timm.utils import ModelEmaV3
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from spach_nas.data.reader import OpenData
 from spach_nas.full_size.checkpoints import EMA, NETWORK, OPTIMIZER, with_prefix
 from spach_nas.full_size.job import Job, Place
 from spach_nas.full_size.loaders import Batch, Batches, scoring_batches, training_batches
 from spach_nas.full_size.mixing import Mixer
 from spach_nas.full_size.recipe import Recipe
-from spach_nas.full_size.sets import FullData
 from spach_nas.machine import cores
 from spach_nas.networks import Spach, build
 from spach_nas.networks.allocator import keep_freed_memory
@@ -91,7 +91,7 @@ class Worker:
         return self.model.no_sync()
 
 
-def make_worker(job: Job, data: FullData, *, place: Place, threads: int | None = None) -> Worker:
+def make_worker(job: Job, data: OpenData, *, place: Place, threads: int | None = None) -> Worker:
     """Set up a worker; of several, all must do so.
 
     Args:
@@ -135,7 +135,7 @@ def make_worker(job: Job, data: FullData, *, place: Place, threads: int | None =
 
 
 def _scored(
-    job: Job, data: FullData, *, place: Place, runtime: Runtime, processes: int
+    job: Job, data: OpenData, *, place: Place, runtime: Runtime, processes: int
 ) -> Callable[[], Iterator[Batch]] | None:
     if data.validation is None:
         return None

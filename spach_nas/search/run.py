@@ -7,7 +7,7 @@ from tempfile import TemporaryDirectory
 
 from spach_nas.config.search_yaml import load_config
 from spach_nas.config.study_files import DATA_JSON, LATENCY_JSON, SEARCH_YAML
-from spach_nas.data import load_test
+from spach_nas.data import has_test, load_test
 from spach_nas.data.preprocessing import to_json
 from spach_nas.errors import DataError, StudyError
 from spach_nas.evaluators import ProxyEvaluator
@@ -178,7 +178,11 @@ def prepare_folder(
 
 
 def finish(folder: Path) -> None:
-    """Write the report and export the best network of a study."""
+    """Write the report and export the best network of a study.
+
+    Raises:
+        DataError: The test images cannot be read; report and network are written all the same.
+    """
     write_study_report(folder)
     # A trial that shares the score of another, long dominated one is left without weights.
     config = load_config(folder / SEARCH_YAML)
@@ -186,22 +190,34 @@ def finish(folder: Path) -> None:
     best = pareto.best(kept, config.objective_list, limits=config.limits)
     if best is not None:
         choice = choose(folder, pick=str(best.trial))
-        accuracy = _test_accuracy(folder, choice)
+        accuracy, problem = None, None
+        try:
+            accuracy = _test_accuracy(folder, choice)
+        except DataError as found:
+            problem = found
         with TemporaryDirectory(dir=folder, prefix=".best-") as temporary:
             new = export(choice, out=Path(temporary) / BEST, test_accuracy=accuracy)
             if (folder / BEST).exists():
                 (folder / BEST).rename(Path(temporary) / "old")
             new.rename(folder / BEST)
+        if problem is not None:
+            raise DataError(
+                f"{problem}\n{folder}: report and best network are written, the accuracy on the "
+                "test images is missing; expected images that can be read, and --resume"
+            )
 
 
 def _test_accuracy(folder: Path, choice: Choice) -> float | None:
-    """The final figure, on images that no choice has seen; None where there is no test split."""
+    """The final figure, on images that no choice has seen; None where there is no test split.
+
+    Raises:
+        DataError: They cannot be read.
+    """
     config = load_config(folder / SEARCH_YAML)
     assert choice.weights is not None and choice.preprocessing is not None, "a trained proxy"
-    try:
-        images = load_test(config.data, image_size=choice.architecture.image_size)
-    except DataError:
+    if not has_test(config.data):
         return None
+    images = load_test(config.data, image_size=choice.architecture.image_size)
     network = build(choice.architecture)
     load_weights(network, choice.weights, where=str(folder))
     runtime = choose_runtime(device=config.training.device, precision=config.training.precision)

@@ -17,7 +17,7 @@ import pytest
 
 from conftest import run_main
 from full_tools import STREAMED, curve_figures, plan_in, write_architecture, write_images
-from spach_nas.cli import training_commands as session
+from spach_nas.cli import training_view as session
 from spach_nas.config.search_settings import Resources
 from spach_nas.full_size import ray_train
 from spach_nas.full_size.checkpoints import LAST

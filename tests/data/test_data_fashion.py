@@ -1,41 +1,21 @@
 """Fashion-MNIST: idx files, the whole set, the embedded set and its maker."""
 
 import gzip
-import struct
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from needs import FASHION_MNIST
+from own_data import idx, write_set
 from spach_nas.config.training_settings import DataSettings
 from spach_nas.data import DataSplits, data_shape, load_test, load_train_and_validation
-from spach_nas.data.fashion import CLASS_NAMES, DEBIAN_FOLDER, MINI_FILE
-from spach_nas.data.idx import read_idx
+from spach_nas.data.fashion import CLASS_NAMES, DEBIAN_FOLDER, MINI_FILE, read_idx
 from spach_nas.data.make_fashion_mini import first_of_each_class, main
 from spach_nas.errors import DataError
 
 MINI = DataSettings(name="fashion-mini", validation=0.2)
 needs_debian_package = pytest.mark.skipif(not DEBIAN_FOLDER.is_dir(), reason=FASHION_MNIST)
-
-
-def idx(array: np.ndarray) -> bytes:
-    return (
-        b"\0\0\x08"
-        + bytes([array.ndim])
-        + struct.pack(f">{array.ndim}I", *array.shape)
-        + array.tobytes()
-    )
-
-
-def write_set(folder: Path, *, train: int, test: int, side: int = 28, packed: bool = False) -> None:
-    rng = np.random.default_rng(5)
-    for prefix, count in (("train", train), ("t10k", test)):
-        images = rng.integers(0, 256, (count, side, side), dtype=np.uint8)
-        labels = (np.arange(count) % 10).astype(np.uint8)
-        for suffix, array in (("images-idx3-ubyte", images), ("labels-idx1-ubyte", labels)):
-            path = folder / f"{prefix}-{suffix}{'.gz' if packed else ''}"
-            path.write_bytes(gzip.compress(idx(array)) if packed else idx(array))
 
 
 def test_an_idx_file_is_read_by_its_header(tmp_path: Path) -> None:

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
-from test_data_fashion import write_set
 from torch.utils.data import IterableDataset
 
+from own_data import write_set
 from spach_nas.config.training_settings import DataSettings
 from spach_nas.data import data_shape, load_test, load_train_and_validation, validate_settings
-from spach_nas.data.idx import read_idx
+from spach_nas.data.fashion import read_idx
 from spach_nas.errors import ConfigError, DataError
 
 SIZE = (8, 8)

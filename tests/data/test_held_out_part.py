@@ -13,13 +13,13 @@ from spach_nas.config.training_settings import DataSettings
 from spach_nas.data import load_train_and_validation
 from spach_nas.data.images import HeldOut
 from spach_nas.data.preprocessing import Preprocessing, read_preprocessing, to_json
+from spach_nas.data.reader import DataChoice, check_data, check_split, default_split, open_data
 from spach_nas.errors import DataError
 from spach_nas.export.bundle import load_preprocessing, write_core
 from spach_nas.full_size.origin import known_files
 from spach_nas.full_size.plan import TrainingRequest, data_choice, plan_training
 from spach_nas.full_size.recipe_files import load_recipe
 from spach_nas.full_size.run import prepare
-from spach_nas.full_size.sets import DataChoice, check_data, check_split, default_split, open_data
 
 PART = HeldOut(share=1 / 3, seed=4)
 

@@ -10,7 +10,6 @@ import pytest
 import torch
 from safetensors.torch import load as load_safetensors
 from safetensors.torch import save as save_safetensors
-from test_training_loop import CPU, DATA, SETTINGS, architecture
 from torch import nn
 
 from spach_nas.config.evaluation import Evaluation, EvaluationRequest, Fidelity
@@ -22,6 +21,7 @@ from spach_nas.space import mixers
 from spach_nas.space.architecture import Architecture
 from spach_nas.space.mixers import MixerCost, MixerSite, MixerSpec, mixer_names, register_mixer
 from spach_nas.training import global_seed, network_weights, score_images, train
+from training_tools import CPU, DATA, SETTINGS, architecture
 
 EVALUATE = ProxyEvaluator(settings=SETTINGS)
 

@@ -5,10 +5,10 @@ from dataclasses import asdict, replace
 
 import pytest
 from test_evaluators_proxy import at, timeless
-from test_training_loop import DATA, SETTINGS, architecture
 
 from spach_nas.evaluators import ProxyEvaluator
 from spach_nas.evaluators.pulse import LOOPBACK, Pulse, PulseAddress, hearing, read_pulse
+from training_tools import DATA, SETTINGS, architecture
 
 PULSE = Pulse(trial=3, rung=1, epochs=1.25, first=1, last=3, images_per_second=212.5)
 

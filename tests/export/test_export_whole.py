@@ -18,7 +18,7 @@ from network_tools import images, randomised, small
 from spach_nas.config.training_settings import DataSettings
 from spach_nas.data import load_train_and_validation
 from spach_nas.data.preprocessing import Preprocessing
-from spach_nas.data.sampling import sample_validation
+from spach_nas.data.reader import sample_validation
 from spach_nas.errors import BundleError, DataError
 from spach_nas.export import (
     Choice,

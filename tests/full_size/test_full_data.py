@@ -1,6 +1,7 @@
 """Images for trainings: splits that share none, files of every kind, broken ones named."""
 
 import io
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +13,10 @@ from timm.data.auto_augment import rand_augment_transform
 from torchvision.transforms import Compose
 
 from full_tools import CLASSES, plan_in, write_images
+from own_data import write_set
+from spach_nas.config.training_settings import DataSettings
+from spach_nas.data import load_train_and_validation
+from spach_nas.data.reader import OpenData, check_data, default_split, open_split
 from spach_nas.errors import ConfigError, DataError, SpachNasError, StudyError
 from spach_nas.full_size.loaders import scoring_batches
 from spach_nas.full_size.loop import train_worker
@@ -19,13 +24,12 @@ from spach_nas.full_size.plan import data_choice
 from spach_nas.full_size.recipe_files import load_recipe
 from spach_nas.full_size.repairs import mend_posterize
 from spach_nas.full_size.run import prepare
-from spach_nas.full_size.sets import FullData, check_data, open_split
 from spach_nas.training import choose_runtime
 
 
-def checked(root: Path | str, **changes: object) -> FullData:
+def checked(name: Path | str, **changes: object) -> OpenData:
     options = replace(load_recipe("short").data, **changes)  # type: ignore[arg-type]
-    return check_data(data_choice(str(root), options))
+    return check_data(data_choice(str(name), options))
 
 
 def broken_jpeg(path: Path) -> None:
@@ -64,6 +68,41 @@ def test_a_share_of_train_is_held_out_where_there_is_no_validation_split(tmp_pat
     assert not set(data.train.files) & set(data.validation.files)
     assert all("test" not in path.parts[-3:] for path in data.train.files)
     assert checked(root, validation=0).validation is None
+
+
+def test_a_library_set_is_split_as_in_a_search_and_its_test_images_choose_nothing(
+    tmp_path: Path,
+) -> None:
+    raw = tmp_path / "FashionMNIST" / "raw"
+    raw.mkdir(parents=True)
+    write_set(raw, train=50, test=20)
+    data = checked("torch/fashion_mnist", root=tmp_path)
+    settings = DataSettings(name="torch/fashion_mnist", root=tmp_path)
+    searched = load_train_and_validation(settings, image_size=(28, 28))
+    assert data.validation is not None
+    for part, same in ((data.train, searched.train), (data.validation, searched.validation)):
+        np.testing.assert_array_equal(part.in_memory((28, 28)).images, same.images)
+    choice = data.choice
+    assert default_split(choice) == "test"
+    assert len(open_split(choice, "test")) == 20
+    with pytest.raises(DataError, match="has no images by position"):
+        checked("wds/some", root=tmp_path)
+
+
+def test_a_run_that_validated_on_the_test_images_is_refused_with_what_to_do(
+    tmp_path: Path,
+) -> None:
+    raw = tmp_path / "FashionMNIST" / "raw"
+    raw.mkdir(parents=True)
+    write_set(raw, train=50, test=20)
+    changes = (f"data.root={tmp_path}", "image_size=32")
+    prepare(plan_in(tmp_path, *changes, data="torch/fashion_mnist", recipe="short"))
+    path = tmp_path / "run" / "run.json"
+    plain = json.loads(path.read_text())
+    plain["origin"] |= {"training images": 50, "validation images": 20}
+    path.write_text(json.dumps(plain))
+    with pytest.raises(StudyError, match=r"began to validate on the test images.*--out"):
+        plan_in(tmp_path, *changes, data="torch/fashion_mnist", recipe="short", resume=True)
 
 
 def test_a_validation_folder_that_is_a_copy_of_train_is_refused(tmp_path: Path) -> None:

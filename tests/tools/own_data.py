@@ -1,5 +1,7 @@
 """Folders of images as people have them."""
 
+import gzip
+import struct
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -30,3 +32,22 @@ def write_folder(
                 picture = Image.fromarray(noise.astype(np.uint8)).convert(mode)
                 picture.save(folder / f"{number}.png")
     return root
+
+
+def idx(array: np.ndarray) -> bytes:
+    return (
+        b"\0\0\x08"
+        + bytes([array.ndim])
+        + struct.pack(f">{array.ndim}I", *array.shape)
+        + array.tobytes()
+    )
+
+
+def write_set(folder: Path, *, train: int, test: int, side: int = 28, packed: bool = False) -> None:
+    rng = np.random.default_rng(5)
+    for prefix, count in (("train", train), ("t10k", test)):
+        images = rng.integers(0, 256, (count, side, side), dtype=np.uint8)
+        labels = (np.arange(count) % 10).astype(np.uint8)
+        for suffix, array in (("images-idx3-ubyte", images), ("labels-idx1-ubyte", labels)):
+            path = folder / f"{prefix}-{suffix}{'.gz' if packed else ''}"
+            path.write_bytes(gzip.compress(idx(array)) if packed else idx(array))

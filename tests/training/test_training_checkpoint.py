@@ -8,7 +8,6 @@ import pytest
 import torch
 from safetensors.torch import load, save
 from test_training_course import COURSE, fresh, origin, with_batch_norm
-from test_training_loop import CPU, DATA, SETTINGS, architecture, state
 from torch import nn
 
 from spach_nas.config.training_settings import Augmentation
@@ -21,6 +20,7 @@ from spach_nas.training import (
     train,
     unpack,
 )
+from training_tools import CPU, DATA, SETTINGS, architecture, state
 
 OF = architecture("conv")
 ORIGIN = origin(OF)

@@ -7,7 +7,6 @@ from typing import get_args
 import numpy as np
 import pytest
 import torch
-from test_training_loop import CPU, DATA, SETTINGS, Recorder, architecture, state, timeless
 from torch import nn
 
 from spach_nas.config.evaluation import Fidelity
@@ -28,6 +27,7 @@ from spach_nas.training import (
 )
 from spach_nas.training.course import leg_of, make_legs, total_steps
 from spach_nas.training.schedule import Schedule
+from training_tools import CPU, DATA, SETTINGS, Recorder, architecture, state, timeless
 
 STILL = replace(SETTINGS, augmentation=Augmentation())
 

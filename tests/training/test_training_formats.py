@@ -8,7 +8,6 @@ from typing import Any, get_args
 import pytest
 import torch
 import torch.nn.functional as F
-from test_training_loop import DATA
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from full_tools import plan_in
@@ -31,6 +30,7 @@ from spach_nas.training import (
     train,
 )
 from spach_nas.training.formats import orthogonalisation_format
+from training_tools import DATA
 
 HALVES = {torch.bfloat16, torch.float16}
 # All mixers, both kinds of norm, and a stage boundary; of the data's channels and classes.

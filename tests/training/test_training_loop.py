@@ -12,72 +12,30 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from spach_nas.config.evaluation import Fidelity
 from spach_nas.config.training_settings import Augmentation, Optimizer, TrainingSettings
-from spach_nas.data import DataSplits, ImageSet
-from spach_nas.data.images import measure_normalisation
-from spach_nas.networks import build
-from spach_nas.space.architecture import Architecture, Stage
+from spach_nas.data import DataSplits
 from spach_nas.space.mixers import mixer_names
 from spach_nas.training import (
     TrainingResult,
-    TrainingState,
     choose_runtime,
-    global_seed,
     loop,
-    move,
     train,
 )
 from spach_nas.training.course import steps_per_epoch
-from spach_nas.training.loop import _prepare, _Run, _train_epoch
+from spach_nas.training.loop import _train_epoch
 from spach_nas.training.optimizer import make_optimizer
 from spach_nas.training.schedule import Schedule
 from spach_nas.training.seeds import derive_seed
-
-CPU = choose_runtime(device="cpu")
-SETTINGS = TrainingSettings(
-    batch_size=16, learning_rate=1e-2, augmentation=Augmentation(crop_padding=1), device="cpu"
+from training_tools import (
+    CPU,
+    DATA,
+    SETTINGS,
+    Recorder,
+    network,
+    prepare,
+    splits,
+    state,
+    timeless,
 )
-
-
-def splits(train: int = 96, validation: int = 48) -> DataSplits:
-    """Bright images in one of three thirds of their rows, which is their class, in noise."""
-    rng = np.random.default_rng(0)
-
-    def image_set(count: int) -> ImageSet:
-        labels = np.arange(count) % 3
-        images = rng.integers(0, 60, (count, 12, 12, 1), dtype=np.uint8)
-        for image, label in zip(images, labels, strict=True):
-            image[4 * label : 4 * label + 4] += 120
-        return ImageSet(images=images, labels=labels, class_names=("a", "b", "c"))
-
-    data = image_set(train)
-    return DataSplits(
-        train=data,
-        validation=image_set(validation),
-        normalisation=measure_normalisation(data.images),
-    )
-
-
-DATA = splits()
-
-
-def architecture(*mixers: str) -> Architecture:
-    stages = tuple(
-        Stage(mixers=(mixer, "conv"), width=8 * (i + 1), heads=2, expansion_ratio=2)
-        for i, mixer in enumerate(mixers)
-    )
-    return Architecture(
-        stem="conv1",
-        patch_size=2,
-        stages=stages,
-        image_size=(12, 12),
-        in_channels=1,
-        num_classes=3,
-    )
-
-
-def network(*mixers: str, drop_path_rate: float = 0.0) -> nn.Module:
-    with global_seed(0, CPU):
-        return move(build(architecture(*mixers), drop_path_rate=drop_path_rate), CPU)
 
 
 def run(
@@ -91,34 +49,6 @@ def run(
 ) -> TrainingResult:
     fidelity = Fidelity(epochs=epochs, image_size=(12, 12), data_share=share)
     return train(net, data, settings=settings, fidelity=fidelity, seed=seed, runtime=CPU)
-
-
-def prepare(
-    net: nn.Module,
-    *,
-    settings: TrainingSettings,
-    fidelity: Fidelity,
-    micro_batch: int | None = None,
-) -> _Run:
-    return _prepare(
-        net,
-        DATA,
-        settings=settings,
-        course=(fidelity,),
-        seed=0,
-        runtime=CPU,
-        start=TrainingState(),
-        micro_batch=micro_batch,
-        tell=lambda *_: None,
-    )
-
-
-def state(net: nn.Module) -> dict[str, bytes]:
-    return {name: tensor.numpy().tobytes() for name, tensor in net.state_dict().items()}
-
-
-def timeless(result: TrainingResult) -> list[tuple[float, ...]]:
-    return [(epoch.train_loss, epoch.loss, epoch.accuracy) for epoch in result.curve]
 
 
 @pytest.mark.parametrize("mixer", mixer_names())
@@ -154,20 +84,6 @@ def test_the_callers_random_state_is_left_alone() -> None:
     before = torch.random.get_rng_state()
     run(net)
     assert torch.equal(before, torch.random.get_rng_state())
-
-
-class Recorder(nn.Module):
-    """Remembers what it is given; its one weight is a bias of the logits."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.bias = nn.Parameter(torch.zeros(3))
-        self.seen: list[torch.Tensor] = []
-
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        if self.training:
-            self.seen.append(images.clone())
-        return self.bias.expand(len(images), 3)
 
 
 @pytest.mark.parametrize(("share", "batches"), [(1.0, 6), (0.5, 3), (0.1, 1)])

@@ -6,7 +6,6 @@ from dataclasses import replace
 import pytest
 import torch
 import torch.nn.functional as F
-from test_training_loop import CPU, DATA, SETTINGS, Recorder, network, prepare
 
 from network_tools import randomise
 from spach_nas.config.evaluation import Fidelity
@@ -14,6 +13,7 @@ from spach_nas.config.training_settings import Augmentation
 from spach_nas.space.mixers import mixer_names
 from spach_nas.training import TrainingResult, train
 from spach_nas.training.loop import _add_gradients
+from training_tools import CPU, DATA, SETTINGS, Recorder, network, prepare
 
 ONE = Fidelity(epochs=1, image_size=(12, 12), data_share=1.0)
 STILL = replace(SETTINGS, augmentation=Augmentation())

@@ -1,0 +1,230 @@
+"""One split of a data set, image by image: from files, from memory, or from a library's data set.
+
+Letters: N images, H and W height and width, C channels.
+"""
+
+import hashlib
+import io
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from spach_nas.data.decoding import Stored, decode, pixels, stored, upright, why_unreadable
+from spach_nas.data.images import THREADS, ImageSet, Labels, Pixels, all_to_size, require_memory
+from spach_nas.data.images import to_size as image_to_size
+from spach_nas.data.splits import Indices
+from spach_nas.errors import DataError
+from spach_nas.machine import cores
+
+Opener = Callable[[int], Image.Image]
+_DRAFT = 8
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Decoded:
+    """What of a split was read into memory.
+
+    Attributes:
+        pixels: (N, H, W, C) of the images that are whole, in their order.
+        labels: (N,).
+        stored: How each of them is stored; empty where that is not known.
+        broken: What is wrong with each of the others, by its place.
+    """
+
+    pixels: Pixels
+    labels: Labels
+    stored: Sequence[Stored] = ()
+    broken: Mapping[str, str]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Pictures:
+    """Images that are opened by their position. Workers get them by pickle.
+
+    Attributes:
+        name: For messages.
+        class_names: One for each class.
+        labels: (N,), indices into `class_names`.
+        opener: Gives the image at a position, in whatever mode it has.
+        files: Paths, where the images are files; else empty.
+        channels: 1 or 3, those that `image` gives.
+        held: All images, where they are in memory already.
+    """
+
+    name: str
+    class_names: tuple[str, ...]
+    labels: Labels
+    opener: Opener
+    files: Sequence[Path] = ()
+    channels: int = 3
+    held: ImageSet | None = None
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def image(self, position: int) -> Image.Image:
+        """The image at a position, upright, grey or RGB by `channels`.
+
+        Raises:
+            DataError: It cannot be read.
+        """
+        try:
+            with self.opener(position) as image:
+                return upright(image, channels=self.channels)
+        # A decoder may raise anything over bytes that it did not expect.
+        except Exception as problem:
+            raise _unreadable(self._place(position), why_unreadable(problem)) from None
+
+    def take(self, positions: Indices) -> "Pictures":
+        """Some of the images, in this order."""
+        return replace(
+            self,
+            labels=self.labels[positions],
+            opener=partial(_at, self.opener, positions),
+            files=[self.files[i] for i in positions] if self.files else (),
+            held=None if self.held is None else self.held.take(positions),
+        )
+
+    def without(self, paths: frozenset[str]) -> "Pictures":
+        """All images but those of these paths."""
+        if not paths:
+            return self
+        kept = [i for i, path in enumerate(self.files) if str(path) not in paths]
+        return self.take(np.array(kept, dtype=np.int64))
+
+    def read(self, size: tuple[int, int]) -> Decoded:
+        """All images at `size` (H, W), padded or shrunk; broken ones are left out and named.
+
+        Raises:
+            DataError: There is not enough memory.
+        """
+        if self.held is not None:
+            held = all_to_size(self.held.images, size, name=self.name)
+            return Decoded(pixels=held, labels=self.labels, broken={})
+        shape = (len(self), *size, self.channels)
+        require_memory(shape, name=self.name)
+        images = np.empty(shape, dtype=np.uint8)
+
+        def read(position: int) -> Stored | str:
+            try:
+                with self.opener(position) as image:
+                    found = pixels(image, channels=self.channels)
+                    images[position] = image_to_size(found, size)
+                    return stored(image)
+            except Exception as problem:  # see `image`
+                return why_unreadable(problem)
+
+        with ThreadPoolExecutor(THREADS) as pool:
+            # Decoding and resizing release the interpreter's lock.
+            found = list(pool.map(read, range(len(self))))
+        whole = [i for i, item in enumerate(found) if isinstance(item, Stored)]
+        return Decoded(
+            pixels=images if len(whole) == len(self) else images[whole],
+            labels=self.labels[whole],
+            stored=[item for item in found if isinstance(item, Stored)],
+            broken={self._place(i): item for i, item in enumerate(found) if isinstance(item, str)},
+        )
+
+    def in_memory(self, size: tuple[int, int]) -> ImageSet:
+        """All images at `size` (H, W), padded or shrunk.
+
+        Raises:
+            DataError: One cannot be read, or there is not enough memory.
+        """
+        decoded = self.read(size)
+        for place, why in decoded.broken.items():
+            raise _unreadable(place, why)
+        return ImageSet(images=decoded.pixels, labels=decoded.labels, class_names=self.class_names)
+
+    def _place(self, position: int) -> str:
+        return str(self.files[position]) if self.files else f"{self.name}: image {position}"
+
+
+def _unreadable(place: str, why: str) -> DataError:
+    return DataError(
+        f"{place}: cannot be read as an image ({why}); expected a whole image; data.check_images "
+        "finds all broken files, data.skip_broken leaves them out"
+    )
+
+
+def _at(opener: Opener, positions: Indices, position: int) -> Image.Image:
+    return opener(int(positions[position]))
+
+
+def from_memory(images: ImageSet, *, name: str) -> Pictures:
+    """Images that are in memory."""
+    return Pictures(
+        name=name,
+        class_names=images.class_names,
+        labels=images.labels,
+        opener=partial(_open_array, images.images),
+        channels=images.images.shape[-1],
+        held=images,
+    )
+
+
+def _open_array(images: Pixels, position: int) -> Image.Image:
+    image = images[position]
+    return Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Scan:
+    """What a look at every file of the splits found.
+
+    Attributes:
+        broken: What is wrong with each file that cannot be read, by its path.
+        stored: How the others are stored.
+        doubles: Validation files with the same bytes as a training file.
+    """
+
+    broken: Mapping[str, str]
+    stored: Sequence[Stored]
+    doubles: tuple[Path, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Look:
+    digest: bytes
+    stored: Stored | None = None
+    problem: str = ""
+
+
+def scan(train: Sequence[Path], validation: Sequence[Path] = (), *, channels: int) -> Scan:
+    """Read all files as they will be read, in as many threads as there are cores.
+
+    A file is decoded at an eighth of its size where its format allows, which still reads all of it.
+    """
+    paths = [*train, *validation]
+    with ThreadPoolExecutor(cores()) as pool:
+        looks = list(pool.map(partial(_look, channels=channels), paths))
+    seen = {look.digest for look in looks[: len(train)]}
+    return Scan(
+        broken={
+            str(path): look.problem for path, look in zip(paths, looks, strict=True) if look.problem
+        },
+        stored=[look.stored for look in looks if look.stored is not None],
+        doubles=tuple(
+            path
+            for path, look in zip(validation, looks[len(train) :], strict=True)
+            if look.digest in seen
+        ),
+    )
+
+
+def _look(path: Path, *, channels: int) -> _Look:
+    try:
+        data = path.read_bytes()
+    except OSError as problem:
+        return _Look(digest=str(path).encode(), problem=problem.strerror or str(problem))
+    digest = hashlib.blake2b(data, digest_size=16).digest()
+    try:
+        _, found = decode(io.BytesIO(data), channels=channels, draft=_DRAFT)
+    except DataError as problem:
+        return _Look(digest=digest, problem=str(problem))
+    return _Look(digest=digest, stored=found)

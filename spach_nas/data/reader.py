@@ -1,0 +1,490 @@
+"""From what a person names to images: one reader, and one rule for splits, for every command.
+
+The rule, as `docs/tutorial_data.md` tells it:
+
+- `train` is trained on;
+- a validation split of the set's own scores; where there is none, or a share is given, that share
+  of each class of train is held out by a seed and scores;
+- `test` is for final figures. Nothing that a search or a training calls opens it.
+
+A search holds its images in memory (`load_train_and_validation`); a training and an evaluation open
+them by their positions (`open_data`, `open_split`).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Literal, TypeVar
+
+import numpy as np
+
+from spach_nas.config.training_settings import HELD_OUT_SHARE, DataSettings
+from spach_nas.data.decoding import BrokenImagesError, check_range, conversions, evenly
+from spach_nas.data.fashion import FASHION_MINI, FASHION_MNIST
+from spach_nas.data.folder import FOLDER, class_folders, folder_pictures, named_splits
+from spach_nas.data.images import (
+    DataSplits,
+    HeldOut,
+    ImageSet,
+    Labels,
+    Pixels,
+    measure_normalisation,
+)
+from spach_nas.data.pictures import Pictures, Scan, scan
+from spach_nas.data.source import DataSource, Readable, Split
+from spach_nas.data.splits import split_validation
+from spach_nas.data.timm_sets import PREFIXES, TIMM
+from spach_nas.errors import DataError, did_you_mean, one_of
+from spach_nas.space.scaling import DataShape
+
+EvaluationSplit = Literal["validation", "test"]
+Part = TypeVar("Part", ImageSet, Pictures)
+_SOURCES = {"fashion-mini": FASHION_MINI, "fashion-mnist": FASHION_MNIST, "folder": FOLDER}
+_BY_POSITION = ("torch/", "hfds/")
+# More than that is no accident in a large set, but a copied folder.
+_MOST_DOUBLES = 0.1
+
+
+def data_set_names() -> tuple[str, ...]:
+    """Names that `DataSettings.name` may hold; `torch/...` stands for all with this prefix."""
+    return (*_SOURCES, *(f"{prefix}..." for prefix in PREFIXES))
+
+
+def validate_settings(settings: DataSettings) -> None:
+    """Find out cheaply, before anything is trained, whether the data are there.
+
+    Raises:
+        DataError: Unknown name, or a missing, empty or mixed-up folder.
+    """
+    _source(settings.name).check(settings)
+
+
+@lru_cache(maxsize=64)
+def data_shape(settings: DataSettings) -> DataShape:
+    """Channels and classes, without decoding the whole set.
+
+    Raises:
+        DataError: The data are missing or unreadable.
+    """
+    validate_settings(settings)
+    return _source(settings.name).shape(settings)
+
+
+def load_train_and_validation(settings: DataSettings, *, image_size: tuple[int, int]) -> DataSplits:
+    """What a search may see, at `image_size` (H, W).
+
+    Raises:
+        DataError: The data are missing, unreadable or too large for the memory.
+    """
+    validate_settings(settings)
+    train, validation = _load_both(settings, image_size)
+    held_out = None
+    notes = [*_source(settings.name).notes(settings), *train.notes]
+    if validation is None:
+        held_out = HeldOut(share=settings.held_out_share, seed=settings.split_seed)
+        train, validation = _hold_out(train, held_out)
+    else:
+        notes += [f"validation: {note}" for note in validation.notes]
+    return DataSplits(
+        train=train,
+        validation=validation,
+        normalisation=measure_normalisation(train.images),
+        held_out=held_out,
+        notes=tuple(notes),
+    )
+
+
+def _hold_out(train: Part, part: HeldOut) -> tuple[Part, Part]:
+    kept, out = split_validation(train.labels, part.share, seed=part.seed, names=train.class_names)
+    return train.take(kept), train.take(out)
+
+
+def _load_both(
+    settings: DataSettings, image_size: tuple[int, int]
+) -> tuple[ImageSet, ImageSet | None]:
+    """Train and, where the set has its own, validation; broken files of both are told at once."""
+    broken: list[BrokenImagesError] = []
+    found: list[ImageSet | None] = []
+    splits: tuple[Split, ...] = ("train", "validation")
+    for split in splits:
+        try:
+            found.append(_load(settings, split, image_size))
+        except BrokenImagesError as problem:
+            broken.append(problem)
+    if broken:
+        raise broken[0].with_files_of(broken[1:])
+    train, validation = found
+    assert train is not None
+    return train, validation
+
+
+def _load(settings: DataSettings, split: Split, image_size: tuple[int, int]) -> ImageSet | None:
+    opened = _source(settings.name).open(settings, split)
+    if opened is None:
+        return None
+    found = opened.read(image_size)
+    if found.broken and not settings.skip_broken:
+        where = settings.root if settings.name == "folder" else settings.name
+        raise BrokenImagesError(found.broken, name=str(where))
+    check_range(found.stored, name=opened.name)
+    if found.broken:
+        _check_classes(found.labels, opened)
+    notes = [conversions(found.stored, channels=opened.channels)]
+    if found.broken:
+        notes.append(_broken_note(found.broken))
+    return ImageSet(
+        images=found.pixels,
+        labels=found.labels,
+        class_names=opened.class_names,
+        notes=tuple(filter(None, notes)),
+    )
+
+
+def has_test(settings: DataSettings) -> bool:
+    """Whether there is a test split; `load_test` tells what is wrong with it.
+
+    Raises:
+        DataError: The folder of the data is missing or mixed up.
+    """
+    return _source(settings.name).has_test(settings)
+
+
+def load_test(settings: DataSettings, *, image_size: tuple[int, int]) -> ImageSet:
+    """The test split at `image_size` (H, W), for a final figure only.
+
+    Raises:
+        DataError: There is no test split, or it is unreadable or too large for the memory.
+    """
+    validate_settings(settings)
+    test = _load(settings, "test", image_size)
+    if test is None:
+        raise DataError(f"{settings.root or settings.name}: has no test split")
+    return test
+
+
+def sample_validation(settings: DataSettings, *, image_size: tuple[int, int], count: int) -> Pixels:
+    """Evenly spaced images of the part that scores candidates, (n, H, W, C) with n <= `count`.
+
+    Only these are decoded, unless the set is a stream or broken files are to be left out: which
+    images are held out hangs on all others.
+
+    Raises:
+        DataError: The data are missing, unreadable or too large for the memory.
+    """
+    if settings.skip_broken or settings.name.lower().startswith(PREFIXES):
+        whole = load_train_and_validation(settings, image_size=image_size).validation
+        return whole.images[evenly(len(whole), count)]
+    validation = open_data(DataChoice(settings=settings)).validation
+    assert validation is not None
+    some = validation.take(np.array(evenly(len(validation), count), dtype=np.int64))
+    return some.in_memory(image_size).images
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DataChoice:
+    """Images of a training or an evaluation; every worker opens them by itself.
+
+    Attributes:
+        settings: The data set, and how it is read.
+        validated: Whether anything is validated; else all of train is trained on.
+        check_images: Whether `check_data` reads every file of a folder once.
+        broken: Paths to leave out.
+        channels: 1 or 3; None: what the images are.
+        held_out: What the search of the network held out of the train split, to validate again
+            where the set has no validation split and the settings give no share.
+        own_validation: Whether there is a validation split of its own; None: not looked yet.
+    """
+
+    settings: DataSettings
+    validated: bool = True
+    check_images: bool = True
+    broken: frozenset[str] = frozenset()
+    channels: int | None = None
+    held_out: HeldOut | None = None
+    own_validation: bool | None = None
+
+    @property
+    def is_folder(self) -> bool:
+        """Whether it is a folder of images and no set with a name."""
+        return self.settings.name == "folder"
+
+    @property
+    def name(self) -> str:
+        """The folder, or the name of the set."""
+        return str(self.settings.root) if self.is_folder else self.settings.name
+
+    @property
+    def part(self) -> HeldOut:
+        """What is held out of a train split."""
+        settings = self.settings
+        if settings.validation is not None:
+            return HeldOut(share=settings.validation, seed=settings.split_seed)
+        return self.held_out or HeldOut(share=HELD_OUT_SHARE, seed=settings.split_seed)
+
+    @property
+    def part_note(self) -> str:
+        """Which part of the train split validates, and why that one."""
+        text = f"validation images: held out of the train split, {self.part}"
+        if self.settings.validation is None and self.held_out is not None:
+            return f"{text}, as the network's search or training did"
+        return text
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class OpenData:
+    """Images of a training, by their positions.
+
+    Attributes:
+        choice: What was opened, without broken files.
+        train: What is trained on.
+        validation: What is scored; None where nothing is.
+        notes: What a person should know of them.
+        held_out: What of the train split validates; None: a split of its own, or nothing.
+    """
+
+    choice: DataChoice
+    train: Pictures
+    validation: Pictures | None
+    notes: tuple[str, ...] = ()
+    held_out: HeldOut | None = None
+
+
+def named_data(name: str, *, root: Path | None) -> tuple[str, Path | None]:
+    """What `--data` names, as the `name` and `root` of settings: a set's name, or a folder.
+
+    Raises:
+        DataError: It is neither.
+    """
+    named = [source for source in _SOURCES if source != "folder"]
+    if name in named or name.lower().startswith(PREFIXES):
+        return name, root
+    if not name.strip() or not Path(name).is_dir():
+        names = (*named, *(f"{prefix}..." for prefix in _BY_POSITION))
+        raise DataError(
+            f"{name or repr('')}: is no folder and no data set; expected a folder with train/, "
+            f"{one_of(names)}{did_you_mean(name, named)}"
+        )
+    # The whole path: workers may run in another folder.
+    return "folder", Path(name).resolve()
+
+
+def check_there(choice: DataChoice, *, for_training: bool) -> None:
+    """Whether there are such images, without opening one.
+
+    Raises:
+        DataError: There are none; for a training also where splits do not fit each other.
+    """
+    settings = choice.settings
+    lowered = settings.name.lower()
+    if lowered.startswith(PREFIXES) and not lowered.startswith(_BY_POSITION):
+        raise DataError(
+            f"{settings.name}: has no images by position, which trainings and evaluations at full "
+            f"size need; expected {one_of(f'{prefix}...' for prefix in _BY_POSITION)}, or a folder"
+        )
+    if choice.is_folder and not for_training:
+        named_splits(_folder(choice))
+    else:
+        validate_settings(settings)
+
+
+def open_data(choice: DataChoice) -> OpenData:
+    """The images of a training, without looking into the files.
+
+    Raises:
+        DataError: They are missing, or have lost their validation split since it was chosen.
+    """
+    check_there(choice, for_training=True)
+    train = _open(choice, "train")
+    assert train is not None
+    validation = _open(choice, "validation") if choice.validated else None
+    if choice.own_validation and validation is None:
+        raise DataError(
+            f"{choice.name}: has no val/ or validation/ beside train/; expected the one that was "
+            "there when the training was planned, on every machine"
+        )
+    own = validation is not None
+    notes = _source(choice.settings.name).notes(choice.settings)
+    held_out = None
+    if choice.validated and validation is None:
+        held_out = choice.part
+        train, validation = _hold_out(train, held_out)
+        if choice.settings.validation is None:
+            notes = (choice.part_note, *notes)
+    return OpenData(
+        choice=replace(choice, own_validation=own),
+        train=train,
+        validation=validation,
+        notes=notes,
+        held_out=held_out,
+    )
+
+
+def _open(choice: DataChoice, split: Split) -> Pictures | None:
+    source = _source(choice.settings.name)
+    opened = source.open(choice.settings, split, channels=choice.channels)
+    assert opened is None or isinstance(opened, Pictures), "check_there refuses streams"
+    return None if opened is None else opened.without(choice.broken)
+
+
+def check_data(choice: DataChoice) -> OpenData:
+    """`open_data` after a look into every file of a folder, where the choice asks for it.
+
+    Raises:
+        DataError: Files are broken and not to be skipped; or the validation images are training
+            images.
+    """
+    data = open_data(choice)
+    if not (choice.is_folder and choice.check_images):
+        return data
+    validation, channels = data.validation, data.train.channels
+    files = () if validation is None else validation.files
+    found = scan(data.train.files, files, channels=channels)
+    _check_scan(found, choice)
+    notes = _notes(found, validation, channels=channels)
+    clean = open_data(replace(choice, broken=frozenset(found.broken), channels=channels))
+    if found.broken:
+        for pictures in filter(None, (clean.train, clean.validation)):
+            _check_classes(pictures.labels, pictures)
+    return replace(clean, notes=(*clean.notes, *notes))
+
+
+def open_split(choice: DataChoice, split: EvaluationSplit) -> Pictures:
+    """A split to evaluate on: one that the set itself has, whole, or what a search held out.
+
+    The folders of a set go by their own names here: `val/` is the validation split, also where a
+    search that held out a share of train took it for its test split.
+
+    Raises:
+        DataError: It has none.
+    """
+    if _is_held_out(choice, split):
+        validation = open_data(choice).validation
+        assert validation is not None
+        return validation
+    pictures = _own_split(choice, split)
+    if pictures is None:
+        raise DataError(
+            f"{choice.name}: has no {split} split, and the network does not say what its search "
+            f"held out; expected --split {'test' if split == 'validation' else 'val'}, or a folder "
+            "with that split"
+        )
+    return pictures
+
+
+def _own_split(choice: DataChoice, split: EvaluationSplit) -> Pictures | None:
+    if not choice.is_folder:
+        return _open(choice, split)
+    splits = named_splits(_folder(choice))
+    if split not in splits:
+        return None
+    channels = choice.channels or data_shape(choice.settings).in_channels
+    return folder_pictures(splits[split], channels=channels).without(choice.broken)
+
+
+def check_split(choice: DataChoice, split: EvaluationSplit) -> tuple[Pictures, tuple[str, ...]]:
+    """`open_split` after a look into every file of a folder, and what a person should know.
+
+    Raises:
+        DataError: There is no such split, or files are broken and not to be skipped.
+    """
+    pictures, notes = open_split(choice, split), []
+    held = _is_held_out(choice, split)
+    if held:
+        notes.append(f"{choice.part_note}, and chose it: unseen images would be a little harder")
+    if not (pictures.files and choice.check_images):
+        return pictures, tuple(notes)
+    # What is held out of train hangs on which files of train are whole.
+    whole = replace(choice, broken=frozenset())
+    train = _open(whole, "train") if held else None
+    found = scan((train or pictures).files, channels=pictures.channels)
+    _check_scan(found, choice)
+    clean = open_split(replace(choice, broken=frozenset(found.broken)), split)
+    return clean, (*notes, *_notes(found, None, channels=pictures.channels))
+
+
+def default_split(choice: DataChoice) -> EvaluationSplit:
+    """Test where there is one by its name, else validation.
+
+    Raises:
+        DataError: There is no such folder.
+    """
+    if choice.is_folder and "test" not in named_splits(_folder(choice)):
+        return "validation"
+    return "test"
+
+
+def class_names(choice: DataChoice) -> tuple[str, ...]:
+    """The classes of a set, without looking into its files.
+
+    Raises:
+        DataError: It is missing.
+    """
+    if choice.is_folder:
+        return class_folders(named_splits(_folder(choice))["train"])
+    train = _open(choice, "train")
+    assert train is not None
+    return train.class_names
+
+
+def _is_held_out(choice: DataChoice, split: EvaluationSplit) -> bool:
+    """Whether a split is the part of train that the search of the network held out."""
+    if split != "validation" or choice.held_out is None:
+        return False
+    return not choice.is_folder or "validation" not in named_splits(_folder(choice))
+
+
+def _folder(choice: DataChoice) -> Path:
+    assert choice.settings.root is not None
+    return choice.settings.root
+
+
+def _check_scan(found: Scan, choice: DataChoice) -> None:
+    if found.broken and not choice.settings.skip_broken:
+        raise BrokenImagesError(found.broken, name=choice.name)
+    check_range(found.stored, name=choice.name)
+
+
+def _notes(found: Scan, validation: Pictures | None, *, channels: int) -> tuple[str, ...]:
+    notes = [_broken_note(found.broken)] if found.broken else []
+    converted = conversions(found.stored, channels=channels)
+    if converted is not None:
+        notes.append(converted)
+    if found.doubles:
+        assert validation is not None
+        share = len(found.doubles) / len(validation)
+        text = (
+            f"{len(found.doubles)} of {len(validation)} validation images are training images, "
+            f"too, such as {found.doubles[0]}"
+        )
+        if share > _MOST_DOUBLES:
+            raise DataError(f"{validation.name}: {text}; expected splits that share none")
+        notes.append(text)
+    return tuple(notes)
+
+
+def _check_classes(labels: Labels, split: Readable) -> None:
+    """Check that every class of a split is left with a whole image."""
+    empty = sorted(set(range(len(split.class_names))) - set(labels.tolist()))
+    if empty:
+        raise DataError(
+            f"{Path(split.name) / split.class_names[empty[0]]}: has no image that is whole; "
+            "expected at least one"
+        )
+
+
+def _broken_note(broken: Mapping[str, str]) -> str:
+    """How many files are left out, and the first of them."""
+    files = "1 broken file is" if len(broken) == 1 else f"{len(broken):,} broken files are"
+    return f"{files} left out, such as {next(iter(broken))}"
+
+
+def _source(name: str) -> DataSource:
+    if name in _SOURCES:
+        return _SOURCES[name]
+    if name.lower().startswith(PREFIXES):
+        return TIMM
+    legal = data_set_names()
+    raise DataError(
+        f"unknown data set {name!r}; expected {one_of(legal)}{did_you_mean(name, _SOURCES)}"
+    )
