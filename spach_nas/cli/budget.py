@@ -10,7 +10,7 @@ from spach_nas.cost.closed_form import cost
 from spach_nas.search.estimate import TimeEstimate, cut_by
 from spach_nas.search.plan import Plan
 from spach_nas.space.scaling import scale
-from spach_nas.study.foreseen import Foreseen
+from spach_nas.study.journal import Foreseen
 from spach_nas.study.progress import Tally, outline
 from spach_nas.study.records import Record
 from spach_nas.training import choose_runtime

@@ -22,6 +22,7 @@ from spach_nas.search.ray.logger_choice import make_loggers
 from spach_nas.search.ray.runner import ray_session, run_study
 from spach_nas.space.mixers import MixerSpec, plugin_mixers
 from spach_nas.study import pareto
+from spach_nas.study.driver import StudyDriver
 from spach_nas.study.folder import (
     BEST,
     checkpoint_path,
@@ -30,13 +31,13 @@ from spach_nas.study.folder import (
     plugin_texts,
     remove_if_empty,
 )
-from spach_nas.study.foreseen import Foreseen
+from spach_nas.study.journal import Foreseen
 from spach_nas.study.records import Record, read_records
+from spach_nas.study.results import Study
 from spach_nas.study.resume import check_resumable, warm_records
-from spach_nas.study.study import Study
 from spach_nas.training import choose_runtime, move, score_images
 
-Listener = Callable[[Study, Record | None], None]
+Listener = Callable[[StudyDriver, Record | None], None]
 
 
 def search(
@@ -76,7 +77,7 @@ def run_plan(
     listener: Listener | None = None,
     foreseen: Foreseen | None = None,
     doing: Callable[[str], None] = lambda _: None,
-) -> Study:
+) -> StudyDriver:
     """Run a search that was planned; see `search`.
 
     Args:
@@ -97,7 +98,7 @@ def run_plan(
         stack.enter_context(locked(folder))
         loggers = make_loggers(config, folder)
         known = read_records(folder)
-        study = Study(
+        study = StudyDriver(
             config,
             folder=folder,
             data=plan.preprocessing.data_shape,
@@ -214,5 +215,5 @@ def _test_accuracy(folder: Path, choice: Choice) -> float | None:
     return scores["accuracy"]
 
 
-def _ignore(study: Study, record: Record | None) -> None:
+def _ignore(study: StudyDriver, record: Record | None) -> None:
     """No listener."""

@@ -24,8 +24,8 @@ from spach_nas.search.ray.cluster import demand, fitting, ray_session, trial_slo
 from spach_nas.search.ray.repairs import mend_ray
 from spach_nas.search.ray.runner import stop_on_signals
 from spach_nas.search.ray.searcher import FailureStopper, Parcel, StudySearcher, loss_reason
+from spach_nas.study.driver import StudyDriver
 from spach_nas.study.records import Record
-from spach_nas.study.study import Study
 
 GIB = 2.0**30
 
@@ -36,7 +36,7 @@ def parcel_of(suggested: object) -> Parcel:
 
 
 def searcher_of(
-    study: Study,
+    study: StudyDriver,
     seen: list[Record] | None = None,
     *,
     slots: Callable[[], int] | None = None,
@@ -50,7 +50,7 @@ def finish(searcher: StudySearcher, trial_id: str, request: EvaluationRequest) -
     searcher.on_trial_complete(trial_id, {})
 
 
-def with_parent(study: Study, parent: Path) -> None:
+def with_parent(study: StudyDriver, parent: Path) -> None:
     """Requests of this study continue from a checkpoint."""
     ask = study.next
 

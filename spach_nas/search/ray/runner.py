@@ -33,8 +33,8 @@ from spach_nas.search.ray.searcher import (
     TrialListener,
 )
 from spach_nas.space.mixers import MixerSpec
+from spach_nas.study.driver import StudyDriver
 from spach_nas.study.records import Record
-from spach_nas.study.study import Study
 
 __all__ = ["Evaluator", "ray_session", "run_study"]
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -51,7 +51,7 @@ class Evaluator(Protocol):
 
 
 def run_study(
-    study: Study,
+    study: StudyDriver,
     evaluator: Evaluator,
     *,
     data: Mapping[tuple[int, int], DataSplits],
@@ -146,7 +146,7 @@ def _evaluate(
 
 
 @contextlib.contextmanager
-def stop_on_signals(study: Study) -> Iterator[None]:
+def stop_on_signals(study: StudyDriver) -> Iterator[None]:
     """Ctrl-C or SIGTERM stops the study, and the second raises a KeyboardInterrupt.
 
     A terminal that hangs up stops it, too, but is told by shell and kernel: it counts once.

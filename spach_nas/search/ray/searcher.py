@@ -20,8 +20,8 @@ from ray.tune.stopper import Stopper
 
 from spach_nas.config.evaluation import Evaluation, EvaluationRequest
 from spach_nas.errors import one_line
+from spach_nas.study.driver import Signal, StudyDriver
 from spach_nas.study.records import Record
-from spach_nas.study.study import Signal, Study
 
 PARCEL, EVALUATION = "parcel", "evaluation"
 _LOST = "the worker was lost"
@@ -67,7 +67,7 @@ class StudySearcher(Searcher):  # type: ignore[misc]  # ray is untyped
 
     def __init__(
         self,
-        study: Study,
+        study: StudyDriver,
         on_record: Callable[[Record], None],
         *,
         slots: Callable[[], int] | None = None,
