@@ -28,7 +28,7 @@ from spach_nas.full_size.sets import (
     class_names,
     open_data,
 )
-from spach_nas.search.ray.logger_choice import check_packages
+from spach_nas.search.loggers import check_packages
 from spach_nas.space.architecture import Architecture
 from spach_nas.space.mixers import plugin_mixers
 
@@ -89,7 +89,7 @@ def plan_training(request: TrainingRequest) -> TrainingPlan:
         SpachNasError: A mistake in any part of the request.
     """
     recipe = load_recipe(request.recipe, changes=request.changes)
-    _check_loggers(recipe)
+    check_packages(recipe.loggers, key="loggers")
     choice = _choose(request.source)
     init = request.init
     if init is not None:
@@ -171,14 +171,6 @@ def data_choice(name: str, options: DataOptions, *, channels: int | None = None)
     if choice.is_folder and path.is_dir():
         return replace(choice, name=str(path.resolve()))
     return choice
-
-
-def _check_loggers(recipe: Recipe) -> None:
-    check_packages(recipe.loggers, key="loggers")
-    if "wandb" in recipe.loggers and recipe.resources.address == HERE:
-        raise ConfigError(
-            "loggers: wandb: is a process of Ray's; expected resources.address=local with it"
-        )
 
 
 def _check_device(recipe: Recipe) -> None:
