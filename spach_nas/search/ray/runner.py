@@ -27,7 +27,7 @@ from spach_nas.search.ray.cluster import demand, ray_session, trial_slots
 from spach_nas.search.ray.repairs import mend_ray
 from spach_nas.search.ray.searcher import (
     EVALUATION,
-    PARCEL,
+    TASK,
     FailureStopper,
     StudySearcher,
     TrialListener,
@@ -136,11 +136,11 @@ def _evaluate(
     mixers: tuple[MixerSpec, ...],
 ) -> None:
     restore(mixers)
-    parcel = config[PARCEL]
-    checkpoint = None if parcel.arrived is None else ray.get(parcel.arrived)
-    parcel.arrived = None
+    task = config[TASK]
+    checkpoint = None if task.arrived is None else ray.get(task.arrived)
+    task.arrived = None
     evaluation = ray.get(evaluator)(
-        parcel.request, ray.get(data[parcel.request.fidelity.image_size]), checkpoint=checkpoint
+        task.request, ray.get(data[task.request.fidelity.image_size]), checkpoint=checkpoint
     )
     tune.report({EVALUATION: evaluation})
 
