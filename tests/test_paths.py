@@ -7,7 +7,7 @@ import pytest
 
 from spach_nas.errors import DataError, StudyError
 from spach_nas.paths import check_text, command_line, shown
-from spach_nas.search.ray import logger_choice
+from spach_nas.search.loggers import MLflow
 
 NAMES = [
     "plain",
@@ -65,5 +65,5 @@ def test_mlflow_is_refused_where_its_database_would_lie_elsewhere(
 ) -> None:
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     with pytest.raises(StudyError, match="would be read as parts of a URL; expected another"):
-        logger_choice._mlflow("study", tmp_path / name)
+        MLflow().begin("study", tmp_path / name)
     assert not list(tmp_path.iterdir())

@@ -16,7 +16,7 @@ from spach_nas.search.estimate import TimeEstimate, cut_by
 from spach_nas.search.plan import Plan, study_path
 from spach_nas.search.timing import QUICK, time_search
 from spach_nas.space.scaling import scale
-from spach_nas.study.foreseen import Foreseen
+from spach_nas.study.journal import Foreseen
 from spach_nas.study.progress import Tally, outline
 from spach_nas.study.records import Record, read_records
 from spach_nas.training import choose_runtime

@@ -29,7 +29,7 @@ from spach_nas.study.records import Record
 from spach_nas.units import format_count, format_duration
 
 if TYPE_CHECKING:
-    from spach_nas.study.study import Study
+    from spach_nas.study.driver import StudyDriver
 
 console = make_console()
 
@@ -45,7 +45,7 @@ class LiveView:
     def __init__(self, console: Console) -> None:
         self._console = console
         self._live: Live | None = None
-        self._study: Study | None = None
+        self._study: StudyDriver | None = None
         self._tally: Tally | None = None
         self._view = ProgressView()
         self._seen = 0
@@ -67,7 +67,7 @@ class LiveView:
         ) as self._live:
             yield self
 
-    def __call__(self, study: "Study", record: Record | None) -> None:
+    def __call__(self, study: "StudyDriver", record: Record | None) -> None:
         """Take note of a new record; None: the study begins."""
         self._study = study
         if self._live is None:
@@ -123,7 +123,7 @@ class LiveView:
         return self._view
 
 
-def _line(study: "Study", record: Record | None) -> Text:
+def _line(study: "StudyDriver", record: Record | None) -> Text:
     if record is None:
         seen = len(study.records)
         going_on = f", going on after {seen} records" if seen else ""
@@ -182,7 +182,7 @@ def _proxy_range(plan: Plan) -> str:
     )
 
 
-def print_result(study: "Study") -> None:
+def print_result(study: "StudyDriver") -> None:
     """How it ended, the front as a table, and the commands to type next."""
     from spach_nas.report import front_table
 

@@ -20,8 +20,7 @@ from spach_nas.evaluators.pulse import Running, read_pulse
 from spach_nas.files import is_driven
 from spach_nas.study.ending import Ending, ending
 from spach_nas.study.folder import check_plugins
-from spach_nas.study.foreseen import read_foreseen
-from spach_nas.study.journal import LOG_JSONL, Line, parse_journal
+from spach_nas.study.journal import LOG_JSONL, Line, parse_journal, read_foreseen
 from spach_nas.study.progress import Phase, Progress, Tally, outline
 from spach_nas.study.records import Record, parse_record
 

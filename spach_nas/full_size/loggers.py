@@ -1,39 +1,32 @@
-"""The curve of a training to TensorBoard, MLflow or Weights & Biases, by Ray's own callbacks.
+"""The curve of a training to TensorBoard, MLflow or Weights & Biases.
 
-A thread beside the training reads the curve and hands each new epoch on. A logger that fails, as
-without a network, is left out after a line in the journal; the training goes on.
+A thread next to the training reads the curve and hands each new epoch on.
 """
 
 import threading
-import uuid
-from collections.abc import Callable
 from dataclasses import asdict
-from functools import partial
 
-from spach_nas.errors import one_line
 from spach_nas.full_size.job import Job
-from spach_nas.full_size.progress import EpochLine, read_curve
-from spach_nas.full_size.recipe import LoggerName
-from spach_nas.search.ray.logger_choice import make_callback
-from spach_nas.search.ray.loggers import LOGS, Callback, LoggedTrial
-from spach_nas.study.journal import Journal
+from spach_nas.full_size.progress import read_curve
+from spach_nas.search.loggers import LOGGERS, LogEntry, Loggers
 
 _SECONDS = 1.0
 
 
 class CurveLoggers:
-    """Follows the curve inside of a `with` block.
+    """Follows the curve inside a `with` block.
 
     Args:
         job: The training; its recipe names the loggers.
     """
 
     def __init__(self, job: Job) -> None:
-        self._job, self._journal = job, Journal(job.folder)
-        self._session = uuid.uuid4().hex[:8]
-        self._callbacks: dict[str, tuple[Callback, LoggedTrial]] = {}
+        self._job, self._name = job, job.folder.name
+        makers = {name: LOGGERS[name] for name in job.recipe.loggers}
+        self._loggers = Loggers(makers, study=self._name, folder=job.folder, key="loggers")
+        self._run_id = self._loggers.run_id(self._name)
         self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._follow, name="loggers", daemon=True)
+        self._thread = threading.Thread(target=self._follow, name="curve", daemon=True)
         self._seen = len(read_curve(job.folder))
 
     def __enter__(self) -> None:
@@ -44,56 +37,36 @@ class CurveLoggers:
         self._ended.set()
         if self._job.recipe.loggers:
             self._thread.join()
+            self._loggers.close()
 
     def _follow(self) -> None:
-        for name in self._job.recipe.loggers:
-            self._try(name, partial(self._begin, name))
         while not self._ended.wait(_SECONDS):
             self._log_new()
         self._log_new()
-        for known, (callback, trial) in list(self._callbacks.items()):
-            self._try(known, partial(callback.log_trial_end, trial))
-            self._try(known, partial(callback.on_experiment_end, trials=[]))
-
-    def _begin(self, name: LoggerName) -> None:
-        job = self._job
-        callback: Callback = make_callback(name, job.folder.name, job.folder)
-        trial = LoggedTrial(
-            trial_id=f"{job.folder.name}-{self._session}",
-            name=job.folder.name,
-            config={
-                "arch_id": job.architecture.arch_id,
-                "architecture": str(job.architecture),
-                "epochs": job.recipe.epochs,
-                "batch_size": job.recipe.batch_size,
-                "learning_rate": job.recipe.peak_rate,
-                "seed": job.recipe.seed,
-            },
-            local_path=str(job.folder / LOGS / name),
-            experiment_dir_name=job.folder.name,
-        )
-        trial.init_local_path()
-        callback.setup()
-        callback.log_trial_start(trial)
-        self._callbacks[name] = callback, trial
 
     def _log_new(self) -> None:
         curve = read_curve(self._job.folder)
         for line in curve[self._seen :]:
-            for name in list(self._callbacks):
-                self._try(name, partial(self._log, name, line))
+            figures = {name: value for name, value in asdict(line).items() if value is not None}
+            del figures["epoch"]
+            self._loggers.log(
+                LogEntry(
+                    run=self._name,
+                    run_id=self._run_id,
+                    params=self._params(),
+                    epoch=line.epoch,
+                    figures=figures,
+                )
+            )
         self._seen = len(curve)
 
-    def _log(self, name: str, line: EpochLine) -> None:
-        callback, trial = self._callbacks[name]
-        figures = {key: value for key, value in asdict(line).items() if value is not None}
-        callback.log_trial_result(line.epoch, trial, {**figures, "training_iteration": line.epoch})
-
-    def _try(self, name: str, work: Callable[[], None]) -> None:
-        try:
-            work()
-        # Whatever goes wrong in a foreign logger, the training goes on without it.
-        except Exception as problem:
-            self._callbacks.pop(name, None)
-            words = f"left out after {one_line(problem, named=True)}"
-            self._journal.write("warning", {"reason": f"loggers: {name}: {words}"})
+    def _params(self) -> dict[str, str | int | float]:
+        job = self._job
+        return {
+            "arch_id": job.architecture.arch_id,
+            "architecture": str(job.architecture),
+            "epochs": job.recipe.epochs,
+            "batch_size": job.recipe.batch_size,
+            "learning_rate": job.recipe.peak_rate,
+            "seed": job.recipe.seed,
+        }

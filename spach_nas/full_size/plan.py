@@ -30,7 +30,7 @@ from spach_nas.full_size.origin import RUN_JSON, check_origin, known_files
 from spach_nas.full_size.recipe import DataOptions, Recipe
 from spach_nas.full_size.recipe_files import load_recipe
 from spach_nas.full_size.resources import HERE, LOCAL
-from spach_nas.search.ray.logger_choice import check_packages
+from spach_nas.search.loggers import check_packages
 from spach_nas.space.architecture import Architecture
 from spach_nas.space.mixers import plugin_mixers
 
@@ -91,7 +91,7 @@ def plan_training(request: TrainingRequest) -> TrainingPlan:
         SpachNasError: A mistake in any part of the request.
     """
     recipe = load_recipe(request.recipe, changes=request.changes)
-    _check_loggers(recipe)
+    check_packages(recipe.loggers, key="loggers")
     choice = _choose(request.source)
     init = request.init
     if init is not None:
@@ -184,14 +184,6 @@ def data_choice(name: str, options: DataOptions, *, channels: int | None = None)
         check_images=options.check_images,
         channels=channels,
     )
-
-
-def _check_loggers(recipe: Recipe) -> None:
-    check_packages(recipe.loggers, key="loggers")
-    if "wandb" in recipe.loggers and recipe.resources.address == HERE:
-        raise ConfigError(
-            "loggers: wandb: is a process of Ray's; expected resources.address=local with it"
-        )
 
 
 def _check_device(recipe: Recipe) -> None:

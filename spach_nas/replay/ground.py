@@ -21,8 +21,8 @@ from spach_nas.replay.table_files import read_table
 from spach_nas.replay.table_set import TableSet
 from spach_nas.space.architecture import Architecture
 from spach_nas.space.scaling import shape_of
-from spach_nas.study.pending import latency_figure
 from spach_nas.study.records import read_records
+from spach_nas.study.requests import latency_figure
 
 TABLE_FILES = ("table.parquet", "table.csv")
 

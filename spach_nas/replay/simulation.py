@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 from spach_nas.config.evaluation import Evaluation, EvaluationRequest
 
 if TYPE_CHECKING:
-    from spach_nas.study.study import Study
+    from spach_nas.study.driver import StudyDriver
 
 Task = TypeVar("Task")
 
 
 @dataclass(kw_only=True, slots=True)
 class VirtualClock:
-    """A clock that stands still until it is set; what a `Study` takes for its clock.
+    """A clock that stands still until it is set; what a `StudyDriver` takes for its clock.
 
     Attributes:
         now: Seconds.
@@ -68,7 +68,7 @@ class Workers(Generic[Task]):
 
 
 def simulate(
-    study: "Study",
+    study: "StudyDriver",
     evaluator: Callable[[EvaluationRequest], Evaluation],
     *,
     workers: Workers[tuple[EvaluationRequest, Evaluation]],

@@ -68,7 +68,7 @@ class Step:
 
 
 def replay(ground: Ground, strategy: Strategy, *, seed: int, budget: Budget) -> list[Step]:
-    """Search the table by a strategy of ours, with the real `Study`.
+    """Search the table by a strategy of ours, with the real `StudyDriver`.
 
     Args:
         ground: What is searched.
@@ -78,12 +78,12 @@ def replay(ground: Ground, strategy: Strategy, *, seed: int, budget: Budget) -> 
     """
     # With Optuna: whatever is wrong with the table or the strategies was told before.
     from spach_nas.study.archive import MemoryArchive
-    from spach_nas.study.study import Study
+    from spach_nas.study.driver import StudyDriver
 
     assert not strategy.stock
     config = replay_config(ground, strategy, seed=seed, budget=budget)
     workers: Workers[tuple[EvaluationRequest, Evaluation]] = Workers(number=budget.workers)
-    study = Study(
+    study = StudyDriver(
         config,
         folder=Path("replay"),
         data=_data_shape(config),

@@ -19,7 +19,7 @@ from spach_nas.search.plan import Plan
 from spach_nas.space.architecture import Architecture
 from spach_nas.space.references import reference_target
 from spach_nas.space.scaling import scale
-from spach_nas.study.foreseen import Foreseen
+from spach_nas.study.journal import Foreseen
 
 # Measured on two cores: Ray's start and torch's import in each worker; report and best network.
 _START_SECONDS, _FINISH_SECONDS = 8.0, 4.0

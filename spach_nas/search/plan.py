@@ -33,7 +33,7 @@ from spach_nas.data.preprocessing import Preprocessing, preprocessing
 from spach_nas.errors import ConfigError, DataError, LatencyError, SearchSpaceError, StudyError
 from spach_nas.feasible import FeasibleSet
 from spach_nas.latency.table import read_table as read_latency_table
-from spach_nas.search.ray.logger_choice import check_callbacks
+from spach_nas.search.loggers import check_packages
 from spach_nas.space.mixers import plugin_mixers
 from spach_nas.space.references import reference_target
 from spach_nas.space.scaling import scale
@@ -133,7 +133,7 @@ def plan_search(
     begun = begins and _check_folder(config, study_path(config, out), resume=resume)
     try:
         validate_settings(config.data)
-        check_callbacks(config)
+        check_packages(config.callbacks, key="callbacks")
         warm = None if begun else config.search.warm_start
         if warm is not None:
             check_warm_start(warm, config)

@@ -1,6 +1,6 @@
 """A whole search: from the YAML to a folder with records, report and the best network."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, closing
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -16,12 +16,13 @@ from spach_nas.export import Choice, choose, export, load_weights
 from spach_nas.files import locked, replace_text, room_needed
 from spach_nas.networks import build
 from spach_nas.report.study import write_study_report
+from spach_nas.search.loggers import LOGGERS, Logger, Loggers
 from spach_nas.search.plan import Plan, SearchSource, plan_search, study_path
 from spach_nas.search.ray.cluster import driver_host
-from spach_nas.search.ray.logger_choice import make_loggers
 from spach_nas.search.ray.runner import ray_session, run_study
 from spach_nas.space.mixers import MixerSpec, plugin_mixers
 from spach_nas.study import pareto
+from spach_nas.study.driver import StudyDriver
 from spach_nas.study.folder import (
     BEST,
     checkpoint_path,
@@ -30,13 +31,13 @@ from spach_nas.study.folder import (
     plugin_texts,
     remove_if_empty,
 )
-from spach_nas.study.foreseen import Foreseen
+from spach_nas.study.journal import Foreseen
 from spach_nas.study.records import Record, read_records
+from spach_nas.study.results import Study
 from spach_nas.study.resume import check_resumable, warm_records
-from spach_nas.study.study import Study
 from spach_nas.training import choose_runtime, move, score_images
 
-Listener = Callable[[Study, Record | None], None]
+Listener = Callable[[StudyDriver, Record | None], None]
 
 
 def search(
@@ -45,6 +46,7 @@ def search(
     out: str | Path | None = None,
     resume: bool = False,
     listener: Listener | None = None,
+    loggers: Mapping[str, Callable[[], Logger]] | None = None,
 ) -> Study:
     """Run a search to the end of its budget.
 
@@ -55,6 +57,7 @@ def search(
         resume: Go on with the study in that folder, wherever it was stopped or killed; where there
             is none yet, begin it. `trials` and `max_duration` may have grown.
         listener: Called with the study when it begins, and with every new record.
+        loggers: What makes loggers of your own, by name, next to the `callbacks` of the YAML.
 
     Returns:
         The finished study; its folder holds records, report and the best network.
@@ -65,7 +68,7 @@ def search(
             `max_duration` that is over before the first trial begins.
     """
     plan = plan_search(source, out=out, resume=resume)
-    return run_plan(plan, out=out, resume=resume, listener=listener)
+    return run_plan(plan, out=out, resume=resume, listener=listener, loggers=loggers)
 
 
 def run_plan(
@@ -74,9 +77,10 @@ def run_plan(
     out: str | Path | None = None,
     resume: bool = False,
     listener: Listener | None = None,
+    loggers: Mapping[str, Callable[[], Logger]] | None = None,
     foreseen: Foreseen | None = None,
     doing: Callable[[str], None] = lambda _: None,
-) -> Study:
+) -> StudyDriver:
     """Run a search that was planned; see `search`.
 
     Args:
@@ -84,6 +88,7 @@ def run_plan(
         out: Folder of the study.
         resume: Go on with the study in that folder.
         listener: Called with the study when it begins, and with every new record.
+        loggers: What makes loggers of your own, by name.
         foreseen: What it was estimated to take, for those who watch.
         doing: Told what goes on before and after the trainings, in a few words.
     """
@@ -95,9 +100,10 @@ def run_plan(
         prepare_folder(plan, folder, mixers=mixers, resume=resume)
         stack.callback(remove_if_empty, folder)
         stack.enter_context(locked(folder))
-        loggers = make_loggers(config, folder)
+        makers = {**{name: LOGGERS[name] for name in config.callbacks}, **(loggers or {})}
+        logged = Loggers(makers, study=config.study, folder=folder)
         known = read_records(folder)
-        study = Study(
+        study = StudyDriver(
             config,
             folder=folder,
             data=plan.preprocessing.data_shape,
@@ -109,17 +115,16 @@ def run_plan(
         study.begin(foreseen)
 
         def on_record(record: Record) -> None:
-            loggers.record(record)
+            logged.record(record)
             tell(study, record)
 
         tell(study, None)
         if not study.spent:  # a killed search may have ended but for its report
             doing("starting Ray")
-            # Loggers are done before Ray is: one of them has workers of its own there.
             shared = sum(splits.size for splits in plan.splits.values())
             with (
                 ray_session(config.resources, mixers, shared_bytes=shared),
-                closing(loggers),
+                closing(logged),
                 hearing(study.hear, host=driver_host(config.resources)) as pulses,
             ):
                 doing("starting workers")
@@ -230,5 +235,5 @@ def _test_accuracy(folder: Path, choice: Choice) -> float | None:
     return scores["accuracy"]
 
 
-def _ignore(study: Study, record: Record | None) -> None:
+def _ignore(study: StudyDriver, record: Record | None) -> None:
     """No listener."""

@@ -14,9 +14,8 @@ from spach_nas.config.study_files import SEARCH_YAML
 from spach_nas.files import is_driven
 from spach_nas.paths import command_line
 from spach_nas.study.folder import PLUGINS_JSON
-from spach_nas.study.foreseen import read_foreseen
 from spach_nas.study.hypervolume import finished_after
-from spach_nas.study.journal import Line, read_journal
+from spach_nas.study.journal import Line, read_foreseen, read_journal
 from spach_nas.study.records import Record, read_records
 from spach_nas.units import format_duration
 

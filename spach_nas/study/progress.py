@@ -20,7 +20,6 @@ from spach_nas.evaluators.pulse import Running
 from spach_nas.study import pareto
 from spach_nas.study.ending import Ending
 from spach_nas.study.folder import class_count
-from spach_nas.study.foreseen import Foreseen
 from spach_nas.study.hypervolume import (
     Corners,
     GrowingHypervolume,
@@ -28,6 +27,7 @@ from spach_nas.study.hypervolume import (
     finished_after,
     study_corners,
 )
+from spach_nas.study.journal import Foreseen
 from spach_nas.study.records import Record
 
 Phase = Literal["running", "stopping", "finishing", "stopped", "ended", "silent"]

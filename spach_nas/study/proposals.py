@@ -66,7 +66,7 @@ class Proposer:
             remembers=self._spec.remembers,
         )
         self._distributions = distributions(config.space)
-        self._studies = [self._create_study() for _ in config.fidelities]
+        self.models = [self._create_study() for _ in config.fidelities]
         self._complete = [0 for _ in config.fidelities]
         self._asked: dict[int, _Asked] = {}
         self._ahead: _Ahead | None = None
@@ -116,10 +116,10 @@ class Proposer:
         self._sampler.number = number
         if asked is not None and not (complete and asked.rung == rung):
             # Nothing is known of it at the rung that it was asked for.
-            self._studies[asked.rung].tell(asked.trial, state=TrialState.FAIL)
+            self.models[asked.rung].tell(asked.trial, state=TrialState.FAIL)
         if not complete:
             return
-        study = self._studies[rung]
+        study = self.models[rung]
         if asked is not None and asked.rung == rung:
             trial = asked.trial
         else:
@@ -142,14 +142,14 @@ class Proposer:
     def _ask(self, number: int) -> Encoding:
         rung = self._rung
         self._sampler.number = number
-        trial = self._studies[rung].ask(self._distributions)
+        trial = self.models[rung].ask(self._distributions)
         self._asked[number] = _Asked(rung=rung, trial=trial)
         return dict(trial.params)
 
     def _look_ahead(self, number: int) -> None:
         if not self._spec.ahead or number < self._startup:
             return
-        trials = tuple(self._studies[self._rung].get_trials(deepcopy=False))
+        trials = tuple(self.models[self._rung].get_trials(deepcopy=False))
         self._ahead = _Ahead(number=number, trials=trials, made=None)
 
     def _make_ahead(self, number: int, trials: tuple[FrozenTrial, ...]) -> Encoding | None:

@@ -15,8 +15,8 @@ from spach_nas.errors import SpachNasError, StudyError
 from spach_nas.feasible import FeasibleSet
 from spach_nas.space.scaling import scale
 from spach_nas.study.pareto import value
-from spach_nas.study.pending import latency_figure
 from spach_nas.study.records import Record, read_records
+from spach_nas.study.requests import latency_figure
 from spach_nas.version import __version__
 
 # Parts of the YAML whose own parts are named one by one.

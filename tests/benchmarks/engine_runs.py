@@ -28,8 +28,8 @@ from spach_nas.search.plan import Plan, plan_search
 from spach_nas.search.ray.runner import ray_session, run_study
 from spach_nas.search.run import prepare_folder
 from spach_nas.space.scaling import DataShape, scale
+from spach_nas.study.driver import StudyDriver
 from spach_nas.study.records import Record
-from spach_nas.study.study import Study
 
 # Workers do not see this folder.
 cloudpickle.register_pickle_by_value(sys.modules[__name__])
@@ -122,7 +122,7 @@ class Run:
 class _Noting:
     """A study that keeps what it was asked for."""
 
-    study: Study
+    study: StudyDriver
     requests: dict[int, EvaluationRequest] = field(default_factory=dict)
 
     def next(self) -> object:
@@ -141,7 +141,7 @@ def run_engine(plan: Plan, folder: Path) -> Run:
     prepare_folder(plan, folder)
     stamps = folder / "stamps"
     stamps.mkdir()
-    study = Study(
+    study = StudyDriver(
         plan.config,
         folder=folder,
         data=plan.preprocessing.data_shape,

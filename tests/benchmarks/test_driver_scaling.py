@@ -27,8 +27,8 @@ from spach_nas.feasible import FeasibleSet
 from spach_nas.replay import VirtualClock, Workers, simulate
 from spach_nas.space.scaling import DataShape
 from spach_nas.study.archive import MemoryArchive
+from spach_nas.study.driver import StudyDriver
 from spach_nas.study.folder import create_folder
-from spach_nas.study.study import Study
 
 pytestmark = [pytest.mark.benchmark, pytest.mark.timeout(7200)]
 MINUTE = 60.0
@@ -82,7 +82,7 @@ class Driver:
         if case.archive != "memory":
             text = (shipped_folder() / "quickstart.yaml").read_text()
             create_folder(folder, texts={"search.yaml": text})
-        self.study = Study(
+        self.study = StudyDriver(
             config,
             folder=folder,
             data=DataShape(in_channels=1, num_classes=10),

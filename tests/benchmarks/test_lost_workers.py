@@ -22,7 +22,7 @@ import search_tools
 from search_tools import evaluate, make_study
 from spach_nas.config.evaluation import Evaluation, EvaluationRequest
 from spach_nas.search.ray.runner import ray_session, run_study
-from spach_nas.study.study import Signal
+from spach_nas.study.driver import Signal
 
 pytestmark = [pytest.mark.benchmark, pytest.mark.timeout(600)]
 HAPLESS, TRIALS = 3, 8

@@ -1,6 +1,7 @@
 """Which weights a study keeps: those that something needs, no more and no fewer, at any moment."""
 
 import random
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,9 +9,9 @@ import pytest
 
 from search_tools import evaluate, make_study
 from spach_nas.config.evaluation import Evaluation, EvaluationRequest
+from spach_nas.study.driver import Signal, StudyDriver
 from spach_nas.study.folder import kept_checkpoints
 from spach_nas.study.records import Record
-from spach_nas.study.study import Signal, Study
 
 CHANGES = {
     "one course": {"rungs": {"levels": [{"epochs": 1}, {"epochs": 2}], "reduction": 2}},
@@ -24,13 +25,12 @@ CHANGES = {
 }
 
 
-def needed(study: Study, kept: set[tuple[str, int]]) -> set[tuple[str, int]]:
+def needed(
+    study: StudyDriver, kept: set[tuple[str, int]], *, asked: Iterable[EvaluationRequest]
+) -> set[tuple[str, int]]:
     """Naively: asked again of all that is kept."""
-    parents = {
-        (pending.proxy.arch_id, pending.fidelity.rung - 1)
-        for pending in (*study.running, *(item.request for item in study._lost))
-    }
-    return {key for key in kept if key in parents or study._knowledge.needs(key)}
+    parents = {(request.proxy.arch_id, request.fidelity.rung - 1) for request in asked}
+    return {key for key in kept if key in parents or study.needs(key)}
 
 
 def scored(request: EvaluationRequest, score: float) -> Evaluation:
@@ -53,12 +53,15 @@ def test_weights_are_kept_while_something_needs_them(tmp_path: Path, name: str) 
     )
     source, running, saved = random.Random(name), list[EvaluationRequest](), list[Record]()
     kept: set[tuple[str, int]] = set()
+    # Without a record yet; those that were lost are asked again.
+    asked: dict[tuple[int, int], EvaluationRequest] = {}
     compared = 0
     while True:
         asks = len(running) < 5 and (not running or source.random() < 0.7)
         request = study.next() if asks else Signal.WAIT
         if isinstance(request, EvaluationRequest):
             running.append(request)
+            asked[request.trial, request.fidelity.rung] = request
             continue
         if not running:
             break
@@ -66,17 +69,21 @@ def test_weights_are_kept_while_something_needs_them(tmp_path: Path, name: str) 
         waits = [20.0**-item.fidelity.rung for item in running]
         request = running.pop(source.choices(range(len(running)), waits)[0])
         if source.random() < (0.5 if request.fidelity.rung else 0.1):
+            count = len(study.records)
             study.lose(request, "the worker was lost")
+            if len(study.records) > count:  # it has failed
+                del asked[request.trial, request.fidelity.rung]
             continue
         failed = source.random() < 0.1 and saved
         evaluation = scored(request, (source.random() + compared / 20) / 10)
         if failed:
             evaluation = Evaluation(state="failed", reason="not finite")
         record = study.tell(request, evaluation)
+        del asked[request.trial, request.fidelity.rung]
         if record.state == "complete":
             saved.append(record)
             kept.add((record.proxy_id, record.fidelity.rung))
-        kept = needed(study, kept)
+        kept = needed(study, kept, asked=asked.values())
         assert kept_checkpoints(study.folder) == kept
         compared += 1
     assert compared > 50 or name == "no rungs"

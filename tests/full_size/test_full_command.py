@@ -23,6 +23,7 @@ from spach_nas.full_size import ray_train
 from spach_nas.full_size.progress import EpochLine, Now, ProgressFile, read_curve, write_curve
 from spach_nas.full_size.ray_train import Shape, shape_of
 from spach_nas.full_size.run import run_training
+from spach_nas.search.loggers import LogEntry
 from spach_nas.study.journal import read_journal
 
 
@@ -74,38 +75,34 @@ def test_the_view_shows_epochs_best_and_time_left(tmp_path: Path) -> None:
 
 
 class Recorder:
-    """A callback that keeps what it is told, or fails at the first epoch."""
+    """A logger that keeps what it is told, or fails at the first epoch."""
 
     def __init__(self, *, fails: bool = False) -> None:
-        self.told: list[tuple[int, dict[str, float]]] = []
+        self.told: list[LogEntry] = []
         self.ended = False
         self._fails = fails
 
-    def setup(self) -> None: ...
+    def begin(self, study: str, folder: Path) -> None: ...
 
-    def log_trial_start(self, trial: object) -> None: ...
-
-    def log_trial_result(self, iteration: int, trial: object, result: dict[str, float]) -> None:
+    def log(self, entry: LogEntry) -> None:
         if self._fails:
             raise ConnectionError("no network")
-        self.told.append((iteration, result))
+        self.told.append(entry)
 
-    def log_trial_end(self, trial: object, failed: bool = False) -> None:
+    def end(self) -> None:
         self.ended = True
-
-    def on_experiment_end(self, trials: list[object]) -> None: ...
 
 
 def test_loggers_get_every_epoch_and_one_that_fails_is_left_out(tmp_path: Path) -> None:
     good, bad = Recorder(), Recorder(fails=True)
-    makers = {"tensorboard": good, "mlflow": bad}
+    makers = {"tensorboard": lambda: good, "mlflow": lambda: bad}
     with (
-        mock.patch("spach_nas.full_size.loggers.make_callback", lambda name, *_: makers[name]),
+        mock.patch("spach_nas.full_size.loggers.LOGGERS", makers),
         mock.patch("spach_nas.full_size.plan.check_packages"),
     ):
         run_training(plan_in(tmp_path, "loggers=[tensorboard, mlflow]", recipe="short"))
     curve = read_curve(tmp_path / "run")
-    assert [(number, result["loss"]) for number, result in good.told] == [
+    assert [(entry.epoch, entry.figures["loss"]) for entry in good.told] == [
         (line.epoch, line.loss) for line in curve
     ]
     assert (good.ended, bad.told) == (True, [])
@@ -113,14 +110,6 @@ def test_loggers_get_every_epoch_and_one_that_fails_is_left_out(tmp_path: Path) 
     assert [line["reason"] for line in warnings] == [
         "loggers: mlflow: left out after ConnectionError: no network"
     ]
-
-
-def test_wandb_without_ray_is_refused(tmp_path: Path) -> None:
-    with (
-        mock.patch("spach_nas.full_size.plan.check_packages"),
-        pytest.raises(ConfigError, match="wandb: is a process of Ray's"),
-    ):
-        plan_in(tmp_path, "loggers=[wandb]")
 
 
 @pytest.mark.parametrize(

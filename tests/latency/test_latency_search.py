@@ -22,10 +22,10 @@ from spach_nas.search.plan import plan_search
 from spach_nas.search.run import prepare_folder
 from spach_nas.space.architecture import Architecture
 from spach_nas.study import pareto
+from spach_nas.study.driver import StudyDriver
 from spach_nas.study.folder import create_folder
 from spach_nas.study.hypervolume import figure_words
 from spach_nas.study.records import read_records
-from spach_nas.study.study import Study
 
 BOTH = {"accuracy": "max", "latency": "min"}
 
@@ -42,14 +42,14 @@ def write_latency_search(folder: Path, **changes: object) -> Path:
     return path
 
 
-def open_latency_study(folder: Path, path: Path, *, resume: bool = False) -> Study:
+def open_latency_study(folder: Path, path: Path, *, resume: bool = False) -> StudyDriver:
     config = load_config(path)
     latency = search_latency(config, folder=folder if resume else None)
     assert latency is not None
     if not folder.exists():
         texts = source_files(path) | {LATENCY_JSON: latency.table.to_json()}
         create_folder(folder, texts=texts)
-    return Study(
+    return StudyDriver(
         config,
         folder=folder,
         data=DATA,

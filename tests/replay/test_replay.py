@@ -42,7 +42,7 @@ from spach_nas.space.architecture import Architecture
 from spach_nas.space.scaling import DataShape, scale
 from spach_nas.space.search_space import SearchSpace
 from spach_nas.study.archive import MemoryArchive
-from spach_nas.study.study import Study
+from spach_nas.study.driver import StudyDriver
 
 EPOCHS = 9
 RUNGS = Rungs(levels=(Level(epochs=1), Level(epochs=3)), reduction=3)
@@ -291,7 +291,7 @@ def test_a_study_that_writes_nothing_is_the_study_that_writes(tmp_path: Path) ->
     written = make_study(tmp_path, **changes)
     asked = drive(written)
     workers = Workers(number=1)
-    silent = Study(
+    silent = StudyDriver(
         written.config,
         folder=written.folder,
         data=DataShape(in_channels=1, num_classes=10),
@@ -308,7 +308,7 @@ def test_a_study_that_writes_nothing_is_the_study_that_writes(tmp_path: Path) ->
     assert sorted(path.name for path in written.folder.rglob("*")) == before
 
 
-def _feasible(study: Study) -> FeasibleSet:
+def _feasible(study: StudyDriver) -> FeasibleSet:
     return FeasibleSet(study.config.space, study.config.limits)
 
 

@@ -23,8 +23,8 @@ from spach_nas.search import run as run_module
 from spach_nas.search.estimate import Timed, TimeEstimate, estimate_search
 from spach_nas.search.kept_timings import cache_folder, keep_timing, kept_timing
 from spach_nas.search.plan import Plan, plan_search
+from spach_nas.study.driver import StudyDriver
 from spach_nas.study.journal import read_journal
-from spach_nas.study.study import Study
 from study_factory import make_record
 
 TIMED = (Timed(macs=10**5, train_seconds=1e-3, validate_seconds=0.0, build_seconds=0.0),)
@@ -198,7 +198,7 @@ def test_a_dry_run_says_what_it_would_take(
     assert "warning: startup_trials (20) are all of the 12 trials" in text
 
 
-Driver = Callable[[Study], None]
+Driver = Callable[[StudyDriver], None]
 
 
 @pytest.fixture
@@ -246,7 +246,7 @@ def test_the_end_says_what_was_done_and_how_long_it_took(
     state: str,
     code: int,
 ) -> None:
-    def drive(study: Study) -> None:
+    def drive(study: StudyDriver) -> None:
         while isinstance(request := study.next(), EvaluationRequest):
             failed = Evaluation(state="failed", reason="not a number")
             study.tell(request, evaluate(request) if state == "complete" else failed)

@@ -1,5 +1,4 @@
 import json
-import os
 import sys
 import threading
 from collections.abc import Iterator
@@ -12,17 +11,24 @@ from tensorboardX.proto.event_pb2 import Event
 
 from conftest import run_main
 from search_tools import write_search
-from spach_nas.config.search_yaml import SearchConfig, load_config
 from spach_nas.errors import ConfigError
-from spach_nas.search.ray import logger_choice, loggers
-from spach_nas.search.ray.logger_choice import check_callbacks, make_loggers
-from spach_nas.search.ray.loggers import Loggers
+from spach_nas.search import loggers
+from spach_nas.search.loggers import (
+    LogEntry,
+    Loggers,
+    MLflow,
+    TensorBoard,
+    WandB,
+    check_packages,
+    has_wandb_key,
+    record_entries,
+)
 from spach_nas.study.journal import read_journal
 from study_factory import make_record
 
 
 class Recorder:
-    """A callback that keeps what it is told."""
+    """A logger that keeps what it is told."""
 
     def __init__(self, *, fails_at: str = "") -> None:
         self.calls: list[tuple[Any, ...]] = []
@@ -33,55 +39,45 @@ class Recorder:
         if call[0] == self._fails_at:
             raise ConnectionError("no network\nat all")
 
-    def setup(self) -> None:
-        self._note("setup")
+    def begin(self, study: str, folder: Path) -> None:
+        self._note("begin", study, folder)
 
-    def log_trial_start(self, trial: Any) -> None:
-        self._note("start", str(trial), dict(trial.config))
+    def log(self, entry: LogEntry) -> None:
+        self._note("log", entry)
 
-    def log_trial_result(self, iteration: int, trial: Any, result: dict[str, Any]) -> None:
-        self._note("result", str(trial), iteration, result)
-
-    def log_trial_end(self, trial: Any, failed: bool = False) -> None:
-        self._note("end", str(trial), failed)
-
-    def on_experiment_end(self, trials: list[Any]) -> None:
-        self._note("over")
+    def end(self) -> None:
+        self._note("end")
 
 
 def told(recorder: Recorder, kind: str) -> list[tuple[Any, ...]]:
     return [call[1:] for call in recorder.calls if call[0] == kind]
 
 
-def config(tmp_path: Path, *names: str) -> SearchConfig:
-    return load_config(write_search(tmp_path, callbacks=list(names)))
-
-
-def test_a_callback_gets_every_record_as_a_trial_with_its_epochs(tmp_path: Path) -> None:
+def test_a_logger_gets_every_record_as_a_run_with_its_epochs(tmp_path: Path) -> None:
     recorder = Recorder()
     group = Loggers({"own": lambda: recorder}, study="small", folder=tmp_path)
     good, bad = make_record(4, 0.75, rung=1), make_record(5, None)
     group.record(good)
     group.record(bad)
     group.close()
-    assert [call[0] for call in recorder.calls] == [
-        *("setup", "start"),
-        *["result"] * len(good.curve),
-        *("end", "start", "result", "end", "over"),
-    ]
-    assert told(recorder, "end") == [("trial-4-rung-1", False), ("trial-5-rung-0", True)]
-    results = [call[2] for call in told(recorder, "result") if call[0] == "trial-4-rung-1"]
-    assert [item["accuracy"] for item in results] == [epoch.accuracy for epoch in good.curve]
-    assert [item["training_iteration"] for item in results] == [1, 2, 3, 4, 5, 6]
-    assert results[-1]["time_total_s"] == pytest.approx(sum(e.seconds for e in good.curve))
-    assert results[0]["target_macs"] == good.target_cost.macs
-    (_, plain), _ = told(recorder, "start")
-    assert plain["stage4_mixers"] == ",".join(good.architecture.stages[3].mixers)
-    assert plain["rung"] == 1
-    assert json.loads(json.dumps(plain)) == plain, "plain values alone"
+    assert recorder.calls[0] == ("begin", "small", tmp_path / "logs" / "own")
+    assert [call[0] for call in recorder.calls[1:]] == ["log"] * (len(good.curve) + 1) + ["end"]
+    entries = [entry for (entry,) in told(recorder, "log")]
+    own = [entry for entry in entries if entry.run == "trial-4-rung-1"]
+    assert [entry.figures["accuracy"] for entry in own] == [e.accuracy for e in good.curve]
+    assert [entry.epoch for entry in own] == [1, 2, 3, 4, 5, 6]
+    assert [entry.state for entry in own] == ["running"] * 5 + ["complete"]
+    assert own[-1].figures["seconds"] == pytest.approx(sum(e.seconds for e in good.curve))
+    assert own[0].figures["target_macs"] == good.target_cost.macs
+    assert own[0].params["stage4_mixers"] == ",".join(good.architecture.stages[3].mixers)
+    assert own[0].params["rung"] == 1
+    assert json.loads(json.dumps(own[0].params)) == own[0].params, "plain values alone"
+    assert (entries[-1].run, entries[-1].state) == ("trial-5-rung-0", "failed")
+    again = Loggers({}, study="small", folder=tmp_path)
+    assert again.run_id("trial-4-rung-1") != own[0].run_id, "a resumed search has other runs"
 
 
-@pytest.mark.parametrize("moment", ["setup", "start", "result", "end", "over"])
+@pytest.mark.parametrize("moment", ["begin", "log", "end"])
 def test_a_logger_that_fails_is_left_out_with_one_warning(tmp_path: Path, moment: str) -> None:
     broken, sound = Recorder(fails_at=moment), Recorder()
     makers = {"broken": lambda: broken, "sound": lambda: sound}
@@ -89,7 +85,8 @@ def test_a_logger_that_fails_is_left_out_with_one_warning(tmp_path: Path, moment
     for trial in range(3):
         group.record(make_record(trial, 0.5))
     group.close()
-    assert len(told(sound, "end")) == 3
+    ends = [entry.state for (entry,) in told(sound, "log") if entry.state != "running"]
+    assert ends == ["complete"] * 3
     assert len(told(broken, moment)) == 1
     (line,) = read_journal(tmp_path)
     assert line["event"] == "warning"
@@ -103,7 +100,7 @@ def test_the_search_does_not_wait_for_a_logger(
     gate = threading.Event()
 
     class Slow(Recorder):
-        def setup(self) -> None:
+        def begin(self, study: str, folder: Path) -> None:
             gate.wait(60)
 
     slow = Slow()
@@ -122,11 +119,21 @@ def _join() -> None:
             thread.join(60)
 
 
+def test_without_loggers_nothing_is_started(tmp_path: Path) -> None:
+    before = threading.active_count()
+    group = Loggers({}, study="small", folder=tmp_path)
+    group.record(make_record(0, 0.5))
+    assert threading.active_count() == before
+    group.close()
+    assert not (tmp_path / "logs").exists()
+
+
 def test_tensorboard_gets_curves_and_parameters(tmp_path: Path) -> None:
-    group = make_loggers(config(tmp_path, "tensorboard"), tmp_path)
+    group = Loggers({"tensorboard": TensorBoard}, study="small", folder=tmp_path)
     record = make_record(7, 0.8)
     group.record(record)
     group.record(make_record(8, None))
+    group.log(LogEntry(run="open", run_id="open-1", params={"seed": 1}, epoch=1, figures={"a": 2}))
     group.close()
     assert read_journal(tmp_path) == ()
     folder = tmp_path / "logs" / "tensorboard" / "trial-7-rung-0"
@@ -135,13 +142,15 @@ def test_tensorboard_gets_curves_and_parameters(tmp_path: Path) -> None:
         (event.step, item.simple_value)
         for event in events
         for item in event.summary.value
-        if item.tag == "ray/tune/accuracy"
+        if item.tag == "accuracy"
     ]
     expected = [(step, pytest.approx(e.accuracy)) for step, e in enumerate(record.curve, 1)]
     assert curve == expected
     tags = {item.tag for event in events for item in event.summary.value}
-    assert {"ray/tune/loss", "ray/tune/target_macs", "_hparams_/session_start_info"} <= tags
-    assert list(_events(tmp_path / "logs" / "tensorboard" / "trial-8-rung-0"))
+    assert {"loss", "target_macs", "_hparams_/session_start_info"} <= tags
+    for run in ("trial-8-rung-0", "open"):
+        last = list(_events(tmp_path / "logs" / "tensorboard" / run))[-1]
+        assert last.summary.value[0].tag == "_hparams_/session_end_info", "it is closed"
 
 
 def _events(folder: Path) -> Iterator[Event]:
@@ -155,26 +164,128 @@ def _events(folder: Path) -> Iterator[Event]:
 
 
 @pytest.mark.parametrize("name", ["tensorboard", "mlflow", "wandb"])
-def test_a_package_that_is_missing_is_told_before_anything_is_trained(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
-) -> None:
-    monkeypatch.setattr(logger_choice, "find_spec", lambda _: None)
+def test_a_package_that_is_missing_is_told(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setattr(loggers, "find_spec", lambda _: None)
     package = {"tensorboard": "tensorboardX"}.get(name, name)
     with pytest.raises(ConfigError) as caught:
-        make_loggers(config(tmp_path, name), tmp_path)
+        check_packages([name], key="callbacks")
     assert str(caught.value) == (
         f"callbacks: {name}: needs the package {package}; expected `pip install {package}`"
     )
-    check_callbacks(config(tmp_path))
+    check_packages([], key="callbacks")
 
 
-def test_without_callbacks_nothing_is_started(tmp_path: Path) -> None:
-    before = threading.active_count()
-    group = make_loggers(config(tmp_path), tmp_path)
-    group.record(make_record(0, 0.5))
-    assert threading.active_count() == before
-    group.close()
+def test_a_missing_package_stops_a_search_before_its_folder_is_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loggers, "find_spec", lambda _: None)
+    path = write_search(tmp_path, callbacks=["wandb", "mlflow"])
+    code, lines = run_main("search", str(path), "--out", str(tmp_path / "study"))
+    assert (code, len(lines)) == (2, 2)
+    assert all(line.startswith(f"{path}: callbacks: ") for line in lines)
+    assert not (tmp_path / "study").exists()
+
+
+class Calls:
+    """Stands for a package that is not installed here, and keeps what is called."""
+
+    def __init__(self, answers: dict[str, Any] | None = None) -> None:
+        self.calls: list[tuple[str, tuple[Any, ...], dict[str, Any]]] = []
+        self._answers = answers or {}
+
+    def __getattr__(self, name: str) -> Any:
+        def call(*positional: Any, **named: Any) -> Any:
+            self.calls.append((name, positional, named))
+            return self._answers.get(name)
+
+        return call
+
+    def of(self, name: str) -> list[tuple[tuple[Any, ...], dict[str, Any]]]:
+        return [call[1:] for call in self.calls if call[0] == name]
+
+
+class Fake:
+    """A value with any attributes."""
+
+    def __init__(self, **attributes: Any) -> None:
+        self.__dict__.update(attributes)
+
+
+@pytest.fixture
+def mlflow(monkeypatch: pytest.MonkeyPatch) -> Calls:
+    client = Calls({"create_experiment": "7", "create_run": Fake(info=Fake(run_id="r"))})
+    client.uri = None
+
+    def make(*, tracking_uri: str) -> Calls:
+        client.uri = tracking_uri
+        return client
+
+    module, entities = ModuleType("mlflow"), ModuleType("mlflow.entities")
+    module.__dict__.update(MlflowClient=make)
+    entities.__dict__.update(
+        Metric=lambda *values: (values[0], values[1], values[3]), Param=lambda *pair: pair
+    )
+    monkeypatch.setitem(sys.modules, "mlflow", module)
+    monkeypatch.setitem(sys.modules, "mlflow.entities", entities)
+    return client
+
+
+def test_mlflow_gets_a_run_for_each_record(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mlflow: Calls
+) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    folder = tmp_path / "logs" / "mlflow"
+    logger, record = MLflow(), make_record(7, 0.8)
+    logger.begin("small", folder)
+    assert mlflow.uri == f"sqlite:///{folder / 'mlflow.db'}"
+    assert folder.is_dir()
+    for entry in (
+        *record_entries(record, run_id="a"),
+        *record_entries(make_record(8, None), run_id="b"),
+    ):
+        logger.log(entry)
+    logger.end()
+    assert mlflow.of("create_run") == [
+        (("7",), {"run_name": name}) for name in ("trial-7-rung-0", "trial-8-rung-0")
+    ]
+    batches = [named for _, named in mlflow.of("log_batch")]
+    assert ("accuracy", record.curve[1].accuracy, 2) in batches[1]["metrics"]
+    assert ("arch_id", record.arch_id) in batches[0]["params"]
+    assert batches[1]["params"] == []
+    states = [named["status"] for _, named in mlflow.of("set_terminated")]
+    assert states == ["FINISHED", "FAILED"]
+
+
+def test_mlflow_writes_to_the_server_of_the_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mlflow: Calls
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://server:5000")
+    MLflow().begin("small", tmp_path / "logs")
+    assert mlflow.uri == "http://server:5000"
     assert not (tmp_path / "logs").exists()
+
+
+@pytest.mark.parametrize(("said", "mode"), [("", "offline"), ("online", "online")])
+def test_weights_and_biases_stays_offline_unless_told_otherwise(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: str, mode: str
+) -> None:
+    monkeypatch.setenv("WANDB_MODE", said)
+    monkeypatch.delenv("WANDB_PROJECT_NAME", raising=False)
+    monkeypatch.setattr(loggers, "has_wandb_key", lambda: False)
+    run = Calls()
+    wandb = Calls({"init": run})
+    monkeypatch.setitem(sys.modules, "wandb", wandb)  # type: ignore[arg-type]
+    logger = WandB()
+    logger.begin("small", tmp_path)
+    for entry in record_entries(make_record(7, 0.8), run_id="trial-7-x"):
+        logger.log(entry)
+    ((_, named),) = wandb.of("init")
+    assert (named["project"], named["group"], named["id"]) == ("small", "small", "trial-7-x")
+    assert named["mode"] == mode
+    assert [named["step"] for _, named in run.of("log")] == list(
+        range(1, 1 + len(make_record(7, 0.8).curve))
+    )
+    assert run.of("finish") == [((), {"exit_code": 0})]
 
 
 def test_weights_and_biases_goes_online_only_with_a_key(
@@ -185,63 +296,10 @@ def test_weights_and_biases_goes_online_only_with_a_key(
     netrc = tmp_path / "netrc"
     netrc.touch(mode=0o600)
     monkeypatch.setenv("NETRC", str(netrc))
-    assert not logger_choice._has_wandb_key()
+    assert not has_wandb_key()
     netrc.write_text("machine api.wandb.ai login user password secret\n")
-    assert logger_choice._has_wandb_key()
+    assert has_wandb_key()
     monkeypatch.setenv("WANDB_BASE_URL", "https://wandb.example.org")
-    assert not logger_choice._has_wandb_key()
+    assert not has_wandb_key()
     monkeypatch.setenv("WANDB_API_KEY", "secret")
-    assert logger_choice._has_wandb_key()
-
-
-class StandIn:
-    """In the place of a callback whose package is not installed here."""
-
-    def __init__(self, **options: Any) -> None:
-        self.options = options
-
-
-def made(name: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """What the callback of Ray is made with."""
-    module = ModuleType(f"ray.air.integrations.{name}")
-    module.__dict__.update(MLflowLoggerCallback=StandIn, WandbLoggerCallback=StandIn)
-    monkeypatch.setitem(sys.modules, module.__name__, module)
-    options: dict[str, Any] = logger_choice.make_callback(name, "small", folder).options
-    return options
-
-
-def test_mlflow_writes_into_the_study_unless_told_where(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    path = tmp_path / "logs" / "mlflow" / "mlflow.db"
-    assert made("mlflow", tmp_path, monkeypatch) == {
-        "tracking_uri": f"sqlite:///{path}",
-        "experiment_name": "small",
-    }
-    assert path.parent.is_dir()
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://server:5000")
-    assert made("mlflow", tmp_path, monkeypatch)["tracking_uri"] == "http://server:5000"
-
-
-def test_weights_and_biases_stays_offline_unless_told_otherwise(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("WANDB_MODE", "")
-    monkeypatch.delenv("WANDB_PROJECT_NAME", raising=False)
-    monkeypatch.setattr(logger_choice, "_has_wandb_key", lambda: False)
-    assert made("wandb", tmp_path, monkeypatch) == {"project": "small", "mode": "offline"}
-    assert os.environ["WANDB_MODE"] == "offline"
-    monkeypatch.setenv("WANDB_MODE", "online")
-    assert made("wandb", tmp_path, monkeypatch)["mode"] == "online"
-
-
-def test_a_missing_package_stops_a_search_before_its_folder_is_made(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(logger_choice, "find_spec", lambda _: None)
-    path = write_search(tmp_path, callbacks=["wandb", "mlflow"])
-    code, lines = run_main("search", str(path), "--out", str(tmp_path / "study"))
-    assert (code, len(lines)) == (2, 2)
-    assert all(line.startswith(f"{path}: callbacks: ") for line in lines)
-    assert not (tmp_path / "study").exists()
+    assert has_wandb_key()

@@ -25,20 +25,20 @@ from spach_nas.search.ray import cluster
 from spach_nas.search.ray.cluster import demand, fitting, ray_session, trial_slots
 from spach_nas.search.ray.repairs import mend_ray
 from spach_nas.search.ray.runner import stop_on_signals
-from spach_nas.search.ray.searcher import FailureStopper, Parcel, StudySearcher, loss_reason
+from spach_nas.search.ray.searcher import FailureStopper, StudySearcher, WorkerTask, loss_reason
+from spach_nas.study.driver import StudyDriver
 from spach_nas.study.records import Record
-from spach_nas.study.study import Study
 
 GIB = 2.0**30
 
 
-def parcel_of(suggested: object) -> Parcel:
+def task_of(suggested: object) -> WorkerTask:
     assert isinstance(suggested, dict)
-    return suggested["parcel"]  # type: ignore[no-any-return]
+    return suggested["task"]  # type: ignore[no-any-return]
 
 
 def searcher_of(
-    study: Study,
+    study: StudyDriver,
     seen: list[Record] | None = None,
     *,
     slots: Callable[[], int] | None = None,
@@ -52,7 +52,7 @@ def finish(searcher: StudySearcher, trial_id: str, request: EvaluationRequest) -
     searcher.on_trial_complete(trial_id, {})
 
 
-def with_parent(study: Study, parent: Path) -> None:
+def with_parent(study: StudyDriver, parent: Path) -> None:
     """Requests of this study continue from a checkpoint."""
     ask = study.next
 
@@ -81,7 +81,7 @@ def test_ray_is_told_to_send_nothing_and_to_leave_signals_alone(
 def test_the_adapter_passes_on_what_the_study_says(tmp_path: Path) -> None:
     seen: list[Record] = []
     searcher = searcher_of(make_study(tmp_path, search__trials=1), seen)
-    request = parcel_of(searcher.suggest("a")).request
+    request = task_of(searcher.suggest("a")).request
     assert searcher.suggest("b") is None
     finish(searcher, "a", request)
     assert [record.arch_id for record in seen] == [request.architecture.arch_id]
@@ -98,12 +98,12 @@ def test_a_lost_worker_is_asked_again_and_the_reason_told(tmp_path: Path) -> Non
 
     study.lose = note  # type: ignore[method-assign]
     searcher = searcher_of(study)
-    first = parcel_of(searcher.suggest("a")).request
+    first = task_of(searcher.suggest("a")).request
     searcher.on_trial_complete("a", error=True)
     searcher.explain("a", "its machine burnt down")
-    second = parcel_of(searcher.suggest("b")).request
+    second = task_of(searcher.suggest("b")).request
     searcher.on_trial_complete("b", error=True)  # nobody explains it
-    third = parcel_of(searcher.suggest("c")).request
+    third = task_of(searcher.suggest("c")).request
     assert (first.trial, first.seed) == (second.trial, second.seed) == (third.trial, third.seed)
     assert reasons == ["its machine burnt down", "the worker was lost"]
     assert not study.records
@@ -112,7 +112,7 @@ def test_a_lost_worker_is_asked_again_and_the_reason_told(tmp_path: Path) -> Non
 def test_no_more_is_asked_for_than_there_are_slots(tmp_path: Path) -> None:
     free = 2
     searcher = searcher_of(make_study(tmp_path), slots=lambda: free)
-    first = parcel_of(searcher.suggest("a")).request
+    first = task_of(searcher.suggest("a")).request
     assert isinstance(searcher.suggest("b"), dict)
     assert searcher.suggest("c") is None
     finish(searcher, "a", first)
@@ -126,16 +126,16 @@ def test_a_checkpoint_travels_as_bytes_until_its_trial_is_over(tmp_path: Path) -
     (tmp_path / "parent").write_bytes(b"weights")
     with_parent(study, tmp_path / "parent")
     searcher = searcher_of(study)
-    parcel = parcel_of(searcher.suggest("a"))
-    kept = copy.deepcopy({"parcel": parcel})["parcel"]
+    task = task_of(searcher.suggest("a"))
+    kept = copy.deepcopy({"task": task})["task"]
     assert kept.checkpoint == ("stored", b"weights")
-    finish(searcher, "a", replace(parcel.request, parent=None))
+    finish(searcher, "a", replace(task.request, parent=None))
     assert kept.checkpoint is None
 
 
 def test_a_worker_does_not_send_a_checkpoint_back(tmp_path: Path) -> None:
-    request = parcel_of(searcher_of(make_study(tmp_path)).suggest("a")).request
-    arrived = pickle.loads(pickle.dumps(Parcel(request=request, checkpoint="reference")))
+    request = task_of(searcher_of(make_study(tmp_path)).suggest("a")).request
+    arrived = pickle.loads(pickle.dumps(WorkerTask(request=request, checkpoint="reference")))
     assert (arrived.request, arrived.arrived) == (request, "reference")
     returned = pickle.loads(pickle.dumps(arrived))
     assert (returned.checkpoint, returned.arrived) == (None, None)
@@ -144,7 +144,7 @@ def test_a_worker_does_not_send_a_checkpoint_back(tmp_path: Path) -> None:
 def test_a_checkpoint_that_vanished_is_none(tmp_path: Path) -> None:
     study = make_study(tmp_path)
     with_parent(study, tmp_path / "nowhere")
-    assert parcel_of(searcher_of(study).suggest("a")).checkpoint is None
+    assert task_of(searcher_of(study).suggest("a")).checkpoint is None
 
 
 def test_a_failure_to_write_ends_the_search_with_its_own_error(tmp_path: Path) -> None:
@@ -158,7 +158,7 @@ def test_a_failure_to_write_ends_the_search_with_its_own_error(tmp_path: Path) -
 
     study.tell = tell  # type: ignore[method-assign, assignment]
     searcher = searcher_of(study)
-    requests = {name: parcel_of(searcher.suggest(name)).request for name in "ab"}
+    requests = {name: task_of(searcher.suggest(name)).request for name in "ab"}
     for name, request in requests.items():
         finish(searcher, name, request)
     assert searcher.failure is full

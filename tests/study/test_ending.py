@@ -10,10 +10,9 @@ from spach_nas.errors import StudyError
 from spach_nas.files import locked
 from spach_nas.report.page_parts import header
 from spach_nas.report.study import study_facts
+from spach_nas.study.driver import StudyDriver
 from spach_nas.study.ending import ending, resume_command
-from spach_nas.study.foreseen import Foreseen, read_foreseen
-from spach_nas.study.journal import LOG_JSONL
-from spach_nas.study.study import Study
+from spach_nas.study.journal import LOG_JSONL, Foreseen, read_foreseen
 from study_factory import make_record
 
 FORESEEN = Foreseen(
@@ -25,7 +24,7 @@ FORESEEN = Foreseen(
 )
 
 
-def some(study: Study, count: int) -> None:
+def some(study: StudyDriver, count: int) -> None:
     for _ in range(count):
         request = study.next()
         assert isinstance(request, EvaluationRequest)

@@ -14,8 +14,8 @@ from optuna.trial import FrozenTrial, TrialState
 from search_tools import drive, evaluate, make_study, open_study
 from spach_nas.config.evaluation import Evaluation, EvaluationRequest
 from spach_nas.study import mirror
+from spach_nas.study.driver import StudyDriver
 from spach_nas.study.records import Record
-from spach_nas.study.study import Study
 
 RUNGS = {"rungs": {"levels": [{"epochs": 1}], "reduction": 2}, "training__epochs": 3}
 
@@ -31,7 +31,7 @@ def read(folder: Path) -> Iterator[Callable[[], list[FrozenTrial]]]:
     storage.engine.dispose()
 
 
-def run_backwards(study: Study, workers: int = 3) -> None:
+def run_backwards(study: StudyDriver, workers: int = 3) -> None:
     """Tell so many at a time in the opposite order of that in which they were asked."""
     while True:
         asked = [study.next() for _ in range(workers)]

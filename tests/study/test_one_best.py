@@ -17,11 +17,11 @@ from spach_nas.report import front_table
 from spach_nas.report.comparison import group_studies, growth_data, read_studies
 from spach_nas.report.study import study_facts, study_records, validation_images
 from spach_nas.report.trials import marked
+from spach_nas.study.driver import StudyDriver
 from spach_nas.study.folder import checkpoint_path
 from spach_nas.study.hypervolume import hypervolume_data, study_corners
 from spach_nas.study.pareto import front
 from spach_nas.study.progress import Tally, outline
-from spach_nas.study.study import Study
 
 LOSS = {"loss": "min", "params": "min"}
 
@@ -35,14 +35,14 @@ def lossy(request: EvaluationRequest) -> Evaluation:
 
 
 @pytest.fixture(scope="module")
-def study(tmp_path_factory: pytest.TempPathFactory) -> Study:
+def study(tmp_path_factory: pytest.TempPathFactory) -> StudyDriver:
     begun = make_study(tmp_path_factory.mktemp("loss"), objectives=LOSS)
     drive(begun, lossy)
     begun.close()
     return begun
 
 
-def test_best_is_the_same_wherever_it_is_asked_for(study: Study) -> None:
+def test_best_is_the_same_wherever_it_is_asked_for(study: StudyDriver) -> None:
     best = min(study.records, key=lambda r: (r.objectives["loss"], r.target_cost.params, r.trial))
     accurate = max(study.records, key=lambda r: r.curve[-1].accuracy)
     assert best.trial != accurate.trial
@@ -55,14 +55,14 @@ def test_best_is_the_same_wherever_it_is_asked_for(study: Study) -> None:
     assert "best" in tally.progress(running={}, elapsed=0.0).marks[best.trial]
 
 
-def test_the_weights_of_best_and_knee_are_kept(study: Study) -> None:
+def test_the_weights_of_best_and_knee_are_kept(study: StudyDriver) -> None:
     for pick in ("best", "knee"):
         record = pick_record(tuple(study.records), pick, config=study.config)
         assert checkpoint_path(study.folder, record).is_file()
         assert record in front(study.records, study.objectives)
 
 
-def test_the_table_of_a_terminal_shows_every_score_and_how_sure_it_is(study: Study) -> None:
+def test_the_table_of_a_terminal_shows_every_score_and_how_sure_it_is(study: StudyDriver) -> None:
     console = Console(file=io.StringIO(), width=140)
     console.print(front_table(study.records, study.objectives))
     text = console.file.getvalue()  # type: ignore[attr-defined]
@@ -75,7 +75,7 @@ def test_the_table_of_a_terminal_shows_every_score_and_how_sure_it_is(study: Stu
     assert heads.index("loss") < heads.index("accuracy")
 
 
-def test_records_carry_the_number_of_their_validation_images(study: Study) -> None:
+def test_records_carry_the_number_of_their_validation_images(study: StudyDriver) -> None:
     assert {record.validation_images for record in study.records} == {1600}
     assert study_records(study.folder) == tuple(study.records)
     header, *rows = (study.folder / "trials.csv").read_text().splitlines()
@@ -117,7 +117,7 @@ def test_the_hypervolume_never_goes_down_and_is_the_same_in_every_view(tmp_path:
     assert compared.curves[0].shares == tuple(seen)
 
 
-def test_the_box_is_that_of_guessing_and_of_what_may_be_had(study: Study) -> None:
+def test_the_box_is_that_of_guessing_and_of_what_may_be_had(study: StudyDriver) -> None:
     config = replace(study.config, objectives={"accuracy": "max", "macs": "min", "params": "min"})
     limits = Limits(max_macs=1_200_000, min_macs=1000)
     corners = study_corners(replace(config, limits=limits), classes=4)

@@ -17,9 +17,8 @@ from spach_nas.config.study_files import RECORDS_FILE
 from spach_nas.errors import StudyError
 from spach_nas.evaluators.pulse import Pulse, Running
 from spach_nas.files import locked
-from spach_nas.study.foreseen import Foreseen
 from spach_nas.study.hypervolume import GrowingHypervolume, HypervolumeData, hypervolume_data
-from spach_nas.study.journal import LOG_JSONL, Journal
+from spach_nas.study.journal import LOG_JSONL, Foreseen, Journal
 from spach_nas.study.pareto import best, comparable, front, hypervolume, knee, value
 from spach_nas.study.progress import Outline, Phase, Tally, outline
 from spach_nas.study.records import Record, read_records

@@ -21,10 +21,10 @@ from spach_nas.data.preprocessing import Preprocessing, to_json
 from spach_nas.errors import StudyError
 from spach_nas.feasible import FeasibleSet
 from spach_nas.study import archive
+from spach_nas.study.driver import Signal, StudyDriver
 from spach_nas.study.folder import kept_checkpoints
 from spach_nas.study.records import Record, read_records
 from spach_nas.study.resume import check_resumable, warm_records
-from spach_nas.study.study import Signal, Study
 
 IMAGES = Preprocessing(mean=(0.3,), std=(0.2,), class_names=tuple("0123456789"))
 # The samplers of Optuna that keep notes, and those that cost little, for thorough tests.
@@ -190,7 +190,7 @@ def test_time_goes_on_where_it_stopped(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def begun(tmp_path: Path) -> Study:
+def begun(tmp_path: Path) -> StudyDriver:
     study = make_study(tmp_path, search__max_duration="1h", training__epochs=2)
     (study.folder / DATA_JSON).write_text(to_json(IMAGES))
     drive(study)
@@ -212,7 +212,7 @@ def begun(tmp_path: Path) -> Study:
     ],
 )
 def test_another_search_does_not_go_on_in_a_folder(
-    tmp_path: Path, begun: Study, change: dict[str, object], message: str
+    tmp_path: Path, begun: StudyDriver, change: dict[str, object], message: str
 ) -> None:
     before = {path: path.read_bytes() for path in begun.folder.rglob("*") if path.is_file()}
     changes = {"search__max_duration": "1h", "training__epochs": 2, **change}
@@ -228,25 +228,25 @@ def test_another_search_does_not_go_on_in_a_folder(
     "change", [{}, {"search__trials": 40}, {"search__max_duration": "2h"}, {"search__trials": 13}]
 )
 def test_a_search_whose_budget_grew_may_go_on(
-    tmp_path: Path, begun: Study, change: dict[str, object]
+    tmp_path: Path, begun: StudyDriver, change: dict[str, object]
 ) -> None:
     changes = {"search__max_duration": "1h", "training__epochs": 2, **change}
     check_resumable(begun.folder, load_config(write_search(tmp_path, **changes)), IMAGES)
 
 
-def test_other_images_are_told(begun: Study) -> None:
+def test_other_images_are_told(begun: StudyDriver) -> None:
     with pytest.raises(StudyError, match="the images are not those that the study began with"):
         check_resumable(begun.folder, begun.config, replace(IMAGES, mean=(0.4,)))
 
 
-def test_a_study_of_another_version_is_told(begun: Study) -> None:
+def test_a_study_of_another_version_is_told(begun: StudyDriver) -> None:
     path = begun.folder / RECORDS_FILE
     path.write_text(path.read_text().replace('"version": "0.1.', '"version": "99.7.'))
     with pytest.raises(StudyError, match=r"was made by spach-nas 99\.7\.\d+, and this is"):
         check_resumable(begun.folder, begun.config, IMAGES)
 
 
-def test_a_folder_that_is_no_study_is_told(tmp_path: Path, begun: Study) -> None:
+def test_a_folder_that_is_no_study_is_told(tmp_path: Path, begun: StudyDriver) -> None:
     with pytest.raises(StudyError, match="is no study, since it lacks"):
         check_resumable(tmp_path, begun.config, IMAGES)
 
@@ -375,7 +375,7 @@ def test_checkpoints_that_nothing_can_need_are_removed(tmp_path: Path) -> None:
     assert kept_checkpoints(study.folder) == {(r.proxy_id, 2) for r in study.front()} | {
         (record.proxy_id, record.fidelity.rung)
         for record in study.records
-        if study._knowledge.ladder.may_go_on(record)
+        if study.ladder.may_go_on(record)
     }
     assert most < len(study.records)
 
@@ -383,7 +383,7 @@ def test_checkpoints_that_nothing_can_need_are_removed(tmp_path: Path) -> None:
 def test_a_sampler_never_sees_scores_of_two_rungs_in_one_model(tmp_path: Path) -> None:
     study = make_study(tmp_path, **{**CHANGES, "search__sampler": "tpe", "search__trials": 24})
     drive(study)
-    for rung, model in enumerate(study._knowledge.proposer._studies):
+    for rung, model in enumerate(study.proposer.models):
         told = {
             (tuple(sorted(trial.params.items())), tuple(trial.values))
             for trial in model.get_trials(states=(optuna.trial.TrialState.COMPLETE,))

@@ -14,9 +14,9 @@ from spach_nas.cost.closed_form import cost
 from spach_nas.errors import StudyError
 from spach_nas.samplers import feasible_sampler as samplers
 from spach_nas.space.references import get_reference
+from spach_nas.study.driver import Signal
 from spach_nas.study.folder import checkpoint_file, kept_checkpoints
 from spach_nas.study.records import read_records
-from spach_nas.study.study import Signal
 
 SAMPLERS = ("random", "nsga2", "tpe", "evolution", "local", "surrogate")
 # Models of the paper are for 224 px and cost more than the small space.
@@ -256,12 +256,15 @@ def test_equal_proxies_in_flight_wait_for_the_one_that_is_trained(tmp_path: Path
 def test_a_shared_score_brings_its_weights_to_the_front(tmp_path: Path) -> None:
     # Of three equal scores: the trained target is dearer than a rival that is told before it, and
     # a target that shares its proxy is cheaper than the rival.
-    study = make_study(
-        tmp_path, proxy__depth_scale=0.17, search__trials=60, search__sampler="random"
-    )
+    changes = {"search__trials": 60, "search__sampler": "random"}
+    study = make_study(tmp_path, proxy__depth_scale=0.17, **changes)
     asked = []
     while isinstance(request := study.next(), EvaluationRequest):
         asked.append(request)
+    # Random proposals do not depend on scores: the same study, evaluated, tells who shares.
+    (tmp_path / "same").mkdir()
+    same = make_study(tmp_path / "same", proxy__depth_scale=0.17, **changes)
+    drive(same)
 
     def macs(request: EvaluationRequest) -> int:
         return cost(request.architecture).macs
@@ -269,8 +272,9 @@ def test_a_shared_score_brings_its_weights_to_the_front(tmp_path: Path) -> None:
     trained, rival = next(
         (request, other)
         for request, other in itertools.product(asked, asked)
-        for sharing in study._sharing.get((request.proxy.arch_id, 0), [])
-        if macs(sharing.request) < macs(other) < macs(request)
+        for record in same.records
+        if record.proxy_id == request.proxy.arch_id
+        if record.target_cost.macs < macs(other) < macs(request)
     )
     for request in (rival, trained):
         study.tell(request, replace(evaluate(request), scores={"accuracy": 0.9, "loss": 1.0}))

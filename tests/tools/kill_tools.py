@@ -8,8 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from search_tools import drive, make_study, open_study
+from spach_nas.study.driver import StudyDriver
 from spach_nas.study.records import Record
-from spach_nas.study.study import Study
 
 SAMPLERS = ("random", "nsga2", "tpe", "gp", "evolution", "local", "surrogate", "NSGAIIISampler")
 RUNGS = {"levels": [{"epochs": 1}, {"epochs": 2}], "reduction": 2}
@@ -21,7 +21,7 @@ CHANGES = {
 }
 
 
-def make_study_in(folder: Path, **changes: object) -> Study:
+def make_study_in(folder: Path, **changes: object) -> StudyDriver:
     folder.mkdir()
     return make_study(folder, **changes)
 

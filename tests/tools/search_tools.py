@@ -15,9 +15,9 @@ from spach_nas.cost.limits import Limits
 from spach_nas.feasible import FeasibleSet
 from spach_nas.space.scaling import DataShape
 from spach_nas.space.search_space import SearchSpace
+from spach_nas.study.driver import Signal, StudyDriver
 from spach_nas.study.folder import create_folder
 from spach_nas.study.records import Record, read_records
-from spach_nas.study.study import Signal, Study
 
 # Two stages, 13,860 architectures, some of them above the limit.
 SPACE = {
@@ -76,7 +76,7 @@ def make_study(
     records: Sequence[Record] = (),
     mirrored: bool = False,
     **changes: object,
-) -> Study:
+) -> StudyDriver:
     """A study that has not begun, in `folder / "study"`."""
     path = write_search(folder, **changes)
     config = load_config(path)
@@ -90,10 +90,10 @@ def open_study(
     *,
     clock: Callable[[], float] = lambda: 0.0,
     mirrored: bool = False,
-) -> Study:
+) -> StudyDriver:
     """The study of a folder, as it goes on after its process was killed."""
     config = config or load_config(folder / SEARCH_YAML)
-    return Study(
+    return StudyDriver(
         config,
         folder=folder,
         data=DATA,
@@ -133,7 +133,7 @@ def evaluate(request: EvaluationRequest) -> Evaluation:
 
 
 def drive(
-    study: Study, evaluator: Callable[[EvaluationRequest], Evaluation] = evaluate
+    study: StudyDriver, evaluator: Callable[[EvaluationRequest], Evaluation] = evaluate
 ) -> list[EvaluationRequest]:
     """Run a study to its end with one worker; the requests in order."""
     asked = []

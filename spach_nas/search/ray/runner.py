@@ -27,14 +27,14 @@ from spach_nas.search.ray.cluster import demand, ray_session, trial_slots
 from spach_nas.search.ray.repairs import mend_ray
 from spach_nas.search.ray.searcher import (
     EVALUATION,
-    PARCEL,
+    TASK,
     FailureStopper,
     StudySearcher,
     TrialListener,
 )
 from spach_nas.space.mixers import MixerSpec
+from spach_nas.study.driver import StudyDriver
 from spach_nas.study.records import Record
-from spach_nas.study.study import Study
 
 __all__ = ["Evaluator", "ray_session", "run_study"]
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -51,7 +51,7 @@ class Evaluator(Protocol):
 
 
 def run_study(
-    study: Study,
+    study: StudyDriver,
     evaluator: Evaluator,
     *,
     data: Mapping[tuple[int, int], DataSplits],
@@ -136,17 +136,17 @@ def _evaluate(
     mixers: tuple[MixerSpec, ...],
 ) -> None:
     restore(mixers)
-    parcel = config[PARCEL]
-    checkpoint = None if parcel.arrived is None else ray.get(parcel.arrived)
-    parcel.arrived = None
+    task = config[TASK]
+    checkpoint = None if task.arrived is None else ray.get(task.arrived)
+    task.arrived = None
     evaluation = ray.get(evaluator)(
-        parcel.request, ray.get(data[parcel.request.fidelity.image_size]), checkpoint=checkpoint
+        task.request, ray.get(data[task.request.fidelity.image_size]), checkpoint=checkpoint
     )
     tune.report({EVALUATION: evaluation})
 
 
 @contextlib.contextmanager
-def stop_on_signals(study: Study) -> Iterator[None]:
+def stop_on_signals(study: StudyDriver) -> Iterator[None]:
     """Ctrl-C or SIGTERM stops the study, and the second raises a KeyboardInterrupt.
 
     A terminal that hangs up stops it, too, but is told by shell and kernel: it counts once.

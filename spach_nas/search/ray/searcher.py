@@ -20,15 +20,15 @@ from ray.tune.stopper import Stopper
 
 from spach_nas.config.evaluation import Evaluation, EvaluationRequest
 from spach_nas.errors import one_line
+from spach_nas.study.driver import Signal, StudyDriver
 from spach_nas.study.records import Record
-from spach_nas.study.study import Signal, Study
 
-PARCEL, EVALUATION = "parcel", "evaluation"
+TASK, EVALUATION = "task", "evaluation"
 _LOST = "the worker was lost"
 
 
 @dataclass(kw_only=True, slots=True, eq=False)
-class Parcel:
+class WorkerTask:
     """What a worker needs for one request.
 
     Attributes:
@@ -42,7 +42,7 @@ class Parcel:
     checkpoint: Any = field(default=None, repr=False)
     arrived: Any = field(default=None, repr=False)
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> "Parcel":
+    def __deepcopy__(self, memo: dict[int, Any]) -> "WorkerTask":
         # Tune copies configurations and keeps each copy; as one object it can be emptied.
         return self
 
@@ -52,8 +52,8 @@ class Parcel:
         return _unpack, (self.request, self.checkpoint)
 
 
-def _unpack(request: EvaluationRequest, checkpoint: Any) -> Parcel:
-    return Parcel(request=request, arrived=checkpoint)
+def _unpack(request: EvaluationRequest, checkpoint: Any) -> WorkerTask:
+    return WorkerTask(request=request, arrived=checkpoint)
 
 
 class StudySearcher(Searcher):  # type: ignore[misc]  # ray is untyped
@@ -67,7 +67,7 @@ class StudySearcher(Searcher):  # type: ignore[misc]  # ray is untyped
 
     def __init__(
         self,
-        study: Study,
+        study: StudyDriver,
         on_record: Callable[[Record], None],
         *,
         slots: Callable[[], int] | None = None,
@@ -87,7 +87,7 @@ class StudySearcher(Searcher):  # type: ignore[misc]  # ray is untyped
         self._on_record = on_record
         self._slots = slots
         self._put = put
-        self._parcels: dict[str, Parcel] = {}
+        self._tasks: dict[str, WorkerTask] = {}
         self._evaluations: dict[str, Evaluation] = {}
         self._unexplained: dict[str, EvaluationRequest] = {}
 
@@ -95,7 +95,7 @@ class StudySearcher(Searcher):  # type: ignore[misc]  # ray is untyped
         """The next request as the configuration of a Tune trial."""
         for lost in tuple(self._unexplained):
             self.explain(lost, _LOST)
-        if self._slots is not None and len(self._parcels) >= self._slots():
+        if self._slots is not None and len(self._tasks) >= self._slots():
             return None
         asked = self._guarded(self._study.next)
         if self.failure is not None or asked is Signal.DONE:
@@ -103,9 +103,9 @@ class StudySearcher(Searcher):  # type: ignore[misc]  # ray is untyped
         if asked is Signal.WAIT:
             return None
         assert isinstance(asked, EvaluationRequest)
-        parcel = Parcel(request=asked, checkpoint=self._checkpoint(asked))
-        self._parcels[trial_id] = parcel
-        return {PARCEL: parcel}
+        task = WorkerTask(request=asked, checkpoint=self._checkpoint(asked))
+        self._tasks[trial_id] = task
+        return {TASK: task}
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         """Keep what came back until the trial is over."""
@@ -116,9 +116,9 @@ class StudySearcher(Searcher):  # type: ignore[misc]  # ray is untyped
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
         """Tell the study; with an error, `explain` does, which knows the reason."""
-        parcel = self._parcels.pop(trial_id)
-        parcel.checkpoint = None
-        request, evaluation = parcel.request, self._evaluations.pop(trial_id, None)
+        task = self._tasks.pop(trial_id)
+        task.checkpoint = None
+        request, evaluation = task.request, self._evaluations.pop(trial_id, None)
         if evaluation is None:
             self._unexplained[trial_id] = request
         else:

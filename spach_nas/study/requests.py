@@ -1,13 +1,16 @@
-"""A request on its way, and the record that it becomes."""
+"""Requests of a study and the records that they become: pure functions."""
 
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from spach_nas.config.evaluation import Epoch, Evaluation, EvaluationRequest
 from spach_nas.config.objectives import LATENCY, Objective
+from spach_nas.config.search_yaml import SearchConfig
 from spach_nas.cost.closed_form import cost
 from spach_nas.feasible import Latency
 from spach_nas.machine import now
 from spach_nas.space.architecture import Architecture
+from spach_nas.space.scaling import DataShape, scale
 from spach_nas.space.stage_space import Encoding
 from spach_nas.study.folder import CheckpointKey
 from spach_nas.study.ladder import Step
@@ -20,17 +23,17 @@ EVALUATOR = "proxy"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Pending:
-    """A request that is asked for and not told.
+    """A request that has no record yet.
 
     Attributes:
         request: What is evaluated.
         encoding: Of the target; None for a reference outside the space.
         reference: Name of the paper's model, when it is one.
-        known: Records that existed when the trial was proposed.
-        started: Seconds of the search when it was asked.
-        before: Epochs of the rungs before, which the request goes on from.
-        losses: How often the infrastructure lost it.
-        key: Proxy and rung: what has the same key is trained once.
+        known: Number of records that existed when the trial was proposed.
+        started: Seconds of the search when it was asked for.
+        before: Epochs of earlier rungs that the request continues.
+        losses: How many workers were lost with it.
+        key: Proxy and rung. Requests with the same key are trained once.
     """
 
     request: EvaluationRequest
@@ -52,6 +55,36 @@ class Pending:
         return self.request.trial, self.request.fidelity.rung
 
 
+def make_request(
+    config: SearchConfig,
+    target: Architecture,
+    *,
+    trial: int,
+    rung: int,
+    data: DataShape,
+    parent: Path | None = None,
+) -> EvaluationRequest:
+    """The evaluation of a target at a rung.
+
+    Args:
+        config: The search YAML.
+        target: At full size.
+        trial: Its number.
+        rung: 0 is the cheapest.
+        data: Channels and classes of the images.
+        parent: Checkpoint to continue from.
+    """
+    return EvaluationRequest(
+        trial=trial,
+        architecture=target,
+        proxy=scale(target, config.proxy_at(rung), data),
+        fidelity=config.fidelities[rung],
+        seed=config.training_seed,
+        course=config.course(rung),
+        parent=parent,
+    )
+
+
 def to_record(
     pending: Pending,
     evaluation: Evaluation,
@@ -59,9 +92,8 @@ def to_record(
     objectives: tuple[Objective, ...],
     latency: Latency | None = None,
 ) -> Record:
-    """What is written about an evaluation; a latency that is known, even if it is no objective."""
+    """The record of an evaluation, with the latency where it is known, objective or not."""
     request = pending.request
-    target_cost = cost(request.architecture)
     return Record(
         trial=request.trial,
         arch_id=request.architecture.arch_id,
@@ -70,7 +102,7 @@ def to_record(
         known=pending.known,
         encoding=pending.encoding,
         architecture=request.architecture,
-        target_cost=target_cost,
+        target_cost=cost(request.architecture),
         proxy_cost=cost(request.proxy),
         evaluator=EVALUATOR,
         fidelity=request.fidelity,
@@ -91,6 +123,25 @@ def to_record(
     )
 
 
+def to_evaluation(record: Record) -> Evaluation:
+    """The outcome of a record, for another trial with the same proxy; without weights or time."""
+    last = record.curve[-1] if record.curve else None
+    return Evaluation(
+        state=record.state,
+        scores={"accuracy": last.accuracy, "loss": last.loss} if last else {},
+        curve=record.curve,
+        validation_images=record.validation_images,
+        reason=record.reason,
+        remark=record.remark,
+        machine=record.machine,
+    )
+
+
+def latency_figure(target: Architecture, latency: Latency | None) -> dict[str, float]:
+    """The predicted latency in milliseconds by its name, where there is one."""
+    return {} if latency is None else {LATENCY.name: latency.of(target) / _NANOSECONDS}
+
+
 def _objectives(
     target: Architecture,
     evaluation: Evaluation,
@@ -107,27 +158,7 @@ def _objectives(
     return figures | latency_figure(target, latency)
 
 
-def latency_figure(target: Architecture, latency: Latency | None) -> dict[str, float]:
-    """The predicted latency in milliseconds by its name, where there is one."""
-    return {} if latency is None else {LATENCY.name: latency.of(target) / _NANOSECONDS}
-
-
-def journal_fields(pending: Pending | None, outcome: Record | str | None) -> dict[str, object]:
-    """What the journal says about a request, and about its record or why it has none."""
-    fields: dict[str, object] = {}
-    if pending is not None:
-        fields |= {
-            "trial": pending.request.trial,
-            "rung": pending.request.fidelity.rung,
-            "arch_id": pending.request.architecture.arch_id,
-        }
-    if isinstance(outcome, Record):
-        fields |= {"state": outcome.state, "seconds": round(outcome.seconds, 3)}
-        outcome = outcome.reason
-    return fields if outcome is None else fields | {"reason": outcome}
-
-
 def _whole_curve(pending: Pending, evaluation: Evaluation) -> tuple[Epoch, ...]:
-    # A run that could not go on from its checkpoint has trained the earlier epochs itself.
+    # A run that could not continue from its checkpoint has trained the earlier epochs itself.
     whole = pending.before + evaluation.curve
     return whole if len(whole) <= pending.request.fidelity.epochs else evaluation.curve
