@@ -15,7 +15,7 @@ from spach_nas.cli.estimate_view import estimate_table
 from spach_nas.cli.tables import percent, plain_table, plural
 from spach_nas.cost.limits import measure_words
 from spach_nas.search.estimate import TimeEstimate
-from spach_nas.search.facts import (
+from spach_nas.search.space_report import (
     Binding,
     PaperModel,
     Proxies,

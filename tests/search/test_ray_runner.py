@@ -23,7 +23,7 @@ from spach_nas.search.ray import cluster
 from spach_nas.search.ray.cluster import demand, fitting, ray_session, trial_slots
 from spach_nas.search.ray.repairs import mend_ray
 from spach_nas.search.ray.runner import stop_on_signals
-from spach_nas.search.ray.searcher import FailureStopper, WorkerTask, StudySearcher, loss_reason
+from spach_nas.search.ray.searcher import FailureStopper, StudySearcher, WorkerTask, loss_reason
 from spach_nas.study.driver import StudyDriver
 from spach_nas.study.records import Record
 
