@@ -41,9 +41,14 @@ def write_durably(path: Path, data: bytes) -> None:
 
 
 def replace_text(path: Path, text: str) -> None:
+    """Write whole or not at all, in UTF-8."""
+    replace_bytes(path, text.encode())
+
+
+def replace_bytes(path: Path, data: bytes) -> None:
     """Write whole or not at all."""
     temporary = path.with_name(f"{path.name}.tmp")
-    temporary.write_text(text, encoding="utf-8")
+    temporary.write_bytes(data)
     temporary.replace(path)
 
 

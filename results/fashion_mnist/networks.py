@@ -14,7 +14,7 @@ from pathlib import Path
 from spach_nas.config.objectives import OBJECTIVES
 from spach_nas.config.search_yaml import load_config
 from spach_nas.cost.closed_form import cost
-from spach_nas.replay import read_ground
+from spach_nas.replay import read_benchmark
 from spach_nas.space.architecture import Architecture
 from spach_nas.space.references import get_reference
 from spach_nas.space.scaling import DataShape, scale
@@ -60,7 +60,7 @@ def of_the_paper() -> dict[str, Architecture]:
 
 def best_of_the_table(most_macs: int) -> Architecture:
     """The highest mean validation accuracy at the last epoch, within the cost."""
-    within = [e for e in read_ground([TABLE]).front if e.target_cost.macs <= most_macs]
+    within = [e for e in read_benchmark([TABLE]).front if e.target_cost.macs <= most_macs]
     return max(within, key=lambda entry: entry.value(OBJECTIVES["accuracy"])).architecture
 
 

@@ -15,7 +15,7 @@ import pandas as pd
 from trust import HERE, members, read_table
 
 from spach_nas.config.objectives import Objective
-from spach_nas.replay import Budget, Entry, Ground, Regret, Strategy, read_ground, replay
+from spach_nas.replay import Benchmark, Budget, Entry, Regret, Strategy, read_benchmark, replay
 from spach_nas.replay.comparison import regrets, summary
 
 SAMPLERS = ("tpe", "nsga2", "surrogate", "evolution", "local", "random")
@@ -23,7 +23,7 @@ SEEDS, TRIALS, WORKERS = 30, 100, 2
 
 
 @dataclass(frozen=True, kw_only=True)
-class Denoised(Ground):
+class Denoised(Benchmark):
     """The same architectures with other accuracies, by `arch_id`."""
 
     accuracies: Mapping[str, float]
@@ -37,7 +37,7 @@ class Denoised(Ground):
 
 def main() -> None:
     """Write and print all rows."""
-    seen = read_ground([HERE])
+    seen = read_benchmark([HERE])
     judged = Denoised(config=seen.config, table=seen.table, accuracies=accuracies())
     rows = [row for name in SAMPLERS for row in regrets_of(name, seen, judged)]
     table = pd.DataFrame(rows)
@@ -55,7 +55,7 @@ def accuracies() -> dict[str, float]:
     return dict(found.groupby(kinds)["accuracy"].transform("mean"))
 
 
-def regrets_of(name: str, seen: Ground, judged: Ground) -> Iterator[Regret]:
+def regrets_of(name: str, seen: Benchmark, judged: Benchmark) -> Iterator[Regret]:
     """At each tenth of the trials."""
     budget = Budget(trials=TRIALS, workers=WORKERS)
     found = [

@@ -20,7 +20,7 @@ from spach_nas.data import load_test, load_train_and_validation
 from spach_nas.evaluators import ProxyEvaluator
 from spach_nas.export import load_weights
 from spach_nas.networks import build
-from spach_nas.replay import Entry, read_ground
+from spach_nas.replay import Entry, read_benchmark
 from spach_nas.space.scaling import DataShape, scale
 from spach_nas.training import choose_runtime, move, network_weights, score_images, threads
 
@@ -29,7 +29,7 @@ HERE = Path(__file__).parent
 
 def main() -> None:
     """Write and print all rows."""
-    front = sorted(read_ground([HERE]).front, key=lambda entry: entry.target_cost.macs)
+    front = sorted(read_benchmark([HERE]).front, key=lambda entry: entry.target_cost.macs)
     with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
         rows = pd.DataFrame(pool.map(row, front))
     rows.to_csv(HERE / "front.csv", index=False, float_format="%.6g", lineterminator="\n")

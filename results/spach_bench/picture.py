@@ -10,7 +10,7 @@ import pandas as pd
 from plotly import graph_objects as go
 from trust import HERE, at_end, means, read_table
 
-from spach_nas.replay import read_ground
+from spach_nas.replay import read_benchmark
 from spach_nas.report.theme import FONT, LIGHT, MIXER_COLOURS, VERMILLION
 
 SIDES = {
@@ -66,7 +66,7 @@ def main() -> None:
 
 def add_front(figure: go.Figure, found: pd.DataFrame) -> None:
     """The exact front, as a line of steps."""
-    members = [entry.architecture.arch_id for entry in read_ground([HERE]).front]
+    members = [entry.architecture.arch_id for entry in read_benchmark([HERE]).front]
     front = found.loc[members].sort_values("macs")
     figure.add_scatter(
         x=front["macs"],

@@ -9,18 +9,18 @@ the columns are.
 import sys
 from pathlib import Path
 
-from spach_nas.replay import read_ground, write_table
+from spach_nas.replay import read_benchmark, write_table
 
 HERE = Path(__file__).parent
 
 
 def main() -> None:
     """Write both files."""
-    ground = read_ground([Path(folder) for folder in sys.argv[1:]])
+    benchmark = read_benchmark([Path(folder) for folder in sys.argv[1:]])
     for name in ("table.csv", "table.parquet"):
-        write_table(ground.table, HERE / name)
-    trainings = sum(len(entry.curves) for entry in ground.table.entries.values())
-    print(f"{len(ground.table.entries)} architectures, {trainings} trainings")
+        write_table(benchmark.table, HERE / name)
+    trainings = sum(len(entry.curves) for entry in benchmark.table.entries.values())
+    print(f"{len(benchmark.table.entries)} architectures, {trainings} trainings")
 
 
 if __name__ == "__main__":

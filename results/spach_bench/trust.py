@@ -24,7 +24,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import kendalltau
 
-from spach_nas.replay import read_ground
+from spach_nas.replay import read_benchmark
 from spach_nas.space.references import REFERENCES
 
 HERE = Path(__file__).parent
@@ -81,7 +81,7 @@ def means(table: pd.DataFrame) -> pd.DataFrame:
 
 def members(table: pd.DataFrame) -> pd.DataFrame:
     """The means without those models of the paper that are not of the space."""
-    inside = [item.arch_id for item in read_ground([HERE]).feasible.members]
+    inside = [item.arch_id for item in read_benchmark([HERE]).feasible.members]
     found = means(at_end(table))
     return found[found.index.isin(inside)]
 

@@ -38,7 +38,7 @@ def space(
 
     with doing(f"reading {file}") as tell:
         from spach_nas.cli.space_view import print_estimate, print_space, space_json
-        from spach_nas.search.searched import read_space_source
+        from spach_nas.search.plan import read_space_source
         from spach_nas.search.space_report import describe_space
 
         source = read_space_source(

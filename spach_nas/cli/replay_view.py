@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 from rich.table import Table as RichTable
 
+from spach_nas.replay.benchmark import Benchmark
 from spach_nas.replay.comparison import Axis, Regret
-from spach_nas.replay.ground import Ground
 from spach_nas.replay.strategies import Strategy
 from spach_nas.study.hypervolume import figure_words
 from spach_nas.units import format_duration
@@ -14,16 +14,16 @@ _SHOWN = (0.1, 0.3, 0.5, 1.0)
 _UNITS: dict[Axis, str] = {"trials": "trials", "seconds": "s"}
 
 
-def ground_line(ground: Ground) -> str:
+def benchmark_line(benchmark: Benchmark) -> str:
     """What is searched, in a line."""
     point = ", ".join(
-        f"{item.name} {figure_words(item, ground.reference_point[item.name])}"
-        for item in ground.config.objective_list
+        f"{item.name} {figure_words(item, benchmark.reference_point[item.name])}"
+        for item in benchmark.config.objective_list
     )
+    table = benchmark.table
     return (
-        f"{ground.feasible.count} feasible architectures of {len(ground.table.entries)}, "
-        f"{ground.table.epochs} epochs, {ground.table.full_seconds:.1f} s a training; reference "
-        f"point: {point}"
+        f"{benchmark.feasible.count} feasible architectures of {len(table.entries)}, "
+        f"{table.epochs} epochs, {table.full_seconds:.1f} s a training; reference point: {point}"
     )
 
 

@@ -129,11 +129,11 @@ def replay(
         from spach_nas.replay.comparison import compare, strategies, write_regrets
 
         chosen = strategies(names, [rule.value for rule in rungs or RungRuleName])
-        from spach_nas.cli.replay_view import ground_line, regret_table, search_words
-        from spach_nas.replay.ground import read_ground
+        from spach_nas.cli.replay_view import benchmark_line, regret_table, search_words
+        from spach_nas.replay.benchmark import read_benchmark
 
-        ground = read_ground(table)
-    console.print(ground_line(ground), soft_wrap=True, highlight=False)
+        benchmark = read_benchmark(table)
+    console.print(benchmark_line(benchmark), soft_wrap=True, highlight=False)
     with doing(search_words(0, 0.0, chosen=chosen, seeds=seeds)) as tell:
         started = time.monotonic()
 
@@ -144,7 +144,7 @@ def replay(
 
         rows = list(
             compare(
-                ground, chosen, seeds=seeds, trials=trials, workers=workers, on_search=on_search
+                benchmark, chosen, seeds=seeds, trials=trials, workers=workers, on_search=on_search
             )
         )
     console.print(regret_table(rows, "trials"), regret_table(rows, "seconds"))

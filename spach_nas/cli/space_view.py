@@ -14,7 +14,7 @@ from rich.text import Text
 
 from spach_nas.cost.limits import measure_words
 from spach_nas.search.estimate import TimeEstimate
-from spach_nas.search.facts import (
+from spach_nas.search.space_report import (
     Binding,
     PaperModel,
     Proxies,

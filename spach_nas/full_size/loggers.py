@@ -8,7 +8,7 @@ from dataclasses import asdict
 
 from spach_nas.full_size.job import Job
 from spach_nas.full_size.progress import read_curve
-from spach_nas.search.loggers import LOGGERS, LogEntry, Loggers
+from spach_nas.search.loggers import LogEntry, Loggers, named_loggers
 
 _SECONDS = 1.0
 
@@ -22,7 +22,7 @@ class CurveLoggers:
 
     def __init__(self, job: Job) -> None:
         self._job, self._name = job, job.folder.name
-        makers = {name: LOGGERS[name] for name in job.recipe.loggers}
+        makers = named_loggers(job.recipe.loggers)
         self._loggers = Loggers(makers, study=self._name, folder=job.folder, key="loggers")
         self._run_id = self._loggers.run_id(self._name)
         self._ended = threading.Event()

@@ -1,18 +1,15 @@
 """Searches replayed from a table of trainings, in virtual time: which strategy is better here."""
 
+from spach_nas.replay.benchmark import Benchmark, read_benchmark
 from spach_nas.replay.comparison import Regret, compare, strategies, write_regrets
-from spach_nas.replay.evaluator import TabularEvaluator
-from spach_nas.replay.ground import Ground, read_ground
-from spach_nas.replay.simulation import VirtualClock, Workers, simulate
+from spach_nas.replay.simulation import TabularEvaluator, VirtualClock, Workers, simulate
 from spach_nas.replay.strategies import Budget, Step, Strategy, replay
-from spach_nas.replay.table import Entry, Table, table_of_records
-from spach_nas.replay.table_files import read_table, write_table
-from spach_nas.replay.table_set import TableSet
+from spach_nas.replay.table import Entry, Table, TableSet, read_table, table_of_records, write_table
 
 __all__ = [
+    "Benchmark",
     "Budget",
     "Entry",
-    "Ground",
     "Regret",
     "Step",
     "Strategy",
@@ -22,7 +19,7 @@ __all__ = [
     "VirtualClock",
     "Workers",
     "compare",
-    "read_ground",
+    "read_benchmark",
     "read_table",
     "replay",
     "simulate",

@@ -11,13 +11,15 @@ import numpy as np
 
 from spach_nas.config.sampler_registry import has_sampler, optuna_samplers, sampler_names
 from spach_nas.errors import ConfigError, did_you_mean, one_of
-from spach_nas.replay.ground import Ground
+from spach_nas.replay.benchmark import Benchmark
 from spach_nas.replay.strategies import Budget, RungRule, Step, Strategy, replay
 
 Axis = Literal["trials", "seconds"]
 TENTHS = tuple(tenth / 10 for tenth in range(1, 11))
-# Stock may waste most of its proposals, which take no time: it has to end all the same.
+# Stock samplers may waste most of their proposals, which take no time: they have to end as well.
 _MOST_WASTED = 10
+# Names of samplers that are Optuna's, besides those of its classes.
+_OF_OPTUNA = ("nsga2", "tpe", "gp")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -46,13 +48,13 @@ class Regret:
 
 
 def strategies(samplers: Sequence[str], rules: Sequence[RungRule]) -> tuple[Strategy, ...]:
-    """All to compare: each sampler by each rule, and what is stock.
+    """All to compare: each sampler by each rule, and the stock ones.
+
+    Stock are Optuna's samplers without our wrapper, with and without ASHA on accuracy. Uniform
+    sampling of the feasible architectures and local search are always among them.
 
     Raises:
         ConfigError: An unknown sampler.
-
-    Stock are Optuna's samplers without our wrapping, with and without ASHA on accuracy. Uniform
-    over the feasible ones, and local search, are always among them.
     """
     for name in samplers:
         if not has_sampler(name):
@@ -62,8 +64,7 @@ def strategies(samplers: Sequence[str], rules: Sequence[RungRule]) -> tuple[Stra
                 f"optuna.samplers{did_you_mean(name, known)}"
             )
     ours = [Strategy(sampler=name, rungs=rule) for name in samplers for rule in rules]
-    own = ("random", "local", "evolution", "surrogate")  # not of Optuna, but for its random sampler
-    of_optuna = [name for name in samplers if name not in own]
+    of_optuna = [name for name in samplers if name in (*_OF_OPTUNA, *optuna_samplers())]
     plain = [Strategy(sampler="random"), Strategy(sampler="local")]
     stock = [Strategy(sampler=name, stock=True) for name in of_optuna]
     asha = [Strategy(sampler=name, stock=True, rungs="accuracy") for name in ("random", *of_optuna)]
@@ -71,7 +72,7 @@ def strategies(samplers: Sequence[str], rules: Sequence[RungRule]) -> tuple[Stra
 
 
 def compare(
-    ground: Ground,
+    benchmark: Benchmark,
     chosen: Sequence[Strategy],
     *,
     seeds: int,
@@ -82,7 +83,7 @@ def compare(
     """Regret of each strategy at every tenth of the budget, on both axes.
 
     Args:
-        ground: What is searched.
+        benchmark: What is searched.
         chosen: Strategies.
         seeds: Searches of each strategy.
         trials: The budget on the one axis; on the other the time in which the workers train so
@@ -93,15 +94,15 @@ def compare(
     """
     from spach_nas.replay.stock import replay_stock
 
-    trials = min(trials, ground.feasible.count or trials)
-    seconds = trials * ground.table.full_seconds / workers
+    trials = min(trials, benchmark.feasible.count or trials)
+    seconds = trials * benchmark.table.full_seconds / workers
     done = itertools.count()
     for strategy in chosen:
         run = replay_stock if strategy.stock else replay
         most = _MOST_WASTED if strategy.stock else 1
         by_trials = Budget(trials=trials, workers=workers)
         by_time = Budget(
-            trials=most * (ground.feasible.count or trials), seconds=seconds, workers=workers
+            trials=most * (benchmark.feasible.count or trials), seconds=seconds, workers=workers
         )
         axes: list[tuple[Axis, Budget, float]] = [
             ("trials", by_trials, trials),
@@ -111,22 +112,24 @@ def compare(
             found = []
             for seed in range(seeds):
                 on_search(next(done))
-                steps = run(ground, strategy, seed=seed, budget=budget)
-                found.append(regrets(ground, steps, axis, whole=whole))
+                steps = run(benchmark, strategy, seed=seed, budget=budget)
+                found.append(regrets(benchmark, steps, axis, whole=whole))
             yield from summary(str(strategy), axis, found, whole=whole)
 
 
-def regrets(ground: Ground, steps: Sequence[Step], axis: Axis, *, whole: float) -> list[float]:
+def regrets(
+    benchmark: Benchmark, steps: Sequence[Step], axis: Axis, *, whole: float
+) -> list[float]:
     """The regret of one search at every tenth of its budget.
 
     Args:
-        ground: What was searched.
+        benchmark: What was searched.
         steps: Of the search.
         axis: What the budget is of.
         whole: The budget.
     """
     return [
-        ground.regret(
+        benchmark.regret(
             step.arch_id
             for step in steps
             # The budget may be no multiple of ten; sums of seconds are not exact.

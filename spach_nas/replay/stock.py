@@ -1,15 +1,14 @@
-"""Ray and Optuna as they come, in virtual time.
+"""Stock Ray and Optuna, without this package, in virtual time.
 
-`OptunaSearch` of Ray 2.60 asks one Optuna study in memory, knows no limits, proposes the same
-again, and tells every trial as complete with its last result, also one that was stopped after an
-epoch.
-Ray's ASHA (`AsyncHyperBandScheduler`) compares one score, here the accuracy, and stops for ever.
+`OptunaSearch` of Ray 2.60 asks one Optuna study in memory, knows no limits, may repeat a proposal,
+and tells every trial as complete with its last result, also one that was stopped after an epoch.
+Ray's ASHA (`AsyncHyperBandScheduler`) compares one score, here the accuracy, and stops for good.
 
-What stock proposes outside the limits is trained where the table has it, as stock would, but is no
-part of the front; where the table has it not, the training function looks at the cost and raises,
-which takes a trial and no time, and Optuna is told of a failure. Both favour stock: time is not
-lost on what no table holds. A proposal inside the limits that the table lacks becomes the nearest
-of the table, as ours does.
+A proposal outside the limits is trained where the table has it, but is no part of the front. Where
+the table lacks it, the training function looks at the cost and raises: this takes a trial and no
+time, and Optuna is told of a failure. Both favour stock, which loses no time on what no table
+holds. A proposal inside the limits that the table lacks becomes the nearest of the table, as in a
+replay of our own strategies.
 """
 
 from dataclasses import dataclass, field
@@ -19,9 +18,8 @@ import optuna
 from optuna.trial import TrialState
 
 from spach_nas.config.evaluation import Epoch
-from spach_nas.replay.evaluator import TabularEvaluator
-from spach_nas.replay.ground import Ground
-from spach_nas.replay.simulation import Workers
+from spach_nas.replay.benchmark import Benchmark
+from spach_nas.replay.simulation import TabularEvaluator, Workers
 from spach_nas.replay.strategies import Budget, Step, Strategy, replay_config
 from spach_nas.replay.table import Entry
 from spach_nas.samplers.factories import make_factory
@@ -62,27 +60,31 @@ class _Running:
         return sum(epoch.seconds for epoch in self.curve[done : levels[self.level]])
 
 
-def replay_stock(ground: Ground, strategy: Strategy, *, seed: int, budget: Budget) -> list[Step]:
+def replay_stock(
+    benchmark: Benchmark, strategy: Strategy, *, seed: int, budget: Budget
+) -> list[Step]:
     """Search the table as Ray and Optuna do; the arguments are those of `replay`."""
     assert strategy.stock
-    return _Stock(ground, strategy, seed=seed, budget=budget).run()
+    return _Stock(benchmark, strategy, seed=seed, budget=budget).run()
 
 
 class _Stock:
-    def __init__(self, ground: Ground, strategy: Strategy, *, seed: int, budget: Budget) -> None:
+    def __init__(
+        self, benchmark: Benchmark, strategy: Strategy, *, seed: int, budget: Budget
+    ) -> None:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        self._ground, self._budget = ground, budget
-        self._config = replay_config(ground, strategy, seed=seed, budget=budget)
+        self._benchmark, self._budget = benchmark, budget
+        self._config = replay_config(benchmark, strategy, seed=seed, budget=budget)
         self._objectives = self._config.objective_list
         self._distributions = distributions(self._config.space)
         make = make_factory(
-            self._config.search, feasible=ground.feasible, objectives=self._objectives
+            self._config.search, feasible=benchmark.feasible, objectives=self._objectives
         )
         self._study = optuna.create_study(
             directions=[OPTUNA_DIRECTIONS[item.direction] for item in self._objectives],
             sampler=make(seed) or optuna.samplers.RandomSampler(seed=seed),
         )
-        self._evaluator = TabularEvaluator(table=ground.table, seed=seed)
+        self._evaluator = TabularEvaluator(table=benchmark.table, seed=seed)
         self._levels = tuple(fidelity.epochs for fidelity in self._config.fidelities)
         self._rungs = [AshaRung(reduction=self._config.rungs.reduction) for _ in self._levels[:-1]]
         self._workers: Workers[_Running] = Workers(number=budget.workers)
@@ -108,10 +110,10 @@ class _Stock:
         self._asked += 1
         trial = self._study.ask(self._distributions)
         target = self._config.space.decode(trial.params)
-        entry = self._ground.table.entries.get(target.arch_id)
-        if entry is None and self._ground.allows(target):
-            near = self._ground.feasible.near(dict(trial.params), self._rng)
-            entry = self._ground.table.entries[near.arch_id]
+        entry = self._benchmark.table.entries.get(target.arch_id)
+        if entry is None and self._benchmark.allows(target):
+            near = self._benchmark.feasible.near(dict(trial.params), self._rng)
+            entry = self._benchmark.table.entries[near.arch_id]
         if entry is None:
             self._study.tell(trial, state=TrialState.FAIL)
             self._note(trial.number, None)
@@ -141,7 +143,7 @@ class _Stock:
             [
                 getattr(last, item.name)
                 if item.source == "score"
-                else self._ground.value(running.entry, item)
+                else self._benchmark.value(running.entry, item)
                 for item in self._objectives
             ],
         )
@@ -149,7 +151,7 @@ class _Stock:
 
     def _note(self, number: int, entry: Entry | None) -> None:
         self._seen.add(number)
-        found = entry is not None and self._ground.feasible.allows(entry.architecture)
+        found = entry is not None and self._benchmark.feasible.allows(entry.architecture)
         self._steps.append(
             Step(
                 trials=len(self._seen),

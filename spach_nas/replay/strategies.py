@@ -8,9 +8,8 @@ from typing import Literal
 from spach_nas.config.evaluation import Evaluation, EvaluationRequest
 from spach_nas.config.search_settings import Level, Rungs
 from spach_nas.config.search_yaml import SearchConfig
-from spach_nas.replay.evaluator import TabularEvaluator
-from spach_nas.replay.ground import Ground
-from spach_nas.replay.simulation import Workers, simulate
+from spach_nas.replay.benchmark import Benchmark
+from spach_nas.replay.simulation import TabularEvaluator, Workers, simulate
 from spach_nas.space.scaling import DataShape
 
 RungRule = Literal["off", "front", "accuracy"]
@@ -67,11 +66,11 @@ class Step:
     arch_id: str | None
 
 
-def replay(ground: Ground, strategy: Strategy, *, seed: int, budget: Budget) -> list[Step]:
+def replay(benchmark: Benchmark, strategy: Strategy, *, seed: int, budget: Budget) -> list[Step]:
     """Search the table by a strategy of ours, with the real `StudyDriver`.
 
     Args:
-        ground: What is searched.
+        benchmark: What is searched.
         strategy: Not a stock one.
         seed: Of the search, and of which training is met where the table has several.
         budget: When it ends.
@@ -81,19 +80,19 @@ def replay(ground: Ground, strategy: Strategy, *, seed: int, budget: Budget) -> 
     from spach_nas.study.driver import StudyDriver
 
     assert not strategy.stock
-    config = replay_config(ground, strategy, seed=seed, budget=budget)
+    config = replay_config(benchmark, strategy, seed=seed, budget=budget)
     workers: Workers[tuple[EvaluationRequest, Evaluation]] = Workers(number=budget.workers)
     study = StudyDriver(
         config,
         folder=Path("replay"),
         data=_data_shape(config),
-        feasible=ground.feasible,
+        feasible=benchmark.feasible,
         archive=MemoryArchive(),
-        latency=ground.latency,
+        latency=benchmark.latency,
         clock=workers.clock,
     )
     try:
-        simulate(study, TabularEvaluator(table=ground.table, seed=seed), workers=workers)
+        simulate(study, TabularEvaluator(table=benchmark.table, seed=seed), workers=workers)
     finally:
         study.close()
     ends = [(record.started + record.seconds, record.trial, record) for record in study.records]
@@ -108,31 +107,33 @@ def replay(ground: Ground, strategy: Strategy, *, seed: int, budget: Budget) -> 
     return steps
 
 
-def replay_config(ground: Ground, strategy: Strategy, *, seed: int, budget: Budget) -> SearchConfig:
+def replay_config(
+    benchmark: Benchmark, strategy: Strategy, *, seed: int, budget: Budget
+) -> SearchConfig:
     """The search YAML of a replay: that of the table but for sampler, budget and rungs."""
     search = replace(
-        ground.config.search,
+        benchmark.config.search,
         sampler=strategy.sampler,
         # Options are those of one sampler.
-        sampler_options=ground.config.search.sampler_options
-        if strategy.sampler == ground.config.search.sampler
+        sampler_options=benchmark.config.search.sampler_options
+        if strategy.sampler == benchmark.config.search.sampler
         else {},
         trials=budget.trials,
         max_duration=budget.seconds,
         seed=seed,
         warm_start=None,
     )
-    return replace(ground.config, search=search, rungs=rungs_of(ground, strategy.rungs))
+    return replace(benchmark.config, search=search, rungs=rungs_of(benchmark, strategy.rungs))
 
 
-def rungs_of(ground: Ground, rule: RungRule) -> Rungs:
+def rungs_of(benchmark: Benchmark, rule: RungRule) -> Rungs:
     """The rungs of a rule: those of the search YAML, or one for each power of the reduction."""
-    rungs = ground.config.rungs
+    rungs = benchmark.config.rungs
     if rule == "off":
         return Rungs()
     levels: Sequence[Level] = [Level(epochs=level.epochs) for level in rungs.levels]
     if not levels:
-        epochs = ground.table.epochs
+        epochs = benchmark.table.epochs
         powers = [epochs // rungs.reduction**i for i in range(epochs.bit_length(), 0, -1)]
         levels = [Level(epochs=number) for number in powers if number]
     return replace(rungs, levels=tuple(levels), rank=rule)

@@ -1,14 +1,50 @@
-"""What was trained once, after every epoch: what a replay takes in place of training."""
+"""What was trained once, after every epoch: a replay looks it up in place of training.
 
-from collections.abc import Iterable, Mapping, Sequence
+A table is a file, CSV by the standard library, or Parquet where pyarrow is installed.
+One row for each architecture, seed of the training and epoch. The columns:
+
+arch_id, architecture    the target: its name, and the whole of it as JSON
+reference                name of the paper's model, when it is one
+seed                     of the training
+epoch                    from 1
+accuracy, loss           on the validation part after the epoch; accuracy in [0, 1]
+train_loss               mean over the epoch
+seconds                  of the epoch, validation included; processor time where it is known
+target_params, target_macs, target_macs_with_norms, target_activations
+proxy_params, proxy_macs, proxy_macs_with_norms, proxy_activations
+image_height, image_width, data_share    what the proxy was trained on
+"""
+
+import csv
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from spach_nas.config.evaluation import Epoch
 from spach_nas.config.objectives import Objective
 from spach_nas.cost.closed_form import Cost
-from spach_nas.errors import StudyError
+from spach_nas.errors import ArchitectureError, StudyError
 from spach_nas.space.architecture import Architecture
+from spach_nas.space.layouts import Value
+from spach_nas.space.search_space import SearchSpace
+from spach_nas.space.stage_space import Encoding
 from spach_nas.study.records import Record
+
+_COSTS = tuple(f"{of}_{name}" for of in ("target", "proxy") for name in Cost._fields)
+_WHOLE = ("seed", "epoch", *_COSTS, "image_height", "image_width")
+_REAL = ("accuracy", "loss", "train_loss", "seconds", "data_share")
+COLUMNS = (
+    *("arch_id", "reference", "architecture", "seed", "epoch"),
+    *("accuracy", "loss", "train_loss", "seconds"),
+    *_COSTS,
+    *("image_height", "image_width", "data_share"),
+)
+Row = Mapping[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -134,3 +170,220 @@ def _undisturbed(epoch: Epoch) -> Epoch:
         return epoch
     # Several threads take more processor time than the training lasts.
     return replace(epoch, seconds=min(epoch.seconds, epoch.cpu_seconds))
+
+
+class TableSet:
+    """Some architectures of a space; takes the place of a `FeasibleSet`.
+
+    Attributes:
+        space: The space.
+        count: How many there are.
+
+    Raises:
+        StudyError: None of them is in the space.
+    """
+
+    def __init__(self, space: SearchSpace, architectures: Iterable[Architecture]) -> None:
+        self.space = space
+        self._members = [item for item in dict.fromkeys(architectures) if space.contains(item)]
+        self.count: int | None = len(self._members)
+        if not self._members:
+            raise StudyError("the table holds no architecture of the search space within limits")
+        self._known = set(self._members)
+        self._rows = np.array([self._row(space.encode(item)) for item in self._members])
+        # Ordered choices by steps over all steps, others 0 or 1, as repairs measure it.
+        self._spans = np.array(
+            [0 if _named(values) else len(values) - 1 for values in space.parameters.values()]
+        )
+
+    @property
+    def members(self) -> tuple[Architecture, ...]:
+        """All of them."""
+        return tuple(self._members)
+
+    def sample(self, seed: int | np.random.Generator) -> Architecture:
+        """One of them, uniformly."""
+        return self._members[int(np.random.default_rng(seed).integers(len(self._members)))]
+
+    def allows(self, architecture: Architecture) -> bool:
+        """Whether it is one of them."""
+        return architecture in self._known
+
+    def near(self, encoding: Encoding, rng: np.random.Generator) -> Architecture:
+        """The nearest to a proposal, itself when it is one of them; any of those equally near.
+
+        Args:
+            encoding: A value for each parameter of the space.
+            rng: Decides between equals.
+        """
+        proposed = self.space.decode(encoding)
+        if proposed in self._known:
+            return proposed
+        steps = np.abs(self._rows - self._row(self.space.encode(proposed)))
+        distance = np.where(self._spans, steps / np.maximum(self._spans, 1), steps > 0).sum(1)
+        nearest = np.flatnonzero(np.isclose(distance, distance.min()))
+        return self._members[int(rng.choice(nearest))]
+
+    def _row(self, encoding: Encoding) -> list[int]:
+        return [values.index(encoding[name]) for name, values in self.space.parameters.items()]
+
+
+def _named(values: tuple[Value, ...]) -> bool:
+    return isinstance(values[0], str | bool)
+
+
+def write_table(table: Table, path: Path) -> None:
+    """Write a table as `.csv` or `.parquet`.
+
+    Raises:
+        StudyError: Another ending, or Parquet without pyarrow.
+    """
+    rows = list(_rows(table))
+    if _is_parquet(path):
+        arrow, parquet = _pyarrow(path)
+        parquet.write_table(arrow.Table.from_pylist(rows), path)
+        return
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def read_table(path: Path) -> Table:
+    """Read what `write_table` wrote; further columns are ignored.
+
+    Raises:
+        StudyError: The file is missing or damaged, or Parquet without pyarrow.
+    """
+    if not path.is_file():
+        raise StudyError(f"{path}: no such file; expected a table")
+    if _is_parquet(path):
+        rows = _parquet_rows(path)
+    else:
+        with path.open(newline="", encoding="utf-8", errors="replace") as file:
+            rows = list(csv.DictReader(file))
+    lacking = [name for name in COLUMNS if rows and name not in rows[0]]
+    if lacking or not rows:
+        raise StudyError(
+            f"{path}: columns {', '.join(lacking)} are missing; expected {', '.join(COLUMNS)}"
+            if lacking
+            else f"{path}: holds no rows; expected one for each architecture, seed and epoch"
+        )
+    parsed = [_parse(row, where=f"{path}: row {number}") for number, row in enumerate(rows, 1)]
+    shared = {(row["image_height"], row["image_width"], row["data_share"]) for row in parsed}
+    if len(shared) > 1:
+        raise StudyError(
+            f"{path}: was trained on {len(shared)} combinations of image size and share of the "
+            "data; expected one, so that scores can be compared"
+        )
+    height, width, share = shared.pop()
+    return make_table(
+        _entries(parsed, where=str(path)),
+        where=str(path),
+        image_size=(height, width),
+        data_share=share,
+    )
+
+
+def _rows(table: Table) -> Iterator[dict[str, Any]]:
+    height, width = table.image_size
+    for arch_id, entry in table.entries.items():
+        costs = dict(zip(_COSTS, (*entry.target_cost, *entry.proxy_cost), strict=True))
+        text = json.dumps(entry.architecture.to_dict(), separators=(",", ":"))
+        for seed, curve in entry.curves.items():
+            for epoch, figures in enumerate(curve, 1):
+                yield {
+                    "arch_id": arch_id,
+                    "reference": entry.reference or "",
+                    "architecture": text,
+                    "seed": seed,
+                    "epoch": epoch,
+                    "accuracy": figures.accuracy,
+                    "loss": figures.loss,
+                    "train_loss": figures.train_loss,
+                    "seconds": figures.seconds,
+                    **costs,
+                    "image_height": height,
+                    "image_width": width,
+                    "data_share": table.data_share,
+                }
+
+
+def _parse(row: Row, *, where: str) -> dict[str, Any]:
+    try:
+        return {
+            **row,
+            **{name: int(row[name]) for name in _WHOLE},
+            **{name: float(row[name]) for name in _REAL},
+        }
+    except (ValueError, TypeError) as problem:
+        raise StudyError(
+            f"{where}: {problem}; expected numbers in all but the first columns"
+        ) from None
+
+
+def _entries(rows: Sequence[Row], *, where: str) -> Iterator[Entry]:
+    by_arch = sorted(range(len(rows)), key=lambda i: (rows[i]["arch_id"], i))
+    for arch_id, places in groupby(by_arch, key=lambda i: rows[i]["arch_id"]):
+        own = [rows[i] for i in places]
+        first = own[0]
+        curves: dict[int, dict[int, Epoch]] = {}
+        for row in own:
+            figures = {name: row[name] for name in ("accuracy", "loss", "train_loss", "seconds")}
+            curves.setdefault(row["seed"], {})[row["epoch"]] = Epoch(**figures)
+        for seed, curve in curves.items():
+            if sorted(curve) != list(range(1, len(curve) + 1)):
+                raise StudyError(
+                    f"{where}: {arch_id}, seed {seed}: epochs {sorted(curve)}; expected all from 1"
+                )
+        yield Entry(
+            architecture=_architecture(first, where=f"{where}: {arch_id}"),
+            reference=first["reference"] or None,
+            target_cost=_cost(first, "target"),
+            proxy_cost=_cost(first, "proxy"),
+            curves={
+                seed: tuple(curve[epoch] for epoch in sorted(curve))
+                for seed, curve in curves.items()
+            },
+        )
+
+
+def _architecture(row: Row, *, where: str) -> Architecture:
+    try:
+        found = Architecture.from_dict(json.loads(row["architecture"]), where=where)
+    except (ValueError, ArchitectureError) as problem:
+        raise StudyError(f"{where}: {problem}") from None
+    if found.arch_id != row["arch_id"]:
+        raise StudyError(f"{where}: is another architecture, {found.arch_id}; expected its own id")
+    return found
+
+
+def _cost(row: Row, of: str) -> Cost:
+    return Cost(**{name: row[f"{of}_{name}"] for name in Cost._fields})
+
+
+def _is_parquet(path: Path) -> bool:
+    if path.suffix not in (".csv", ".parquet"):
+        raise StudyError(f"{path}: is no table; expected a file .csv or .parquet")
+    return path.suffix == ".parquet"
+
+
+def _parquet_rows(path: Path) -> list[Row]:
+    arrow, parquet = _pyarrow(path)
+    try:
+        rows: list[Row] = parquet.read_table(path).to_pylist()
+    except (arrow.ArrowException, OSError) as problem:
+        raise StudyError(f"{path}: {problem}; expected a Parquet file") from None
+    return rows
+
+
+def _pyarrow(path: Path) -> tuple[Any, Any]:
+    try:
+        import pyarrow
+        import pyarrow.parquet
+    except ImportError:
+        raise StudyError(
+            f"{path}: Parquet needs pyarrow; expected the same table as .csv, or "
+            "pip install pyarrow"
+        ) from None
+    return pyarrow, pyarrow.parquet

@@ -74,8 +74,8 @@ class FeasibleSampler(BaseSampler):
     Attributes:
         taken: `arch_id` of everything proposed so far; add what else must not be trained again.
         number: Of the next proposal, counted from 0; set it before each ask.
-        raw: What the inner sampler proposed ahead, for the next ask alone; None asks it then.
-        script: The encoding that the next ask has to give, as an earlier run of it did.
+        proposed: What the inner sampler proposed in advance for the next ask; None: ask it then.
+        given: The encoding that the next ask has to return, since an earlier run returned it.
     """
 
     def __init__(
@@ -94,7 +94,7 @@ class FeasibleSampler(BaseSampler):
             feasible: What may be proposed.
             startup: So many first proposals are uniform over the feasible architectures.
             seed: Of the study.
-            remembers: Whether the sampler is asked even where a script says what comes of it.
+            remembers: Whether the sampler is asked even where the encoding is given.
         """
         self._make = make
         self._feasible = feasible
@@ -104,8 +104,8 @@ class FeasibleSampler(BaseSampler):
         self._distributions = distributions(feasible.space)
         self.taken: set[str] = set()
         self.number = 0
-        self.raw: Encoding | None = None
-        self.script: Encoding | None = None
+        self.proposed: Encoding | None = None
+        self.given: Encoding | None = None
 
     def alike(self, number: int) -> "FeasibleSampler":
         """One for another thread: `propose` of this number, with nothing shared that changes."""
@@ -133,12 +133,12 @@ class FeasibleSampler(BaseSampler):
         Raises:
             SpaceExhausted: There is none.
         """
-        if self.script is not None:
-            script, self.script = self.script, None
+        if self.given is not None:
+            given, self.given = self.given, None
             if self._remembers:
                 self.propose(study, trial)
-            return dict(script)
-        proposal, self.raw = self.raw or self.propose(study, trial), None
+            return dict(given)
+        proposal, self.proposed = self.proposed or self.propose(study, trial), None
         rng = random_source(self._seed, self.number)
         rng.integers(2**31)  # the sampler's own seed
         if proposal is None or self.number < self._startup:

@@ -349,6 +349,11 @@ LOGGERS: Mapping[str, Callable[[], Logger]] = MappingProxyType(
 _PACKAGES = {"tensorboard": "tensorboardX", "mlflow": "mlflow", "wandb": "wandb"}
 
 
+def named_loggers(names: Iterable[str]) -> dict[str, Callable[[], Logger]]:
+    """What makes the loggers that a YAML names."""
+    return {name: LOGGERS[name] for name in names}
+
+
 def check_packages(names: Iterable[str], *, key: str) -> None:
     """Whether the packages of some loggers are installed.
 

@@ -4,7 +4,8 @@ What is quick comes first, and what needs Optuna or torch is imported after it: 
 YAML is told at once.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -21,7 +22,7 @@ from spach_nas.config.search_yaml import (
 from spach_nas.config.shipped import find_yaml
 from spach_nas.config.study_files import SEARCH_YAML
 from spach_nas.cost.closed_form import cost
-from spach_nas.cost.limits import ProxyLimits
+from spach_nas.cost.limits import Limits, ProxyLimits
 from spach_nas.data import (
     DataSplits,
     data_shape,
@@ -36,9 +37,11 @@ from spach_nas.latency.table import read_table as read_latency_table
 from spach_nas.search.loggers import check_packages
 from spach_nas.space.mixers import plugin_mixers
 from spach_nas.space.references import reference_target
-from spach_nas.space.scaling import scale
+from spach_nas.space.scaling import DataShape, scale
+from spach_nas.space.search_space import SearchSpace
 from spach_nas.study.folder import check_new
 from spach_nas.study.resume import check_begun_alike, check_warm_start
+from spach_nas.validation import read_yaml
 
 if TYPE_CHECKING:
     from spach_nas.latency import PredictedLatency
@@ -131,7 +134,7 @@ def plan_search(
     """
     path, config, texts = _read(source)
     begun = begins and _check_folder(config, study_path(config, out), resume=resume)
-    try:
+    with _naming(path):
         validate_settings(config.data)
         check_packages(config.callbacks, key="callbacks")
         warm = None if begun else config.search.warm_start
@@ -145,15 +148,10 @@ def plan_search(
         latency = _latency(config, folder, say=say)
         _check_references(config, latency)
         doing("counting what is inside the limits")
-        feasible = FeasibleSet(
-            config.space,
-            config.limits,
-            latency=latency,
-            proxy=ProxyLimits(limits=config.proxy_limits, rule=config.proxy, data=shape),
-        )
+        feasible = _feasible(config, shape, latency=latency)
         doing("loading PyTorch")
         _check_devices(config)
-        from spach_nas.samplers.sampler_check import check_sampler
+        from spach_nas.samplers.factories import check_sampler
 
         check_sampler(config.search, feasible=feasible, objectives=config.objective_list)
         doing(f"reading the images of {config.data.name}")
@@ -166,9 +164,6 @@ def plan_search(
         )
         if warm is not None:
             check_warm_start(warm, config, images=plan.preprocessing)
-    except (ConfigError, DataError, LatencyError, SearchSpaceError, StudyError) as problem:
-        lines = [f"{path}: {line}" for line in str(problem).split("\n")]
-        raise type(problem)("\n".join(lines)) from None
     _check_mixers(plan)
     if say is not None:
         for note in plan.notes:
@@ -180,6 +175,75 @@ def plan_search(
             if warning is not None:
                 say(f"training.{warning}")
     return plan
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SpaceSource:
+    """A space within limits, and the search that it belongs to.
+
+    Attributes:
+        path: Of the YAML.
+        name: Of the study, or of the space.
+        feasible: The architectures inside the limits.
+        plan: The search with its images; None where they were not asked for, or there is none.
+    """
+
+    path: Path
+    name: str
+    feasible: FeasibleSet
+    plan: Plan | None = None
+
+
+def read_space_source(
+    source: str | Path,
+    *,
+    images: bool,
+    say: Callable[[str], None] | None = None,
+    doing: Callable[[str], None] = lambda _: None,
+) -> SpaceSource:
+    """Read a search YAML, or a bare search space, which has no limits and no proxies.
+
+    Args:
+        source: A file, or the name of a shipped one.
+        images: Whether to load the images of a search.
+        say: Gets a line for the eye before and after anything that takes long.
+        doing: Told what goes on, in a few words.
+
+    Raises:
+        SpachNasError: A mistake in the file, limits that nothing meets, or missing data.
+    """
+    path = find_yaml(str(source), folder=Path.cwd(), error=ConfigError)
+    plain = read_yaml(path, error=ConfigError)
+    if isinstance(plain, dict) and "stages" in plain and "space" not in plain:
+        space = SearchSpace.from_dict(plain, where=str(path))
+        return SpaceSource(path=path, name=path.stem, feasible=FeasibleSet(space, Limits()))
+    if images:
+        plan = plan_search(source, say=say, doing=doing, begins=False)
+        return SpaceSource(path=path, name=plan.config.study, feasible=plan.feasible, plan=plan)
+    config = load_config(path)
+    doing("counting what is inside the limits")
+    with _naming(path):
+        shape = data_shape(config.data)
+        config = config.for_data(shape)
+        feasible = _feasible(config, shape, latency=_latency(config, None, say=say))
+    return SpaceSource(path=path, name=config.study, feasible=feasible)
+
+
+@contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Say of each mistake in which file it is."""
+    try:
+        yield
+    except (ConfigError, DataError, LatencyError, SearchSpaceError, StudyError) as problem:
+        lines = [f"{path}: {line}" for line in str(problem).split("\n")]
+        raise type(problem)("\n".join(lines)) from None
+
+
+def _feasible(
+    config: SearchConfig, shape: DataShape, *, latency: "PredictedLatency | None"
+) -> FeasibleSet:
+    proxy = ProxyLimits(limits=config.proxy_limits, rule=config.proxy, data=shape)
+    return FeasibleSet(config.space, config.limits, latency=latency, proxy=proxy)
 
 
 def _read(source: SearchSource) -> tuple[Path, SearchConfig, Mapping[str, str]]:
@@ -242,7 +306,7 @@ def _check_mixers(plan: Plan) -> None:
 def _check_sampler_options(config: SearchConfig) -> None:
     if not config.search.sampler_options and config.search.sampler in sampler_names():
         return
-    from spach_nas.samplers.sampler_check import check_options
+    from spach_nas.samplers.factories import check_options
 
     check_options(config.search, space=config.space, objectives=config.objective_list)
 

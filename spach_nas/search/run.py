@@ -5,7 +5,7 @@ from contextlib import ExitStack, closing
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from spach_nas.config.search_yaml import load_config
+from spach_nas.config.search_yaml import SearchConfig
 from spach_nas.config.study_files import DATA_JSON, LATENCY_JSON, SEARCH_YAML
 from spach_nas.data import has_test, load_test
 from spach_nas.data.preprocessing import to_json
@@ -16,7 +16,7 @@ from spach_nas.export import Choice, choose, export, load_weights
 from spach_nas.files import locked, replace_text, room_needed
 from spach_nas.networks import build
 from spach_nas.report.study import write_study_report
-from spach_nas.search.loggers import LOGGERS, Logger, Loggers
+from spach_nas.search.loggers import Logger, Loggers, named_loggers
 from spach_nas.search.plan import Plan, SearchSource, plan_search, study_path
 from spach_nas.search.ray.cluster import driver_host
 from spach_nas.search.ray.runner import ray_session, run_study
@@ -100,7 +100,7 @@ def run_plan(
         prepare_folder(plan, folder, mixers=mixers, resume=resume)
         stack.callback(remove_if_empty, folder)
         stack.enter_context(locked(folder))
-        makers = {**{name: LOGGERS[name] for name in config.callbacks}, **(loggers or {})}
+        makers = named_loggers(config.callbacks) | dict(loggers or {})
         logged = Loggers(makers, study=config.study, folder=folder)
         known = read_records(folder)
         study = StudyDriver(
@@ -140,7 +140,7 @@ def run_plan(
         study.conclude()
         if any(record.origin is None for record in study.records):
             doing("writing the report and the best network")
-            finish(folder)
+            finish(study)
             study.end()
         elif not study.stopped:
             raise StudyError(_too_short(plan))
@@ -182,22 +182,22 @@ def prepare_folder(
         copy_checkpoints(source, folder, warm)
 
 
-def finish(folder: Path) -> None:
+def finish(study: Study) -> None:
     """Write the report and export the best network of a study.
 
     Raises:
         DataError: The test images cannot be read; report and network are written all the same.
     """
+    folder, config = study.folder, study.config
     write_study_report(folder)
-    # A trial that shares the score of another, long dominated one is left without weights.
-    config = load_config(folder / SEARCH_YAML)
-    kept = [record for record in read_records(folder) if checkpoint_path(folder, record).is_file()]
+    # A trial that shares the score of another, long dominated one has no weights.
+    kept = [record for record in study.records if checkpoint_path(folder, record).is_file()]
     best = pareto.best(kept, config.objective_list, limits=config.limits)
     if best is not None:
         choice = choose(folder, pick=str(best.trial))
         accuracy, problem = None, None
         try:
-            accuracy = _test_accuracy(folder, choice)
+            accuracy = _test_accuracy(choice, config)
         except DataError as found:
             problem = found
         with TemporaryDirectory(dir=folder, prefix=".best-") as temporary:
@@ -212,19 +212,18 @@ def finish(folder: Path) -> None:
             )
 
 
-def _test_accuracy(folder: Path, choice: Choice) -> float | None:
+def _test_accuracy(choice: Choice, config: SearchConfig) -> float | None:
     """The final figure, on images that no choice has seen; None where there is no test split.
 
     Raises:
         DataError: They cannot be read.
     """
-    config = load_config(folder / SEARCH_YAML)
     assert choice.weights is not None and choice.preprocessing is not None, "a trained proxy"
     if not has_test(config.data):
         return None
     images = load_test(config.data, image_size=choice.architecture.image_size)
     network = build(choice.architecture)
-    load_weights(network, choice.weights, where=str(folder))
+    load_weights(network, choice.weights, where=config.study)
     runtime = choose_runtime(device=config.training.device, precision=config.training.precision)
     scores = score_images(
         move(network, runtime),

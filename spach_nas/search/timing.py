@@ -1,15 +1,26 @@
-"""A few training steps of a few proxies, timed on this machine as the search would train them."""
+"""A few training steps of a few proxies, timed on this machine as the search would train them.
 
+Timings are kept in the user's cache folder, a file for each protocol. Nothing depends on them: what
+cannot be written or read is timed again.
+"""
+
+import contextlib
+import hashlib
+import json
 import math
 import os
+import platform
 import statistics
+import sys
 import time
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from multiprocessing import get_context
+from pathlib import Path
 from threading import Barrier
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,15 +34,16 @@ from spach_nas.data import DataSplits
 from spach_nas.data.images import ImageSet
 from spach_nas.errors import SpachNasError, StudyError, one_line
 from spach_nas.evaluators import ProxyEvaluator
+from spach_nas.files import replace_text
 from spach_nas.machine import cores
 from spach_nas.search.estimate import Timed, TimeEstimate, estimate_search
-from spach_nas.search.kept_timings import keep_timing, kept_timing
 from spach_nas.search.plan import Plan
 from spach_nas.space.architecture import Architecture
 from spach_nas.space.mixers import MixerSpec, plugin_mixers
 from spach_nas.space.scaling import scale
 from spach_nas.training import choose_runtime
 from spach_nas.training import threads as cpu_threads
+from spach_nas.version import __version__
 
 # Proxies at these places of the range of their MACs, the most telling first: time may run out.
 _PLACES = (0.5, 0.05, 0.95, 0.25, 0.75)
@@ -41,6 +53,8 @@ _SLOWEST_MACS = 10e9
 _VALIDATED = 256
 _SAMPLED = 400
 _ROUNDS = 3
+# Kept timings age: clocks, neighbours and libraries of a machine change.
+_DAYS = 30
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -316,3 +330,69 @@ def _train(
     )
     fidelity = replace(request.fidelity, epochs=epochs)
     return evaluator(replace(request, fidelity=fidelity), some)
+
+
+def cache_folder() -> Path:
+    """Of this package, for this user; it need not exist."""
+    named = os.environ.get("XDG_CACHE_HOME", "")
+    if Path(named).is_absolute():
+        base = Path(named)
+    elif sys.platform == "win32":
+        base = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
+    elif sys.platform == "darwin":
+        base = Path.home() / "Library" / "Caches"
+    else:
+        base = Path.home() / ".cache"
+    return base / "spach-nas"
+
+
+def kept_timing(protocol: object) -> tuple[tuple[Timed, ...], float] | None:
+    """What was timed and the slowdown side by side; None where there is none, or it is old.
+
+    Args:
+        protocol: Of the trainings and the device; its text names the file.
+    """
+    with contextlib.suppress(OSError, RuntimeError, ValueError, TypeError, KeyError):
+        plain = json.loads(_file(protocol).read_text(encoding="utf-8"))
+        age = time.time() - float(plain["time"])
+        timed = tuple(Timed(**item) for item in plain["timed"])
+        if timed and 0 <= age < _DAYS * 86400 and all(map(_is_sound, timed)):
+            return timed, max(1.0, float(plain["slowdown"]))
+    return None
+
+
+def keep_timing(protocol: object, timed: Sequence[Timed], slowdown: float) -> None:
+    """Keep it, where that is possible."""
+    plain: dict[str, Any] = {
+        "time": time.time(),
+        "timed": [asdict(item) for item in timed],
+        "slowdown": slowdown,
+    }
+    with contextlib.suppress(OSError, RuntimeError):
+        path = _file(protocol)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        replace_text(path, json.dumps(plain))
+
+
+def _file(protocol: object) -> Path:
+    machine = (platform.node(), platform.machine(), _processor(), os.cpu_count(), __version__)
+    key = hashlib.sha256(repr((machine, protocol)).encode()).hexdigest()[:16]
+    return cache_folder() / "timings" / f"{key}.json"
+
+
+def _processor() -> str:
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line
+    return platform.processor()
+
+
+def _is_sound(timed: Timed) -> bool:
+    return (
+        timed.failure is None
+        and timed.macs > 0
+        and 0 < timed.train_seconds < 1e6
+        and 0 <= timed.validate_seconds < 1e6
+        and 0 <= timed.build_seconds < 1e6
+    )

@@ -15,6 +15,7 @@ best/             the exported best network
 """
 
 import csv
+import io
 import json
 import os
 import shutil
@@ -25,6 +26,7 @@ from spach_nas.config.objectives import OBJECTIVES
 from spach_nas.config.plugins import home
 from spach_nas.config.study_files import DATA_JSON, RECORDS_FILE
 from spach_nas.errors import PluginError, StudyError
+from spach_nas.files import replace_bytes, replace_text
 from spach_nas.paths import check_text, shell_word
 from spach_nas.space.mixers import MixerSpec, mixer_names
 from spach_nas.space.names import details
@@ -172,12 +174,11 @@ def write_record(folder: Path, record: Record) -> None:
 
 def write_table(folder: Path, records: Iterable[Record]) -> None:
     """Write `trials.csv` anew."""
-    temporary = folder / "trials.csv.tmp"
-    with temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(_COLUMNS)
-        writer.writerows(_row(record) for record in records)
-    temporary.replace(folder / "trials.csv")
+    text = io.StringIO(newline="")
+    writer = csv.writer(text)
+    writer.writerow(_COLUMNS)
+    writer.writerows(_row(record) for record in records)
+    replace_text(folder / "trials.csv", text.getvalue())
 
 
 def append_to_table(folder: Path, record: Record) -> None:
@@ -191,9 +192,7 @@ def write_checkpoint(folder: Path, key: CheckpointKey, weights: bytes) -> None:
     path = checkpoint_file(folder, key)
     # A study that was published or copied may have come without its weights.
     path.parent.mkdir(exist_ok=True)
-    temporary = path.with_suffix(".tmp")
-    temporary.write_bytes(weights)
-    temporary.replace(path)
+    replace_bytes(path, weights)
 
 
 def copy_checkpoints(source: Path, folder: Path, records: Iterable[Record]) -> None:

@@ -86,7 +86,7 @@ class Proposer:
         """
         ahead = self._ahead
         if ahead is not None and ahead.number == number:
-            self._sampler.raw = (
+            self._sampler.proposed = (
                 ahead.made.result() if ahead.made else self._make_ahead(number, ahead.trials)
             )
         encoding = self._ask(number)
@@ -98,7 +98,7 @@ class Proposer:
 
     def repeat(self, number: int, encoding: Encoding) -> None:
         """Come to the same state as `propose` did, when it gave this encoding."""
-        self._sampler.script = encoding
+        self._sampler.given = encoding
         self.take(self._space.decode(encoding))
         self._ask(number)
         self._look_ahead(number + 1)
@@ -123,7 +123,7 @@ class Proposer:
         if asked is not None and asked.rung == rung:
             trial = asked.trial
         else:
-            self._sampler.script = dict(record.encoding or {})
+            self._sampler.given = dict(record.encoding or {})
             trial = study.ask(self._distributions)
         study.tell(trial, [record.objectives[item.name] for item in self._objectives])
         self._complete[rung] += 1

@@ -17,7 +17,7 @@ from spach_nas.latency.parts import parts_of
 from spach_nas.latency.search import measure_file, search_latency, search_parts
 from spach_nas.latency.table import read_table, write_table
 from spach_nas.latency.timing import conditions
-from spach_nas.replay.ground import read_ground
+from spach_nas.replay.benchmark import read_benchmark
 from spach_nas.search.plan import plan_search
 from spach_nas.search.run import prepare_folder
 from spach_nas.space.architecture import Architecture
@@ -198,15 +198,17 @@ def test_records_of_another_study_get_the_latency_of_this_one(tmp_path: Path) ->
 def test_a_replay_knows_the_latency_of_its_study(tmp_path: Path) -> None:
     path = write_latency_search(tmp_path, limits__max_latency="400us")
     drive(study := open_latency_study(tmp_path / "study", path))
-    ground = read_ground([tmp_path / "study"])
-    assert len(ground.feasible.members) == len({r.arch_id for r in study.records})
-    assert ground.reference_point["latency"] == max(r.objectives["latency"] for r in study.records)
+    benchmark = read_benchmark([tmp_path / "study"])
+    assert len(benchmark.feasible.members) == len({r.arch_id for r in study.records})
+    assert benchmark.reference_point["latency"] == max(
+        r.objectives["latency"] for r in study.records
+    )
     some = [study.config.space.sample(seed) for seed in range(40)]
     cheap = [item for item in some if study.config.limits.allow(cost(item))]
-    assert {ground.allows(item) for item in cheap} == {True, False}
-    assert all(ground.allows(item) == (true_ms(item) <= 0.4) for item in cheap)
+    assert {benchmark.allows(item) for item in cheap} == {True, False}
+    assert all(benchmark.allows(item) == (true_ms(item) <= 0.4) for item in cheap)
     front = [record.arch_id for record in study.front()]
-    assert ground.regret(front) == pytest.approx(0, abs=1e-9)
+    assert benchmark.regret(front) == pytest.approx(0, abs=1e-9)
 
 
 def test_old_records_have_no_latency_and_stay_off_its_axis(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from scripts import load_script
 from spach_nas.config.search_settings import SearchSettings
 from spach_nas.config.search_yaml import load_config
 from spach_nas.cost.closed_form import cost
-from spach_nas.replay import Ground, Table, read_ground, read_table, write_table
+from spach_nas.replay import Benchmark, Table, read_benchmark, read_table, write_table
 from spach_nas.space.references import REFERENCES
 from spach_nas.space.scaling import DataShape, scale
 
@@ -28,8 +28,8 @@ def table() -> Table:
 
 
 @cache
-def ground() -> Ground:
-    return read_ground([FOLDER])
+def benchmark() -> Benchmark:
+    return read_benchmark([FOLDER])
 
 
 def test_both_files_hold_the_same() -> None:
@@ -38,7 +38,7 @@ def test_both_files_hold_the_same() -> None:
 
 def test_every_architecture_of_the_space_is_there() -> None:
     inside = {entry.architecture.arch_id for entry in table().entries.values()} & {
-        item.arch_id for item in ground().feasible.members
+        item.arch_id for item in benchmark().feasible.members
     }
     assert len(inside) == CONFIG.search.trials == CONFIG.space.size()
     assert all(CONFIG.space.contains(entry.architecture) or entry.reference
@@ -77,7 +77,7 @@ def test_the_papers_models_are_those_of_the_paper() -> None:
 
 def test_the_table_is_that_of_the_records(tmp_path: Path) -> None:
     studies = [FOLDER / f"study_{seed}" for seed in (0, 1, 2)]
-    write_table(read_ground(studies).table, tmp_path / "table.csv")
+    write_table(read_benchmark(studies).table, tmp_path / "table.csv")
     assert (tmp_path / "table.csv").read_bytes() == (FOLDER / "table.csv").read_bytes()
 
 
@@ -93,7 +93,7 @@ def test_what_is_said_of_trust_comes_from_the_table() -> None:
 
 def test_the_front_is_that_of_the_table() -> None:
     front = pd.read_csv(FOLDER / "front.csv")
-    entries = {entry.architecture.arch_id: entry for entry in ground().front}
+    entries = {entry.architecture.arch_id: entry for entry in benchmark().front}
     assert list(front["target_macs"]) == sorted(front["target_macs"])
     assert set(front["arch_id"]) == set(entries)
     for row in front.itertuples():

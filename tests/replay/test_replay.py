@@ -19,15 +19,16 @@ from spach_nas.cost.closed_form import cost
 from spach_nas.errors import StudyError
 from spach_nas.feasible import FeasibleSet
 from spach_nas.replay import (
+    Benchmark,
     Budget,
     Entry,
-    Ground,
     Strategy,
     TableSet,
     TabularEvaluator,
     Workers,
     compare,
-    read_ground,
+    comparison,
+    read_benchmark,
     read_table,
     replay,
     simulate,
@@ -95,9 +96,9 @@ def shape(space: SearchSpace) -> DataShape:
 
 
 @pytest.fixture(scope="module")
-def ground(folder: Path) -> Ground:
-    found = read_ground([folder])
-    return Ground(config=replace(found.config, rungs=RUNGS), table=found.table)
+def benchmark(folder: Path) -> Benchmark:
+    found = read_benchmark([folder])
+    return Benchmark(config=replace(found.config, rungs=RUNGS), table=found.table)
 
 
 def test_a_table_comes_back_from_either_file(folder: Path) -> None:
@@ -161,7 +162,7 @@ def test_the_records_of_a_study_are_a_table(tmp_path: Path) -> None:
     assert set(table.entries) == {record.arch_id for record in top}
     for record in top:
         assert table.entries[record.arch_id].curves == {3: record.curve}
-    assert read_ground([tmp_path / "study"]).table == table
+    assert read_benchmark([tmp_path / "study"]).table == table
 
 
 def test_only_studies_by_one_protocol_make_one_table(tmp_path: Path) -> None:
@@ -170,7 +171,7 @@ def test_only_studies_by_one_protocol_make_one_table(tmp_path: Path) -> None:
         proxy = {"patch_size": 8, "width_scale": width}
         drive(make_study(tmp_path / name, proxy=proxy, search__trials=2))
     with pytest.raises(StudyError, match="its proxy differs"):
-        read_ground([tmp_path / "one/study", tmp_path / "other/study"])
+        read_benchmark([tmp_path / "one/study", tmp_path / "other/study"])
 
 
 def test_studies_by_other_chance_make_one_table(tmp_path: Path) -> None:
@@ -181,17 +182,17 @@ def test_studies_by_other_chance_make_one_table(tmp_path: Path) -> None:
         study = make_study(tmp_path / str(seed), **changes)
         drive(study)
         studies.append(study.folder)
-    table = read_ground(studies).table
+    table = read_benchmark(studies).table
     assert [sorted(entry.curves) for entry in table.entries.values()] == [[3, 4]] * 5
 
 
-def test_only_what_is_in_the_table_is_proposed(ground: Ground) -> None:
-    rng, feasible = np.random.default_rng(0), ground.feasible
+def test_only_what_is_in_the_table_is_proposed(benchmark: Benchmark) -> None:
+    rng, feasible = np.random.default_rng(0), benchmark.feasible
     assert feasible.count == 150
     assert {feasible.sample(rng).arch_id for _ in range(3_000)} == {
         item.arch_id for item in feasible.members
     }
-    space = ground.config.space
+    space = benchmark.config.space
     for number in range(15):
         proposed = space.sample(number)
         found = feasible.near(space.encode(proposed), rng)
@@ -214,35 +215,36 @@ def distance(space: SearchSpace, one: dict, other: dict) -> float:
     return total
 
 
-def test_a_set_of_nothing_is_a_mistake(ground: Ground) -> None:
+def test_a_set_of_nothing_is_a_mistake(benchmark: Benchmark) -> None:
     with pytest.raises(StudyError, match="no architecture of the search space"):
-        TableSet(ground.config.space, [])
+        TableSet(benchmark.config.space, [])
 
 
 @pytest.mark.parametrize("rule", ["off", "front", "accuracy"])
-def test_a_replay_takes_the_time_of_its_epochs(ground: Ground, rule: str) -> None:
+def test_a_replay_takes_the_time_of_its_epochs(benchmark: Benchmark, rule: str) -> None:
     strategy, budget = Strategy(sampler="random", rungs=rule), Budget(trials=27, workers=1)
-    steps = replay(ground, strategy, seed=4, budget=budget)
+    steps = replay(benchmark, strategy, seed=4, budget=budget)
     assert steps[-1].trials == 27
     whole = [step.arch_id for step in steps if step.arch_id]
     assert len(set(whole)) == len(whole) == {"off": 27, "front": 3, "accuracy": 3}[rule]
     if rule == "off":
         ends = itertools.accumulate(
-            EPOCHS * (1 + ground.table.entries[arch_id].target_cost.macs / 1e6) for arch_id in whole
+            EPOCHS * (1 + benchmark.table.entries[arch_id].target_cost.macs / 1e6)
+            for arch_id in whole
         )
         assert [step.seconds for step in steps] == pytest.approx(list(ends))
     assert [step.seconds for step in steps] == sorted(step.seconds for step in steps)
 
 
-def test_the_best_of_a_rung_with_too_few_goes_on_at_the_end(ground: Ground) -> None:
+def test_the_best_of_a_rung_with_too_few_goes_on_at_the_end(benchmark: Benchmark) -> None:
     strategy = Strategy(sampler="random", rungs="accuracy")
-    steps = replay(ground, strategy, seed=4, budget=Budget(trials=2, workers=2))
+    steps = replay(benchmark, strategy, seed=4, budget=Budget(trials=2, workers=2))
     assert sum(step.arch_id is not None for step in steps) == 1
 
 
-def test_a_promotion_takes_the_time_of_its_own_epochs(ground: Ground) -> None:
-    arch_id, entry = next(iter(ground.table.entries.items()))
-    course = ground.config.course(0)
+def test_a_promotion_takes_the_time_of_its_own_epochs(benchmark: Benchmark) -> None:
+    arch_id, entry = next(iter(benchmark.table.entries.items()))
+    course = benchmark.config.course(0)
     request = EvaluationRequest(
         trial=0,
         architecture=entry.architecture,
@@ -251,7 +253,7 @@ def test_a_promotion_takes_the_time_of_its_own_epochs(ground: Ground) -> None:
         seed=0,
         course=course,
     )
-    evaluator = TabularEvaluator(table=ground.table, seed=0)
+    evaluator = TabularEvaluator(table=benchmark.table, seed=0)
     afresh, goes_on = evaluator(request), evaluator(replace(request, parent=Path(arch_id)))
     each = 1 + entry.target_cost.macs / 1e6
     assert (len(afresh.curve), afresh.seconds) == (3, pytest.approx(3 * each))
@@ -260,24 +262,24 @@ def test_a_promotion_takes_the_time_of_its_own_epochs(ground: Ground) -> None:
     assert afresh.curve == evaluator.curve(entry)[:3]
 
 
-def test_workers_share_the_time_and_a_replay_repeats(ground: Ground) -> None:
+def test_workers_share_the_time_and_a_replay_repeats(benchmark: Benchmark) -> None:
     strategy = Strategy(sampler="nsga2", rungs="front")
     runs = [
-        replay(ground, strategy, seed=1, budget=Budget(trials=30, workers=workers))
+        replay(benchmark, strategy, seed=1, budget=Budget(trials=30, workers=workers))
         for workers in (1, 5, 5)
     ]
     assert runs[1] == runs[2]
     assert runs[0][-1].seconds / 5 < runs[1][-1].seconds < runs[0][-1].seconds / 2
-    other = replay(ground, strategy, seed=2, budget=Budget(trials=30, workers=5))
+    other = replay(benchmark, strategy, seed=2, budget=Budget(trials=30, workers=5))
     assert other != runs[1]
 
 
-def test_nothing_starts_after_the_time_is_over(ground: Ground) -> None:
-    longest = EPOCHS * max(1 + e.target_cost.macs / 1e6 for e in ground.table.entries.values())
+def test_nothing_starts_after_the_time_is_over(benchmark: Benchmark) -> None:
+    longest = EPOCHS * max(1 + e.target_cost.macs / 1e6 for e in benchmark.table.entries.values())
     budget = Budget(trials=150, seconds=200.0, workers=3)
     for strategy in (Strategy(sampler="random"), Strategy(sampler="random", stock=True)):
         run = replay_stock if strategy.stock else replay
-        last = run(ground, strategy, seed=0, budget=budget)[-1]
+        last = run(benchmark, strategy, seed=0, budget=budget)[-1]
         assert 200 <= last.seconds < 200 + longest
         assert last.trials < 150
 
@@ -328,16 +330,16 @@ def test_a_simulation_asks_while_workers_are_idle(tmp_path: Path) -> None:
     assert [record.started for record in study.records] == [0] * 3 + [10] * 3 + [20] * 3 + [30]
 
 
-def test_regret_is_what_the_exact_front_has_more(ground: Ground) -> None:
+def test_regret_is_what_the_exact_front_has_more(benchmark: Benchmark) -> None:
     points = {
         item.arch_id: (
             sum(curve_of(item, seed)[-1].accuracy for seed in (0, 1)) / 2,
             cost(item).macs,
         )
-        for item in ground.feasible.members
+        for item in benchmark.feasible.members
     }
     worst = min(a for a, _ in points.values()), max(m for _, m in points.values())
-    assert ground.reference_point == pytest.approx({"accuracy": worst[0], "macs": worst[1]})
+    assert benchmark.reference_point == pytest.approx({"accuracy": worst[0], "macs": worst[1]})
 
     def area(arch_ids: list[str]) -> float:
         """Rectangles from the cheapest to the dearest."""
@@ -351,37 +353,37 @@ def test_regret_is_what_the_exact_front_has_more(ground: Ground) -> None:
             best = max(best, accuracy)
         return total
 
-    some = [item.arch_id for item in ground.feasible.members[:7]]
-    assert ground.regret(some) == pytest.approx(1 - area(some) / area(list(points)))
-    assert ground.regret([]) == 1
+    some = [item.arch_id for item in benchmark.feasible.members[:7]]
+    assert benchmark.regret(some) == pytest.approx(1 - area(some) / area(list(points)))
+    assert benchmark.regret([]) == 1
     front = [
         arch_id
         for arch_id, (accuracy, macs) in points.items()
         if not any(a >= accuracy and m <= macs and (a, m) != (accuracy, macs)
                    for a, m in points.values())
     ]  # fmt: skip
-    assert [entry.architecture.arch_id for entry in ground.front] == front
-    assert ground.regret(front) == pytest.approx(0)
+    assert [entry.architecture.arch_id for entry in benchmark.front] == front
+    assert benchmark.regret(front) == pytest.approx(0)
 
 
 @pytest.mark.parametrize("stock", [False, True])
-def test_regret_falls_to_nothing_when_all_is_trained(ground: Ground, stock: bool) -> None:
+def test_regret_falls_to_nothing_when_all_is_trained(benchmark: Benchmark, stock: bool) -> None:
     run = replay_stock if stock else replay
     trials = 900 if stock else 150
     steps = run(
-        ground, Strategy(sampler="random", stock=stock), seed=0, budget=Budget(trials=trials)
+        benchmark, Strategy(sampler="random", stock=stock), seed=0, budget=Budget(trials=trials)
     )
-    found = regrets(ground, steps, "trials", whole=trials)
+    found = regrets(benchmark, steps, "trials", whole=trials)
     assert found == sorted(found, reverse=True)
     assert found[0] > 0.01 or stock
     assert found[-1] == pytest.approx(0, abs=0.1 if stock else 1e-9)
 
 
-def test_stock_wastes_what_is_outside_the_limits(ground: Ground) -> None:
+def test_stock_wastes_what_is_outside_the_limits(benchmark: Benchmark) -> None:
     budget = Budget(trials=400)
-    steps = replay_stock(ground, Strategy(sampler="random", stock=True), seed=0, budget=budget)
+    steps = replay_stock(benchmark, Strategy(sampler="random", stock=True), seed=0, budget=budget)
     assert steps[-1].trials == 400
-    known = {item.arch_id for item in ground.feasible.members}
+    known = {item.arch_id for item in benchmark.feasible.members}
     found = [step.arch_id for step in steps if step.arch_id]
     assert set(found) <= known
     assert len(set(found)) < len(found), "the same again"
@@ -406,39 +408,41 @@ def test_asha_is_that_of_ray() -> None:
                 break
 
 
-def test_asha_stops_most_trials_early(ground: Ground) -> None:
+def test_asha_stops_most_trials_early(benchmark: Benchmark) -> None:
     strategy = Strategy(sampler="random", stock=True, rungs="accuracy")
-    steps = replay_stock(ground, strategy, seed=0, budget=Budget(trials=300))
-    plain = replay_stock(ground, replace(strategy, rungs="off"), seed=0, budget=Budget(trials=300))
+    steps = replay_stock(benchmark, strategy, seed=0, budget=Budget(trials=300))
+    plain = replay_stock(
+        benchmark, replace(strategy, rungs="off"), seed=0, budget=Budget(trials=300)
+    )
     assert steps[-1].trials == 300
     found, whole = ([s for s in run if s.arch_id] for run in (steps, plain))
     assert len(found) < len(whole) / 3
     assert steps[-1].seconds < plain[-1].seconds / 2
 
 
-def test_a_table_of_noisy_scores_is_met_with_one_seed(ground: Ground) -> None:
-    entries = list(ground.table.entries.values())
-    evaluators = [TabularEvaluator(table=ground.table, seed=seed) for seed in (0, 0, 1)]
+def test_a_table_of_noisy_scores_is_met_with_one_seed(benchmark: Benchmark) -> None:
+    entries = list(benchmark.table.entries.values())
+    evaluators = [TabularEvaluator(table=benchmark.table, seed=seed) for seed in (0, 0, 1)]
     curves = [[one.curve(entry) for entry in entries] for one in evaluators]
     assert curves[0] == curves[1] != curves[2]
     first = sum(one == entry.curves[0] for one, entry in zip(curves[0], entries, strict=True))
     assert 0.3 < first / len(entries) < 0.7
 
 
-def test_rungs_are_the_yamls_or_powers_of_the_reduction(ground: Ground) -> None:
-    assert rungs_of(ground, "off").levels == ()
-    assert rungs_of(ground, "accuracy") == replace(RUNGS, rank="accuracy")
-    plain = Ground(config=replace(ground.config, rungs=Rungs()), table=ground.table)
+def test_rungs_are_the_yamls_or_powers_of_the_reduction(benchmark: Benchmark) -> None:
+    assert rungs_of(benchmark, "off").levels == ()
+    assert rungs_of(benchmark, "accuracy") == replace(RUNGS, rank="accuracy")
+    plain = Benchmark(config=replace(benchmark.config, rungs=Rungs()), table=benchmark.table)
     assert [level.epochs for level in rungs_of(plain, "front").levels] == [1, 3]
 
 
-def test_the_comparison_has_every_strategy_at_every_tenth(ground: Ground) -> None:
+def test_the_comparison_has_every_strategy_at_every_tenth(benchmark: Benchmark) -> None:
     chosen = strategies(["nsga2"], ["off", "front"])
     assert [str(one) for one in chosen] == [
         *("nsga2", "nsga2 + rungs by front", "random", "local"),
         *("stock nsga2", "stock random + ASHA", "stock nsga2 + ASHA"),
     ]
-    rows = list(compare(ground, chosen[1:3], seeds=2, trials=12, workers=2))
+    rows = list(compare(benchmark, chosen[1:3], seeds=2, trials=12, workers=2))
     assert [(row.strategy, row.axis, row.share) for row in rows] == [
         (str(one), axis, share)
         for one in chosen[1:3]
@@ -447,8 +451,8 @@ def test_the_comparison_has_every_strategy_at_every_tenth(ground: Ground) -> Non
     ]
     by_hand = [
         regrets(
-            ground,
-            replay(ground, chosen[2], seed=seed, budget=Budget(trials=12, workers=2)),
+            benchmark,
+            replay(benchmark, chosen[2], seed=seed, budget=Budget(trials=12, workers=2)),
             "trials",
             whole=12,
         )[-1]
@@ -458,6 +462,13 @@ def test_the_comparison_has_every_strategy_at_every_tenth(ground: Ground) -> Non
     assert last.median == pytest.approx(np.median(by_hand))
     assert last.low <= last.median <= last.high
     assert last.spent == 12
+
+
+def test_only_samplers_of_optuna_have_a_stock_form(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(comparison, "has_sampler", lambda name: True)
+    names = ["tpe", "QMCSampler", "surrogate", "mine"]
+    stock = [str(one) for one in strategies(names, ["off"]) if one.stock and one.rungs == "off"]
+    assert stock == ["stock tpe", "stock QMCSampler"]
 
 
 def test_the_command_prints_and_writes(

@@ -19,9 +19,8 @@ from spach_nas.cost.closed_form import cost
 from spach_nas.cost.limits import Limits
 from spach_nas.errors import ConfigError, PluginError
 from spach_nas.feasible import FeasibleSet
-from spach_nas.samplers.factories import make_factory
+from spach_nas.samplers.factories import check_sampler, make_factory
 from spach_nas.samplers.feasible_sampler import FeasibleSampler, distributions
-from spach_nas.samplers.sampler_check import check_sampler
 from spach_nas.space.search_space import SearchSpace
 from spach_nas.space.stage_space import Encoding
 

@@ -17,8 +17,14 @@ from spach_nas.cost.closed_form import cost
 from spach_nas.cost.limits import Limits
 from spach_nas.feasible import FeasibleSet
 from spach_nas.samplers.feasible_sampler import FeasibleSampler, SamplerFactory, distributions
-from spach_nas.samplers.gaussian_process import draw, posterior, scaled
-from spach_nas.samplers.surrogate import Surrogate, expected_gains, features
+from spach_nas.samplers.surrogate import (
+    Surrogate,
+    draw,
+    expected_gains,
+    features,
+    posterior,
+    scaled,
+)
 from spach_nas.space.architecture import Architecture, Stage
 from spach_nas.space.search_space import SearchSpace
 from spach_nas.space.stage_space import Encoding

@@ -18,11 +18,11 @@ from spach_nas.cli import opening
 from spach_nas.cli.opening import budget, budget_line, budget_warnings, evaluations_left
 from spach_nas.config.evaluation import Evaluation, EvaluationRequest
 from spach_nas.errors import ConfigError, StudyError
-from spach_nas.search import kept_timings, timing
 from spach_nas.search import run as run_module
+from spach_nas.search import timing
 from spach_nas.search.estimate import Timed, TimeEstimate, estimate_search
-from spach_nas.search.kept_timings import cache_folder, keep_timing, kept_timing
 from spach_nas.search.plan import Plan, plan_search
+from spach_nas.search.timing import cache_folder, keep_timing, kept_timing
 from spach_nas.study.driver import StudyDriver
 from spach_nas.study.journal import read_journal
 from study_factory import make_record
@@ -112,8 +112,8 @@ def test_a_timing_is_kept_for_its_protocol(cache: Path, monkeypatch: pytest.Monk
     with monkeypatch.context() as other:
         other.setattr("platform.node", lambda: "elsewhere")
         assert kept_timing(("a", 1)) is None
-    now = kept_timings.time.time()
-    monkeypatch.setattr("spach_nas.search.kept_timings.time.time", lambda: now + 40 * 86400)
+    now = timing.time.time()
+    monkeypatch.setattr("spach_nas.search.timing.time.time", lambda: now + 40 * 86400)
     assert kept_timing(("a", 1)) is None
 
 

@@ -30,9 +30,8 @@ from spach_nas.search.estimate import (
     cut_by,
     estimate_search,
 )
-from spach_nas.search.plan import Plan, plan_search
+from spach_nas.search.plan import Plan, plan_search, read_space_source
 from spach_nas.search.population import every_architecture, extremes, nice_edges
-from spach_nas.search.searched import read_space_source
 from spach_nas.search.sharing import targets_per_proxy
 from spach_nas.search.space_report import describe_space
 from spach_nas.search.timing import THOROUGH, time_search, trials_at_once
@@ -441,7 +440,7 @@ def test_limits_that_nothing_meets_are_told(tmp_path: Path) -> None:
 def test_nothing_is_loaded_or_trained_without_timing(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("spach_nas.search.searched.plan_search", None)
+    monkeypatch.setattr("spach_nas.search.plan.plan_search", None)
     found = json.loads(run_space(capsys, write_search(tmp_path), "--no-timing", "--json"))
     assert found["estimate"] is None and found["proxies"]["sharing"]["targets_per_proxy"] == 1
 

@@ -17,8 +17,7 @@ from spach_nas.cost.closed_form import cost, head_cost
 from spach_nas.errors import ConfigError, StudyError
 from spach_nas.export import choose
 from spach_nas.latency.parts import HeadPart, StemPart, space_parts
-from spach_nas.search.plan import Plan, plan_search
-from spach_nas.search.searched import read_space_source
+from spach_nas.search.plan import Plan, plan_search, read_space_source
 from spach_nas.space.references import get_reference, reference_target
 from spach_nas.space.scaling import DataShape, shape_of
 from spach_nas.space.search_space import SearchSpace

@@ -16,9 +16,7 @@ from spach_nas.errors import StudyError
 from spach_nas.feasible import Latency
 from spach_nas.latency import PredictedLatency
 from spach_nas.latency import read_table as read_latency
-from spach_nas.replay.table import Entry, Table, table_of_records
-from spach_nas.replay.table_files import read_table
-from spach_nas.replay.table_set import TableSet
+from spach_nas.replay.table import Entry, Table, TableSet, read_table, table_of_records
 from spach_nas.space.architecture import Architecture
 from spach_nas.space.scaling import shape_of
 from spach_nas.study.records import read_records
@@ -28,7 +26,7 @@ TABLE_FILES = ("table.parquet", "table.csv")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Ground:
+class Benchmark:
     """Where strategies are compared.
 
     Attributes:
@@ -129,8 +127,8 @@ class Ground:
         return [item.direction == "max" for item in self.config.objective_list]
 
 
-def read_ground(sources: Sequence[Path]) -> Ground:
-    """The ground that files hold.
+def read_benchmark(sources: Sequence[Path]) -> Benchmark:
+    """The benchmark that files hold.
 
     Args:
         sources: One table file beside its `search.yaml`, a folder of both, or folders of studies
@@ -184,7 +182,7 @@ def _shared(config: SearchConfig) -> dict[str, object]:
     return {**config.protocol, "space": config.space, "objectives": config.objectives}
 
 
-def _fitting(config: SearchConfig, table: Table, *, where: Path) -> Ground:
+def _fitting(config: SearchConfig, table: Table, *, where: Path) -> Benchmark:
     wanted = (config.fidelity.image_size, config.fidelity.data_share)
     if wanted != (table.image_size, table.data_share):
         raise StudyError(
@@ -199,7 +197,7 @@ def _fitting(config: SearchConfig, table: Table, *, where: Path) -> Ground:
     levels = tuple(level for level in config.rungs.levels if level.epochs < table.epochs)
     # A table outside of a study's folder: its architectures tell what the targets are.
     config = config.for_data(shape_of(next(iter(table.entries.values())).architecture))
-    return Ground(
+    return Benchmark(
         config=replace(
             config, training=training, rungs=replace(config.rungs, levels=levels), references=()
         ),
