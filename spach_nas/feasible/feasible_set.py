@@ -1,4 +1,4 @@
-"""The architectures inside the limits: counted and sampled exactly, and the way back into them."""
+"""The architectures inside the limits: counted and sampled exactly, or by rejection."""
 
 from collections.abc import Sequence
 
@@ -23,20 +23,20 @@ _MOST_DRAWS = 100_000
 class FeasibleSet:
     """The distinct architectures of a space inside the limits.
 
-    Proxies are bounded as exactly as targets, but for one case: where `depth_scale` is below 1 and
-    blocks choose their mixers freely, a proxy's cost depends on the order of the mixers. There the
-    targets inside `limits` are drawn exactly, and rejected by `proxy`.
+    Bounds on proxies are treated as exactly as those on targets, with one exception: if
+    `depth_scale` is below 1 and blocks choose their mixers freely, a proxy's cost depends on the
+    order of the mixers. Then targets inside `limits` are drawn exactly and rejected by `proxy`.
 
     Attributes:
-        space: The space.
+        space: The search space.
         limits: Bounds on the cost of the target.
         proxy: Bounds on the cost of its proxy, if any.
-        latency: Predicted latency of the target; needed where `limits` bound it.
-        count: How many there are; None where they are drawn and rejected, in the case above or
+        latency: Predicted latency of the target; required if `limits` bound it.
+        count: Number of architectures. None if they are drawn and rejected, in the case above or
             because the space has too many combinations to compare them all.
 
     Raises:
-        SearchSpaceError: There are none; the message says which limits exclude each other.
+        SearchSpaceError: The set is empty; the message says which limits exclude each other.
     """
 
     def __init__(
@@ -64,6 +64,7 @@ class FeasibleSet:
         if self._draws and by_classes == list(self._bounds):
             self.count = self._draws.count
         else:
+            # Raises here rather than in the middle of a search if nothing feasible is found.
             self.sample(0)
 
     def sample(self, seed: int | np.random.Generator) -> Architecture:
@@ -73,14 +74,14 @@ class FeasibleSet:
     def samples(self, number: int, seed: int | np.random.Generator) -> list[Architecture]:
         """Architectures, each uniformly over all feasible ones and independent of the others.
 
-        Many at once are drawn faster than one by one, and differ from those.
+        Drawing many at once is faster than one by one, and gives others for the same seed.
 
         Args:
-            number: How many; some may be equal.
-            seed: A seed, or the source of randomness.
+            number: How many to draw; some may be equal.
+            seed: A seed, or the random generator.
 
         Raises:
-            SearchSpaceError: Architectures are drawn and rejected, and no one drawn is feasible.
+            SearchSpaceError: Architectures are drawn and rejected, and none of them is feasible.
         """
         rng = np.random.default_rng(seed)
         if self.count is not None and self._draws is not None:
@@ -100,11 +101,12 @@ class FeasibleSet:
         return self.limits.violations(cost(architecture), latency=latency)
 
     def near(self, encoding: Encoding, rng: np.random.Generator) -> Architecture:
-        """A feasible architecture near a proposal; the proposal itself when it is feasible.
+        """A feasible architecture near a proposal, or the proposal itself if it is feasible.
 
         Args:
             encoding: A value for each parameter of the space.
-            rng: Source of the order of changes and of the feasible architectures they lead to.
+            rng: Random generator for the feasible architectures to move towards, and for the order
+                of changes.
         """
         proposed = self.space.decode(encoding)
         if self._allows(encoding):
@@ -131,7 +133,7 @@ class FeasibleSet:
             self._tables.measures.names,
             lambda: [(sample, np.zeros((1, sample.shape[1]), dtype=object))],
         )
-        what = f"none of {_MOST_DRAWS:,} drawn meets them"
+        what = f"none of {_MOST_DRAWS:,} drawn architectures meets them"
         raise self._empty(what, [f"of those drawn, {phrases[0]}", *phrases[1:]] if phrases else [])
 
     def _contradiction(self, bounds: Sequence[Bound]) -> SearchSpaceError:
@@ -157,17 +159,17 @@ def counts_without(
     proxy: ProxyLimits | None = None,
     latency: Latency | None = None,
 ) -> dict[str, int | None]:
-    """For each limit that is set, how many architectures meet all the others.
+    """For each limit that is set, the number of architectures that meet all the others.
 
     Args:
-        space: The space.
+        space: The search space.
         limits: Bounds on the cost of the target.
         proxy: Bounds on the cost of its proxy.
-        latency: Predicted latency of the target; needed where `limits` bound it.
+        latency: Predicted latency of the target; required if `limits` bound it.
 
     Returns:
-        Counts by the name of the limit, such as `max_macs` or `proxy_limits.max_macs`: the limit
-        without which most would be left binds most. None where there are too many to count.
+        Counts by the name of the limit, such as `max_macs` or `proxy_limits.max_macs`. The limit
+        with the highest count binds most. None if there are too many to count.
     """
     bounds = bounds_set(limits, proxy)
     tables = ClassTables(space, bounds, proxy=proxy, latency=latency)
@@ -180,5 +182,5 @@ def counts_without(
 
 
 def _by_class(bound: Bound, space: SearchSpace, proxy: ProxyLimits | None) -> bool:
-    """Whether all arrangements of one class have the cost that is bounded."""
+    """Whether all arrangements in one class have the same cost in this bound."""
     return bound.measure.of == "limits" or proxy is None or not depends_on_runs(space, proxy)

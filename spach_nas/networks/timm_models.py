@@ -23,7 +23,7 @@ PREFIX = "spach_"
 
 
 def pretrained_cfg(architecture: Architecture) -> dict[str, Any]:
-    """What timm needs to know about data and weights of a network, without where weights lie."""
+    """What timm needs to know about a network's data and layers, without the place of weights."""
     mixers = {name for stage in architecture.stages for name in stage.mixers}
     return {
         "input_size": (architecture.in_channels, *architecture.image_size),
@@ -45,7 +45,7 @@ def pretrained_cfg(architecture: Architecture) -> dict[str, Any]:
 def model_config(network: Spach) -> dict[str, Any]:
     """The `config.json` of a folder that `timm.create_model("local-dir:FOLDER")` reads.
 
-    The weights lie beside it in `model.safetensors`, under the names of `network.state_dict()`.
+    The weights are next to it in `model.safetensors`, under the names of `network.state_dict()`.
     """
     architecture = network.architecture
     plain = pretrained_cfg(architecture)
@@ -75,8 +75,8 @@ def spach(pretrained: bool = False, **kwargs: Any) -> Spach:
     """The network of any architecture.
 
     Args:
-        pretrained: Load weights from where timm's `pretrained_cfg` says.
-        **kwargs: `architecture`, an `Architecture`, its `to_dict()` or the path of its YAML file,
+        pretrained: Load weights from the place that timm's `pretrained_cfg` names.
+        **kwargs: `architecture` (an `Architecture`, its `to_dict()` or the path of its YAML file)
             and timm's arguments.
 
     Raises:
@@ -92,7 +92,7 @@ register_model(spach)
 def _create(variant: str, architecture: Architecture, **kwargs: Any) -> Spach:
     if variant == "spach" and not kwargs.get("pretrained_cfg"):
         kwargs["pretrained_cfg"] = {"architecture": variant, **pretrained_cfg(architecture)}
-    # What the caller leaves out is the architecture's, whatever the weights were trained with.
+    # Otherwise timm would fill these from `pretrained_cfg`, which describes the training data.
     kwargs.setdefault("num_classes", architecture.num_classes)
     kwargs.setdefault("in_chans", architecture.in_channels)
     kwargs.setdefault("img_size", architecture.image_size)
@@ -136,7 +136,7 @@ def _network(
 
 
 def _checked(state_dict: dict[str, Tensor], network: Spach) -> dict[str, Tensor]:
-    # timm adapts stem and head; a tensor of another shape elsewhere is another network.
+    # timm adapts stem and head. A different shape anywhere else means another network.
     adapted = ("stem.", "head.")
     for name, own in network.state_dict().items():
         given = state_dict.get(name)
@@ -152,7 +152,7 @@ def _register(name: str, architecture: Architecture) -> None:
     def create(pretrained: bool = False, **kwargs: Any) -> Spach:
         return _create(PREFIX + name, architecture, pretrained=pretrained, **kwargs)
 
-    # timm takes name and module of an entry point from the function itself.
+    # timm registers a function under its own `__name__`, and finds it in its module.
     create.__name__ = create.__qualname__ = PREFIX + name
     create.__doc__ = f"{name} of Zhao et al. 2021, arXiv:2108.13002: {architecture}."
     globals()[PREFIX + name] = register_model(create)

@@ -1,4 +1,4 @@
-"""An architecture of the SPACH family as a frozen value.
+"""An architecture of the SPACH framework as a frozen value.
 
 Source: Zhao et al. 2021, "A Battle of Network Structures", arXiv:2108.13002, section 3. Unlike in
 the paper, every block names its own mixer, and heads, ratios and sharing can differ by stage.
@@ -128,7 +128,7 @@ class Stage:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Architecture:
-    """One network of the SPACH family, at its full size or as a proxy.
+    """One network of the SPACH framework, at its full size or as a proxy.
 
     Attributes:
         stem: `conv1`, one patch convolution, or `conv4`, the deep stem of the "+" models, whose
