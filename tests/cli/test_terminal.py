@@ -121,7 +121,7 @@ def test_the_trials_that_run_say_how_far_they_are(tmp_path: Path) -> None:
     none = "\n".join(shown(replace(progress, running=()), 100, 24))
     assert "trial 90" not in none and " running, " not in none
     late = replace(progress, elapsed=400.0, outline=replace(progress.outline, max_duration=300.0))
-    assert "max_duration is over: what runs is finished first" in shown(late, 100, 24)[0]
+    assert "max_duration is over: running trials finish first" in shown(late, 100, 24)[0]
     stopping = replace(progress, running=(), phase="stopping")
     assert shown(stopping, 100, 24)[0].rstrip().endswith("done  stopping")
 

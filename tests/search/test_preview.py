@@ -416,7 +416,7 @@ def test_a_bare_space_has_no_limits_and_no_proxies(
 ) -> None:
     text = run_space(capsys, "spach_tiny")
     assert "limits: none" in text and "targets per proxy" not in text
-    assert "outside of the space" in text and "whole search" not in text
+    assert "outside the space" in text and "whole search" not in text
 
 
 def test_one_architecture_is_a_space(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -186,7 +186,7 @@ def test_a_killed_search_leaves_no_worker_goes_on_and_ends_at_an_interrupt(tmp_p
         again.send_signal(signal.SIGINT)
         output, errors = again.communicate()
     assert (again.returncode, errors) == (130, "")
-    assert f"500 trials into {lines.parent}, going on after {len(before)} records" in output
+    assert f"500 trials into {lines.parent}, resuming after {len(before)} records" in output
     assert "Stopped before the budget was spent: " in output
     assert f"To go on: {resume_command(lines.parent)}" in output
     records = read_records(lines.parent)
