@@ -99,6 +99,7 @@ def latency(
         threads=threads,
         precision=precision.value if precision else None,
     )
+    # Mistakes are reported before torch is imported, which takes seconds.
     check_file(table, option="--table")
     check_request(asked, table)
     from spach_nas.cli.timing import print_network, print_space

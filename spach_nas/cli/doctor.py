@@ -95,6 +95,7 @@ def _formats() -> tuple[Finding, ...]:
     except Exception:  # the line about the device has already said why
         return ()
     rates = cpu_rates()
+    # A format that the processor computes in is at least as fast as fp32.
     emulated = [name for name in ("bf16", "fp16") if getattr(rates, name) < rates.fp32]
     shown = f"fp32 {rates.fp32:.0f}, bf16 {rates.bf16:.1f}, fp16 {rates.fp16:.1f} GFLOP/s per core"
     return (

@@ -43,6 +43,7 @@ _OPTIONS = {
     "--top": "top_k topk k n",
     "--trials": "num_samples n_trials budget num_trials",
 }
+# Words for a view in a browser, and for the file that these commands take as their argument.
 _PAGE = "serve web browser gui page live watch port dashboard"
 _FILE = "config cfg yaml file c search_space"
 

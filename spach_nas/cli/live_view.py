@@ -229,6 +229,7 @@ def _growth(data: HypervolumeData, *, seconds: float, width: int, bars: str) -> 
     if data.paper is not None:
         share += f", the paper's models {data.paper:.1%}"
     name = "hypervolume"
+    # A sparkline of fewer than 8 characters would show nothing useful.
     room = min(60, width - len(name) - len(share) - 2)
     line = Text(f"{name} ")
     if room >= 8:

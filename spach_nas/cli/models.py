@@ -192,6 +192,7 @@ def train(
         from spach_nas.cli.training_view import train_in_terminal
         from spach_nas.full_size.plan import TrainingRequest
 
+    # Ctrl-C is no failure, since the run can be resumed, but the exit code says that it stopped.
     with contextlib.suppress(KeyboardInterrupt):
         train_in_terminal(
             TrainingRequest(

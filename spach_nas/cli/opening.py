@@ -91,6 +91,7 @@ def _rest(plan: Plan, tally: Tally, *, left: int, device: str, foreseen: Foresee
     seconds = tally.work_left(()) / foreseen.at_once
     limit = plan.config.search.max_duration
     around = foreseen.start_seconds + foreseen.finish_seconds
+    # The time that earlier sessions of the study took counts towards `max_duration`.
     until = seconds
     if limit is not None:
         until = max(0.0, limit - tally.last_end - foreseen.start_seconds)
@@ -155,6 +156,7 @@ def _large_proxy(plan: Plan) -> str:
     pairs = sorted(
         (cost(scale(item, config.proxy, shape)).macs, cost(item).macs) for item in targets
     )
+    # The median, because single architectures of a space may be large on purpose.
     macs, target = pairs[len(pairs) // 2]
     if macs < _MANY_MACS or macs < _SMALL * target:
         return ""

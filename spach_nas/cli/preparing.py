@@ -42,6 +42,7 @@ def space(
         from spach_nas.search.searched import read_space_source
         from spach_nas.search.space_report import describe_space
 
+        # Warnings go to standard error, because standard output may be JSON.
         source = read_space_source(
             file, images=timing, say=lambda line: print(line, file=sys.stderr), doing=tell
         )

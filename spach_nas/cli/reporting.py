@@ -86,7 +86,7 @@ def report(
 
     beside = baselines[0] if baselines else None
     path = write_study_report(folder[0], plotly=plotly.value, baseline=beside)
-    print(path, flush=True)
+    print(path, flush=True)  # before the pictures, which take longer
     if static is not None:
         print(*write_study_pictures(folder[0], kind=static.value), sep="\n")
 

@@ -58,7 +58,7 @@ def search(
             from spach_nas.cli.terminal import LiveView, print_plan, print_result
 
             estimate = foresee(plan, out=out, resume=resume, doing=steps)
-            if not dry_run:
+            if not dry_run:  # Ray takes seconds to import and is not needed to check
                 steps("loading Ray")
                 from spach_nas.search.run import run_plan
         if dry_run:
@@ -77,7 +77,7 @@ def search(
         )
     print_result(study)
     if study.stopped:
-        raise typer.Exit(130)
+        raise typer.Exit(130)  # the convention of shells for Ctrl-C
     if not study.front():
         raise typer.Exit(1)
 

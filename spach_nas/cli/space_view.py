@@ -180,6 +180,7 @@ def _short(value: float) -> str:
 
 
 def _bar(share: float, width: int) -> str:
+    # Block characters have a resolution of an eighth.
     full, rest = divmod(round(share * width * 8), 8)
     return ("█" * full + _BLOCKS[rest].strip()).ljust(width)
 

@@ -37,6 +37,7 @@ def print_network(asked: Request, *, as_json: bool = False) -> None:
     runtimes = parse_runtimes(asked.runtime or ",".join(RUNTIMES))
     architecture = find_network(asked.source)
     threads, precision = asked.threads or 1, asked.precision or "fp32"
+    # The header names the conditions that all runtimes share.
     with_torch = conditions(device=device, threads=threads, precision=precision)
     console = make_console()
     if not as_json:

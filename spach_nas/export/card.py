@@ -30,6 +30,7 @@ def drawing(architecture: Architecture) -> str:
     """The drawing as a separate file, with a white background because no page provides colours."""
     wide = drawn_width(architecture) + 2 * _MARGIN
     high = DRAWN_HEIGHT + 2 * _MARGIN
+    # A nested SVG keeps its own coordinates; only its position is added.
     inner = draw(architecture).replace("<svg ", f'<svg x="{_MARGIN}" y="{_MARGIN}" ', 1)
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{wide:g}" height="{high:g}" '
@@ -217,6 +218,7 @@ def front_matter(choice: Choice, *, test_accuracy: float | None = None) -> str:
         ],
     }
     data = _data_name(choice)
+    # No licence is stated for other data, because this package cannot know it.
     if choice.weights is not None and data in _KNOWN_DATA:
         plain["license"] = _KNOWN_DATA[data][0]
     if choice.weights is not None and data is not None:

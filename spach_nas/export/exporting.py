@@ -46,7 +46,7 @@ def export(
         BundleError: The folder exists already or cannot be written, a requested format cannot be
             made, or the outputs of a form differ from those of the network.
     """
-    check_new(out)
+    check_new(out)  # before the network is built, which takes longer
     trained = choice.weights is not None
     if not trained and set(formats or ()) - {"safetensors"}:
         raise BundleError(
@@ -68,6 +68,7 @@ def export(
         images = own_pixels(choice) if keep_samples else None
         if images is not None:
             write_samples(folder, images)
+        # Read back from the bundle, so that `verify` uses exactly the same images.
         sample = bundle_sample(folder, choice.architecture, choice.preprocessing)
         proof = prove(folder, network, trained=trained, sample=sample, tell=tell, skip=set())
         _settle(folder, proof, required=formats, left_out=left_out)

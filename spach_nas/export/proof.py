@@ -171,6 +171,7 @@ def prove(
     expected = {
         name: run_batches(_reference(network, weights), sample) for name, weights in kinds.items()
     }
+    # NaN differs from everything, itself included, and would look like broken forms.
     for logits in expected.values():
         _check_finite(logits, folder=folder)
     agreements: list[Agreement] = []
@@ -198,6 +199,7 @@ def prove(
 
 def _reference(network: Spach, weights: Mapping[str, Tensor] | None) -> Run:
     if weights is not None:
+        # Another network, since the caller's must keep its weights.
         network = build(network.architecture)
         network.load_state_dict(weights)
     return as_run(network.eval())

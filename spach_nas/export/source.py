@@ -111,6 +111,7 @@ def pick_record(records: tuple[Record, ...], pick: str, *, config: SearchConfig)
     matching = [record for record in records if pick in (str(record.trial), record.arch_id)]
     complete = [record for record in matching if record.state == "complete"]
     if complete:
+        # One record per rung: the highest was trained longest.
         return max(complete, key=lambda record: record.fidelity.rung)
     if matching:
         raise BundleError(f"--pick {pick}: the trial failed: {matching[-1].reason}")

@@ -51,6 +51,7 @@ def verify(folder: str | Path, *, tell: "Tell" = lambda _: None) -> Verification
     folder = Path(folder)
     tell("reading all files")
     bundle, problems = check_manifest(folder)
+    # Nothing is loaded from files that are not those of the manifest.
     if problems:
         return Verification(bundle=bundle, problems=tuple(problems))
     try:

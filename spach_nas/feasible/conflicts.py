@@ -23,6 +23,7 @@ def conflicts(
         parts: All architectures, or a sample of them, as sums.
     """
     costs = _Costs(measures, parts)
+    # A limit that is impossible by itself would also appear in pairs, which explain less.
     alone = [phrase for bound in bounds if (phrase := costs.alone(bound))]
     return alone or [
         phrase
@@ -42,6 +43,7 @@ def every_architecture(tables: ClassTables) -> Parts:
 def smallest_conflict(bounds: Sequence[Bound], tables: ClassTables) -> str:
     """A set of limits that excludes everything, but without any one of them does not."""
     kept = list(bounds)
+    # Drop each limit without which the others still exclude everything.
     for bound in bounds:
         fewer = [other for other in kept if other != bound]
         if not tables.count(fewer):
@@ -107,7 +109,7 @@ class _Costs:
         if given is None:
             return np.zeros(len(rows), np.int64), np.zeros(len(columns), np.int64)
         i, sign = self._column[given.measure], 1 if given.side == "min" else -1
-        value = min(given.value, int(np.iinfo(np.int64).max))
+        value = min(given.value, int(np.iinfo(np.int64).max))  # a limit may exceed 64 bits
         return sign * (rows[:, i] - value), sign * columns[:, i]
 
 

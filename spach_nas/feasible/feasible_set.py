@@ -17,7 +17,7 @@ from spach_nas.space.architecture import Architecture
 from spach_nas.space.search_space import SearchSpace
 from spach_nas.space.stage_space import Encoding
 
-_MOST_DRAWS = 100_000
+_MOST_DRAWS = 100_000  # after so many rejections, the set counts as empty
 
 
 class FeasibleSet:
@@ -56,6 +56,7 @@ class FeasibleSet:
         self._repair = Repair(space=space, allows=self._allows, sample=self.sample)
         self.count: int | None = None
         self._draws: UniformDraws | None = None
+        # These bounds accept or refuse a whole class and can be met exactly; others need rejection.
         by_classes = [bound for bound in self._bounds if _by_class(bound, space, proxy)]
         if self._tables.countable:
             self._draws = UniformDraws(self._tables, by_classes)
@@ -96,6 +97,7 @@ class FeasibleSet:
 
     def violations(self, architecture: Architecture) -> tuple[str, ...]:
         """One phrase for each limit on the target that an architecture breaks."""
+        # A prediction is made only if a limit needs it: a table may lack parts of the architecture.
         timed = self.latency is not None and self.limits.max_latency is not None
         latency = self.latency.of(architecture) if self.latency and timed else None
         return self.limits.violations(cost(architecture), latency=latency)
@@ -127,6 +129,7 @@ class FeasibleSet:
             seen.append(self._tables.measures.of_architecture(found))
             if self._inside(seen[-1]):
                 return found
+        # The rejected architectures show which limits are responsible.
         sample = np.array(seen, dtype=object)
         phrases = conflicts(
             self._bounds,

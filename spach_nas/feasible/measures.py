@@ -63,6 +63,7 @@ class Measures:
     ) -> None:
         self.space = space
         self.names: tuple[Measure, ...] = tuple(dict.fromkeys(bound.measure for bound in bounds))
+        # Proxies are only computed if a bound applies to them; likewise latency below.
         self._proxy = proxy if any(name.of == "proxy_limits" for name in self.names) else None
         timed = any(name.field == LATENCY for name in self.names)
         assert latency is not None or not timed, "a limit on latency needs a table of them"
@@ -73,6 +74,7 @@ class Measures:
         self._any_blocks = {name: values[0] for name, values in space.parameters.items()}
         self._frame = lru_cache(maxsize=_KEPT_FRAMES)(self._find_frame)
         self.blocks = lru_cache(maxsize=_KEPT_BLOCKS)(self._find_blocks)
+        # For each stage, by the names that its layout uses: the parameter and its first choice.
         self._arranging = [
             {
                 name: (f"stage{i}.{name}", choices[0])
@@ -137,7 +139,7 @@ class Measures:
     def _find_blocks(
         self, sizes: StageSizes, resolutions: tuple[Resolution, Resolution], mixers: Mixers
     ) -> tuple[int, ...]:
-        if not self.names:
+        if not self.names:  # no bounds: save the time to build the stage
             return ()
         stage = build_stage(sizes, mixers)
         scaled = None

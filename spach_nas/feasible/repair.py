@@ -10,7 +10,7 @@ from spach_nas.space.layouts import Value
 from spach_nas.space.search_space import SearchSpace
 from spach_nas.space.stage_space import Encoding
 
-_DONORS = 4
+_DONORS = 4  # feasible architectures to move towards; the nearest result is taken
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -42,6 +42,7 @@ class Repair:
         names = [name for name in self.space.parameters if goal[name] != encoding[name]]
         changed = dict(encoding)
         steps = []
+        # In random order, so that no parameter is always the first to be changed.
         for i in rng.permutation(len(names)):
             changed[names[i]] = goal[names[i]]
             steps.append(names[i])
@@ -67,6 +68,6 @@ class Repair:
 
 
 def _steps(choices: Sequence[Value], one: Value, other: Value) -> float:
-    if isinstance(choices[0], str | bool):
+    if isinstance(choices[0], str | bool):  # names and flags have no order
         return float(one != other)
     return abs(choices.index(one) - choices.index(other)) / (len(choices) - 1)

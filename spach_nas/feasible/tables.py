@@ -99,7 +99,7 @@ class Box:
         ways = np.zeros(len(rows.costs), dtype=object)
         if not ways.size or not len(columns.costs):
             return ways
-        # Most rows fit with all classes or with none, which their extremes tell.
+        # Most rows fit with all classes or with none, as comparing the extremes shows.
         nearest, farthest = rows.costs + columns.costs.min(0), rows.costs + columns.costs.max(0)
         possible = ((nearest <= self.high) & (farthest >= self.low)).all(1)
         certain = ((farthest <= self.high) & (nearest >= self.low)).all(1)
@@ -109,6 +109,7 @@ class Box:
         # Floats hold whole numbers below 2**53 exactly, and multiply matrices much faster.
         kind = float if int(columns.numbers.sum()) < 2**53 else object
         numbers = columns.numbers.astype(kind)
+        # In parts, because a matrix of all rows and classes may exceed memory.
         for part in np.array_split(open_, max(1, len(open_) // 4096)):
             found = self.fits(context, part).astype(kind) @ numbers
             ways[part] = found.astype(np.int64) if kind is float else found
@@ -125,6 +126,8 @@ class Box:
                 fits &= column <= (high - row)[:, None]
             if low > 0:
                 fits &= column >= (low - row)[:, None]
+        # Bits that no stage of a row has must come from the column stage. Rows that lack the same
+        # bits share one comparison.
         missing = context.required & ~context.rows.active[rows]
         for bits in set(missing.tolist()) - {0}:
             fits[missing == bits] &= (context.columns.active & bits) == bits
@@ -161,6 +164,7 @@ class ClassTables:
         self._stage_table = lru_cache(maxsize=None)(self._build_stage_table)
         fixed = (space.parameters.get(name, ()) for name in self.measures.fixed)
         few = math.prod(len(choices) or 1 for choices in fixed) <= _MOST_CONTEXTS
+        # Contexts are listed in memory, so a space with too many of them is not counted.
         self._contexts: list[Encoding] = list(contexts(space)) if few else []
         self.countable = few and self._few_pairs()
 
@@ -197,6 +201,7 @@ class ClassTables:
         values = self._contexts[index]
         frame = self.measures.frame(values)
         stages = self._stage_tables(values)
+        # The stage with most classes becomes the columns, which keeps the number of rows small.
         column = max(range(len(stages)), key=lambda i: len(stages[i][0]))
         rows = Table(
             costs=self._costs([frame.costs]),

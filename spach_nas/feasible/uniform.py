@@ -51,11 +51,13 @@ class UniformDraws:
 
     def draw(self, number: int, rng: np.random.Generator) -> list[Architecture]:
         """`number` architectures, independent of each other."""
+        # Random numbers for all draws come first, so that the grouping below does not affect them.
         lines = _first_above(self._cumulated[None], rng.random(number))
         place = rng.random(number)
         indices, rows = self._context_of[lines], self._row_of[lines]
         columns = np.zeros(number, dtype=np.intp)
         classes = np.zeros((number, len(self._tables.space.stages)), dtype=np.intp)
+        # Draws from one context share its tables, which may have to be built.
         for index in np.unique(indices).tolist():
             context = self._tables.context(index)
             own = np.flatnonzero(indices == index)
@@ -108,6 +110,7 @@ def _first_above(cumulated: Floats, place: Floats) -> Indices:
         cumulated: (1, K) for all places, or (len(place), K).
         place: (N,), as fractions of the last entry of a row.
     """
+    # Strictly above, so that a share of 0 is never chosen.
     if len(cumulated) == 1:
         return np.asarray(
             np.searchsorted(cumulated[0], place * cumulated[0, -1], side="right"), dtype=np.intp

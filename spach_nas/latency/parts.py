@@ -22,7 +22,7 @@ from spach_nas.space.search_space import SearchSpace
 from spach_nas.space.space_choices import all_choices, stage_sizes
 from spach_nas.space.stage_space import own_choices
 
-_MOST_COMBINATIONS = 200_000
+_MOST_COMBINATIONS = 200_000  # for one stage; at a tenth of a second each, more than five hours
 Resolution = tuple[int, int]
 
 
@@ -188,6 +188,8 @@ def _combinations(space: SearchSpace, index: int) -> Iterator[dict[str, str | in
 
 def _block(mixer: str, site: MixerSite, expansion_ratio: float, shared: bool) -> BlockPart:
     spec = get_mixer(mixer)
+    # Fields that the mixer does not read become defaults, so that equal blocks are timed once. The
+    # ratio is a float, because names contain it: 2 and 2.0 must not differ.
     return BlockPart(
         mixer=mixer,
         width=site.width,

@@ -55,7 +55,7 @@ def check_request(asked: Request, table: Path | None) -> None:
     if table is not None:
         table_settings(asked)
         find_space(asked.source)
-        if table.exists():
+        if table.exists():  # it will be continued, so it has to be readable
             read_table(table)
         return
     parse_device(asked.device or "auto")
@@ -198,6 +198,7 @@ def find_space(source: str) -> SpaceToTime:
     if "space" not in plain:
         return SpaceToTime(space=SearchSpace.from_dict(plain, where=str(path)))
     config = load_config(path)
+    # Channels and classes come from the data unless the space fixes them.
     if config.space.is_open:
         config = config.for_data(data_shape(config.data))
     return SpaceToTime(space=config.space, references=config.references, settings=config.latency)

@@ -30,7 +30,7 @@ from spach_nas.space.search_space import SearchSpace
 _FITTED, _HELD_OUT = 6, 6
 _PAPER_MODELS = 3
 _SEED = 0
-_WRITTEN_EVERY = 20
+_WRITTEN_EVERY = 20  # times, so that little is lost when measuring is interrupted
 Say = Callable[[str], None]
 
 
@@ -162,6 +162,7 @@ def check_networks(space: SearchSpace, references: tuple[str, ...] = ()) -> list
         drawn = [space.sample(_SEED + i) for i in range(_FITTED + _HELD_OUT)]
     targets = {name: reference_target(name, space.shape) for name in REFERENCES}
     inside = [name for name, target in targets.items() if space.contains(target)]
+    # Paper models spread evenly over the list, so that they differ in size and mixers.
     step = max(1, len(inside) // _PAPER_MODELS)
     names = dict.fromkeys([*references, *inside[::step][:_PAPER_MODELS]])
     paper = {targets[name]: name for name in names}

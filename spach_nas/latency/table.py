@@ -26,7 +26,7 @@ SCHEMA_VERSION = 1
 REMEDY = (
     "expected a table of this space, as `spach-nas latency SEARCH.yaml --table FILE` measures it"
 )
-_STRICT = {"extra": "forbid"}
+_STRICT = {"extra": "forbid"}  # a misspelt or unknown field in a file is a mistake
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -262,6 +262,7 @@ def check_agrees(table: LatencyTable, settings: LatencySettings, *, where: str) 
         LatencyError: There are differences; one line for each.
     """
     had, mistakes = asdict(table.conditions), []
+    # A setting that is missing or `auto` accepts any table.
     for item in fields(settings):
         wanted = getattr(settings, item.name)
         if item.name != "table" and wanted not in (None, "auto", had[item.name]):
@@ -314,6 +315,7 @@ def write_table(path: Path, table: LatencyTable) -> None:
     Raises:
         LatencyError: The file cannot be written.
     """
+    # With the process id, in case two processes measure the same table.
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         temporary.write_text(table.to_json(), encoding="utf-8")

@@ -17,7 +17,7 @@ from spach_nas.space.architecture import Stage
 from spach_nas.space.mixers import MixerSite, get_mixer
 
 NORM_EPS = 1e-6
-GAMMA_INIT = 1e-4
+GAMMA_INIT = 1e-4  # at the start of a training, a mixer contributes almost nothing
 
 
 class ChannelMlp(nn.Module):
@@ -54,6 +54,7 @@ class Block(nn.Module):
         self.is_branch = spec.is_branch
         self.mixer = load_mixer(spec, site) if spec.is_branch and not shared else None
         self.norm2 = nn.LayerNorm(C, eps=NORM_EPS)
+        # Rounded down, as the closed form of the cost does.
         self.mlp = ChannelMlp(C, int(expansion_ratio * C))
         self.drop_path = DropPath(drop_path) if drop_path else None
 
@@ -64,6 +65,7 @@ class Block(nn.Module):
             x: Features, (B, H, W, C).
             mixer: The stage's mixer function, if the block has none of its own.
         """
+        # In evaluation drop path does nothing, and the faster `addcmul` can be used.
         drop_path = self.drop_path if self.training else None
         y = x + self.dwconv(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
         if self.is_branch:

@@ -21,6 +21,7 @@ from spach_nas.networks.spach import Spach
 from spach_nas.space.architecture import Architecture
 from spach_nas.space.references import get_reference
 
+# Prefixes of our names and of the official ones, outside blocks, in blocks, and in downsampling.
 _OUTER = {
     "stem.conv1.": "stem.proj.0.",
     "stem.bn1.": "stem.proj.1.",
@@ -33,7 +34,7 @@ _OUTER = {
 }
 _IN_BLOCK = {"mixer.": "spatial_func.", "mlp.": "channel_func.", "dwconv.": "cpe_net.net.1."}
 _IN_DOWNSAMPLE = {"conv.": "net.1.0.", "norm.": "net.1.1."}
-_LONGEST_LIST = 8
+_LONGEST_LIST = 8  # names in one message
 
 
 def load_official(
@@ -118,18 +119,20 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
         if path.suffix == ".safetensors":
             return load_file(path)
         with warnings.catch_warnings():
-            # A warning about the pickle protocol helps nobody: the file loads, or is refused below.
+            # The warning about the pickle protocol is useless: the file loads or is refused below.
             warnings.filterwarnings("ignore", message="Detected pickle protocol")
             loaded = torch.load(path, map_location="cpu", weights_only=True)
     except OSError as problem:
         raise BundleError(f"{path}: {problem.strerror or problem}; expected a checkpoint") from None
     except pickle.UnpicklingError as problem:
+        # torch's message names the function that the file would call.
         what = re.search(r"GLOBAL (\S+)", str(problem))
         reason = f"it would execute {what[1]}" if what else "it is damaged or not a checkpoint"
         raise BundleError(f"{path}: refused, because {reason}; expected tensors only") from None
     except (SafetensorError, RuntimeError, EOFError, ValueError, KeyError) as problem:
         reason = re.split(r"\. |\n", str(problem))[0] or type(problem).__name__
         raise BundleError(f"{path}: damaged ({reason}); expected a checkpoint") from None
+    # Files of the official code wrap the state dict; a bare one is accepted, too.
     state = loaded.get("model", loaded) if isinstance(loaded, dict) else loaded
     if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
         raise BundleError(f"{path}: holds no tensors by name; expected {{'model': state dict}}")
@@ -153,6 +156,7 @@ def _load(network: Spach, given: dict[str, Tensor], *, where: str, name: str) ->
     if any(problems):
         lines = "\n".join(f"{where}: {problem}" for problem in problems if problem)
         raise BundleError(f"{lines}\n{where}: expected the tensors of {name}")
+    # A shared tensor occurs under several official names, which all have to agree.
     own = network.state_dict()
     source: dict[str, str] = {}
     for theirs, ours in official_names(network.architecture, own):

@@ -85,6 +85,7 @@ class Spach(nn.Module):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out")
             if isinstance(module, nn.Linear | nn.Conv2d) and module.bias is not None:
                 nn.init.zeros_(module.bias)
+        # Logits of 0 make all classes equally likely: every training starts at a loss of log(K).
         for parameter in self.head.parameters():
             nn.init.zeros_(parameter)
 
@@ -142,6 +143,7 @@ class Spach(nn.Module):
                 found.append(feature.permute(0, 3, 1, 2) if output_fmt == "NCHW" else feature)
         if intermediates_only:
             return found
+        # The last norm has the width of the last stage and does not fit an earlier one.
         whole = not stop_early or last == len(self.stages) - 1
         return (self.head_norm(x) if whole else x), found
 
@@ -161,6 +163,7 @@ class Spach(nn.Module):
             kept = self.architecture.stages[: last + 1]
             self.architecture = replace(self.architecture, stages=kept)
             self.num_features = self.head_hidden_size = kept[-1].width
+        # Without the last stage, the head would get features of another width.
         if prune_head or cut:
             self.reset_classifier(0)
         return list(wanted)
@@ -245,6 +248,7 @@ def drop_path_rates(architecture: Architecture, rate: float) -> Sequence[float]:
     blocks = sum(stage.depth for stage in architecture.stages)
     if len(architecture.stages) == 1:
         return [rate] * blocks
+    # There are at least two stages here, and so two blocks: no division by zero.
     return [rate * i / (blocks - 1) for i in range(blocks)]
 
 

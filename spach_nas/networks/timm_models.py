@@ -35,6 +35,7 @@ def pretrained_cfg(architecture: Architecture) -> dict[str, Any]:
         "interpolation": "bicubic",
         "mean": IMAGENET_DEFAULT_MEAN,
         "std": IMAGENET_DEFAULT_STD,
+        # timm adapts this layer to other numbers of channels.
         "first_conv": "stem.conv" if architecture.stem == "conv1" else "stem.conv1",
         "classifier": "head",
         "paper_ids": "arXiv:2108.13002",
@@ -103,7 +104,7 @@ def _create(variant: str, architecture: Architecture, **kwargs: Any) -> Spach:
         model_cfg=architecture,
         feature_cfg={
             "out_indices": tuple(range(len(architecture.stages))),
-            "feature_cls": "getter",
+            "feature_cls": "getter",  # timm then calls `forward_intermediates`
         },
         pretrained_filter_fn=_checked,
         **kwargs,
@@ -122,6 +123,7 @@ def _network(
     drop_path_rate: float = 0.0,
 ) -> Spach:
     height, width = (img_size, img_size) if isinstance(img_size, int) else img_size
+    # timm's num_classes=0 means no head, but an architecture has at least one class.
     network = Spach(
         replace(
             cfg, num_classes=max(1, num_classes), in_channels=in_chans, image_size=(height, width)

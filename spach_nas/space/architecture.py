@@ -102,7 +102,7 @@ class Stage:
             raise ArchitectureError(f"token_ratio: {self.token_ratio}; expected more than 0")
         if not any("token_ratio" in spec.parameters for spec in specs):
             object.__setattr__(self, "token_ratio", DEFAULT_TOKEN_RATIO)
-        # A mixer that is no branch has no weights of its own to share, and one block has no other.
+        # Sharing needs a mixer with weights of its own (a branch) in at least two blocks.
         if self.shared and not any(
             spec.is_branch and self.mixers.count(spec.name) > 1 for spec in specs
         ):
@@ -217,6 +217,7 @@ class Architecture:
     def arch_id(self) -> str:
         """Twelve hex digits that name this architecture, the same on every machine."""
         plain = {"schema": SCHEMA_VERSION, **self.to_dict()}
+        # One canonical text for equal architectures, whatever the order of their keys.
         text = json.dumps(plain, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
@@ -224,6 +225,7 @@ class Architecture:
         """Plain data, ready for JSON or YAML."""
         plain = _fields(self)  # a search asks often: `asdict` takes ten times as long
         plain["image_size"] = list(self.image_size)
+        # Ratios as floats: 2 and 2.0 must give the same file and the same id.
         plain["stages"] = [
             {
                 **_fields(stage),

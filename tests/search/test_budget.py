@@ -180,7 +180,7 @@ def test_a_cluster_is_not_this_machine(tmp_path: Path) -> None:
     console = Console(file=io.StringIO(), width=120)
     opening.print_budget(plan, None, console=console)
     text = console.file.getvalue()  # type: ignore[attr-defined]
-    assert text.startswith("12 trials; how long they take on the cluster is told")
+    assert text.startswith("12 trials; the time left on the cluster is estimated")
 
 
 def test_a_dry_run_says_what_it_would_take(
@@ -195,7 +195,7 @@ def test_a_dry_run_says_what_it_would_take(
     assert "reading the images of fashion-mini ..." in text
     assert re.search(r"\n12 trainings, .* about \d+s, until about \d\d:\d\d\n", text)
     assert "warning: max_duration (1s) will leave about 12 of 12 trainings undone" in text
-    assert "warning: startup_trials (20) are all of the 12 trials" in text
+    assert "warning: startup_trials (20) use up all 12 trials" in text
 
 
 Driver = Callable[[Study], None]

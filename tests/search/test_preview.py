@@ -401,7 +401,7 @@ def test_text_is_readable_in_100_columns(
     assert max(map(len, text.splitlines())) <= 100
     for words in (
         "binds most",
-        "depth_scale: a search cannot tell",
+        "depth_scale: a search cannot",
         "1 epoch,",
         "at most",
         "about",
