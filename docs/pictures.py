@@ -2,7 +2,8 @@
 
     python docs/pictures.py
 
-They stand in `docs/pictures/`. Needs `pip install 'spach-nas[static]'` and Chrome or Chromium.
+It writes them to `docs/pictures/`. It needs `pip install 'spach-nas[static]'` and Chrome or
+Chromium.
 """
 
 from pathlib import Path
@@ -13,12 +14,12 @@ from spach_nas.report.study import study_facts, study_records
 
 STUDY = Path(__file__).parents[1] / "results" / "first_front"
 FOLDER = Path(__file__).with_name("pictures")
-# Plots as they come out here, whatever fonts a reader has; text of the drawings stays text.
+# Plots are bitmaps, so that they look the same with any fonts. The text of drawings remains text.
 PICTURES = {"front.png": "png", "hypervolume.png": "png", "drawings.svg": "svg"}
 
 
 def main() -> None:
-    """Make all of them anew."""
+    """Make all pictures."""
     FOLDER.mkdir(exist_ok=True)
     records, facts = study_records(STUDY), study_facts(STUDY)
     with TemporaryDirectory(dir=FOLDER, prefix=".new-") as temporary:

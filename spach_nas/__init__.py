@@ -1,6 +1,6 @@
 """Neural architecture search for hybrid vision backbones of convolution, attention and token-MLP.
 
-The names of this package are imported when they are used, so that `import spach_nas` is quick.
+The names of this package are imported on first use, so that `import spach_nas` is fast.
 """
 
 from importlib import import_module
@@ -83,7 +83,8 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name in _HOME:
         module = import_module(_HOME[name])
-        # `cost`, `latency`, `search` are packages, too, and callable: the same whatever was first.
+        # `cost`, `latency` and `search` are also packages, and Python sets an imported package as
+        # an attribute here. These packages are callable, so users need not know which one they get.
         return globals().get(name) or getattr(module, name)
     raise AttributeError(f"module 'spach_nas' has no attribute {name!r}")
 
@@ -94,5 +95,6 @@ def __dir__() -> list[str]:
 
 @wrapt.when_imported("timm.models")
 def _register_with_timm(_: Any) -> None:
-    # `import spach_nas, timm` in either order makes `timm.create_model("spach...")` work.
+    # A hook instead of an import: `timm.create_model("spach...")` works whichever of the two is
+    # imported first, and `import spach_nas` does not load timm.
     import_module("spach_nas.networks")

@@ -1,4 +1,4 @@
-"""`python -m spach_nas`."""
+"""Runs the command as `python -m spach_nas`."""
 
 from spach_nas.cli import main
 

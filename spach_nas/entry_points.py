@@ -1,4 +1,4 @@
-"""Plugins that are installed: packages that name modules under a group of entry points."""
+"""Installed plugins: packages that declare modules under a group of entry points."""
 
 from functools import cache
 from importlib.metadata import entry_points
@@ -8,16 +8,17 @@ from spach_nas.errors import PluginError, SpachNasError, one_line
 
 @cache
 def load_installed(group: str) -> None:
-    """Import the modules that installed packages name under a group, once.
+    """Import the modules that installed packages declare under a group, once.
 
     Raises:
-        PluginError: One cannot be imported.
+        PluginError: A module cannot be imported.
     """
     for entry_point in entry_points(group=group):
         try:
             entry_point.load()
         except SpachNasError as problem:
             raise PluginError(f"plugin {entry_point.value} (installed): {problem}") from None
+        # A script without `if __name__ == "__main__"` would silently end the user's command.
         except SystemExit as problem:
             raise PluginError(
                 f"plugin {entry_point.value} (installed): ends the program when it is imported "

@@ -1,4 +1,4 @@
-"""Errors that a user can cause; the command prints them without a traceback and exits with 2."""
+"""Errors that a user can cause. The command prints them without a traceback and exits with 2."""
 
 from collections.abc import Iterable
 from difflib import get_close_matches
@@ -18,15 +18,15 @@ class ArchitectureError(SpachNasError):
 
 
 class SearchSpaceError(SpachNasError):
-    """A search space that is malformed or empty, or an architecture outside of it."""
+    """A search space that is malformed or empty, or an architecture outside it."""
 
 
 class PluginError(SpachNasError):
-    """A module of the user's that brings in nothing, or something that clashes with others."""
+    """A user's module that registers nothing, or something that conflicts with others."""
 
 
 class ConfigError(SpachNasError):
-    """A search YAML with mistakes; one line for each."""
+    """Mistakes in a search YAML, one line for each."""
 
 
 class DataError(SpachNasError):
@@ -42,7 +42,7 @@ class LatencyError(SpachNasError):
 
 
 class BundleError(SpachNasError):
-    """A bundle that is incomplete or does not fit what is asked of it."""
+    """A bundle that is incomplete or unsuitable for what is requested."""
 
 
 def one_of(names: Iterable[str]) -> str:
@@ -52,8 +52,9 @@ def one_of(names: Iterable[str]) -> str:
 
 
 def did_you_mean(name: str, legal: Iterable[str]) -> str:
-    """`; did you mean 'attention'?` for a near miss or what others call it, else nothing."""
+    """`; did you mean 'attention'?` for a typo or another tool's word, otherwise empty."""
     names = [str(item) for item in legal]
+    # Known words first: by spelling alone, `lr` would never lead to `learning_rate`.
     found = meant(str(name), names) or next(iter(get_close_matches(str(name), names, n=1)), None)
     if found is None:
         return ""
@@ -62,12 +63,13 @@ def did_you_mean(name: str, legal: Iterable[str]) -> str:
 
 
 def one_line(problem: BaseException, *, named: bool = False, first: bool = False) -> str:
-    """What a foreign error says, in one line; its class where it says nothing.
+    """The message of another library's error in one line, or its class if the message is empty.
 
     Args:
         problem: An error that is not ours, whose message may have any form and length.
-        named: Whether its class stands before what it says: `ImportError: no module ...`.
-        first: Whether its first line is enough, as where a traceback or advice follows.
+        named: Whether the class precedes the message: `ImportError: no module ...`.
+        first: Whether to keep only the first line, for messages that continue with a traceback or
+            advice.
     """
     lines = [line for line in str(problem).splitlines() if line.strip()]
     text = " ".join(" ".join(lines[:1] if first else lines).split())

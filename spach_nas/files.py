@@ -1,4 +1,4 @@
-"""Files and folders that are there whole or not at all, and that one process writes."""
+"""Files and folders that are written completely or not at all, and by one process at a time."""
 
 import errno
 import os
@@ -13,16 +13,17 @@ from filelock import FileLock, Timeout
 from spach_nas.errors import BundleError, StudyError
 from spach_nas.paths import check_text
 
-LOCK = ".lock"  # in a folder that one process writes
+LOCK = ".lock"  # in every folder that only one process may write to
 _LOCK_SECONDS = 1.0
 
 
 def write_durably(path: Path, data: bytes) -> None:
-    """Write whole or not at all, so that not even a power cut takes it back.
+    """Write a file completely or not at all, such that it survives a power cut.
 
     Raises:
-        OSError: The disk is full; the file is what it was.
+        OSError: The disk is full; the previous file is unchanged.
     """
+    # In the same folder: a rename is atomic only within one file system.
     temporary = path.with_name(f".{path.name}.tmp")
     try:
         with temporary.open("wb") as file:
@@ -33,6 +34,7 @@ def write_durably(path: Path, data: bytes) -> None:
     except OSError:
         temporary.unlink(missing_ok=True)
         raise
+    # The new name is an entry of the folder, which has to reach the disk, too.
     folder = os.open(path.parent, os.O_RDONLY)
     try:
         os.fsync(folder)
@@ -54,14 +56,15 @@ def replace_bytes(path: Path, data: bytes) -> None:
 
 @contextmanager
 def staged(out: Path) -> Iterator[Path]:
-    """A temporary folder beside `out`, which takes its place when the block ends well.
+    """A temporary folder next to `out`, which is renamed to `out` when the block succeeds.
+
+    If the block fails, also by Ctrl-C, the temporary folder is removed.
 
     Args:
         out: A folder that does not exist yet.
 
     Raises:
-        BundleError: `out` exists already, cannot be written, or the disk is full. Whatever ends the
-            block, Ctrl-C too, nothing is left.
+        BundleError: `out` exists already, cannot be written, or the disk is full.
     """
     check_text(out, what="the output", error=BundleError)
     check_new(out)
@@ -69,14 +72,14 @@ def staged(out: Path) -> Iterator[Path]:
         out.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
     except OSError as problem:
-        raise BundleError(f"{out}: {problem.strerror}; expected a writable place") from None
+        raise BundleError(f"{out}: {problem.strerror}; expected a writable folder") from None
     try:
         yield temporary
         # A power cut after the renaming must not leave empty files under the final name.
         for path in temporary.iterdir():
             _to_disk(path)
-        temporary.chmod(0o755)  # mkdtemp keeps others out
-        check_new(out)
+        temporary.chmod(0o755)  # mkdtemp creates folders that only their owner can open
+        check_new(out)  # again: another process may have created it meanwhile
         temporary.rename(out)
     except OSError as problem:
         reason = problem.strerror or str(problem)
@@ -86,10 +89,10 @@ def staged(out: Path) -> Iterator[Path]:
 
 
 def check_new(out: Path) -> None:
-    """See that nothing would be overwritten.
+    """Check that nothing would be overwritten.
 
     Raises:
-        BundleError: Something is there.
+        BundleError: `out` exists.
     """
     if out.exists() or out.is_symlink():
         raise BundleError(f"{out}: exists already and is never overwritten; expected a new folder")
@@ -102,18 +105,18 @@ def _to_disk(path: Path) -> None:
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Hold the folder against other searches, as long as this process lives.
+    """Lock a folder against other searches until the block or this process ends.
 
     Raises:
-        StudyError: Another search writes there.
+        StudyError: Another search holds the lock.
     """
     lock = FileLock(folder / LOCK)
     try:
-        # Whoever watches tries the lock for a moment, too.
+        # Not at the first attempt: `is_driven` takes the lock for a moment, too.
         lock.acquire(timeout=_LOCK_SECONDS)
     except Timeout:
         raise StudyError(
-            f"{folder}: another search is writing there; expected it to be over, or another folder"
+            f"{folder}: another search is writing there; wait until it ends, or use another folder"
         ) from None
     try:
         yield
@@ -127,21 +130,21 @@ def is_driven(folder: Path) -> bool:
     if not path.is_file():
         return False
     try:
-        # Taken and given back at once: there is no other way to ask on every system.
+        # No call asks for the holder of a lock on all systems, so it is taken and released at once.
         with FileLock(path, timeout=0):
             return False
     except Timeout:
         return True
-    except OSError:  # a folder of somebody else
+    except OSError:  # a folder of another user
         return False
 
 
 @contextmanager
 def room_needed(folder: Path) -> Iterator[None]:
-    """Tell a full disk, or a place that nobody may write, as a user's error.
+    """Report a full disk, or a folder without write permission, as a user's error.
 
     Raises:
-        StudyError: The disk is full, or the place is read-only.
+        StudyError: The disk is full, or the folder is read-only.
     """
     try:
         yield
@@ -149,10 +152,10 @@ def room_needed(folder: Path) -> Iterator[None]:
         where = f"{problem.filename or folder}: {problem.strerror}"
         if problem.errno in (errno.ENOSPC, errno.EDQUOT):
             raise StudyError(
-                f"{where}; expected free space: make room, then the same command with --resume"
+                f"{where}; expected free space: make room, then repeat the command with --resume"
             ) from problem
         if problem.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
             raise StudyError(
-                f"{where}; expected a folder that this user may write: copy it to one"
+                f"{where}; expected a folder that this user can write to: copy it to one"
             ) from problem
         raise

@@ -1,13 +1,13 @@
-"""What users of timm, Ray, Optuna, Lightning and others type, and what it is called here.
+"""Words that users of timm, Ray, Optuna, Lightning and others type, and our words for them.
 
-Read for a hint in an error alone: no foreign word is ever taken for ours.
+They serve only as hints in error messages: no foreign word is ever accepted in place of ours.
 """
 
 from collections.abc import Iterable
 
 _FLOPS = "MACs; FLOPs = 2 x MACs"
-# Ours, then foreign words for it in the order of likeliness. A dotted one of ours is a key within a
-# section. A word may stand for several of ours: the first that is legal in the place is meant.
+# Our word, then foreign words for it, the likeliest first. A dotted word of ours is a key within a
+# section. A foreign word may belong to several of ours: the first that is legal at its place wins.
 _SYNONYMS = {
     # Keys of a search and of a recipe.
     "accumulation": "grad_accum_steps accumulate_grad_batches gradient_accumulation_steps",
@@ -122,7 +122,7 @@ for _ours, _words in _SYNONYMS.items():
 
 
 def ours_for(word: str) -> tuple[str, ...]:
-    """Our names for a foreign word, the likeliest first; a dotted one is a key within a section."""
+    """Our names for a foreign word, the likeliest first. A dotted name is a key in a section."""
     plain = "".join(char if char.isalnum() else "_" for char in word.strip("-").lower())
     return tuple(_MEANT.get(plain, ()))
 
@@ -134,5 +134,5 @@ def meant(word: str, legal: Iterable[str]) -> str | None:
 
 
 def note(word: str, name: str) -> str:
-    """What a person who wrote `word` should know of our `name`; empty where it is the same."""
+    """What users of `word` should know about our `name`; empty if the meaning is the same."""
     return _NOTES.get(name, "") if "flop" in word.lower() else ""

@@ -1,7 +1,7 @@
-"""Packages whose names are imported when they are first asked for, and that can be called.
+"""Packages that import their names on first use, and packages that can be called.
 
-A package gathers what its modules offer, and some of them need torch, Plotly or Optuna. Whoever
-wants one name of it should not wait for all, so a user's mistake is told before any of them loads.
+A package collects what its modules offer, and some of these need torch, Plotly or Optuna. Using one
+name must not load them all, so that a user's mistake is reported before any of them is imported.
 """
 
 from collections.abc import Callable, Mapping
@@ -11,23 +11,23 @@ from typing import Any
 
 
 class CalledModule(ModuleType):
-    """A package that is called as the function in it that has its name.
+    """A package that can be called like the function in it that has the same name.
 
-    `spach_nas.cost` is a function to whoever uses it and a package to Python, which makes every
-    package that is imported an attribute of its parent. Both hold when the package can be called.
+    `spach_nas.cost` is a function for users, but Python sets every imported package as an attribute
+    of its parent. A callable package is both.
     """
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """What that function returns."""
+        """The result of that function."""
         return getattr(self, self.__name__.rpartition(".")[2])(*args, **kwargs)
 
 
 def late(package: str, homes: Mapping[str, str]) -> Callable[[str], Any]:
-    """The `__getattr__` of a package.
+    """A `__getattr__` for a package.
 
     Args:
-        package: Its `__name__`.
-        homes: By name, the module of the package that defines it.
+        package: The `__name__` of the package.
+        homes: For each name, the module of the package that defines it.
     """
 
     def get(name: str) -> Any:

@@ -1,7 +1,7 @@
-"""What this process may use of its machine: cores and memory, as affinity and groups bound them.
+"""The cores and memory that this process may use, as bounded by affinity and control groups.
 
-A container, a batch system or `taskset` gives a process less than the machine has. Whoever counts
-the machine's cores starts too many trainings, which wait for each other.
+A container, a batch system or `taskset` gives a process less than the machine has. Counting the
+cores of the machine would start too many trainings, which would wait for each other.
 """
 
 import os
@@ -13,22 +13,22 @@ from pathlib import Path
 
 _GROUPS = Path("/sys/fs/cgroup")
 _SYSTEM = Path("/proc")
-# A limit that high means none; groups of version 1 write the largest page-aligned number.
+# Such a high limit means no limit: version 1 writes the largest page-aligned number for it.
 _NO_LIMIT = 2**60
 
 
 def cores() -> int:
-    """Cores that this process may keep busy: the smaller of affinity and quota, at least 1."""
+    """Number of cores that this process may use: the smaller of affinity and quota, at least 1."""
     if hasattr(os, "sched_getaffinity"):  # neither on macOS nor on Windows
         allowed = len(os.sched_getaffinity(0))
     else:
         allowed = os.cpu_count() or 1
-    # Half a core more is of no use to a training of its own.
+    # A fraction of a core is too little for another training, so quotas are rounded down.
     return max(1, min([allowed, *(int(quota) for quota in _quotas())]))
 
 
 def _quotas() -> Iterator[float]:
-    """In cores, of each control group that this process is in."""
+    """The quota in cores of each control group that this process is in."""
     for folder in _folders("cpu"):
         quota, _, period = _text(folder / "cpu.max").partition(" ")  # version 2
         if not quota:
@@ -38,7 +38,7 @@ def _quotas() -> Iterator[float]:
 
 
 def available_memory() -> int | None:
-    """Bytes that can still be allocated, or None where the system does not say."""
+    """Bytes that can still be allocated, or None if the system does not say."""
     found = [*_free_of_system(), *_free_of_groups()]
     return max(0, min(found)) if found else None
 
@@ -51,7 +51,8 @@ def _free_of_system() -> Iterator[int]:
 
 
 def _free_of_groups() -> Iterator[int]:
-    # Version 2 and version 1; what the kernel drops when it needs the room counts as free.
+    # File names of version 2 and version 1. Memory that the kernel reclaims on demand (inactive
+    # file cache) counts as free.
     names = (
         ("memory.max", "memory.current", "inactive_file"),
         ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
@@ -65,18 +66,19 @@ def _free_of_groups() -> Iterator[int]:
 
 
 def _folders(controller: str) -> Iterator[Path]:
-    """Of the control groups that bound this process, outer ones included."""
+    """Folders of the control groups that bound this process, including the enclosing groups."""
     for line in _text(_SYSTEM / "self/cgroup").splitlines():
         _, controllers, path = line.split(":", 2)
-        if (
-            controllers == ""
-        ):  # version 2, which has all; beside version 1 it has a place of its own
+        if controllers == "":
+            # Version 2 has all controllers in one tree. If version 1 is in use as well, that tree
+            # is mounted in a folder of its own.
             roots = [_GROUPS, _GROUPS / "unified"]
         elif controller in controllers.split(","):
             roots = [_GROUPS / controller, _GROUPS / controllers]
         else:
             continue
-        # In a container, the path may be the one outside of it: then only the top is seen.
+        # In a container, the path may be that outside the container, of which only the top is
+        # visible inside. So all its parents are tried.
         inside = Path(path.lstrip("/"))
         for root in roots:
             yield from (root / part for part in (inside, *inside.parents))
@@ -91,10 +93,10 @@ def _text(path: Path) -> str:
 
 @cache
 def describe_machine() -> str:
-    """This machine in a few words, such as `Linux x86_64, 8 cores`."""
+    """A short description of this machine, such as `Linux x86_64, 8 cores`."""
     return f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores"
 
 
 def now() -> str:
-    """UTC time, ISO 8601, to the second."""
+    """The current time in UTC as ISO 8601, to the second."""
     return datetime.now(UTC).isoformat(timespec="seconds")

@@ -1,4 +1,4 @@
-"""Names of files and folders are data: nothing in them means anything to a shell or a page."""
+"""Treats names of files and folders as data, without special meaning to a shell or a page."""
 
 import os
 import shlex
@@ -12,34 +12,34 @@ _BREAKS = ("Cc", "Zl", "Zp")
 
 
 def shell_word(item: str | Path) -> str:
-    """One word of a command, as a person copies it into a shell."""
+    """One word of a command, quoted to be pasted into a shell."""
     if isinstance(item, str):
         return shlex.quote(item)
     text = shown(item)
-    # Otherwise the command would take it for an option.
+    # Without ./ the command would take the path for an option.
     return shlex.quote(f"./{text}" if text.startswith("-") else text)
 
 
 def command_line(*words: str | Path) -> str:
-    """`spach-nas` with these words, as a person copies it into a shell."""
+    """`spach-nas` with these words, quoted to be pasted into a shell."""
     return " ".join(["spach-nas", *map(shell_word, words)])
 
 
 def shown(path: Path) -> str:
-    """A path as text that every file and page can hold; a name on a disk need not be text."""
+    """A path as valid UTF-8, for files and pages. Names on a disk are bytes and may not be text."""
     return os.fsencode(path).decode("utf-8", "replace")
 
 
 def check_text(path: Path, *, what: str, error: type[SpachNasError]) -> None:
-    """Whether a name is text, as it is to stand in texts.
+    """Check that a name is text, because it will be written into text files.
 
     Args:
         path: A file or folder.
-        what: The place that gave it, for the message.
-        error: What a mistake is raised as.
+        what: Where the name was given, for the message.
+        error: The type of error to raise.
 
     Raises:
-        SpachNasError: Its bytes are no UTF-8, or it holds a character that breaks lines.
+        SpachNasError: The name is not valid UTF-8, or contains a character that breaks lines.
     """
     text = str(path)
     try:
@@ -49,4 +49,6 @@ def check_text(path: Path, *, what: str, error: type[SpachNasError]) -> None:
             f"{what}: the name {os.fsencode(path)!r} is not UTF-8; expected text: rename it"
         ) from None
     if any(unicodedata.category(character) in _BREAKS for character in text):
-        raise error(f"{what}: the name {text!r} holds control characters; expected it without")
+        raise error(
+            f"{what}: the name {text!r} contains control characters; expected a name without them"
+        )

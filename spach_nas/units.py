@@ -1,4 +1,4 @@
-"""Numbers as people write them in a YAML file: `12.3G`, `63.2M`, `2h`."""
+"""Reads and prints numbers with units, as in a YAML file: `12.3G`, `63.2M`, `2h`."""
 
 import math
 import re
@@ -12,7 +12,7 @@ _COUNTS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
 _SHOWN = {"G": 1e9, "M": 1e6, "k": 1e3}
 _SECONDS = {"": 1, "s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400}
 _NANOSECONDS = {"ns": 1, "us": 10**3, "ms": 10**6, "s": 10**9}
-# No size or factor is larger; floats stay exact below.
+# No sensible size or factor is larger, and whole numbers up to it are exact as floats.
 _LARGEST = 10**12
 _NUMBER = re.compile(r"\s*([0-9]*\.?[0-9]+(?:e[+-]?[0-9]+)?)\s*([a-z]*)\s*", re.IGNORECASE)
 _SIDE = re.compile(r"\s*[0-9]{1,9}\s*")
@@ -22,7 +22,7 @@ def parse_count(value: Any) -> int:
     """A plain count from `12.3G`, `63.2M`, `500k` or a number.
 
     Raises:
-        ValueError: It is no such text, is negative, or is no whole number.
+        ValueError: The value has no such form, is negative, or is not a whole number.
     """
     number = _parse(value, _COUNTS, "a count such as 12.3G, 63.2M, 500k or 1000")
     if number != int(number):
@@ -34,7 +34,7 @@ def parse_duration(value: Any) -> float:
     """Seconds from `90s`, `5m`, `2h`, `1d` or a number of seconds.
 
     Raises:
-        ValueError: It is no such text, or is negative.
+        ValueError: The value has no such form, or is negative.
     """
     return float(_parse(value, _SECONDS, "a duration such as 90s, 5m, 2h or 1d"))
 
@@ -42,8 +42,10 @@ def parse_duration(value: Any) -> float:
 def parse_latency(value: Any) -> int:
     """Nanoseconds, rounded, from `12ms`, `800us`, `1.5s` or `90000ns`.
 
+    Whole nanoseconds, so that sums of latencies are exact and can be counted like MACs.
+
     Raises:
-        ValueError: It is no such text, or is negative.
+        ValueError: The value has no such form, or is negative.
     """
     return round(_parse(value, _NANOSECONDS, "a latency such as 12ms, 800us or 1.5s"))
 
@@ -52,7 +54,7 @@ def parse_size(value: Any) -> tuple[int, int]:
     """Height and width from `32` (a square), `[32, 48]` or `32x48`.
 
     Raises:
-        ValueError: It is no such thing, or is not positive.
+        ValueError: The value has no such form, or is not positive.
     """
     parts = value.lower().split("x") if isinstance(value, str) else value
     parts = list(parts) if isinstance(parts, list | tuple) else [parts]
@@ -63,7 +65,7 @@ def parse_size(value: Any) -> tuple[int, int]:
 
 
 def format_count(value: float) -> str:
-    """`12.18G`, `63.1M`: three or four digits, for the eye."""
+    """A count for display, with up to four digits: `12.18G`, `63.1M`."""
     for unit, factor in _SHOWN.items():
         if abs(value) >= factor:
             return f"{value / factor:.4g}{unit}"
@@ -71,15 +73,14 @@ def format_count(value: float) -> str:
 
 
 def format_share(value: float, *, digits: int = 2) -> str:
-    """`83.13%`: halves are rounded up, as a browser does, so that one number has one text."""
+    """A percentage such as `83.13%`; halves are rounded up, like in the browser's scripts."""
     return f"{value + 1e-12:.{digits}%}"
 
 
 def common_unit(counts: Iterable[float], *, largest: str) -> tuple[str, float]:
-    """The unit of a column of counts, and its factor: `M`, 1e6.
+    """The unit for a column of counts, and its factor: `M`, 1e6.
 
-    It is the largest one, from `largest` down, in which even the smallest count is told from
-    nothing.
+    It is the largest unit, from `largest` down, in which even the smallest count is at least 0.1.
     """
     known = list(counts)
     units = list(_SHOWN)[list(_SHOWN).index(largest) :]
@@ -89,7 +90,7 @@ def common_unit(counts: Iterable[float], *, largest: str) -> tuple[str, float]:
 
 
 def format_duration(seconds: float) -> str:
-    """`2h 05m`, `3m 20s`, `45s`."""
+    """A duration for display: `2h 05m`, `3m 20s`, `45s`."""
     whole = max(0, round(seconds))
     if whole >= 3600:
         return f"{whole // 3600}h {whole % 3600 // 60:02d}m"
@@ -97,7 +98,7 @@ def format_duration(seconds: float) -> str:
 
 
 def format_latency(nanoseconds: float) -> str:
-    """`12.34 ms`, `812.5 us`, `1.204 s`: four digits, for the eye."""
+    """A latency for display, with up to four digits: `12.34 ms`, `812.5 us`, `1.204 s`."""
     for unit, factor in (("s", 1e9), ("ms", 1e6), ("us", 1e3)):
         if abs(nanoseconds) >= factor:
             return f"{nanoseconds / factor:.4g} {unit}"
@@ -110,7 +111,7 @@ def _parse(value: Any, units: dict[str, int], expected: str) -> Decimal:
     match = _NUMBER.fullmatch(str(value))
     if match is None or match[2].lower() not in units or math.isinf(float(match[1])):
         raise ValueError(f"{value!r}; expected {expected}")
-    # Decimal, since 63.2 * 10**6 is no whole number in binary.
+    # Decimal, because in binary floating point 64.1 * 1000 is not a whole number.
     number = Decimal(match[1]) * units[match[2].lower()]
     if math.isinf(float(number)):
         raise ValueError(f"{value!r}; expected {expected}")
@@ -118,14 +119,14 @@ def _parse(value: Any, units: dict[str, int], expected: str) -> Decimal:
 
 
 def _no_flag(value: Any) -> Any:
-    # Pydantic would take true for 1.
+    # Pydantic would accept true as 1.
     if isinstance(value, bool):
         raise ValueError(f"{value!r}; expected a number")
     return value
 
 
 def _sensible(value: float) -> float:
-    if not abs(value) <= _LARGEST:  # NaN, too
+    if not abs(value) <= _LARGEST:  # `not <=` also catches NaN
         raise ValueError(f"{value!r}; expected a finite number of at most 1e12")
     return value
 

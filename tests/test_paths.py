@@ -44,7 +44,7 @@ def test_a_shell_reads_back_what_a_command_names(name: str) -> None:
     ("name", "message"),
     [
         (b"caf\xe9", r"^here: the name b'caf\\xe9' is not UTF-8; expected"),
-        (b"two\nlines", r"^here: the name 'two\\nlines' holds control characters; expected"),
+        (b"two\nlines", r"^here: the name 'two\\nlines' contains control characters; expected"),
     ],
 )
 def test_a_name_that_no_text_can_hold_is_refused(name: bytes, message: str) -> None:

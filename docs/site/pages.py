@@ -1,6 +1,6 @@
-"""The pages of the site that are made from the package: YAML reference and commands.
+"""Generates the pages of the site that come from the package: YAML reference and commands.
 
-A hook of mkdocs; it adds the pages to the files in `docs/`.
+This is a hook of mkdocs; it adds the pages to the files in `docs/`.
 """
 
 import re
@@ -25,10 +25,10 @@ _TYPES = {
     "string": "text",
 }
 _EDITOR = """
-A key that is not here is an error, and so is a value that is not of its kind; all mistakes of a
-file are told at once. What depends on several keys is checked by `{check}`.
+A key that is not listed here is an error, and so is a value of another type. All mistakes in a
+file are reported at once. Rules that involve several keys are checked by `{check}`.
 
-This page is made from the schema that `spach-nas schema {name}` prints for editors and other
+This page is generated from the schema that `spach-nas schema {name}` prints for editors and other
 tools:
 
 ```bash
@@ -42,17 +42,17 @@ Zed) completes and checks a file that begins with this line, the path being rela
 # yaml-language-server: $schema={name}.schema.json
 ```
 
-`--plugin MODULE` adds mixers, their options and samplers of your own to the schema.
+`--plugin MODULE` adds your own mixers, their options and your own samplers to the schema.
 """
 _CHOICES = """
 ## How choices are written
 
 A key that takes a **choice** may hold one value (`width: 64`: no choice), a list
-(`width: [64, 96]`), or, for whole numbers, a range with both ends:
-`depth: {from: 2, to: 10, step: 2}` is `[2, 4, 6, 8, 10]`; `step` is 1 unless said otherwise.
+(`width: [64, 96]`), or, for whole numbers, a range that includes both ends:
+`depth: {from: 2, to: 10, step: 2}` is `[2, 4, 6, 8, 10]`; the default of `step` is 1.
 """
 _MISTAKES = """
-A mistake of the user's is told without a traceback, a line for each, and the exit code is 2.
+A user's mistakes are reported without a traceback, one line each, with exit code 2.
 """
 
 
@@ -76,7 +76,7 @@ def on_files(files: Any, config: Any) -> Any:
 
 def _search_page() -> Iterator[str]:
     schema = search_schema()
-    yield "# The search YAML\n\nOne file says everything about a search."
+    yield "# The search YAML\n\nOne file describes a whole search."
     yield _EDITOR.format(name="search", check="spach-nas search FILE --dry-run")
     yield "## An example\n\nThe shipped `quickstart`:\n"
     yield _shipped("quickstart")
@@ -100,12 +100,12 @@ def _shipped(name: str) -> str:
 
 
 def _keys(node: Node, path: str, *, elsewhere: Mapping[str, str] | None = None) -> Iterator[str]:
-    """The keys of a mapping, then a section for each key that holds a mapping itself.
+    """The keys of a mapping, then a section for each key whose value is a mapping.
 
     Args:
-        node: The mapping.
-        path: What comes before a key, with a dot; empty at the top.
-        elsewhere: The pages of keys whose own keys are not told here.
+        node: The schema of the mapping.
+        path: Prefix of the keys, with a dot at its end; empty at the top.
+        elsewhere: Pages of the keys whose own keys are described on another page.
     """
     pages_by_key = elsewhere or {}
     inner = {}
@@ -115,15 +115,15 @@ def _keys(node: Node, path: str, *, elsewhere: Mapping[str, str] | None = None) 
             yield f"[Its keys]({pages_by_key[name]}).\n"
         elif mapping := _mapping(key):
             inner[path + name] = mapping
-    told: list[tuple[str, Node]] = []
+    listed: list[tuple[str, Node]] = []
     for name, mapping in inner.items():
         yield f"\n## Keys of `{name}`\n"
-        same = next((before for before, keys in told if keys == mapping["properties"]), None)
+        same = next((before for before, keys in listed if keys == mapping["properties"]), None)
         if same:
             yield f"The same as [those of `{same}`](#{same}).\n"
         else:
             yield from _keys(mapping, f"{name}.")
-        told.append((name, mapping["properties"]))
+        listed.append((name, mapping["properties"]))
 
 
 def _key(path: str, node: Node, *, required: bool) -> Iterator[str]:
@@ -141,7 +141,7 @@ def _default(node: Node, *, required: bool) -> str:
 
 
 def _mapping(node: Node) -> Node | None:
-    """What a key holds whose own keys are to be told: no range, and no values without a choice."""
+    """The mapping in a key's value if its keys need a description: no range, and no constants."""
     for part in (node, *node.get("anyOf", ()), node.get("items", {})):
         keys = part.get("properties", {})
         if keys and "from" not in keys and not all("const" in key for key in keys.values()):
@@ -150,7 +150,7 @@ def _mapping(node: Node) -> Node | None:
 
 
 def _words(node: Node) -> str:
-    """The kind of a value, and which are legal."""
+    """The type of a value, and the legal values."""
     if "const" in node:
         return _value(node["const"])
     if "enum" in node:
@@ -166,7 +166,7 @@ def _words(node: Node) -> str:
 
 
 def _names(node: Node) -> str:
-    """The legal names inside of a choice or a list."""
+    """The legal names inside a choice or a list."""
     for part in (
         *node.get("anyOf", ()),
         node.get("items", {}),
@@ -206,6 +206,6 @@ def _commands_page() -> str:
     command = [sys.executable, "-m", "typer", "spach_nas.cli", "utils", "docs"]
     done = subprocess.run([*command, "--name", "spach-nas"], capture_output=True, check=True)
     text = done.stdout.decode().replace("# `spach-nas`\n", "# Commands\n", 1)
-    # The list of contents names them, whole.
+    # The site's table of contents already lists the commands.
     text = re.sub(r"\*\*Commands\*\*:\n\n(\* .*\n)+", _MISTAKES, text)
     return text.replace("```console\n$ ", "```text\n")

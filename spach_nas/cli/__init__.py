@@ -1,7 +1,6 @@
-"""The command `spach-nas`: one thin function for each command, by what they are for.
+"""The command `spach-nas`: one thin function for each subcommand, grouped by purpose.
 
-The modules of the package import what a command needs only inside its function, so that `--help`
-answers at once.
+Each function imports what it needs in its body, so that `--help` answers at once.
 """
 
 import sys
@@ -37,10 +36,10 @@ app = typer.Typer(
 
 
 class _Command(TyperCommand):
-    """Shows what an argument is for, and not the type that it has in Python."""
+    """A command whose help shows the purpose of an argument, not its type in Python."""
 
     def get_params(self, ctx: Any) -> Any:
-        """Those of the command, whose arguments show no type."""
+        """The parameters, with arguments that show no type."""
         params = super().get_params(ctx)
         for item in params:
             if "--help" in item.opts:
@@ -55,7 +54,7 @@ for _command in _COMMANDS:
 
 
 def main() -> None:
-    """Run the command; a user's mistake is told without a traceback and exits with 2."""
+    """Run the command. A user's mistake is printed without a traceback, with exit code 2."""
     open_closed_streams()
     interrupt_on_hangup()
     try:
@@ -67,7 +66,7 @@ def main() -> None:
 
 
 def _options_of_commands() -> dict[str, list[str]]:
-    """By command, in the order of `--help`."""
+    """The options of each command, in the order of `--help`."""
     commands = getattr(get_command(app), "commands", {})
     return {
         name: [option for item in command.params for option in (*item.opts, *item.secondary_opts)]
@@ -94,6 +93,6 @@ def _options(
         ),
     ] = False,
 ) -> None:
-    # Who only watches leaves with whoever reads it; all others have something to finish.
+    # `watch` should end when its output is closed; all others have something to finish.
     if context.invoked_subcommand != "watch":
         outlive_readers()

@@ -1,4 +1,4 @@
-"""Commands that say what networks cost: in counts, and in time on this machine."""
+"""Commands that show what networks cost: in counts, and in time on this machine."""
 
 import json
 from enum import StrEnum
@@ -11,7 +11,7 @@ from spach_nas.cli.options import Plugins, check_file
 
 
 class FormatName(StrEnum):
-    """Of weights and features when a network is timed."""
+    """Number format of weights and features when a network is timed."""
 
     fp32 = "fp32"
     bf16 = "bf16"
@@ -23,7 +23,7 @@ def cost(
         typer.Argument(metavar="NAME|FILE", help="A model of the paper, or an architecture file."),
     ],
     as_json: Annotated[
-        bool, typer.Option("--json", metavar="", help="Print JSON, plain counts.")
+        bool, typer.Option("--json", metavar="", help="Print JSON with plain counts.")
     ] = False,
     plugin: Plugins = None,
 ) -> None:
@@ -52,7 +52,7 @@ def latency(
         str,
         typer.Argument(
             metavar="NAME|FOLDER|FILE",
-            help="A model of the paper, a bundle or an architecture file; a search with --table.",
+            help="A model of the paper, a bundle or an architecture file; with --table, a search.",
         ),
     ],
     batch_size: Annotated[
@@ -60,27 +60,31 @@ def latency(
     ] = None,
     runtime: Annotated[
         str | None,
-        typer.Option(metavar="NAME,NAME...", help="Of eager, compile and onnx; default: all."),
+        typer.Option(
+            metavar="NAME,NAME...", help="One or more of eager, compile and onnx; default: all."
+        ),
     ] = None,
     device: Annotated[
-        str | None, typer.Option(metavar="NAME", help="cpu, cuda, mps or auto, the default.")
+        str | None, typer.Option(metavar="NAME", help="cpu, cuda, mps or auto; default: auto.")
     ] = None,
     threads: Annotated[
         int | None, typer.Option(metavar="N", min=1, help="Threads of the CPU; default: 1.")
     ] = None,
     precision: Annotated[
         FormatName | None,
-        typer.Option(metavar="fp32|bf16", help="Of weights and features; default: fp32."),
+        typer.Option(
+            metavar="fp32|bf16", help="Number format of weights and features; default: fp32."
+        ),
     ] = None,
     table: Annotated[
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="Time the parts of all networks of a search, for a search anywhere to take.",
+            help="Time the parts of all networks of a search into a table that searches can use.",
         ),
     ] = None,
     as_json: Annotated[
-        bool, typer.Option("--json", metavar="", help="Print JSON, milliseconds.")
+        bool, typer.Option("--json", metavar="", help="Print JSON with times in milliseconds.")
     ] = False,
     plugin: Plugins = None,
 ) -> None:
@@ -95,6 +99,7 @@ def latency(
         threads=threads,
         precision=precision.value if precision else None,
     )
+    # Mistakes are reported before torch is imported, which takes seconds.
     check_file(table, option="--table")
     check_request(asked, table)
     from spach_nas.cli.timing import print_network, print_space
@@ -106,7 +111,7 @@ def latency(
 
 
 def references() -> None:
-    """List the models of the paper beside their published figures."""
+    """List the models of the paper with their published figures."""
     from spach_nas.cli.terminal import console, references_table
 
     console.print(references_table())

@@ -1,4 +1,4 @@
-"""What this machine has, and what is missing for which feature."""
+"""Reports what this machine has, and which features lack something."""
 
 import importlib.metadata
 import importlib.util
@@ -30,10 +30,10 @@ class Finding:
     """One line of the diagnosis.
 
     Attributes:
-        name: What was looked at.
+        name: What was checked.
         value: What was found.
-        fault: Whether a feature does not work because of it.
-        advice: What to do, when something is missing.
+        fault: Whether searches fail or are slow because of it.
+        advice: What to do if something is missing.
     """
 
     name: str
@@ -43,7 +43,7 @@ class Finding:
 
 
 def diagnose() -> tuple[Finding, ...]:
-    """Look at versions, devices, threads and optional parts."""
+    """Check versions, devices, threads and optional parts."""
     return (
         Finding(name="spach-nas", value=__version__),
         Finding(name="Python", value=platform.python_version()),
@@ -58,7 +58,7 @@ def diagnose() -> tuple[Finding, ...]:
         _optional(
             "optuna_dashboard",
             "optuna-dashboard",
-            "a browser's view of study.db",
+            "viewing study.db in a browser",
             "pip install 'spach-nas[dashboard]'",
         ),
         _fashion_mnist(),
@@ -78,7 +78,7 @@ def _devices() -> tuple[Finding, ...]:
     try:
         import torch
     except Exception as problem:
-        # Any import may fail in its own way, and saying so is the purpose.
+        # A broken installation can raise anything, and this command is there to report it.
         return (Finding(name="device", value=f"torch: {one_line(problem)}", fault=True),)
     if torch.cuda.is_available():
         names = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
@@ -92,11 +92,12 @@ def _devices() -> tuple[Finding, ...]:
 def _formats() -> tuple[Finding, ...]:
     try:
         from spach_nas.training import cpu_rates
-    except Exception:  # the line on the device has said why
+    except Exception:  # the line about the device has already said why
         return ()
     rates = cpu_rates()
+    # A format that the processor computes in is at least as fast as fp32.
     emulated = [name for name in ("bf16", "fp16") if getattr(rates, name) < rates.fp32]
-    shown = f"fp32 {rates.fp32:.0f}, bf16 {rates.bf16:.1f}, fp16 {rates.fp16:.1f} GFLOP/s a core"
+    shown = f"fp32 {rates.fp32:.0f}, bf16 {rates.bf16:.1f}, fp16 {rates.fp16:.1f} GFLOP/s per core"
     return (
         Finding(
             name="formats",
@@ -116,7 +117,7 @@ def _threads() -> Finding:
         name="threads",
         value=f"{usable} cores" + (f", OMP_NUM_THREADS={wanted}" if wanted else ""),
         fault=crowded,
-        advice="more threads than cores train many times slower" if crowded else "",
+        advice="training is many times slower with more threads than cores" if crowded else "",
     )
 
 

@@ -1,8 +1,8 @@
-"""What a command is doing while it shows no result yet.
+"""Shows what a command is doing while there is no result yet.
 
-On a terminal it is a line with a spinner and the time that the step has taken; elsewhere each step
-that takes long is a line of its own. Next to nothing is imported, so that it is there before what
-takes long to import.
+On a terminal this is a line with a spinner and the duration of the step so far; elsewhere each step
+that takes long gets a line of its own. This module imports very little, so that it can be used
+before slow imports.
 """
 
 import sys
@@ -16,22 +16,25 @@ from rich.live import Live
 from rich.spinner import Spinner
 from rich.text import Text
 
-# A step that takes longer says for how long it has gone on.
+# From then on, a step shows its duration.
 _PATIENCE_S = 3.0
-# Without a terminal a step that takes longer is told.
+# Without a terminal, a step that takes longer than this is printed.
 LONG_S = 2.0
 
 
 def make_console() -> Console:
-    """The terminal. A file or a pipe has no width, and 80 columns would cut the tables."""
+    """A console for standard output.
+
+    A file or a pipe has no width, and the default of 80 columns would truncate tables.
+    """
     return Console(width=None if sys.stdout.isatty() else 120)
 
 
 class Doing:
-    """A line with a spinner: what is done, and for how long.
+    """A line with a spinner, the current step, and its duration.
 
     Args:
-        what: In a few words.
+        what: The step in a few words.
     """
 
     def __init__(self, what: str = "") -> None:
@@ -39,11 +42,11 @@ class Doing:
         self.begin(what)
 
     def begin(self, what: str) -> None:
-        """Say what is done from now on."""
+        """Begin a new step."""
         self.what, self._since = what, time.monotonic()
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        """The line, cut to the width."""
+        """The line, truncated to the width."""
         seconds = time.monotonic() - self._since
         words = f"{self.what} ..." + (f" {seconds:.0f} s" if seconds >= _PATIENCE_S else "")
         line = Text(words, style="dim", no_wrap=True)
@@ -55,11 +58,12 @@ class Doing:
 
 
 class Steps:
-    """Says what a command is doing: `steps("reading images")`, until it says the next thing.
+    """Shows the current step of a command: `steps("reading images")` holds until the next call.
 
     Args:
-        console: Where to.
-        long_s: Without a terminal, a step that takes longer is told; 0: every one, at once.
+        console: The console to print to.
+        long_s: Without a terminal, steps that take longer than this many seconds are printed. 0
+            prints every step at once.
     """
 
     def __init__(self, console: Console, *, long_s: float) -> None:
@@ -69,7 +73,7 @@ class Steps:
         self._timer: threading.Timer | None = None
 
     def __call__(self, what: str) -> None:
-        """Say what is done from now on."""
+        """Begin a new step."""
         self._doing.begin(what)
         if self._console.is_terminal:
             return
@@ -82,12 +86,12 @@ class Steps:
         self._timer.start()
 
     def update(self, what: str) -> None:
-        """Say how far the step is; on a terminal alone, and its time goes on."""
+        """Update the words of the current step, on a terminal only. Its duration continues."""
         self._doing.what = what
 
     @contextmanager
     def shown(self) -> Iterator["Steps"]:
-        """Show them inside of a `with` block; nothing of them stays on a terminal."""
+        """Show the steps inside a `with` block. On a terminal they are erased at the end."""
         try:
             if not self._console.is_terminal:
                 yield self
@@ -108,9 +112,9 @@ class Steps:
 
 @contextmanager
 def doing(what: str) -> Iterator[Steps]:
-    """Say what a command does on standard error, so that results stand alone on standard output.
+    """Show steps on standard error, so that standard output contains only results.
 
-    `as` gives a function that tells the next step.
+    The value of the `with` block is a function that begins the next step.
     """
     with Steps(Console(stderr=True), long_s=LONG_S).shown() as steps:
         steps(what)

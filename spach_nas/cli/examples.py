@@ -1,4 +1,4 @@
-"""What `--help` shows under each command: one or two lines to copy."""
+"""The examples in the `--help` of each command: one or two lines to copy."""
 
 EXAMPLES = {
     "search": (
@@ -34,6 +34,6 @@ EXAMPLES = {
 
 
 def epilog(command: str) -> str:
-    """The examples of a command; a blank line keeps each on its own."""
+    """The examples of a command, with blank lines because typer joins adjacent lines."""
     lines = EXAMPLES[command]
     return "\n\n".join([f"Example{'s'[: len(lines) > 1]}:", *lines])

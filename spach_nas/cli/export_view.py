@@ -1,4 +1,4 @@
-"""What the commands `export` and `verify` show."""
+"""Prints the results of the commands `export` and `verify`."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -13,11 +13,11 @@ if TYPE_CHECKING:
 
 
 def print_exported(folders: Iterable[Path], *, notes: Iterable[str] = ()) -> None:
-    """Where the bundles lie, and in a line what was left out of them.
+    """Print the folders of bundles, and one line for everything that was left out.
 
     Args:
         folders: The bundles.
-        notes: What a person should know of them; each is told once.
+        notes: Remarks for users; each is printed once.
     """
     from spach_nas.export.bundle import SAMPLES
     from spach_nas.export.proof import PARITY, read_proof
@@ -37,14 +37,14 @@ def print_exported(folders: Iterable[Path], *, notes: Iterable[str] = ()) -> Non
 
 
 def print_verification(found: "Verification", *, strict: bool = False) -> bool:
-    """Figures, then what is wrong, what could not be checked, and the sum of the bundle.
+    """Print the comparisons, what could not be checked, the problems, and the checksum.
 
     Args:
-        found: What was found.
-        strict: Whether what could not be checked counts as wrong.
+        found: The result of the verification.
+        strict: Whether a form that could not be checked counts as a failure.
 
     Returns:
-        Whether all is well, as the last line says.
+        Whether the verification succeeded, in agreement with the last line.
     """
     console = Console(soft_wrap=True, highlight=False)
     if found.agreements:
@@ -59,7 +59,7 @@ def print_verification(found: "Verification", *, strict: bool = False) -> bool:
     if found.problems:
         verdict = "FAILED"
     elif strict and gap:
-        verdict = f"FAILED: {gap}, and --strict asks for all"
+        verdict = f"FAILED: {gap}, and --strict requires all"
     else:
         verdict = f"verified, but {gap}" if gap else "verified"
     console.print(verdict, style="bold", markup=False)

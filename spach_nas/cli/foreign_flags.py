@@ -1,4 +1,4 @@
-"""Commands and options that users of other tools type, told with ours before anything is parsed."""
+"""Recognises commands and options of other tools, and names ours before anything is parsed."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 from spach_nas.errors import SpachNasError, did_you_mean, one_of
 from spach_nas.foreign_words import note
 
-# Ours, then foreign words for it.
+# Our command, then foreign words for it.
 _COMMANDS = {
     "cost": "flops macs params count profile complexity summary",
     "doctor": "info env env_info diagnose system",
@@ -43,19 +43,20 @@ _OPTIONS = {
     "--top": "top_k topk k n",
     "--trials": "num_samples n_trials budget num_trials",
 }
+# Words for a view in a browser, and for the file that these commands take as their argument.
 _PAGE = "serve web browser gui page live watch port dashboard"
 _FILE = "config cfg yaml file c search_space"
 
 
 def check_words(arguments: Sequence[str], options: Mapping[str, Sequence[str]]) -> None:
-    """Refuse a foreign command or option; one that is merely misspelt is left to the parser.
+    """Refuse a foreign command or option. A misspelt option is left to the parser.
 
     Args:
-        arguments: Of the command line, without the program.
-        options: By command, its own options.
+        arguments: The arguments of the command line, without the program.
+        options: The options of each command.
 
     Raises:
-        SpachNasError: With what is expected here.
+        SpachNasError: A word is foreign; the message names what is expected.
     """
     if not arguments or arguments[0].startswith("-"):
         return
@@ -85,7 +86,7 @@ def _expected(command: str, flag: str, own: Sequence[str]) -> str:
         )
     if command in ("search", "space"):
         if _plain(flag) in _FILE.split():
-            return f"the file alone: spach-nas {command} FILE.yaml"
+            return f"only the file: spach-nas {command} FILE.yaml"
         from spach_nas.config.schema import search_schema
 
         places = _places(flag, search_schema())

@@ -1,4 +1,4 @@
-"""How far a search is, as lines of a terminal of any size."""
+"""Renders the progress of a search as lines for a terminal of any size."""
 
 from bisect import bisect_right
 
@@ -18,7 +18,7 @@ from spach_nas.units import format_duration
 
 __all__ = ["ProgressView", "make_console", "running_words", "sparkline"]
 _BARS = "▁▂▃▄▅▆▇█"
-_PLAIN_BARS = "_.:-=+*#"  # for terminals that know no other
+_PLAIN_BARS = "_.:-=+*#"  # for terminals without UTF-8
 _PHASES = {
     "running": "running",
     "stopping": "stopping",
@@ -27,24 +27,25 @@ _PHASES = {
     "ended": "ended",
 }
 _STYLES = {"running": "green", "finishing": "green", "stopping": "yellow", "silent": "red"}
-# In lower terminals every line is the front's.
+# In terminals with fewer lines, running trials are not shown, to leave the lines to the front.
 _ROOMY = 20
-# So many of the running trials are named.
+# At most this many running trials are shown individually.
 _NAMED = 3
 
 
 class ProgressView:
-    """Shows a progress, cut to the width and height of the terminal.
+    """Shows the progress of a search, cut to the width and height of the terminal.
 
-    What is cut of the front is spread evenly; its ends, best and knee stay. One view may show one
-    progress after the other, which is cheaper than many views.
+    If the front is too long, members are left out evenly; its ends, best and knee remain. Reusing
+    one view for successive states is cheaper than creating new ones.
 
     Args:
-        progress: What to show; None: the search has not begun. It may be changed.
-        whole: Show all of the front, however high the terminal is.
+        progress: The progress to show, which may be replaced later. None means that the search has
+            not begun.
+        whole: Show the whole front, however many lines the terminal has.
 
     Attributes:
-        doing: What goes on besides trainings; None: nothing.
+        doing: The current step besides trainings, or None.
     """
 
     def __init__(self, progress: Progress | None = None, *, whole: bool = False) -> None:
@@ -55,7 +56,7 @@ class ProgressView:
         self._segments: list[Segment] = []
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        """The lines, for this width and height."""
+        """The lines for this width and height."""
         progress, width = self.progress, options.max_width
         if self.doing is not None:
             yield self.doing
@@ -72,7 +73,7 @@ class ProgressView:
         for line in lines:
             if isinstance(line, Text):
                 line.truncate(width, overflow="ellipsis")
-        # To be copied, and so not to be cut.
+        # Commands in it are meant to be copied, so these lines are wrapped, not truncated.
         lines += [line for text in _advice(progress) for line in text.wrap(console, width)]
         yield from lines
         if progress.front:
@@ -86,7 +87,7 @@ class ProgressView:
     def _table(
         self, console: Console, options: ConsoleOptions, *, rows: int | None
     ) -> list[Segment]:
-        """The front; most of the time of a refresh would go into it, and it changes rarely."""
+        """The front, cached because it takes most of the time of a refresh and changes rarely."""
         progress = self.progress
         assert progress is not None, "there is a front"
         key = (progress.front, options.max_width, rows)
@@ -102,13 +103,13 @@ class ProgressView:
 
 
 def sparkline(data: HypervolumeData, *, seconds: float, width: int, bars: str = _BARS) -> str:
-    """The growth from the start to now, one character for each piece of time.
+    """The growth from the start until now, one character for each interval of time.
 
     Args:
-        data: The growth.
-        seconds: Now.
-        width: Characters.
-        bars: From lowest to highest; the highest is the share that is reached.
+        data: The hypervolume over time.
+        seconds: The current time since the start.
+        width: Number of characters.
+        bars: Characters from lowest to highest; the highest stands for the current share.
     """
     top = data.shares[-1]
     end = max(seconds, data.seconds[-1])
@@ -143,7 +144,7 @@ def _phase(progress: Progress) -> str:
     if progress.phase == "running" and progress.late:
         words = "max_duration is over"
     if progress.running and (progress.late or progress.phase == "stopping"):
-        words += ": what runs is finished first"
+        words += ": running trials finish first"
     return words
 
 
@@ -165,12 +166,12 @@ def _pace(progress: Progress) -> Text:
 
 
 def _running(progress: Progress) -> list[Text]:
-    """How far the trials are that run, the oldest first; nothing where none does."""
+    """The progress of the running trials, the oldest first; empty if there are none."""
     return [Text(words, style="dim")] if (words := running_words(progress)) else []
 
 
 def running_words(progress: Progress) -> str:
-    """How far the trials are that run, in a line; nothing where none does."""
+    """The progress of the running trials in one line; empty if there are none."""
     if not progress.running:
         return ""
     words = [_one(item) for item in progress.running[:_NAMED]]
@@ -185,15 +186,15 @@ def running_words(progress: Progress) -> str:
 def _one(item: Running) -> str:
     pulse = item.pulse
     if pulse is None:
-        return f"trial {item.trial} starts"
+        return f"trial {item.trial} is starting"
     if pulse.last <= pulse.first:
-        return f"trial {item.trial} is scored"
+        return f"trial {item.trial} is being scored"
     number = min(pulse.last, int(pulse.epochs) + 1)
     return f"trial {item.trial} in epoch {number} of {pulse.last} ({pulse.share:.0%})"
 
 
 def _rungs(progress: Progress) -> list[Text]:
-    """One line for each rung: how many are complete, failed, running and to come."""
+    """One line for each rung: the numbers of complete, failed, running and future trials."""
     rows = [_counts(progress, rung) for rung in range(len(progress.wanted))]
     widths = {name: max(len(str(row[name])) for row in rows) for name in rows[0]}
     labels = [_rung_label(progress, rung) for rung in range(len(rows))]
@@ -228,6 +229,7 @@ def _growth(data: HypervolumeData, *, seconds: float, width: int, bars: str) -> 
     if data.paper is not None:
         share += f", the paper's models {data.paper:.1%}"
     name = "hypervolume"
+    # A sparkline of fewer than 8 characters would show nothing useful.
     room = min(60, width - len(name) - len(share) - 2)
     line = Text(f"{name} ")
     if room >= 8:
@@ -245,12 +247,12 @@ def _failures(progress: Progress) -> list[Text]:
     if record is None:
         return []
     words = f"{progress.count('failed')} failed, the last trial {record.trial}: {record.reason}"
-    # A traceback has several lines, and one is all there is room for.
+    # A traceback has several lines, and there is room for one.
     return [Text(" ".join(words.split()), style="red")]
 
 
 def _advice(progress: Progress) -> list[Text]:
-    """Why it ended before its budget was spent, and how to go on."""
+    """Why the search ended before its budget was spent, and how to resume it."""
     end = progress.ending
     if end is None or not end.cut:
         return []

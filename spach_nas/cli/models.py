@@ -1,4 +1,4 @@
-"""Commands for networks with weights: bundles of them, training at full size, evaluation."""
+"""Commands for networks with weights: bundles, training at full size, evaluation."""
 
 import contextlib
 import sys
@@ -12,14 +12,14 @@ from spach_nas.cli.options import Plugins
 
 
 class ScaleName(StrEnum):
-    """At which size to export."""
+    """The scale to export."""
 
     proxy = "proxy"
     target = "target"
 
 
 class SplitName(StrEnum):
-    """On which images to evaluate."""
+    """The images to evaluate on."""
 
     test = "test"
     val = "val"
@@ -36,14 +36,15 @@ def export(
     out: Annotated[
         Path,
         typer.Option(
-            metavar="FOLDER", help="Folder of the bundle, or with --top of the bundles; made anew."
+            metavar="FOLDER",
+            help="New folder for the bundle, or with --top for all bundles.",
         ),
     ],
     pick: Annotated[
         str | None,
         typer.Option(
             metavar="best|knee|N|ID",
-            help="In a study: best (the default), knee, a trial number or an arch_id.",
+            help="For a study: best (the default), knee, a trial number or an arch_id.",
         ),
     ] = None,
     top: Annotated[
@@ -51,20 +52,20 @@ def export(
         typer.Option(
             metavar="N",
             min=1,
-            help="The most accurate of a study's front, so many; not with --pick.",
+            help="Export the N most accurate networks of a study's front; not with --pick.",
         ),
     ] = None,
     formats: Annotated[
         str | None,
         typer.Option(
             metavar="NAME,NAME...",
-            help="onnx,pt2 or all, beside safetensors; default: all that can be made here.",
+            help="onnx,pt2 or all, in addition to safetensors; default: all that can be made here.",
         ),
     ] = None,
     opset: Annotated[
         int | None,
         typer.Option(
-            metavar="N", min=18, max=23, help="Of model.onnx: ONNX's operator set; default: 20."
+            metavar="N", min=18, max=23, help="Version of ONNX's operator set; default: 20."
         ),
     ] = None,
     scale: Annotated[
@@ -79,7 +80,7 @@ def export(
         typer.Option(
             "--samples/--no-samples",
             metavar="",
-            help="Keep a few images of the data in the bundle, for verify; the card says so.",
+            help="Store a few images of the data in the bundle, for verify; the card says so.",
         ),
     ] = True,
     plugin: Plugins = None,
@@ -95,7 +96,7 @@ def export(
     if opset is not None and wanted is not None and "onnx" not in wanted:
         raise typer.BadParameter("expected onnx among --formats", param_hint="--opset")
     with doing("reading the network") as tell:
-        # What is quick comes first; torch is imported where a network is built.
+        # Everything that needs no torch comes first, so that mistakes are reported at once.
         from spach_nas.export.source import Scale, choose, choose_top
 
         scale_to: Scale | None = None if scale is None else scale.value
@@ -119,7 +120,7 @@ def verify(
     bundle: Annotated[Path, typer.Argument(metavar="FOLDER", help="Folder of a bundle.")],
     strict: Annotated[
         bool,
-        typer.Option("--strict", metavar="", help="Fail where a form cannot be run here, too."),
+        typer.Option("--strict", metavar="", help="Also fail if a form cannot be run here."),
     ] = False,
     plugin: Plugins = None,
 ) -> None:
@@ -164,20 +165,22 @@ def train(
         typer.Option(
             "--resume",
             metavar="",
-            help="Go on where it was stopped or killed; begin where nothing is.",
+            help="Continue a run that was stopped or killed, or begin one if there is none.",
         ),
     ] = False,
     init: Annotated[
         str | None,
         typer.Option(
             metavar="official:PATH|BUNDLE|STUDY",
-            help="Weights to begin with: a checkpoint of the paper's code, or trained ones.",
+            help="Initial weights: a checkpoint of the paper's code, a bundle or a study.",
         ),
     ] = None,
     change: Annotated[
         list[str] | None,
         typer.Option(
-            "--set", metavar="KEY=VALUE", help="Change the recipe: epochs=10; may stand again."
+            "--set",
+            metavar="KEY=VALUE",
+            help="Change the recipe, such as epochs=10; may be given several times.",
         ),
     ] = None,
     plugin: Plugins = None,
@@ -189,6 +192,7 @@ def train(
         from spach_nas.cli.training_view import train_in_terminal
         from spach_nas.full_size.plan import TrainingRequest
 
+    # Ctrl-C is no failure, since the run can be resumed, but the exit code says that it stopped.
     with contextlib.suppress(KeyboardInterrupt):
         train_in_terminal(
             TrainingRequest(
@@ -202,7 +206,7 @@ def train(
             )
         )
         return
-    print("stopped; the same command with --resume goes on", file=sys.stderr)
+    print("stopped; the same command with --resume continues it", file=sys.stderr)
     raise typer.Exit(130)
 
 
@@ -220,22 +224,22 @@ def evaluate(
     ],
     split: Annotated[
         SplitName | None,
-        typer.Option(metavar="test|val", help="Default: test where there is one, else val."),
+        typer.Option(metavar="test|val", help="Default: test if there is one, otherwise val."),
     ] = None,
     batch_size: Annotated[
-        str, typer.Option(metavar="N,...", help="To measure the speed at.")
+        str, typer.Option(metavar="N,...", help="Batch sizes at which to measure the speed.")
     ] = "1,32",
     root: Annotated[
-        Path | None, typer.Option(metavar="FOLDER", help="Folder of a data set with a name.")
+        Path | None, typer.Option(metavar="FOLDER", help="Folder of a data set given by name.")
     ] = None,
     skip_broken: Annotated[
         bool,
-        typer.Option("--skip-broken", metavar="", help="Leave broken files out, and say how many."),
+        typer.Option("--skip-broken", metavar="", help="Skip broken files, and say how many."),
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", metavar="", help="Print JSON.")] = False,
     plugin: Plugins = None,
 ) -> None:
-    """Score a trained network, class by class, and time it on this device."""
+    """Score a trained network, overall and by class, and time it on this device."""
     from spach_nas.cli.doing import doing
 
     with doing("loading PyTorch"):

@@ -1,4 +1,4 @@
-"""What a search says of itself before its first trial."""
+"""Estimates and announces what a search will take, before its first trial."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -22,22 +22,22 @@ from spach_nas.study.records import Record, read_records
 from spach_nas.training import choose_runtime
 from spach_nas.units import format_count, format_duration
 
-# A proxy is no small copy when its forward pass costs more than this share of the target's, and
-# a CPU takes long over one of so many MACs.
+# A proxy is not small if its forward pass costs more than this share of the target's, and with so
+# many MACs it takes long to train on a CPU.
 _SMALL, _MANY_MACS = 0.5, 200_000_000
 _SAMPLED = 50
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Budget:
-    """What is left to do when a search begins or goes on.
+    """The work left when a search begins or resumes.
 
     Attributes:
-        evaluations: Trainings, those of the paper's models and of all rungs among them.
-        cut: Of them those that `max_duration` leaves undone.
-        unlimited: Seconds that all of them would take, start and report included.
-        device: Where they are trained.
-        foreseen: What the search is told.
+        evaluations: Number of trainings, including those of the paper's models and of all rungs.
+        cut: Number of these trainings that `max_duration` leaves undone.
+        unlimited: Seconds that all of them would take, including start and report.
+        device: The device they run on.
+        foreseen: The estimate that the search uses for its time left.
     """
 
     evaluations: int
@@ -48,12 +48,12 @@ class Budget:
 
 
 def budget(plan: Plan, estimate: TimeEstimate, records: Sequence[Record] = ()) -> Budget:
-    """What is left to do, by an estimate of the whole search.
+    """The work left, derived from an estimate of the whole search.
 
     Args:
         plan: The search.
-        estimate: Of it, on this machine.
-        records: What is done.
+        estimate: Estimate of the whole search on this machine.
+        records: The records so far.
     """
     foreseen = estimate.foreseen
     if not any(record.origin is None for record in records):
@@ -69,7 +69,7 @@ def budget(plan: Plan, estimate: TimeEstimate, records: Sequence[Record] = ()) -
 
 
 def evaluations_left(plan: Plan, records: Sequence[Record]) -> int:
-    """Trainings that a search with these records has to do, at the higher rungs at least."""
+    """Number of trainings that a search with these records still has to do, at all rungs."""
     return _left(_tally(plan, records))
 
 
@@ -91,6 +91,7 @@ def _rest(plan: Plan, tally: Tally, *, left: int, device: str, foreseen: Foresee
     seconds = tally.work_left(()) / foreseen.at_once
     limit = plan.config.search.max_duration
     around = foreseen.start_seconds + foreseen.finish_seconds
+    # The time that earlier sessions of the study took counts towards `max_duration`.
     until = seconds
     if limit is not None:
         until = max(0.0, limit - tally.last_end - foreseen.start_seconds)
@@ -107,7 +108,7 @@ def _rest(plan: Plan, tally: Tally, *, left: int, device: str, foreseen: Foresee
 
 
 def budget_line(found: Budget, *, now: datetime) -> str:
-    """How much, how long and until when, in a line; `now` is local time."""
+    """One line with the number of trainings, their duration and end; `now` is local time."""
     seconds = found.foreseen.seconds
     end = now + timedelta(seconds=seconds)
     when = f"{end:%H:%M}" if end.date() == now.date() else f"{end:%a %d %b, %H:%M}"
@@ -120,11 +121,11 @@ def budget_line(found: Budget, *, now: datetime) -> str:
 
 
 def budget_warnings(plan: Plan, found: Budget | None) -> tuple[str, ...]:
-    """What in the budget of a search will not come out as somebody hopes, a sentence each.
+    """Warnings about settings that probably do not do what the user intends, a sentence each.
 
     Args:
         plan: The search.
-        found: What it would take; None where that is not known.
+        found: Its budget; None if it is not known.
     """
     config = plan.config
     search, words = config.search, []
@@ -132,13 +133,13 @@ def budget_warnings(plan: Plan, found: Budget | None) -> tuple[str, ...]:
         limit = format_duration(search.max_duration or 0.0)
         words.append(
             f"max_duration ({limit}) will leave about {found.cut:,} of "
-            f"{plural(found.evaluations, 'training')} undone; all take about "
+            f"{plural(found.evaluations, 'training')} undone; all of them take about "
             f"{format_duration(found.unlimited)}"
         )
     if search.sampler != "random" and search.startup_trials >= search.trials:
         words.append(
-            f"startup_trials ({search.startup_trials:,}) are all of the {search.trials:,} trials: "
-            f"every one is uniform, {search.sampler} proposes none"
+            f"startup_trials ({search.startup_trials:,}) use up all {search.trials:,} trials: "
+            f"every architecture is drawn uniformly, and {search.sampler} proposes none"
         )
     proxy = _large_proxy(plan)
     if proxy:
@@ -155,11 +156,12 @@ def _large_proxy(plan: Plan) -> str:
     pairs = sorted(
         (cost(scale(item, config.proxy, shape)).macs, cost(item).macs) for item in targets
     )
+    # The median, because single architectures of a space may be large on purpose.
     macs, target = pairs[len(pairs) // 2]
     if macs < _MANY_MACS or macs < _SMALL * target:
         return ""
     return (
-        f"the proxies are no small copies ({format_count(macs)} MACs, their targets "
+        f"the proxies are not small ({format_count(macs)} MACs, their targets "
         f"{format_count(target)}) and train on a CPU: proxy.image_size and proxy.width_scale "
         "make them smaller"
     )
@@ -172,17 +174,18 @@ def foresee(
     resume: bool = False,
     doing: Callable[[str], None] = lambda _: None,
 ) -> Budget | None:
-    """What a search is going to take here, from a few timed steps.
+    """What a search will take on this machine, estimated from a few timed steps.
 
     Args:
         plan: The search.
         out: Folder of the study.
-        resume: Whether it goes on with what is in there.
-        doing: Told what goes on.
+        resume: Whether it resumes the study in that folder.
+        doing: Receives the current step.
 
     Returns:
-        None where it cannot be said: on a cluster, whose machines are not this one, where no
-        proxy trains, which the search itself says better, or where nothing is left to train.
+        The budget. None if it cannot be estimated: on a cluster, whose machines differ from this
+        one; if no proxy trains, which the search itself reports better; or if nothing is left to
+        train.
     """
     if plan.config.resources.address != "local":
         return None
@@ -198,14 +201,14 @@ def foresee(
 
 
 def print_budget(plan: Plan, found: Budget | None, *, console: Console) -> None:
-    """How much, how long and until when, and what does not fit."""
+    """Print the number of trainings, their duration and end, and the warnings."""
     if found is not None:
         line = budget_line(found, now=datetime.now().astimezone())
         console.print(Text(line), soft_wrap=True)
     elif plan.config.resources.address != "local":
         trials = plan.config.search.trials + len(plan.config.references)
         console.print(
-            f"{trials:,} trials; how long they take on the cluster is told from the first ones on",
+            f"{trials:,} trials; the time left on the cluster is estimated from the first ones",
             soft_wrap=True,
             highlight=False,
         )

@@ -14,7 +14,7 @@ def _bring_in(modules: list[str] | None) -> list[str]:
         from spach_nas.config.plugins import load_plugins
 
         load_plugins(modules)
-    return modules or []  # older versions of typer ask for its length
+    return modules or []  # not None: older versions of typer take its length
 
 
 Plugins = Annotated[
@@ -23,20 +23,21 @@ Plugins = Annotated[
         "--plugin",
         metavar="MODULE",
         callback=_bring_in,
-        help="A module with mixers of your own, importable or in this folder; may stand again.",
+        help="A module with your own mixers or samplers, importable or in this folder; may be "
+        "given several times.",
     ),
 ]
 
 
 def check_file(path: Path | None, *, option: str) -> None:
-    """Whether a file can be written at the end, told at the beginning."""
+    """Check at the beginning of a command that a file can be written at its end."""
     if path is None:
         return
     if path.is_dir():
         raise SpachNasError(f"{option} {path}: is a folder; expected a file to write")
     if not path.parent.is_dir():
         raise SpachNasError(
-            f"{option} {path}: {path.parent} is no folder; expected a file to write"
+            f"{option} {path}: {path.parent} is not a folder; expected a file to write"
         )
     if not os.access(path if path.exists() else path.parent, os.W_OK):
         raise SpachNasError(f"{option} {path}: cannot be written; expected a file to write")

@@ -1,7 +1,7 @@
-"""Standard output and error of a command that outlives whoever reads them.
+"""Standard output and error of commands that continue when nothing reads them any more.
 
-A pipe may close (`| head -1`), a terminal may hang up, a file may lie on a full disk: what is
-printed is then lost, and nothing else is.
+A pipe may close (`| head -1`), a terminal may hang up, or a file may be on a full disk. Then the
+output is lost, and nothing else.
 """
 
 import codecs
@@ -17,13 +17,13 @@ _ANY_TEXT = "spach-nas"
 
 
 def outlive_readers() -> None:
-    """Make standard output and error go nowhere once they cannot be written any more."""
+    """Discard standard output and error once they can no longer be written."""
     codecs.register_error(_ANY_TEXT, _written)
     sys.stdout, sys.stderr = _lasting(sys.stdout), _lasting(sys.stderr)
 
 
 def open_closed_streams() -> None:
-    """Give a process that was started with closed streams (`>&-`) some that go nowhere.
+    """Open /dev/null for streams that were closed when the process was started (`>&-`).
 
     Otherwise the next file that is opened would become the standard output of child processes.
     """
@@ -41,36 +41,36 @@ def open_closed_streams() -> None:
 
 
 def interrupt_on_hangup() -> None:
-    """Let a terminal that hangs up do what Ctrl-C does, once; `nohup` keeps its meaning."""
+    """Treat a terminal that hangs up as one Ctrl-C; `nohup` keeps its meaning."""
     hangup = getattr(signal, "SIGHUP", None)  # Windows has none
     if hangup is not None and signal.getsignal(hangup) == signal.SIG_DFL:
         signal.signal(hangup, _interrupt)
 
 
 def _interrupt(number: int, _: FrameType | None) -> None:
-    # Shell and kernel both tell of one hang-up: the second would break into tidying up.
+    # Shell and kernel both send the signal: the second one would interrupt the cleanup.
     signal.signal(number, signal.SIG_IGN)
     raise KeyboardInterrupt
 
 
 def _written(problem: UnicodeError) -> tuple[str | bytes, int]:
-    """What a terminal of few characters, or a name that is no text, would refuse to print."""
+    """Error handler for text that cannot be encoded: a limited terminal, or a name of bytes."""
     assert isinstance(problem, UnicodeEncodeError)
     characters = problem.object[problem.start : problem.end]
     try:
-        # The bytes of a name on a disk, as they are.
+        # A file name that is not valid text: its bytes, unchanged.
         return characters.encode("ascii", "surrogateescape"), problem.end
     except UnicodeEncodeError:
         return codecs.backslashreplace_errors(problem)
 
 
 class _Lasting(io.FileIO):
-    """A file descriptor that leads nowhere from its first failure on, for child processes, too."""
+    """A file descriptor that is /dev/null from its first failure on, for child processes, too."""
 
     def write(self, data: Any, /) -> int:
-        """Write, or drop."""
+        """Write the data, or discard it."""
         try:
-            while (written := super().write(data)) is None:  # of a reader that is slow
+            while (written := super().write(data)) is None:  # a non-blocking pipe is full
                 select.select([], [self.fileno()], [])
             return int(written)
         except OSError:
@@ -81,10 +81,10 @@ class _Lasting(io.FileIO):
 
 
 def _lasting(stream: TextIO) -> TextIO:
-    # Anything else is a test's, a notebook's, or the console of Windows.
+    # Anything else belongs to a test, a notebook, or the console of Windows.
     if type(stream) is not io.TextIOWrapper:
         return stream
-    raw = getattr(stream.buffer, "raw", stream.buffer)  # PYTHONUNBUFFERED leaves the buffer out
+    raw = getattr(stream.buffer, "raw", stream.buffer)  # no buffer with PYTHONUNBUFFERED
     if type(raw) is not io.FileIO:
         return stream
     stream.flush()

@@ -1,4 +1,4 @@
-"""Commands before a search: what its space offers, the keys of its YAML, this machine."""
+"""Commands for preparing a search: its space, the keys of its YAML, this machine."""
 
 import json
 import sys
@@ -11,7 +11,7 @@ from spach_nas.cli.options import Plugins
 
 
 class SchemaName(StrEnum):
-    """Which YAML file a schema is for."""
+    """The YAML file that a schema describes."""
 
     search = "search"
     space = "space"
@@ -21,7 +21,8 @@ def space(
     file: Annotated[
         str,
         typer.Argument(
-            metavar="FILE|NAME", help="A search YAML, a search space, or a shipped one: quickstart."
+            metavar="FILE|NAME",
+            help="A search YAML, a search space, or a shipped one such as quickstart.",
         ),
     ],
     timing: Annotated[
@@ -29,11 +30,11 @@ def space(
         typer.Option(metavar="", help="Time a few training steps to estimate the whole search."),
     ] = True,
     as_json: Annotated[
-        bool, typer.Option("--json", metavar="", help="Print JSON, plain counts.")
+        bool, typer.Option("--json", metavar="", help="Print JSON with plain counts.")
     ] = False,
     plugin: Plugins = None,
 ) -> None:
-    """Say what a search space offers within its limits, and what the search would take."""
+    """Describe a search space within its limits, and estimate what the search would take."""
     from spach_nas.cli.doing import doing
 
     with doing(f"reading {file}") as tell:
@@ -41,6 +42,7 @@ def space(
         from spach_nas.search.plan import read_space_source
         from spach_nas.search.space_report import describe_space
 
+        # Warnings go to standard error, because standard output may be JSON.
         source = read_space_source(
             file, images=timing, say=lambda line: print(line, file=sys.stderr), doing=tell
         )
@@ -61,7 +63,7 @@ def space(
 
 def schema(
     file: Annotated[
-        SchemaName, typer.Argument(metavar="search|space", help="Which YAML file it is for.")
+        SchemaName, typer.Argument(metavar="search|space", help="The YAML file to describe.")
     ],
     plugin: Plugins = None,
 ) -> None:
@@ -72,7 +74,7 @@ def schema(
 
 
 def doctor() -> None:
-    """Say what this machine has, and what is missing for which feature."""
+    """Report what this machine has, and which features lack something."""
     from spach_nas.cli.doctor import diagnose
     from spach_nas.cli.terminal import console, findings_table
 
@@ -82,4 +84,4 @@ def doctor() -> None:
     if faults:
         console.print(f"FAILED: {', '.join(faults)}", style="bold", markup=False)
         raise typer.Exit(1)
-    console.print("all that a search needs is here", style="bold")
+    console.print("everything that a search needs is installed", style="bold")

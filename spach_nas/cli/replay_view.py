@@ -1,4 +1,4 @@
-"""The regret of strategies as a terminal shows it."""
+"""Renders the regret of strategies for a terminal."""
 
 from collections.abc import Sequence
 
@@ -15,7 +15,7 @@ _UNITS: dict[Axis, str] = {"trials": "trials", "seconds": "s"}
 
 
 def benchmark_line(benchmark: Benchmark) -> str:
-    """What is searched, in a line."""
+    """What is searched, in one line."""
     point = ", ".join(
         f"{item.name} {figure_words(item, benchmark.reference_point[item.name])}"
         for item in benchmark.config.objective_list
@@ -23,18 +23,18 @@ def benchmark_line(benchmark: Benchmark) -> str:
     table = benchmark.table
     return (
         f"{benchmark.feasible.count} feasible architectures of {len(table.entries)}, "
-        f"{table.epochs} epochs, {table.full_seconds:.1f} s a training; reference point: {point}"
+        f"{table.epochs} epochs, {table.full_seconds:.1f} s per training; reference point: {point}"
     )
 
 
 def search_words(done: int, seconds: float, *, chosen: Sequence[Strategy], seeds: int) -> str:
-    """How far a comparison is, in a line.
+    """The progress of a comparison, in one line.
 
     Args:
-        done: Searches.
-        seconds: That they took.
-        chosen: Strategies, each of twice as many searches as seeds.
-        seeds: Of each.
+        done: Number of finished searches.
+        seconds: Time that these took.
+        chosen: The strategies. Each takes two searches per seed.
+        seeds: Number of seeds.
     """
     each = 2 * seeds
     number, within = divmod(done, each)
@@ -46,7 +46,7 @@ def search_words(done: int, seconds: float, *, chosen: Sequence[Strategy], seeds
 
 
 def regret_table(rows: Sequence[Regret], axis: Axis) -> RichTable:
-    """One line a strategy, best at the end first: median, and the band that holds 90 %."""
+    """One line per strategy, ordered by the median at the end: median and 90 % band."""
     own = [row for row in rows if row.axis == axis]
     table = RichTable(title=f"hypervolume regret over {axis}, %: median (90 % of the seeds)")
     table.add_column("strategy")

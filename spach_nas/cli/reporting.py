@@ -1,4 +1,4 @@
-"""Commands that look back on studies."""
+"""Commands that evaluate finished studies."""
 
 import time
 from enum import StrEnum
@@ -12,7 +12,7 @@ from spach_nas.errors import SpachNasError
 
 
 class PictureFormat(StrEnum):
-    """Of static pictures."""
+    """The format of static pictures."""
 
     png = "png"
     svg = "svg"
@@ -20,14 +20,14 @@ class PictureFormat(StrEnum):
 
 
 class PlotlyPlaceName(StrEnum):
-    """Where the script that draws the figures of a page is."""
+    """Where Plotly's script is stored."""
 
     embed = "embed"
     beside = "beside"
 
 
 class RungRuleName(StrEnum):
-    """Who goes on to more epochs in a replay."""
+    """The rule for promotion to the next rung in a replay."""
 
     off = "off"
     front = "front"
@@ -43,25 +43,26 @@ def report(
         PictureFormat | None,
         typer.Option(
             metavar="png|svg|pdf",
-            help="Write front, hypervolume and drawings as pictures for print, too.",
+            help="Also write front, hypervolume and drawings as pictures for print.",
         ),
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="File that compares; default: comparison.html."),
+        typer.Option(metavar="FILE", help="File of a comparison; default: comparison.html."),
     ] = None,
     baseline: Annotated[
         list[Path] | None,
         typer.Option(
             metavar="FOLDER",
-            help="Folder of a study to measure by, such as a random one; may stand again.",
+            help="Folder of a study to compare with, such as a random search; may be given "
+            "several times.",
         ),
     ] = None,
     plotly: Annotated[
         PlotlyPlaceName,
         typer.Option(
             metavar="embed|beside",
-            help="Plotly's script, 4.8 MB: part of report.html, or a file beside it.",
+            help="Plotly's script, 4.8 MB: part of report.html, or a file next to it.",
         ),
     ] = PlotlyPlaceName.embed,
     plugin: Plugins = None,
@@ -85,7 +86,7 @@ def report(
 
     beside = baselines[0] if baselines else None
     path = write_study_report(folder[0], plotly=plotly.value, baseline=beside)
-    print(path, flush=True)
+    print(path, flush=True)  # before the pictures, which take longer
     if static is not None:
         print(*write_study_pictures(folder[0], kind=static.value), sep="\n")
 
@@ -95,31 +96,33 @@ def replay(
         list[Path],
         typer.Argument(
             metavar="FOLDER|FILE",
-            help="Folders of studies, or a table with its search.yaml beside it.",
+            help="Folders of studies, or a table with its search.yaml next to it.",
         ),
     ],
     sampler: Annotated[
         list[str] | None,
         typer.Option(
             metavar="NAME",
-            help="To compare; may stand again. Default: random, nsga2, tpe, surrogate.",
+            help="Sampler to compare; may be given several times. Default: random, nsga2, tpe, "
+            "surrogate.",
         ),
     ] = None,
     rungs: Annotated[
         list[RungRuleName] | None,
         typer.Option(
-            metavar="off|front|accuracy", help="To compare; may stand again. Default: all."
+            metavar="off|front|accuracy",
+            help="Rule to compare; may be given several times. Default: all.",
         ),
     ] = None,
-    seeds: Annotated[int, typer.Option(metavar="N", min=1, help="Searches of each strategy.")] = 30,
-    workers: Annotated[int, typer.Option(metavar="N", min=1, help="Trainings at once.")] = 2,
-    trials: Annotated[int, typer.Option(metavar="N", min=1, help="Budget of a search.")] = 100,
+    seeds: Annotated[int, typer.Option(metavar="N", min=1, help="Searches per strategy.")] = 30,
+    workers: Annotated[int, typer.Option(metavar="N", min=1, help="Concurrent trainings.")] = 2,
+    trials: Annotated[int, typer.Option(metavar="N", min=1, help="Trials per search.")] = 100,
     out: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Write the figures as CSV.")
+        Path | None, typer.Option(metavar="FILE", help="Write the results as CSV.")
     ] = None,
     plugin: Plugins = None,
 ) -> None:
-    """Compare samplers and rungs on architectures that were all trained before."""
+    """Compare samplers and rungs on architectures that have already been trained."""
     from spach_nas.cli.doing import doing, make_console
 
     check_file(out, option="--out")
@@ -139,7 +142,7 @@ def replay(
 
         def on_search(done: int) -> None:
             words = search_words(done, time.monotonic() - started, chosen=chosen, seeds=seeds)
-            # Without a terminal a line for each strategy.
+            # Without a terminal, print one line for each strategy.
             (tell.update if done % (2 * seeds) else tell)(words)
 
         rows = list(

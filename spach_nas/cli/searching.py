@@ -1,4 +1,4 @@
-"""Commands that search, and that watch a search."""
+"""Commands that run a search, and that watch one."""
 
 import contextlib
 from pathlib import Path
@@ -12,7 +12,9 @@ from spach_nas.cli.options import Plugins
 def search(
     file: Annotated[
         str,
-        typer.Argument(metavar="FILE|NAME", help="A search YAML, or a shipped one: quickstart."),
+        typer.Argument(
+            metavar="FILE|NAME", help="A search YAML, or a shipped one such as quickstart."
+        ),
     ],
     out: Annotated[
         Path | None,
@@ -23,7 +25,7 @@ def search(
         typer.Option(
             "--resume",
             metavar="",
-            help="Go on with a study that was stopped or killed; begin it where there is none.",
+            help="Resume a study that was stopped or killed, or begin it if there is none.",
         ),
     ] = False,
     dry_run: Annotated[
@@ -31,12 +33,12 @@ def search(
         typer.Option(
             "--dry-run",
             metavar="",
-            help="Check everything, say what it would take; begin nothing.",
+            help="Check everything and estimate what it would take; start nothing.",
         ),
     ] = False,
     plugin: Plugins = None,
 ) -> None:
-    """Search: train proxies within the limits, then write the report and export the best."""
+    """Search: train proxies within the limits, write the report and export the best network."""
     from spach_nas.cli.doing import Steps, make_console
 
     console = make_console()
@@ -56,7 +58,7 @@ def search(
             from spach_nas.cli.terminal import LiveView, print_plan, print_result
 
             estimate = foresee(plan, out=out, resume=resume, doing=steps)
-            if not dry_run:
+            if not dry_run:  # Ray takes seconds to import and is not needed to check
                 steps("loading Ray")
                 from spach_nas.search.run import run_plan
         if dry_run:
@@ -75,18 +77,20 @@ def search(
         )
     print_result(study)
     if study.stopped:
-        raise typer.Exit(130)
+        raise typer.Exit(130)  # the convention of shells for Ctrl-C
     if not study.front():
         raise typer.Exit(1)
 
 
 def watch(
     folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Folder of a study.")],
-    once: Annotated[bool, typer.Option("--once", metavar="", help="Show it once, whole.")] = False,
+    once: Annotated[
+        bool, typer.Option("--once", metavar="", help="Show the whole state once, and leave.")
+    ] = False,
     plugin: Plugins = None,
 ) -> None:
     """Watch a search from another terminal until it ends."""
-    with contextlib.suppress(KeyboardInterrupt):  # leaving is no fault
+    with contextlib.suppress(KeyboardInterrupt):  # Ctrl-C is the way to leave
         from spach_nas.cli.live_view import make_console
         from spach_nas.cli.watching import watch as watch_folder
 

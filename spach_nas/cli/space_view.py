@@ -1,4 +1,4 @@
-"""The report on a search space as a terminal shows it, in 100 columns."""
+"""Renders the description of a search space for a terminal of 100 columns."""
 
 import itertools
 import json
@@ -33,14 +33,14 @@ _BLOCKS = " ▏▎▍▌▋▊▉█"
 
 
 def print_space(name: str, report: SpaceReport) -> None:
-    """What the space offers within its limits."""
+    """Print what the space contains within its limits."""
     console.print(Text.assemble((name, "bold"), f"  limits: {report.limits}"))
     for title, part in _parts(report):
         _print_part(title, part)
 
 
 def print_estimate(estimate: TimeEstimate) -> None:
-    """What the search would take."""
+    """Print what the search would take."""
     _print_part("The whole search on this machine", estimate_table(estimate))
 
 
@@ -50,7 +50,7 @@ def _print_part(title: str, part: RenderableType) -> None:
 
 
 def space_json(name: str, report: SpaceReport, estimate: TimeEstimate | None) -> str:
-    """All figures as JSON: plain counts, shares in [0, 1], seconds and bytes."""
+    """Everything as JSON: plain counts, shares in [0, 1], seconds and bytes."""
     plain = {"name": name, **asdict(report), "estimate": estimate and asdict(estimate)}
     return json.dumps(plain)
 
@@ -59,7 +59,7 @@ def _parts(report: SpaceReport) -> Iterator[tuple[str, RenderableType]]:
     yield "How many", _numbers(report)
     if report.binding:
         yield "Limits: what each excludes alone", _limits(report.binding)
-    yield f"Ranges{' (* exact, others of the sample)' if report.sampled else ''}", _ranges(report)
+    yield f"Ranges{' (* exact, others from a sample)' if report.sampled else ''}", _ranges(report)
     yield "Histograms", _histograms(report.quantities)
     if report.binding:
         yield "Mixers: share of a stage's blocks among the feasible (among all)", _mixers(report)
@@ -69,7 +69,7 @@ def _parts(report: SpaceReport) -> Iterator[tuple[str, RenderableType]]:
     if len(outside) < len(report.paper):
         yield "Models of the SPACH paper, and the share of the feasible below them", _paper(report)
     if outside:
-        yield "Models of the SPACH paper outside of the space", _outside(outside)
+        yield "Models of the SPACH paper outside the space", _outside(outside)
 
 
 def _numbers(report: SpaceReport) -> Table:
@@ -79,7 +79,7 @@ def _numbers(report: SpaceReport) -> Table:
         "architectures", f"{report.architectures:,}", plural(report.encodings, "encoding")
     )
     if report.feasible is None:
-        count, how = "unknown", "in a sample, since there are too many to count"
+        count, how = "unknown", "in a sample, because there are too many to count"
         share = "less than one in the sample" if not report.feasible_share else ""
     else:
         count, how, share = f"{report.feasible:,}", "of them", ""
@@ -101,7 +101,7 @@ def _sharing(proxies: Proxies) -> tuple[str, str | Text]:
     if found.targets_per_proxy == 1:
         return "1", "in a sample"
     text = (
-        f"{found.reason}: a search cannot tell these apart, and the cheapest dominates the others"
+        f"{found.reason}: a search cannot distinguish them, and the cheapest dominates the others"
         f"{'' if found.exact else '; an estimate'}"
     )
     return _ratio(found.targets_per_proxy), Text(text, style="yellow")
@@ -173,13 +173,14 @@ def _histogram(quantity: Quantity) -> Table:
 
 
 def _short(value: float) -> str:
-    """A round number: `200M`, not `200.0M`."""
+    """A count without trailing zeros: `200M`, not `200.0M`."""
     text = format_count(value)
     number = text.rstrip("kMGT")
     return f"{float(number):g}{text[len(number) :]}"
 
 
 def _bar(share: float, width: int) -> str:
+    # Block characters have a resolution of an eighth.
     full, rest = divmod(round(share * width * 8), 8)
     return ("█" * full + _BLOCKS[rest].strip()).ljust(width)
 
@@ -220,13 +221,13 @@ def _paper(report: SpaceReport) -> Table:
 
 
 def _violation(phrase: str) -> str:
-    """`above max_macs 12.3G`: the model's own figure stands beside it."""
+    """The part after the model's own cost, which has a column: `above max_macs 12.3G`."""
     proxy = "proxy " if phrase.startswith("proxy ") else ""
     return proxy + " ".join(phrase.split()[-3:])
 
 
 def _outside(models: Sequence[PaperModel]) -> Table:
-    """Models by what the space lacks."""
+    """Models grouped by the reason why they are outside."""
     reasons: dict[str, list[str]] = {}
     for model in models:
         reasons.setdefault(model.outside or "", []).append(model.name)
@@ -238,7 +239,7 @@ def _outside(models: Sequence[PaperModel]) -> Table:
 
 
 def estimate_table(estimate: TimeEstimate) -> Table:
-    """Time, disk, what was measured and what is assumed."""
+    """Time, disk space, measurements and assumptions."""
     table = plain_table("", "")
     table.columns[1].overflow = "fold"
     end = ""
@@ -274,21 +275,21 @@ def estimate_table(estimate: TimeEstimate) -> Table:
         ", ".join(
             f"{format_count(item.macs)} MACs {item.train_seconds * 1e3:.2f} ms" for item in good
         )
-        + f" for an image; a line in the MACs is right to {percent(estimate.scatter)}",
+        + f" per image; a linear fit in MACs is accurate to {percent(estimate.scatter)}",
     )
     for item in estimate.timed:
         if item.failure is not None:
             table.add_row("", Text(f"{format_count(item.macs)} MACs: {item.failure}", "red"))
     if estimate.concurrent > 1 and estimate.device == "cpu":
         table.add_row(
-            "", f"{estimate.concurrent} at once take {estimate.slowdown:.2f} times as long as one"
+            "", f"{estimate.concurrent} at once each take {estimate.slowdown:.2f} times as long"
         )
     if estimate.load > 0.5:
         table.add_row(
             "busy",
             Text(
-                f"{estimate.load:.1f} other processes ran when it was timed: without them a search "
-                "takes less, with more of them longer",
+                f"{estimate.load:.1f} other processes ran during the measurement: the search is "
+                "faster without them, and slower with more",
                 "yellow",
             ),
         )
@@ -297,10 +298,10 @@ def estimate_table(estimate: TimeEstimate) -> Table:
 
 
 def _assumed(estimate: TimeEstimate) -> str:
-    words = ["candidates as large as a uniform sample, though samplers come to prefer some"]
+    words = ["candidates as large as in a uniform sample, although samplers prefer some"]
     if estimate.concurrent > 1 and estimate.device != "cpu":
-        words.append("trainings side by side as fast as one alone")
-    words.append("this machine alone, as busy as when timed")
+        words.append("concurrent trainings as fast as a single one")
+    words.append("only this machine, as busy as during the measurement")
     if len(estimate.rungs) > 1:
         words.append("every rung filled")
     return "; ".join(words)
@@ -311,7 +312,7 @@ def _seconds(value: float) -> str:
 
 
 def percent(share: float) -> str:
-    """A share in [0, 1] with one digit; 0 and 100 % are exact."""
+    """A share in [0, 1] with one decimal; `0 %` and `100 %` are exact."""
     if 0 < share < 0.0005:
         return "<0.1 %"
     if 0.9995 <= share < 1:
@@ -320,7 +321,7 @@ def percent(share: float) -> str:
 
 
 def plain_table(*headings: str, right: Sequence[int] = (), gap: int = 2) -> Table:
-    """Columns without lines; `right` are those to align to the right."""
+    """A table without lines; `right` lists the columns to align to the right."""
     table = Table(box=None, padding=(0, gap, 0, 0), show_header=any(headings), header_style="dim")
     for number, heading in enumerate(headings):
         last = number == len(headings) - 1

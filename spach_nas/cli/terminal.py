@@ -1,6 +1,6 @@
-"""What a terminal shows: a live view of a search, its result, and tables.
+"""Terminal output of a search: a live view, the result, and tables.
 
-Where the output is no terminal, plain lines take the place of the live view.
+If the output is not a terminal, plain lines replace the live view.
 """
 
 import threading
@@ -34,13 +34,13 @@ if TYPE_CHECKING:
 console = make_console()
 
 
-# Without a terminal: between two looks for a sign of life, and between two lines while nothing
-# else is told.
+# Without a terminal: seconds between two checks of the running trials, and between two lines about
+# them while nothing else is printed.
 _TICK_S, _SILENCE_S = 1.0, 60.0
 
 
 class LiveView:
-    """Listens to a study and shows how far it is."""
+    """Listens to a study and shows its progress."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -53,7 +53,7 @@ class LiveView:
 
     @contextmanager
     def shown(self) -> Iterator["LiveView"]:
-        """Show the view inside of a `with` block."""
+        """Show the view inside a `with` block."""
         if not self._console.is_terminal:
             ended = threading.Event()
             threading.Thread(target=self._give_signs, args=(ended,), daemon=True).start()
@@ -68,13 +68,13 @@ class LiveView:
             yield self
 
     def __call__(self, study: "StudyDriver", record: Record | None) -> None:
-        """Take note of a new record; None: the study begins."""
+        """Note a new record; None means that the study begins."""
         self._study = study
         if self._live is None:
             self._print(_line(study, record))
 
     def doing(self, what: str) -> None:
-        """Say what goes on before and after the trainings."""
+        """Show the current step before or after the trainings."""
         self._view.doing = Doing(what)
         if self._live is None:
             self._print(Text(f"{what} ..."))
@@ -84,7 +84,7 @@ class LiveView:
         self._console.print(line, soft_wrap=True, highlight=False)
 
     def _give_signs(self, ended: threading.Event) -> None:
-        """Where no view goes on, say at times how far the trials are that run."""
+        """Without a live view, print the progress of running trials from time to time."""
         told = False
         while not ended.wait(_TICK_S):
             self._quiet_s += _TICK_S
@@ -97,11 +97,11 @@ class LiveView:
             left = (
                 f"; about {format_duration(progress.time_left)} left" if progress.time_left else ""
             )
-            with suppress(OSError, ValueError):  # nobody reads it any more
+            with suppress(OSError, ValueError):  # the output was closed
                 self._print(Text(f"{running_words(progress)}{left}"))
 
     def _render(self) -> ProgressView:
-        # In a thread of its own, some times a second: records are taken in here, so that the
+        # Runs in its own thread several times a second. Records are processed here, so that the
         # search itself never waits for its view.
         study = self._study
         if study is None:
@@ -126,7 +126,7 @@ class LiveView:
 def _line(study: "StudyDriver", record: Record | None) -> Text:
     if record is None:
         seen = len(study.records)
-        going_on = f", going on after {seen} records" if seen else ""
+        going_on = f", resuming after {seen} records" if seen else ""
         return Text(f"{study.config.study}: {study.total} trials into {study.folder}{going_on}")
     rung = f", rung {record.fidelity.rung}" if study.config.rungs.levels else ""
     name = f"{record.reference or f'trial {record.trial}'}{rung}"
@@ -145,7 +145,7 @@ def _line(study: "StudyDriver", record: Record | None) -> Text:
 
 
 def print_plan(plan: Plan) -> None:
-    """Say what a search would do."""
+    """Print what a search would do."""
     config, space = plan.config, plan.config.space
     size, count = space.size(), plan.feasible.count
     share = "" if count is None else f", {count:,} of them ({count / size:.1%}) inside the limits"
@@ -166,7 +166,7 @@ def print_plan(plan: Plan) -> None:
 
 def _sampler(search: SearchSettings) -> str:
     if search.sampler == "random":
-        return "random, all uniform over what is inside the limits"
+        return "random, uniform over the architectures inside the limits"
     return f"{search.sampler}, the first {search.startup_trials} uniform"
 
 
@@ -183,11 +183,11 @@ def _proxy_range(plan: Plan) -> str:
 
 
 def print_result(study: "StudyDriver") -> None:
-    """How it ended, the front as a table, and the commands to type next."""
+    """Print how the search ended, the front as a table, and the next commands."""
     from spach_nas.report import front_table
 
     if not study.records:
-        console.print("Stopped before the first trial was finished; nothing is kept.")
+        console.print("Stopped before the first trial finished; nothing was saved.")
         return
     end = ending(study.folder, study.records)
     console.print(Text(f"{end.outcome} It {end.duration}."), soft_wrap=True)
@@ -207,7 +207,7 @@ def print_result(study: "StudyDriver") -> None:
         console.print(Text(f"best     {folder / BEST}"), soft_wrap=True)
     best = study.best()
     if best is not None and not checkpoint_path(folder, best).is_file():
-        # Of a study that was copied or published without them.
+        # A study that was copied or published without weights.
         console.print(
             f"the weights of trial {best.trial}, the best one, are not in this folder; "
             f"{BEST}/ has the best of those that are",
@@ -219,12 +219,12 @@ def print_result(study: "StudyDriver") -> None:
         (("--scale", "target", "--out", "target"), "the best one at full size"),
     ):
         line = command_line("export", folder, *command)
-        # Brackets and colons in a path are no mark-up.
+        # As Text, because rich would read brackets and colons in a path as markup.
         console.print(Text(f"  {line:<60} # {what}"), soft_wrap=True)
 
 
 def references_table() -> Table:
-    """The paper's models: exact counts beside published figures."""
+    """The paper's models: exact counts and published figures."""
     table = Table(title="Models of the SPACH paper, arXiv:2108.13002", title_justify="left")
     table.add_column("name", no_wrap=True)
     table.add_column("architecture")
@@ -249,7 +249,7 @@ def references_table() -> Table:
 
 
 def findings_table(findings: Iterable[Finding]) -> Table:
-    """What `doctor` found."""
+    """The findings of `doctor` as a table."""
     table = Table.grid(padding=(0, 2))
     for finding in findings:
         style = "red" if finding.fault else "yellow" if finding.advice else ""

@@ -1,4 +1,4 @@
-"""The command `latency`: what was asked, measured and said."""
+"""Runs the command `latency` and prints its results."""
 
 import json
 from collections.abc import Iterable
@@ -27,16 +27,17 @@ from spach_nas.units import format_latency
 
 
 def print_network(asked: Request, *, as_json: bool = False) -> None:
-    """Time one network, and print what came of it.
+    """Time one network, and print the result.
 
     Raises:
-        SpachNasError: An unknown network, runtime or device.
+        SpachNasError: The network, runtime or device is unknown.
     """
     device = parse_device(asked.device or "auto")
     sizes = parse_batch_sizes(asked.batch_size or "1")
     runtimes = parse_runtimes(asked.runtime or ",".join(RUNTIMES))
     architecture = find_network(asked.source)
     threads, precision = asked.threads or 1, asked.precision or "fp32"
+    # The header names the conditions that all runtimes share.
     with_torch = conditions(device=device, threads=threads, precision=precision)
     console = make_console()
     if not as_json:
@@ -64,10 +65,10 @@ def print_network(asked: Request, *, as_json: bool = False) -> None:
 
 
 def print_space(asked: Request, path: Path, *, as_json: bool = False) -> None:
-    """Time the parts of all networks of a search into a file, and print how well they predict.
+    """Time the parts of all networks of a search into a file, and print the prediction error.
 
     Raises:
-        SpachNasError: A mistake in the search, or a file that holds something else.
+        SpachNasError: The search has mistakes, or the file holds something else.
     """
     given = table_settings(asked)
     found = find_space(asked.source)
@@ -87,7 +88,7 @@ def print_space(asked: Request, path: Path, *, as_json: bool = False) -> None:
 
 
 def header(where: Conditions) -> str:
-    """Machine and format, in a line."""
+    """Machine, threads, number format and versions in one line."""
     threads = "1 thread" if where.threads == 1 else f"{where.threads} threads"
     versions = ", ".join(f"{name} {number}" for name, number in where.versions.items())
     clock = ", processor time" if where.by_processor else ""
@@ -95,7 +96,7 @@ def header(where: Conditions) -> str:
 
 
 def times_table(found: Iterable[Measured]) -> Table:
-    """A line for each time."""
+    """A table with one line for each time."""
     table = Table.grid(padding=(0, 2))
     table.add_row("runtime", "batch", "median", "quartiles", "runs", "images/s", style="bold")
     for index in (1, 2, 4, 5):
@@ -116,7 +117,7 @@ def times_table(found: Iterable[Measured]) -> Table:
 
 
 def times_json(name: str, architecture: Architecture, found: Iterable[Measured]) -> str:
-    """The same for programs, milliseconds."""
+    """The times as JSON, in milliseconds."""
     lines: list[dict[str, Any]] = []
     for item in found:
         line: dict[str, Any] = {"runtime": item.runtime, "batch_size": item.batch_size}
@@ -143,7 +144,7 @@ def times_json(name: str, architecture: Architecture, found: Iterable[Measured])
 
 
 def checks_table(table: LatencyTable) -> Table:
-    """Whole networks beside the predictions for them."""
+    """Measured and predicted latency of whole networks."""
     shown = Table.grid(padding=(0, 2))
     shown.add_row("network", "", "measured", "predicted", "off by", "", style="bold")
     for index in (2, 3, 4):
@@ -162,7 +163,7 @@ def checks_table(table: LatencyTable) -> Table:
 
 
 def table_json(path: Path, table: LatencyTable) -> str:
-    """What is to say about a table, for programs."""
+    """A summary of a table as JSON."""
     return json.dumps(
         {
             "table": str(path),

@@ -1,4 +1,4 @@
-"""How far a training is, as lines of a terminal; plain lines where the output is no terminal."""
+"""Shows the progress of a training, live on a terminal and as plain lines elsewhere."""
 
 import json
 import threading
@@ -40,7 +40,7 @@ _HEADINGS = {
 
 
 class TrainingView:
-    """Follows the files of a run."""
+    """Follows a training by the files in its folder."""
 
     def __init__(self, console: Console, folder: Path, *, title: str) -> None:
         self._console, self._folder, self._title = console, folder, title
@@ -49,7 +49,7 @@ class TrainingView:
 
     @contextmanager
     def shown(self) -> Iterator["TrainingView"]:
-        """Show it inside of a `with` block."""
+        """Show the view inside a `with` block."""
         if self._console.is_terminal:
             with Live(
                 console=self._console,
@@ -68,7 +68,7 @@ class TrainingView:
             thread.join()
 
     def render(self) -> RenderableType:
-        """The epochs so far, and the one under way."""
+        """The epochs so far and the current one."""
         curve, now = read_curve(self._folder), read_now(self._folder)
         parts: list[RenderableType] = [Text(self._title, style="bold")]
         if curve:
@@ -76,7 +76,7 @@ class TrainingView:
         return Group(*parts, _bar(now), Text(now_words(now)))
 
     def _print(self) -> None:
-        """One line an epoch; those of an earlier run are not repeated."""
+        """Print one line per epoch, without repeating those of an earlier run."""
         self._seen = len(read_curve(self._folder))
         while not self._ended.wait(_SECONDS):
             self._print_new()
@@ -91,7 +91,7 @@ class TrainingView:
 
 
 def best_epoch(curve: tuple[EpochLine, ...]) -> int | None:
-    """The first epoch with the highest top-1; None where nothing is validated."""
+    """The first epoch with the highest top-1; None if there is no validation."""
     scored = [line for line in curve if line.best_top1 is not None]
     if not scored:
         return None
@@ -99,7 +99,7 @@ def best_epoch(curve: tuple[EpochLine, ...]) -> int | None:
 
 
 def epochs_table(curve: tuple[EpochLine, ...], *, best: int | None) -> Table:
-    """One row an epoch; the best one is marked."""
+    """One row per epoch; the best one is marked."""
     used = [name for name in _HEADINGS if getattr(curve[-1], name) is not None]
     table = Table(box=None, padding=(0, 2, 0, 0))
     for heading in ("epoch", *(_HEADINGS[name] for name in used), "images/s", "time"):
@@ -129,7 +129,7 @@ def epoch_words(line: EpochLine, epochs: int) -> str:
 
 
 def now_words(now: Now) -> str:
-    """Where it is: epoch, step, loss, images/s, time left."""
+    """The current epoch, step, loss, images/s and time left in one line."""
     if now.phase == "starting" or not now.steps:
         return "starting: reading images, setting up workers ..."
     if now.phase == "scoring":
@@ -146,13 +146,13 @@ def now_words(now: Now) -> str:
 def _bar(now: Now) -> Table:
     total = max(1, now.epochs * now.steps)
     done = min(total, (now.epoch - 1) * now.steps + now.step)
-    line = Table.grid()  # a bar alone has no end of line
+    line = Table.grid()  # a progress bar by itself does not end its line
     line.add_row(ProgressBar(total=total, completed=done, width=60))
     return line
 
 
 def print_evaluation(result: "EvaluationResult", console: Console) -> None:
-    """Figures of the whole split, of each class, and the speed."""
+    """Print the scores of the whole split and of each class, and the speed."""
     head = f"{result.source} on the {result.split} split of {result.data}: {result.images:,} images"
     console.print(Text(head, style="bold"))
     for note in result.notes:
@@ -179,7 +179,7 @@ def print_evaluation(result: "EvaluationResult", console: Console) -> None:
 
 
 def train_in_terminal(request: TrainingRequest) -> None:
-    """Plan, say what will be done, train with a live view, and say what came of it.
+    """Plan a training, print the plan, train with a live view, and print the result.
 
     Raises:
         SpachNasError: See `plan_training` and `run_training`.
@@ -217,7 +217,7 @@ def evaluate_in_terminal(
     skip_broken: bool,
     as_json: bool,
 ) -> None:
-    """Evaluate and print.
+    """Evaluate a network and print the result.
 
     Raises:
         SpachNasError: See `evaluate`.
@@ -250,7 +250,7 @@ def _head(plan: TrainingPlan, request: TrainingRequest) -> list[str]:
 
 
 def _shown(path: Path) -> Path:
-    """As a person in this folder would write it."""
+    """The path as a user in the current folder would write it."""
     here = Path.cwd()
     return path.relative_to(here) if path.is_relative_to(here) else path
 

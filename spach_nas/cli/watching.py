@@ -1,7 +1,7 @@
-"""Following a search from outside, from the files in its folder alone.
+"""Follows a search from another process, using only the files in its folder.
 
-Only what was appended since the last look is read, so that following a long search costs nothing.
-Nothing is written, and nothing of the folder is executed.
+Only what was appended since the last look is read, so that following a long search is cheap.
+Nothing is written, and nothing in the folder is executed.
 """
 
 import time
@@ -28,19 +28,19 @@ _SECONDS = 1.0  # between two looks
 
 
 def watch(folder: Path, *, console: Console, once: bool = False) -> Progress:
-    """Show how far a search is until it ends; only once where the output is no terminal.
+    """Show the progress of a search until it ends, or once if the output is not a terminal.
 
     Args:
-        folder: Of the study.
-        console: Where to show it.
-        once: Show it once, whole.
+        folder: Folder of the study.
+        console: The console to print to.
+        once: Show the whole state once.
 
     Returns:
-        What was shown last.
+        The progress that was shown last.
 
     Raises:
-        PluginError: A mixer of the study is not known here.
-        StudyError: The folder is no study, or a record is damaged.
+        PluginError: A mixer of the study is not available.
+        StudyError: The folder is not a study, or a record is damaged.
         ConfigError: Its search YAML is damaged.
     """
     watcher = Watcher(folder)
@@ -61,11 +61,11 @@ class Watcher:
     """Follows one study.
 
     Attributes:
-        records: Read so far.
+        records: The records read so far.
 
     Raises:
-        PluginError: A mixer of the study is not known here.
-        StudyError: The folder is no study.
+        PluginError: A mixer of the study is not available.
+        StudyError: The folder is not a study.
         ConfigError: Its search YAML is damaged.
     """
 
@@ -86,12 +86,13 @@ class Watcher:
         self._last_sign: datetime | None = None
 
     def progress(self) -> Progress:
-        """How far the search is now.
+        """The current progress of the search.
 
         Raises:
             StudyError: A record is damaged.
         """
-        # Whether somebody is at work is asked first: what is written before they leave is seen.
+        # The lock is checked before the files are read: if the search has ended by then, everything
+        # that it wrote is seen.
         alive = is_driven(self._folder)
         for line in parse_journal(self._log.new()):
             self._take(line)
@@ -112,7 +113,7 @@ class Watcher:
         return replace(progress, ending=self._ending)
 
     def _take(self, line: Line) -> None:
-        """Learn from a line of the journal; what it lacks is passed over."""
+        """Process one line of the journal; missing entries are ignored."""
         event = line["event"]
         elapsed = line.get("elapsed")
         if isinstance(elapsed, int | float):
@@ -158,18 +159,18 @@ class Watcher:
 
 
 def read_progress(folder: Path) -> Progress:
-    """How far the search in a folder is.
+    """The progress of the search in a folder.
 
     Raises:
-        PluginError: A mixer of the study is not known here.
-        StudyError: The folder is no study, or a record is damaged.
+        PluginError: A mixer of the study is not available.
+        StudyError: The folder is not a study, or a record is damaged.
         ConfigError: Its search YAML is damaged.
     """
     return Watcher(folder).progress()
 
 
 class _Tail:
-    """What was appended to a file since the last look, whole lines only."""
+    """Reads what was appended to a file since the last look, in whole lines only."""
 
     def __init__(self, path: Path) -> None:
         self._path = path

@@ -1,4 +1,4 @@
-"""What an architecture costs, in closed form and free of torch; callable as `spach_nas.cost`."""
+"""What an architecture costs, in closed form and without torch. Callable as `spach_nas.cost`."""
 
 import sys
 

@@ -1,7 +1,7 @@
-"""Closed-form cost of many architectures at once, free of torch.
+"""Closed-form cost of many architectures at once, without torch.
 
-Architectures of a search space repeat the same parts: one pass of Python gives each distinct part a
-number, the closed forms run once for each of them, and numpy adds up.
+Architectures of a search space repeat the same parts. One pass in Python numbers the distinct
+parts, the closed forms run once for each of them, and numpy sums up.
 
 Letters: A architectures, S stages of all of them together, M mixers, U distinct parts.
 """
@@ -30,7 +30,7 @@ from spach_nas.space.mixers import MixerSite, mixer_cost
 Integers = NDArray[np.int64]
 Part = tuple[Any, ...]
 
-# What stem and head depend on besides widths, and what a stage's blocks depend on besides mixers.
+# Stem and head depend on these and on widths; the blocks of a stage depend on these and on mixers.
 _FRAME = attrgetter("stem", "stem_width", "patch_size", "image_size", "in_channels", "num_classes")
 _SIZES = attrgetter("width", "heads", "expansion_ratio", "token_ratio", "shared", "options")
 _PARAMS = Cost._fields.index("params")
@@ -38,16 +38,16 @@ _MOST = int(np.iinfo(np.int64).max)
 
 
 def costs(architectures: Sequence[Architecture]) -> Integers:
-    """Cost of each architecture, what `cost` gives for it: plain counts, lower is better.
+    """Cost of each architecture, the same as from `cost`: plain counts, lower is better.
 
     Args:
-        architectures: A of them, of any shapes and mixers.
+        architectures: A architectures with any shapes and mixers.
 
     Returns:
-        (A, 4) figures, the columns in the order of `Cost`'s fields.
+        (A, 4) counts, the columns in the order of `Cost`'s fields.
 
     Raises:
-        OverflowError: A figure that 64 bits do not hold.
+        OverflowError: A count exceeds 64 bits.
     """
     if not architectures:
         return np.zeros((0, len(Cost._fields)), dtype=np.int64)
@@ -56,14 +56,15 @@ def costs(architectures: Sequence[Architecture]) -> Integers:
         total = _ends(batch)
         _add_blocks(total, batch)
     except OverflowError:
-        # Plain integers of any size; numpy refuses those that it cannot hold.
+        # Python integers have any size. `_table` is cautious, so the sums may still fit; if they
+        # do not, numpy raises.
         return np.array([cost(architecture) for architecture in architectures], dtype=np.int64)
     return np.add.reduceat(total, batch.starts)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Batch:
-    """Distinct parts, and of which of them each of the S stages consists.
+    """The distinct parts, and the parts of which each of the S stages consists.
 
     Attributes:
         starts: Index of the first stage of each architecture, (A,).
@@ -116,7 +117,7 @@ def _read(architectures: Sequence[Architecture]) -> _Batch:
 
 
 def _ends(batch: _Batch) -> Integers:
-    """Cost of what stands before each stage, stem or downsampling, and of the head, (S, 4)."""
+    """Cost of the stem or downsampling before each stage, and of the head, (S, 4)."""
     widths, numbers = _number((size[0] for size in batch.sizes), len(batch.sizes))
     width = numbers[batch.size]
     before = np.where(batch.position > 0, np.roll(width, 1), 0)
@@ -148,7 +149,7 @@ def _end(batch: _Batch, index: int, *, before: Any, width: Any) -> Cost:
 
 
 def _add_blocks(total: Integers, batch: _Batch) -> None:
-    """Add the cost of all blocks, mixer by mixer, to (S, 4) figures."""
+    """Add the cost of all blocks, mixer by mixer, to (S, 4) counts."""
     first, site_of = _distinct(batch.frame, batch.position, batch.size)
     shared = np.array([size[4] for size in batch.sizes])[batch.size]
     most = 2 * int(batch.position.max() + 1) * max(map(len, batch.mixers))
@@ -156,10 +157,11 @@ def _add_blocks(total: Integers, batch: _Batch) -> None:
         repeats = np.array([mixers.count(name) for mixers in batch.mixers])[batch.mixer]
         here = np.flatnonzero(repeats)
         repeats = repeats[here]
-        # The closed forms see only sites where the mixer stands.
+        # Only sites that use the mixer: its closed form may not accept others.
         sites, part = np.unique(site_of[here], return_inverse=True)
         found = [_block(batch, int(first[site]), name) for site in sites]
         total[here] += repeats[:, None] * _table([block for block, _ in found], most=most)[part]
+        # In a sharing stage all blocks of a mixer have one mixer function between them.
         owned = np.array([params for _, params in found], dtype=np.int64)[part]
         total[here, _PARAMS] -= np.where(shared[here], repeats - 1, 0) * owned
 
@@ -173,24 +175,25 @@ def _block(batch: _Batch, index: int, name: str) -> tuple[Cost, int]:
 
 
 def _table(found: Sequence[Cost], *, most: int) -> Integers:
-    """(U, 4) figures, of which `most` are added up at most, and no sum wraps around."""
+    """(U, 4) counts, checked so that the sum of any `most` of them cannot wrap around."""
     if max(map(max, found)) * most > _MOST:
-        raise OverflowError("figures beyond 64 bits")
+        raise OverflowError("counts beyond 64 bits")
     return np.array(found, dtype=np.int64)
 
 
 def _number(values: Iterable[Any], length: int) -> tuple[list[Any], Integers]:
-    """Distinct values in the order of their appearance, and the number of each value, (length,)."""
+    """Distinct values in order of appearance, and the index of each value in them, (length,)."""
     numbers: defaultdict[Any, int] = defaultdict(count().__next__)
     return_numbers = np.fromiter(map(numbers.__getitem__, values), dtype=np.int64, count=length)
     return list(numbers), return_numbers
 
 
 def _distinct(*columns: Integers) -> tuple[Integers, Integers]:
-    """Where each of U distinct rows of small numbers is first seen, (U,), and each row's, (S,)."""
+    """Where each of U distinct rows of small numbers first occurs, (U,), and its index, (S,)."""
     key = np.zeros(len(columns[0]), dtype=np.int64)
     for column in columns:
         radix = int(column.max()) + 1
+        # A key in mixed radix is faster to compare than rows; it is renumbered before it overflows.
         if (int(key.max()) + 1) * radix > _MOST:
             key = np.unique(key, return_inverse=True)[1]
         key = key * radix + column

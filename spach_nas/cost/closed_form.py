@@ -1,7 +1,9 @@
-"""Closed-form cost of an architecture, free of torch.
+"""Closed-form cost of an architecture, without torch.
 
-Every figure is an exact count and equals a trace of the built network. fvcore and papers call
+Every count is exact and equals a trace of the built network. fvcore and papers call
 multiply-accumulates "FLOPs"; FLOPs = 2 x MACs. Lower is better in every field.
+
+Letters: C width, N positions, P patch size, S stem width, K classes, h hidden channels.
 """
 
 from collections import Counter
@@ -12,18 +14,18 @@ from spach_nas.space.architecture import Stage, stem_kernel
 from spach_nas.space.mixers import MixerSite, get_mixer, mixer_cost
 from spach_nas.space.sources import Source, as_architecture
 
-# fvcore's rule, per normalised element: LayerNorm and GroupNorm, and BatchNorm.
+# fvcore's cost per normalised element, of LayerNorm and GroupNorm, and of BatchNorm.
 _NORM = 5
 _BATCH_NORM = 2
 
 
 class Cost(NamedTuple):
-    """Cost of one architecture, plain counts.
+    """Cost of one architecture as plain counts.
 
     Attributes:
         params: Parameters.
         macs: Multiply-accumulates per image in convolutions, linear layers and matrix products.
-        macs_with_norms: The same with norms by fvcore's rule; what papers print as "FLOPs".
+        macs_with_norms: The same plus norms by fvcore's rule; papers print this as "FLOPs".
         activations: Output elements of all convolutions and linear layers per image, as in
             Dollar et al. 2021, arXiv:2103.06877, section 3.
     """
@@ -51,7 +53,7 @@ def cost(source: Source) -> Cost:
             file or a bundle.
 
     Raises:
-        ArchitectureError: It is nothing of that.
+        ArchitectureError: The source is none of these.
     """
     architecture = as_architecture(source)
     widths = [stage.width for stage in architecture.stages]
@@ -86,6 +88,7 @@ def stem_cost(
     if stem == "conv1":
         weights = P * P * in_channels * C
         return Cost(weights + C + 2 * C, weights * N, weights * N + _NORM * N * C, N * C)
+    # Without biases: the first convolution and two of 3x3, each with a BatchNorm (6 * S below).
     inner = stem_kernel(P) ** 2 * in_channels * S + 18 * S * S
     last = (P // 2) ** 2 * S * C
     half = (image_size[0] // 2) * (image_size[1] // 2)
@@ -101,15 +104,15 @@ def head_cost(width: int, resolution: tuple[int, int], num_classes: int) -> Cost
 
 
 def downsample_cost(before: int, after: int, resolution: tuple[int, int]) -> Cost:
-    """Convolution 2x2 of stride 2 and its norm; `resolution` is that of its output."""
+    """2x2 convolution with stride 2 and its norm; `resolution` is that of its output."""
     N = resolution[0] * resolution[1]
-    weights = 4 * before * after
+    weights = 4 * before * after  # no bias
     macs = weights * N
     return Cost(weights + 2 * after, macs, macs + _NORM * N * after, N * after)
 
 
 def trunk_cost(width: int, resolution: tuple[int, int], expansion_ratio: float) -> Cost:
-    """What every block has: depthwise convolution, LayerNorm and channel MLP."""
+    """The parts of every block: depthwise convolution, LayerNorm and channel MLP."""
     C, N = width, resolution[0] * resolution[1]
     h = int(expansion_ratio * C)
     macs = 9 * N * C + 2 * N * C * h
@@ -129,7 +132,7 @@ def stage_cost(stage: Stage, resolution: tuple[int, int]) -> Cost:
 def blocks_cost(
     counts: Mapping[str, int], *, site: MixerSite, expansion_ratio: float, shared: bool
 ) -> Cost:
-    """So many blocks of each mixer at one site: cost does not depend on their order."""
+    """Blocks at one site, by the number for each mixer: cost does not depend on their order."""
     C, N = site.width, site.tokens
     params, macs, with_norms, activations = trunk_cost(C, site.resolution, expansion_ratio)
     depth = sum(counts.values())

@@ -1,9 +1,9 @@
-"""Bytes kept for the backward pass, in closed form, free of torch.
+"""Bytes kept for the backward pass, in closed form, without torch.
 
-Counts what autograd holds on to between the forward and the backward pass of one training step of
-our networks: every tensor once, however many operations keep it. Lower is better. Parameters,
-buffers and what does not grow with the batch (statistics of BatchNorm, weights cast to bf16) are
-left out; drop path, dropout and gradient checkpointing are off. The rules are those of a CPU.
+Counts what autograd keeps between the forward and the backward pass of one training step of our
+networks: every tensor once, however many operations need it. Lower is better. Parameters, buffers
+and everything that does not grow with the batch (statistics of BatchNorm, weights cast to bf16) are
+left out. Drop path, dropout and gradient checkpointing are off. The rules are those of a CPU.
 
 Letters: N positions, C width, h hidden channels of the channel MLP.
 """
@@ -23,7 +23,7 @@ def saved_bytes(architecture: Architecture, *, precision: Precision = "fp32") ->
     """Bytes per image kept for the backward pass of a training step.
 
     Args:
-        architecture: Of the network.
+        architecture: The network that is trained.
         precision: `fp32`, or `bf16` for autocast with parameters in fp32.
 
     Raises:
@@ -66,15 +66,15 @@ def _head_bytes(architecture: Architecture, low: int) -> int:
 
 
 def _norm_bytes(tokens: int, width: int, item: int) -> int:
-    # LayerNorm: its input as it comes, mean and reciprocal deviation of each position in fp32.
+    # LayerNorm: its input uncast, and mean and reciprocal deviation of each position in fp32.
     return tokens * (width * item + 2 * _FP32)
 
 
 def _stream_bytes(stage: Stage, low: int) -> list[int]:
-    """Bytes of a feature at the entrance of each block, and behind the last one.
+    """Bytes of one element of the features before each block, and after the last one.
 
-    Convolution and GroupNorm hand bf16 into a stage; gamma_1 is fp32, and so is all that a mixer's
-    branch was added to.
+    Convolution and GroupNorm pass bf16 to a stage under autocast. gamma_1 is fp32, so a sum with a
+    mixer's branch is fp32, too.
     """
     items = [low]
     for name in stage.mixers:
@@ -95,8 +95,8 @@ def _stage_bytes(stage: Stage, resolution: tuple[int, int], low: int) -> int:
         if spec.is_branch:
             # LayerNorm of that input: the same tensor, unless the convolution cast it.
             total += _norm_bytes(N, 0 if entering == low else C, entering)
-            # The mixer's own input, cast, and what lies inside; `addcmul`: the mixer's output.
+            # The mixer's own input, cast, and its inner tensors; `addcmul`: the mixer's output.
             total += 2 * N * C * low + mixer_saved(spec, site, low)
-        # LayerNorm; then of the channel MLP both linear layers' inputs and GELU's input.
+        # LayerNorm; of the channel MLP, the inputs of both linear layers and of GELU.
         total += _norm_bytes(N, C, leaving) + N * (C + 2 * h) * low
     return total

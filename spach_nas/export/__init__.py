@@ -1,4 +1,4 @@
-"""The way out: an architecture as a bundle that PyTorch, timm, the hub and ONNX users can load."""
+"""Exports a network as a bundle for PyTorch, timm, the Hugging Face hub and ONNX."""
 
 from typing import TYPE_CHECKING
 

@@ -1,8 +1,8 @@
-"""Whether a `.pt2` file can be loaded without running what it says.
+"""Checks that a `.pt2` file can be loaded without executing code from it.
 
 `torch.export.load` trusts its file: it unpickles, evaluates symbolic sizes and guards as Python,
-and takes operators by any path below `torch`. So the file is looked through first, and what a
-network of ours never needs is refused.
+and accepts operators by any path below `torch`. So the file is inspected first, and everything that
+a network of ours does not need is refused.
 """
 
 import json
@@ -22,9 +22,10 @@ _MEMBERS = (
     r"archive_format|archive_version|byteorder|\.data/version|\.data/serialization_id",
 )
 _MEMBER = re.compile("|".join(f"({pattern})" for pattern in _MEMBERS))
-# torch writes an empty file in place of sample inputs that are left out.
+# torch writes an empty file for sample inputs that are left out.
 _EMPTY_MEMBER = re.compile(r"data/sample_inputs/[\w-]+\.pt")
 _OPERATOR = re.compile(r"(torch\.ops|_operator|math)(\.\w+)+")
+# torch evaluates sizes as sympy expressions, so only numbers, symbols and arithmetic are allowed.
 _SYMBOLIC = re.compile(
     r"("
     r"'[su]\d+'|\d+|[-+*/(),=\s]"
@@ -36,21 +37,21 @@ _LARGEST_JSON = 256 * 2**20
 
 
 def check_archive(path: Path | IO[bytes], *, where: str) -> None:
-    """See that a `.pt2` file holds tensors, a graph of operators, and nothing else.
+    """Check that a `.pt2` file contains tensors, a graph of operators, and nothing else.
 
     Raises:
-        BundleError: It is no such archive, or holds something that loading it would execute.
+        BundleError: It is not such an archive, or contains something that loading might execute.
     """
     try:
         with zipfile.ZipFile(path) as archive:
             for member in archive.infolist():
                 _check_member(archive, member, where=where)
     except (zipfile.BadZipFile, ValueError, RecursionError, NotImplementedError) as problem:
-        if isinstance(problem, BundleError):
+        if isinstance(problem, BundleError):  # it is a ValueError, too
             raise
         raise BundleError(
-            f"{where}: is no archive of torch.export ({one_line(problem)}); expected what the "
-            "export wrote"
+            f"{where}: not an archive of torch.export ({one_line(problem)}); expected the file as "
+            "exported"
         ) from None
 
 
@@ -61,18 +62,18 @@ def _check_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo, *, where: s
         return
     if not _MEMBER.fullmatch(name):
         raise BundleError(
-            f"{where}: holds {member.filename!r}, which might be executed; expected weights and a "
-            "graph alone"
+            f"{where}: contains {member.filename!r}, which might be executed; expected only "
+            "weights and a graph"
         )
     if not name.endswith(".json"):
         return
     if member.file_size > _LARGEST_JSON:
-        raise BundleError(f"{where}: {member.filename!r} is too large to be looked through")
+        raise BundleError(f"{where}: {member.filename!r} is too large to be inspected")
     for key, value in _items(json.loads(archive.read(member))):
         if not _is_harmless(key, value):
             raise BundleError(
                 f"{where}: {member.filename}: {key}: {value!r:.200}, which might be executed; "
-                "expected weights and a graph alone"
+                "expected only weights and a graph"
             )
 
 

@@ -2,17 +2,17 @@
 
     architecture.yaml    the architecture
     config.json          timm's: `timm.create_model("local-dir:BUNDLE", pretrained=True)`
-    model.safetensors    the weights, where there are any
-    model.onnx           for ONNX Runtime and others, where it was asked for
-    model.pt2            for PyTorch without this package, where it was asked for
-    preprocessing.json   how images become its input, where there are weights
-    samples.npz          a few images of the data, to compare forms on, where there are weights
+    model.safetensors    the weights, if there are any
+    model.onnx           for ONNX Runtime and others, if requested
+    model.pt2            for PyTorch without this package, if requested
+    preprocessing.json   how images become its input, if there are weights
+    samples.npz          a few images of the data to compare forms on, if there are weights
     README.md            what it is, what it costs, how it was found
-    architecture.svg     its drawing
-    parity.json          how far the forms agree
+    architecture.svg     a drawing
+    parity.json          how closely the forms agree
     manifest.json        sha256 of every file
 
-A target without trained weights has no file that pretends to hold some.
+A target without trained weights has none of the files that need weights.
 """
 
 import json
@@ -52,14 +52,14 @@ def write_bundle(
     weights: bytes | None = None,
     preprocessing: Preprocessing | None = None,
 ) -> Path:
-    """Write a bundle without proof: whole or not at all. `export` writes one with it.
+    """Write a bundle without proof, completely or not at all. `export` writes one with a proof.
 
     Args:
         out: A folder that does not exist yet.
-        architecture: What the weights belong to.
+        architecture: The network.
         card: Text of its README.md.
-        weights: safetensors; None where nothing was trained.
-        preprocessing: Of the images that the weights were trained on.
+        weights: Its weights as safetensors; None if it was not trained.
+        preprocessing: Preprocessing of the images that the weights were trained on.
 
     Returns:
         The folder.
@@ -81,7 +81,7 @@ def write_core(
     weights: bytes | None,
     preprocessing: Preprocessing | None,
 ) -> None:
-    """Write what every form of a bundle builds on into an existing folder; see `write_bundle`."""
+    """Write the files that every bundle has into an existing folder; see `write_bundle`."""
     (folder / ARCHITECTURE).write_text(architecture.to_yaml(), encoding="utf-8")
     _write_json(folder / CONFIG, _config(architecture, preprocessing))
     if weights is not None:
@@ -91,13 +91,13 @@ def write_core(
 
 
 def load_model(folder: str | Path) -> "Spach":
-    """The network of a bundle, with its weights where it has any, in evaluation mode.
+    """The network of a bundle, with its weights if it has any, in evaluation mode.
 
     Raises:
         BundleError: A file is missing or damaged, or the weights are those of another network.
     """
     if not isinstance(folder, str | Path):
-        raise BundleError(f"{folder!r}: is no path; expected the folder of a bundle")
+        raise BundleError(f"{folder!r}: not a path; expected the folder of a bundle")
     folder = Path(folder)
     architecture = load_architecture(folder)
     from spach_nas.networks import build
@@ -113,8 +113,8 @@ def load_architecture(folder: Path) -> Architecture:
     """The architecture of a bundle.
 
     Raises:
-        BundleError: There is none.
-        ArchitectureError: No network has it.
+        BundleError: The file is missing.
+        ArchitectureError: The file does not hold a valid architecture.
     """
     path = folder / ARCHITECTURE
     if not path.is_file():
@@ -123,7 +123,7 @@ def load_architecture(folder: Path) -> Architecture:
 
 
 def load_preprocessing(folder: Path) -> Preprocessing | None:
-    """How images become the input of a bundle's network; None where nothing was trained.
+    """How images become the input of a bundle's network; None if it was not trained.
 
     Raises:
         BundleError: The file is damaged.
@@ -145,18 +145,18 @@ def load_preprocessing(folder: Path) -> Preprocessing | None:
             ),
         )
     except (ValueError, KeyError, TypeError):
-        raise BundleError(f"{path}: is damaged; expected what the export wrote") from None
+        raise BundleError(f"{path}: is damaged; expected the file as exported") from None
 
 
 def write_samples(folder: Path, images: Pixels) -> None:
-    """Keep images in a bundle, for `read_samples`."""
+    """Store images in a bundle, for `read_samples`."""
     buffer = BytesIO()
     np.savez_compressed(buffer, allow_pickle=False, images=images)
     (folder / SAMPLES).write_bytes(buffer.getvalue())
 
 
 def read_samples(folder: Path) -> Pixels | None:
-    """The images that a bundle keeps, (N, H, W, C); None: none.
+    """The images stored in a bundle, (N, H, W, C), or None.
 
     Raises:
         BundleError: The file is damaged.
@@ -171,11 +171,11 @@ def read_samples(folder: Path) -> Pixels | None:
             return images
     except (OSError, EOFError, LookupError, TypeError, ValueError, zlib.error, BadZipFile):
         pass
-    raise BundleError(f"{path}: is damaged; expected what the export wrote")
+    raise BundleError(f"{path}: is damaged; expected the file as exported")
 
 
 def load_weights(network: "Spach", weights: bytes, *, where: str) -> None:
-    """Fill a network from safetensors; nothing in them is executed.
+    """Load weights from safetensors into a network. Nothing in them is executed.
 
     Raises:
         BundleError: The file is damaged, or belongs to another network.
@@ -187,7 +187,7 @@ def load_weights(network: "Spach", weights: bytes, *, where: str) -> None:
         state = load(weights)
         network.load_state_dict(state)
     except SafetensorError as problem:
-        raise BundleError(f"{where}: is no safetensors file: {one_line(problem)}") from None
+        raise BundleError(f"{where}: not a safetensors file: {one_line(problem)}") from None
     except RuntimeError as problem:
         raise BundleError(f"{where}: belongs to another network: {one_line(problem)}") from None
 
@@ -197,13 +197,13 @@ def _config(architecture: Architecture, preprocessing: Preprocessing | None) -> 
 
     from spach_nas.networks import build, model_config
 
-    with torch.device("meta"):
+    with torch.device("meta"):  # the config needs names and sizes, no weights
         config = model_config(build(architecture))
     if preprocessing is not None:
         config["pretrained_cfg"] |= {
             "mean": list(preprocessing.mean),
             "std": list(preprocessing.std),
-            # Of images that are not resized, all is taken: they are padded.
+            # Images that are not resized are padded and used whole.
             "crop_pct": preprocessing.crop_share or 1.0,
         }
         config["label_names"] = list(preprocessing.class_names)
@@ -211,7 +211,7 @@ def _config(architecture: Architecture, preprocessing: Preprocessing | None) -> 
 
 
 def _preprocessing(architecture: Architecture, preprocessing: Preprocessing) -> dict[str, Any]:
-    """All that it takes to prepare images without this package, in the order of the steps."""
+    """Everything needed to prepare images without this package, in the order of the steps."""
     height, width = architecture.image_size
     return {
         "channels": architecture.in_channels,
@@ -223,7 +223,8 @@ def _preprocessing(architecture: Architecture, preprocessing: Preprocessing) -> 
         "std": list(preprocessing.std),
         "layout": "batch, channels, height, width; float32",
         "class_names": list(preprocessing.class_names),
-        # Of the train split, which validated: whoever has the images can find the part again.
+        # The part of the train split that was used for validation. With share and seed, anyone who
+        # has the images can reproduce it.
         "held_out": None if preprocessing.held_out is None else asdict(preprocessing.held_out),
     }
 

@@ -1,4 +1,4 @@
-"""The README.md of a bundle, a model card: what a person who finds it has to know."""
+"""The README.md of a bundle: a model card for people who find it without its history."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -27,9 +27,10 @@ _MARGIN = 8
 
 
 def drawing(architecture: Architecture) -> str:
-    """The drawing as a file of its own: on white, since no page around it lends its colours."""
+    """The drawing as a separate file, with a white background because no page provides colours."""
     wide = drawn_width(architecture) + 2 * _MARGIN
     high = DRAWN_HEIGHT + 2 * _MARGIN
+    # A nested SVG keeps its own coordinates; only its position is added.
     inner = draw(architecture).replace("<svg ", f'<svg x="{_MARGIN}" y="{_MARGIN}" ', 1)
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{wide:g}" height="{high:g}" '
@@ -49,11 +50,11 @@ def card(
     """Text of the README.md.
 
     Args:
-        choice: What is exported.
-        proof: How far the forms agree.
-        left_out: Forms that are not there, and why.
-        test_accuracy: On the test split, in [0, 1], when it was measured.
-        samples: Images of the data that the bundle keeps.
+        choice: The network to export.
+        proof: How closely the forms agree.
+        left_out: Why forms are missing, by their names.
+        test_accuracy: Accuracy on the test split in [0, 1], if it was measured.
+        samples: Number of images in the bundle.
     """
     forms = () if proof is None else tuple(dict.fromkeys(item.form for item in proof.agreements))
     parts = [
@@ -61,7 +62,7 @@ def card(
         f"# SPACH network, {choice.name}",
         f"![{describe(choice.architecture)}]({DRAWING})",
         f"`{choice.architecture}`",
-        "A vision backbone of the SPACH frame (Zhao et al. 2021, "
+        "A vision backbone of the SPACH framework (Zhao et al. 2021, "
         "[arXiv:2108.13002](https://arxiv.org/abs/2108.13002)), written by "
         f"spach-nas {__version__}.",
         "\n".join(["| | |", "|---|---|", *_facts(choice, test_accuracy)]),
@@ -100,18 +101,18 @@ def _scores(choice: Choice, test_accuracy: float | None) -> list[tuple[str, str]
     if choice.record is not None and choice.record.curve:
         epochs = choice.record.fidelity.epochs
         text = f"{choice.record.curve[-1].accuracy:.4f} after {epochs} epochs"
-        rows.append(("validation accuracy of the proxy", f"{text}; it was chosen by it"))
+        rows.append(("validation accuracy of the proxy", f"{text}; the search selected by it"))
     if test_accuracy is not None:
         rows.append(("test accuracy", f"{test_accuracy:.4f}"))
     published = REFERENCES.get(choice.name)
     if choice.weights is None and published is not None and published.top1 is not None:
-        note = "of the paper's weights, which are not here"
+        note = "with the paper's weights, which are not included"
         rows.append(("published ImageNet-1K top-1", f"{published.top1} %, {note}"))
     return rows
 
 
 def _place(choice: Choice) -> list[str]:
-    """Where it lies in the front of its study, between which neighbours."""
+    """The place of the network in the front of its study, with its neighbours."""
     record = choice.record
     if record is None or not choice.front:
         return []
@@ -134,7 +135,7 @@ def _place(choice: Choice) -> list[str]:
 def _neighbour(record: Record, *, bold: bool) -> str:
     accuracy = pareto.value(record, OBJECTIVES["accuracy"])
     mark = "**" if bold else ""
-    # A bar would end the cell.
+    # A bar would end the cell of the table.
     name = str(record.architecture).replace("|", "\\|")
     cells = (
         f"{mark}{record.reference or record.trial}{mark}",
@@ -156,8 +157,8 @@ def _proof_section(proof: Proof | None, left_out: Mapping[str, str]) -> list[str
     ]
     return [
         "## Proof",
-        f"Each form beside the network, on {proof.images}: with the bundle's weights, and with "
-        "random ones under which every part matters. `spach-nas verify` computes it again.",
+        f"Each form was compared with the network on {proof.images}: with the bundle's weights, "
+        "and with random ones that make every part matter. `spach-nas verify` repeats this.",
         "| form | weights | largest difference | mean | tolerance | same top-1 |\n"
         "|---|---|---|---|---|---|\n" + "\n".join(rows),
         *[f"Left out, {name}: {reason}." for name, reason in left_out.items()],
@@ -170,28 +171,28 @@ def _samples_section(samples: int) -> list[str]:
     return [
         "## Samples",
         f"`{SAMPLES}` holds {samples} images of the network's data at the size of its input: "
-        "`spach-nas verify` compares the forms on them. Whoever passes this bundle on passes them "
-        "on, too; `spach-nas export ... --no-samples` leaves them out.",
+        "`spach-nas verify` compares the forms on them. Passing this bundle on passes them on, "
+        "too; `spach-nas export ... --no-samples` leaves them out.",
     ]
 
 
 def _limits_of_use(choice: Choice) -> str:
     if choice.weights is None:
         note = "" if choice.note is None else f" Note that {choice.note}."
-        return f"An architecture without weights: it classifies nothing before it is trained.{note}"
+        return f"An architecture without weights: it has to be trained before use.{note}"
     if choice.record is None:
-        return "It knows the classes and the kind of images that it was trained on, and no others."
+        return "It only knows the classes and the kind of images that it was trained on."
     target = choice.record.target_cost
     return (
         "This is the proxy that the search trained for a short time to rank architectures. Its "
         f"target has {format_count(target.params)} parameters and {format_count(target.macs)} "
         "multiply-accumulates and has to be trained at full size: export it with "
         "`--scale target`. Single short trainings differ by chance, and small proxies favour "
-        "convolution: read the figures as a ranking, not as what the network can do."
+        "convolution: read the scores as a ranking, not as what the network can achieve."
     )
 
 
-# Of the data sets whose terms are known here: licence for the hub, credit, name there.
+# For data sets whose terms are known: licence on the hub, credit, name on the hub.
 _KNOWN_DATA = {
     "fashion-mini": ("mit", "Fashion-MNIST, Zalando SE, MIT", "zalando-datasets/fashion_mnist"),
     "fashion-mnist": ("mit", "Fashion-MNIST, Zalando SE, MIT", "zalando-datasets/fashion_mnist"),
@@ -199,11 +200,11 @@ _KNOWN_DATA = {
 
 
 def front_matter(choice: Choice, *, test_accuracy: float | None = None) -> str:
-    """The block between `---` lines, those included.
+    """The YAML block for the Hugging Face hub, including its `---` lines.
 
     Args:
-        choice: What is exported.
-        test_accuracy: On the test split, in [0, 1], when it was measured.
+        choice: The network to export.
+        test_accuracy: Accuracy on the test split in [0, 1], if it was measured.
     """
     plain: dict[str, Any] = {
         "library_name": "timm",
@@ -217,6 +218,7 @@ def front_matter(choice: Choice, *, test_accuracy: float | None = None) -> str:
         ],
     }
     data = _data_name(choice)
+    # No licence is stated for other data, because this package cannot know it.
     if choice.weights is not None and data in _KNOWN_DATA:
         plain["license"] = _KNOWN_DATA[data][0]
     if choice.weights is not None and data is not None:
@@ -227,17 +229,17 @@ def front_matter(choice: Choice, *, test_accuracy: float | None = None) -> str:
 
 
 def licence_note(choice: Choice) -> str:
-    """Whose terms hold for the code, the weights and the data."""
+    """The terms of use of the code, the weights and the data."""
     parts = ["spach-nas is under the MIT licence."]
     if choice.name in REFERENCES:
-        parts.append("The architecture is that of the paper; this is code of our own.")
+        parts.append("The architecture is that of the paper; the code was written independently.")
     data = _data_name(choice)
     if choice.weights is not None and data in _KNOWN_DATA:
         parts.append(f"The weights were trained on {_KNOWN_DATA[data][1]}.")
     elif choice.weights is not None:
         parts.append(
-            "What holds for the weights depends on the images that they were trained on: whoever "
-            "passes them on has to say so here."
+            "The terms of the weights depend on the images that they were trained on: state them "
+            "here before you pass the weights on."
         )
     return " ".join(parts)
 
@@ -256,7 +258,7 @@ def _results(choice: Choice, *, data: str, test_accuracy: float | None) -> dict[
         measured.append(("test", round(test_accuracy, 4), "test accuracy"))
     if choice.record is not None and choice.record.curve:
         accuracy = round(choice.record.curve[-1].accuracy, 4)
-        measured.append(("validation", accuracy, "validation accuracy, which chose it"))
+        measured.append(("validation", accuracy, "validation accuracy, used for selection"))
     return {
         "name": choice.name,
         "results": [
@@ -271,7 +273,7 @@ def _results(choice: Choice, *, data: str, test_accuracy: float | None) -> dict[
 
 
 def use_section(choice: Choice, *, forms: Sequence[str]) -> str:
-    """Text that shows the code for the forms that are there."""
+    """Text with code for each form in the bundle."""
     imports = _plugin_imports(choice)
     if choice.weights is None:
         return (
@@ -323,11 +325,11 @@ def _input_note(choice: Choice) -> str:
 def _sizes(preprocessing: Preprocessing) -> str:
     if preprocessing.crop_share is None:
         return "images smaller than the input are padded with zeros on all sides"
-    return f"resized, and {preprocessing.crop_share:.3g} of the shorter side cut from the centre"
+    return f"resized, then a centre crop of {preprocessing.crop_share:.3g} of the shorter side"
 
 
 def _plugin_imports(choice: Choice) -> str:
-    """Lines that bring in the mixers that do not come with this package."""
+    """Lines that import the mixers that do not belong to this package."""
     names = [name for stage in choice.architecture.stages for name in stage.mixers]
     modules = dict.fromkeys(home(spec) for spec in plugin_mixers(names))
-    return "".join(f"import {module}  # brings in its mixers\n" for module in modules)
+    return "".join(f"import {module}  # registers its mixers\n" for module in modules)

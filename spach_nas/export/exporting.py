@@ -1,4 +1,4 @@
-"""From a choice to a bundle with its proof."""
+"""Turns a chosen network into a bundle with its proof."""
 
 import contextlib
 from collections.abc import Mapping, Sequence
@@ -27,31 +27,31 @@ def export(
     keep_samples: bool = True,
     tell: Tell = lambda _: None,
 ) -> Path:
-    """Write the bundle of a choice, whole or not at all.
+    """Write the bundle of a network, completely or not at all.
 
     Args:
-        choice: What is exported.
+        choice: The network to export.
         out: A folder that does not exist yet.
-        test_accuracy: On the test split, in [0, 1], when it was measured.
-        formats: Names of `FORMATS`; None: all that can be made here, and `parity.json` says why
+        test_accuracy: Accuracy on the test split in [0, 1], if it was measured.
+        formats: Names of `FORMATS`. None means all that can be made here; `parity.json` says why
             others were left out. `safetensors` is always written.
-        opset: Of the ONNX form, one of `OPSETS`.
-        keep_samples: Whether a few images of the data are kept in the bundle, for `verify`.
-        tell: Told what goes on, in a few words.
+        opset: Opset of the ONNX form, one of `OPSETS`.
+        keep_samples: Whether to store a few images of the data in the bundle, for `verify`.
+        tell: Receives progress messages of a few words.
 
     Returns:
         The folder.
 
     Raises:
-        BundleError: The folder exists already or cannot be written, a format that was asked for
-            cannot be made, or a form computes something else than the network.
+        BundleError: The folder exists already or cannot be written, a requested format cannot be
+            made, or the outputs of a form differ from those of the network.
     """
-    check_new(out)
+    check_new(out)  # before the network is built, which takes longer
     trained = choice.weights is not None
     if not trained and set(formats or ()) - {"safetensors"}:
         raise BundleError(
-            f"{choice.name}: has no trained weights, and {', '.join(sorted(formats or ()))} carry "
-            "weights; expected a trained network, or no --formats"
+            f"{choice.name}: has no trained weights, and {', '.join(sorted(formats or ()))} need "
+            "them; expected a trained network, or no --formats"
         )
     network = build(choice.architecture).eval()
     if choice.weights is not None:
@@ -68,6 +68,7 @@ def export(
         images = own_pixels(choice) if keep_samples else None
         if images is not None:
             write_samples(folder, images)
+        # Read back from the bundle, so that `verify` uses exactly the same images.
         sample = bundle_sample(folder, choice.architecture, choice.preprocessing)
         proof = prove(folder, network, trained=trained, sample=sample, tell=tell, skip=set())
         _settle(folder, proof, required=formats, left_out=left_out)
@@ -100,10 +101,10 @@ def export_all(
     keep_samples: bool = True,
     tell: Tell = lambda _: None,
 ) -> tuple[Path, ...]:
-    """Write several bundles, by their folders; each is there whole or not at all.
+    """Write several bundles, by their folders, each completely or not at all.
 
     Raises:
-        BundleError: See `export`; bundles that were finished before stay.
+        BundleError: See `export`. Bundles that were finished before remain.
     """
     written: list[Path] = []
     try:
@@ -119,9 +120,10 @@ def export_all(
                 )
             )
     finally:
+        # The common folder was made for these bundles: without any, it would be left empty.
         if not written and len(choices) > 1:
             for folder in {out.parent for out in choices}:
-                with contextlib.suppress(OSError):  # someone else's files, or never made
+                with contextlib.suppress(OSError):  # it holds other files, or was never made
                     folder.rmdir()
     return tuple(written)
 
@@ -133,7 +135,7 @@ def _prefixed(tell: Tell, folder: Path) -> Tell:
 def _write_forms(
     folder: Path, network: Spach, formats: Sequence[str] | None, *, opset: int, tell: Tell
 ) -> dict[str, str]:
-    """Write the forms that need tracing; which were left out, and why."""
+    """Write the forms that need tracing; returns why forms were left out, by name."""
     wanted = [form for form in FORMS.values() if form.make is not None]
     if formats is not None:
         wanted = [form for form in wanted if form.name in formats]
@@ -147,7 +149,7 @@ def _write_forms(
         try:
             program = trace(network) if program is None else program
             data = form.make(program, opset)
-        # torch has no common class for what it cannot trace or translate.
+        # torch has no common class for errors in tracing or conversion.
         except Exception as problem:
             left_out[form.name] = f"cannot be made: {one_line(problem)}"
             _refuse(left_out, required=formats)
@@ -159,7 +161,7 @@ def _write_forms(
 def _settle(
     folder: Path, proof: Proof, *, required: Sequence[str] | None, left_out: dict[str, str]
 ) -> None:
-    """Drop the forms that do not run, and raise where one computes something else."""
+    """Drop the forms that do not run, and raise if the outputs of a form differ."""
     if proof.broken:
         lines = [str(item) for item in proof.broken]
         raise BundleError("\n".join([*lines, "nothing was written"]))

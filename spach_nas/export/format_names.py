@@ -1,19 +1,19 @@
-"""What `--formats` may name; free of torch, so that a misspelt one is told at once."""
+"""The legal names for `--formats`, without torch, so that a misspelt one is reported at once."""
 
 from spach_nas.errors import BundleError, did_you_mean, one_of
 
-# Forms with a file of weights of their own.
+# The forms that have their own file of weights.
 FORMATS = ("safetensors", "onnx", "pt2")
-# The first with GELU as one operator, and the last that all of ONNX Runtime's tools read.
+# The first with GELU as one operator, and the last that all of ONNX Runtime's tools support.
 OPSET = 20
-OPSETS = range(18, 24)  # from torch's own to the last that was tried
+OPSETS = range(18, 24)  # from torch's default to the last one that was tried
 
 
 def parse_formats(text: str) -> tuple[str, ...]:
-    """The formats of a text such as `onnx,pt2` or `all`; `safetensors` is always one of them.
+    """The formats in text such as `onnx,pt2` or `all`; `safetensors` is always included.
 
     Raises:
-        BundleError: An unknown name.
+        BundleError: A name is unknown.
     """
     names = [name.strip() for name in text.split(",") if name.strip()]
     if names == ["all"]:

@@ -1,7 +1,7 @@
-"""The forms of a bundle: how each is made of a network, and how it is run again from its file.
+"""The forms of a bundle: how each is made from a network, and how it is run from its file.
 
-All of them keep the names of the network's tensors, so that the very graph in a file can be run
-with other weights, too: that is how parity is proven under weights that hide nothing.
+All of them keep the names of the network's tensors, so that the very graph in a file can also be
+run with other weights: parity is proven with weights under which every part matters.
 
 Letters: B batch, C channels, H and W image, K classes.
 """
@@ -27,8 +27,8 @@ from spach_nas.networks import Spach, build
 Weights = Mapping[str, Tensor]
 # (B, C, H, W) -> (B, K), in float32.
 Run = Callable[[Tensor], Tensor]
-# A form that was read from its file, ready to run with its own weights (None) or with others. What
-# it ran with before counts for nothing; runs that it gave before must not be called again.
+# A form that was read from its file, ready to run with its own weights (None) or with others. A new
+# call replaces the weights, so runs that were returned earlier must not be used again.
 Opened = Callable[[Weights | None], Run]
 
 ONNX, PT2 = "model.onnx", "model.pt2"
@@ -41,13 +41,13 @@ class Form:
     """One form of a network.
 
     Attributes:
-        name: As in `--formats`.
-        file: What holds it.
+        name: Its name in `--formats`.
+        file: Name of its file.
         open: Reads it from a folder.
-        make: Its bytes, of the traced network and for an opset of ONNX; None where the bundle's
-            core is all that it takes.
-        packages: What making it takes beside this package's own requirements.
-        runtime: What running it takes.
+        make: Returns its bytes for a traced network and an opset of ONNX. None if the files that
+            every bundle has are sufficient.
+        packages: Packages needed to make it, in addition to this package's requirements.
+        runtime: Packages needed to run it.
     """
 
     name: str
@@ -59,12 +59,12 @@ class Form:
 
     @property
     def cannot_make(self) -> str:
-        """Why it cannot be made on this machine; empty where it can."""
+        """Why it cannot be made on this machine; empty if it can."""
         return _lacking(self.packages)
 
     @property
     def cannot_run(self) -> str:
-        """Why it cannot be run on this machine; empty where it can."""
+        """Why it cannot be run on this machine; empty if it can."""
         return _lacking(self.runtime)
 
 
@@ -106,17 +106,17 @@ def _open_timm(folder: Path) -> Opened:
 
 
 def trace(network: Spach) -> torch.export.ExportedProgram:
-    """The network as a graph of operators, for any batch; it says nothing about this machine.
+    """The network as a graph of operators, for any batch size.
 
-    What torch cannot trace, as a mixer of the user's may be, raises one of torch's many errors.
+    If torch cannot trace it, for example because of a user's mixer, it raises one of many errors.
     """
     architecture = network.architecture
-    # With an example batch of 1, the batch would be taken for a constant.
+    # With an example batch of 1, torch would treat the batch size as a constant.
     example = torch.zeros(2, architecture.in_channels, *architecture.image_size)
     program = torch.export.export(
         network.eval(), (example,), dynamic_shapes=({0: torch.export.Dim("batch")},)
     )
-    # Sample inputs would be pickled; traces name the files of the machine that exported.
+    # Sample inputs would be pickled, and stack traces would reveal paths of this machine.
     program.example_inputs = None
     for node in program.graph.nodes:
         node.meta.pop("stack_trace", None)
@@ -135,7 +135,7 @@ def _open_pt2(folder: Path) -> Opened:
     check_archive(path, where=str(path))
     try:
         network = torch.export.load(path).module()
-    # torch has no error of its own for a damaged file.
+    # torch has no specific error for a damaged file.
     except Exception as problem:
         raise BundleError(f"{path}: cannot be loaded: {one_line(problem)}") from problem
     own = {name: value.clone() for name, value in network.state_dict().items()}
@@ -151,7 +151,7 @@ def _make_onnx(program: torch.export.ExportedProgram, opset: int) -> bytes:
     from spach_nas.export.onnx_graph import plain_graph
 
     with warnings.catch_warnings():
-        # The exporter's own deprecations are no matter of the user's.
+        # The exporter warns about its own deprecations, which users cannot change.
         warnings.simplefilter("ignore")
         exported = torch.onnx.export(
             program,
@@ -166,7 +166,7 @@ def _make_onnx(program: torch.export.ExportedProgram, opset: int) -> bytes:
         model = plain_graph(exported, weights=program.state_dict)
     made = {item.domain: item.version for item in model.opset_import}[""]
     if made != opset:
-        raise BundleError(f"--opset: {opset}; torch's exporter gets no further than {made}")
+        raise BundleError(f"--opset: {opset}; torch's exporter only reaches {made} here")
     data: bytes = model.SerializeToString()
     return data
 
@@ -174,7 +174,7 @@ def _make_onnx(program: torch.export.ExportedProgram, opset: int) -> bytes:
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _OnnxRun:
     session: Any
-    # The session does not keep the weights that were put in place of its own.
+    # The session does not keep the replaced weights alive; this does.
     borrowed: tuple[Any, ...]
 
     def __call__(self, images: Tensor) -> Tensor:
@@ -188,7 +188,7 @@ def _open_onnx(folder: Path) -> Opened:
     def opened(weights: Weights | None) -> Run:
         try:
             return _onnx_run(data, weights)
-        except Exception as problem:  # its errors have no common class
+        except Exception as problem:  # ONNX Runtime's errors have no common class
             raise BundleError(f"{path}: cannot be loaded: {one_line(problem)}") from problem
 
     return opened
@@ -202,7 +202,7 @@ def _onnx_run(data: bytes, weights: Weights | None) -> Run:
     options.intra_op_num_threads = torch.get_num_threads()
     borrowed = []
     if weights is not None:
-        # Its optimiser would fold its own weights before they are replaced.
+        # The optimiser would fold the original weights into constants before they are replaced.
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
         for name, value in weights.items():
             if value.is_floating_point():

@@ -1,7 +1,7 @@
 """The manifest of a bundle: a sha256 of every file, and one of all of them.
 
-It is written in one canonical form, so that any changed byte shows: in a file by its sum, in the
-manifest by its own `bundle` sum or its form.
+It has one canonical form, so that any changed byte is detected: in a file by its checksum, in the
+manifest by its own `bundle` checksum or its form.
 """
 
 import hashlib
@@ -11,12 +11,12 @@ from pathlib import Path
 from spach_nas.errors import BundleError
 
 MANIFEST = "manifest.json"
-# What git and the Hugging Face hub add to a folder, and no loader of networks reads.
+# Added to a folder by git and the Hugging Face hub, and not read when a network is loaded.
 _BOOKKEEPING = frozenset({".git", ".gitattributes", ".cache"})
 
 
 def write_manifest(folder: Path) -> str:
-    """Write the manifest of all files in a folder; the sum of the whole bundle."""
+    """Write the manifest of all files in a folder; returns the checksum of the whole bundle."""
     files = {name: _sum(folder / name) for name in _names(folder)}
     text = _canonical(files)
     (folder / MANIFEST).write_text(text, encoding="utf-8")
@@ -24,7 +24,7 @@ def write_manifest(folder: Path) -> str:
 
 
 def check_manifest(folder: Path) -> tuple[str, list[str]]:
-    """The sum of a bundle, and a line for each missing, foreign or changed file.
+    """The checksum of a bundle, and a line for each missing, unexpected or changed file.
 
     Raises:
         BundleError: There is no manifest, or it is damaged.
@@ -34,11 +34,10 @@ def check_manifest(folder: Path) -> tuple[str, list[str]]:
     found = _names(folder)
     problems = [f"{path.parent / name}: is missing" for name in sorted(set(files) - set(found))]
     problems += [
-        f"{path.parent / name}: is foreign, the manifest does not know it"
-        for name in sorted(set(found) - set(files))
+        f"{path.parent / name}: is not in the manifest" for name in sorted(set(found) - set(files))
     ]
     problems += [
-        f"{path.parent / name}: is changed; expected sha256 {files[name]}"
+        f"{path.parent / name}: was changed; expected sha256 {files[name]}"
         for name in sorted(set(files) & set(found))
         if not (folder / name).is_file() or _sum(folder / name) != files[name]
     ]
@@ -46,7 +45,7 @@ def check_manifest(folder: Path) -> tuple[str, list[str]]:
 
 
 def read_manifest(folder: Path) -> dict[str, str]:
-    """Names of the files with their sums.
+    """The checksum of each file, by its name.
 
     Raises:
         BundleError: There is no manifest, or it is damaged.
@@ -61,7 +60,7 @@ def read_manifest(folder: Path) -> dict[str, str]:
     except (ValueError, KeyError, TypeError, AttributeError):
         intact = False
     if not intact:
-        raise BundleError(f"{path}: is changed or damaged; expected it as the export wrote it")
+        raise BundleError(f"{path}: was changed or damaged; expected the file as exported")
     return dict(files)
 
 
@@ -77,7 +76,7 @@ def _canonical(files: dict[str, str]) -> str:
 
 
 def _names(folder: Path) -> list[str]:
-    # A folder inside a bundle is foreign as a whole.
+    # Bundles have no folders in them, so a folder is listed by its name and thus unexpected.
     return sorted(
         path.name for path in folder.iterdir() if path.name not in {MANIFEST, *_BOOKKEEPING}
     )

@@ -1,9 +1,9 @@
-"""An ONNX graph in the plain form that other tools read.
+"""Simplifies an ONNX graph to a form that other tools can read.
 
-torch's exporter writes `chunk` as a sequence, computes every shape anew for each batch, names the
-batch `s77` and keeps constants in attributes: ONNX Runtime takes all that, its tools for
-quantisation and TensorRT do not. Its own optimiser would mend it, but folds weights into others,
-which then could be neither found by name nor replaced.
+torch's exporter writes `chunk` as a sequence, computes every shape at run time, names the batch
+`s77` and keeps constants in attributes. ONNX Runtime accepts all this, but its tools for
+quantisation and TensorRT do not. The exporter's own optimiser would solve it, but it folds weights
+into others, which could then be neither found by name nor replaced.
 """
 
 import re
@@ -16,22 +16,22 @@ from onnx import numpy_helper
 from onnxscript import optimizer
 
 BATCH = "batch"
-# The second one knows the types that the first one has inferred.
+# The second round uses the types that the first one has inferred.
 _ROUNDS = 2
 _BY_ATTRIBUTE = ("value", "value_float", "value_floats", "value_int", "value_ints")
 
 
 def plain_graph(program: torch.onnx.ONNXProgram, *, weights: Collection[str]) -> onnx.ModelProto:
-    """The graph of an export without sequences and without shapes that are computed.
+    """The graph of an export without sequences and without computed shapes.
 
     Args:
-        program: As torch exports it without its optimiser; the batch is its only free dimension.
-        weights: Names of tensors that stay as they are, under these names.
+        program: The export without torch's optimiser; the batch is its only dynamic dimension.
+        weights: Names of tensors that must remain unchanged under these names.
     """
     for _ in range(_ROUNDS):
         optimizer.fold_constants(
             program.model,
-            # No opinion about the others: the optimiser knows what is worth it.
+            # None for the others lets the optimiser decide.
             should_fold=lambda node: (
                 False if any(value and value.name in weights for value in node.inputs) else None
             ),
@@ -55,7 +55,7 @@ def _name_batch(graph: onnx.GraphProto) -> None:
     name = re.compile(rf"\b{re.escape(found)}\b")
     for value in (*graph.input, *graph.output, *graph.value_info):
         for dim in value.type.tensor_type.shape.dim:
-            if dim.dim_param:  # or it would become an empty name, which is none
+            if dim.dim_param:  # a fixed dimension has no name and must not get an empty one
                 dim.dim_param = name.sub(BATCH, dim.dim_param)
 
 
@@ -70,10 +70,10 @@ def _known(model: onnx.ModelProto) -> dict[str, onnx.TypeProto.Tensor]:
 
 
 def _write_shapes(graph: onnx.GraphProto, known: Mapping[str, onnx.TypeProto.Tensor]) -> None:
-    """Give each `Reshape` its shape as a constant, with -1 for what depends on the batch.
+    """Give each `Reshape` its shape as a constant, with -1 for the size that depends on the batch.
 
-    Beside sizes above 0, -1 holds for an empty batch, too; 0 and -1 together, as the exporter
-    writes them, do not.
+    -1 together with sizes above 0 also works for an empty batch; 0 and -1 together, as written by
+    the exporter, do not.
     """
     for node in graph.node:
         if node.op_type != "Reshape" or node.output[0] not in known:
@@ -90,7 +90,7 @@ def _write_shapes(graph: onnx.GraphProto, known: Mapping[str, onnx.TypeProto.Ten
 
 
 def _drop_casts(graph: onnx.GraphProto, known: Mapping[str, onnx.TypeProto.Tensor]) -> None:
-    """Take out `CastLike` where the type stays."""
+    """Remove each `CastLike` that does not change the type."""
     types = {item.name: item.data_type for item in graph.initializer}
     types |= {name: kind.elem_type for name, kind in known.items()}
     casts: dict[str, str] = {}
@@ -102,7 +102,7 @@ def _drop_casts(graph: onnx.GraphProto, known: Mapping[str, onnx.TypeProto.Tenso
 
 
 def _lift_constants(graph: onnx.GraphProto) -> None:
-    """Constants as initializers, which every tool looks for."""
+    """Turn constants into initializers, where every tool looks for them."""
     for place in reversed(range(len(graph.node))):  # `remove` would compare whole nodes
         node = graph.node[place]
         if node.op_type == "Constant" and node.attribute[0].name in _BY_ATTRIBUTE:
@@ -122,7 +122,7 @@ def _as_tensor(attribute: onnx.AttributeProto) -> onnx.TensorProto:
 
 
 def _drop_unused(graph: onnx.GraphProto) -> None:
-    """What no output needs: nodes, initializers, and what was known of their shapes."""
+    """Remove everything that no output needs: nodes, initializers, and the shapes of values."""
     used = {value.name for value in graph.output}
     for place in reversed(range(len(graph.node))):
         if used.isdisjoint(graph.node[place].output):
@@ -136,7 +136,7 @@ def _drop_unused(graph: onnx.GraphProto) -> None:
 
 
 def _read(node: onnx.NodeProto) -> Iterator[str]:
-    """Names of the values that a node reads, those that its branches take from outside included."""
+    """Names of the values that a node reads, including those used inside its branches."""
     yield from node.input
     for attribute in node.attribute:
         for inner in attribute.g.node:

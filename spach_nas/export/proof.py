@@ -1,6 +1,6 @@
-"""The proof in a bundle: every form run beside the network, and what is written of it.
+"""The proof in a bundle: every form is run and compared with the network.
 
-parity.json    figures of each form, on which images, and logits for other machines to meet
+parity.json    results of each form, the images used, and logits to compare with on other machines
 """
 
 import json
@@ -23,21 +23,21 @@ from spach_nas.version import __version__
 
 WeightsName = Literal["bundle", "random"]
 SEED = 20_108
-# A float32 sum of n terms is off by some 2**-24 * sqrt(n) of its size, and another order of the sum
-# is as right. On its way through the largest network of the paper a number is summed over about
-# 10**5 terms, which makes 2e-5. Measured: 2e-6 for proxies, 6e-6 at full size, and 5e-3 or more
-# where any one tensor is set to zero.
+# A float32 sum of n terms has a relative error of about 2**-24 * sqrt(n), and another order of the
+# sum is equally valid. On its way through the largest network of the paper a number is summed over
+# about 10**5 terms, which gives 2e-5. Measured: 2e-6 for proxies, 6e-6 at full size, and 5e-3 or
+# more if any one tensor is set to zero.
 RELATIVE_TOLERANCE = 1e-4
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Agreement:
-    """A form beside the network, on the same images with the same weights.
+    """A form compared with the network, on the same images with the same weights.
 
     Attributes:
         form: Name of the form.
         weights: The bundle's own, or seeded random ones under which every part matters.
-        images: How many.
+        images: Number of images.
         max_difference: Largest absolute difference of two logits; lower is better.
         mean_difference: Mean absolute difference; lower is better.
         top1_agreement: Share of images with the same most likely class; higher is better.
@@ -54,12 +54,12 @@ class Agreement:
 
     @property
     def tolerance(self) -> float:
-        """The largest difference that is taken for rounding."""
+        """The largest difference that counts as rounding."""
         return RELATIVE_TOLERANCE * self.scale
 
     @property
     def holds(self) -> bool:
-        """Whether the form computes what the network does; a NaN does not."""
+        """Whether the form agrees with the network; not if there is a NaN."""
         return self.max_difference <= self.tolerance
 
     def __str__(self) -> str:
@@ -75,7 +75,7 @@ def run_batches(run: Run, sample: Sample) -> Tensor:
 
 
 def compare(form: str, weights: WeightsName, *, logits: Tensor, expected: Tensor) -> Agreement:
-    """Figures of a form's `logits` (N, K) beside the network's, `expected` (N, K)."""
+    """Compare a form's `logits` (N, K) with the network's, `expected` (N, K)."""
     if logits.shape != expected.shape:
         worst = mean = float("inf")
         same = 0.0
@@ -97,9 +97,9 @@ def compare(form: str, weights: WeightsName, *, logits: Tensor, expected: Tensor
 def random_weights(network: Spach, *, seed: int = SEED) -> Mapping[str, Tensor]:
     """Seeded weights under which every part matters, by the names of the state dict.
 
-    A fresh network hides all: its head is 0, and its gamma_1 of 1e-4 hides the mixers. Here
-    matrices keep the size of what they take in, gamma_1 and norms are around 1, biases and the
-    means of BatchNorm around 0, its variances above 0.5.
+    A new network would hide errors: its head is 0, and its gamma_1 of 1e-4 hides the mixers. Here
+    matrices preserve the scale of their inputs, gamma_1 and norms are around 1, biases and the
+    means of BatchNorm around 0, and its variances above 0.5.
     """
     generator = np.random.default_rng(seed)
     return {
@@ -123,18 +123,18 @@ PARITY = "parity.json"
 _PROBE_IMAGES = 3
 _PACKAGES = ("torch", "timm", "safetensors", "onnx", "onnxscript", "onnxruntime")
 
-# Told what goes on, in a few words.
+# Receives progress messages of a few words.
 Tell = Callable[[str], None]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Proof:
-    """What is known of the forms of a bundle.
+    """The results for all forms of a bundle.
 
     Attributes:
-        agreements: Each form with each kind of weights.
-        failed: Forms that could not be run, with the reason.
-        images: On which images.
+        agreements: The comparison of each form with each kind of weights.
+        failed: Why forms could not be run, by their names.
+        images: Description of the images used.
     """
 
     agreements: tuple[Agreement, ...]
@@ -143,26 +143,26 @@ class Proof:
 
     @property
     def broken(self) -> tuple[Agreement, ...]:
-        """Forms that compute something else."""
+        """The comparisons that show a difference."""
         return tuple(item for item in self.agreements if not item.holds)
 
 
 def present_forms(folder: Path) -> tuple[Form, ...]:
-    """The forms of a bundle: of one without weights, only what timm builds."""
+    """The forms whose files are in a bundle; without weights, only timm's."""
     return tuple(form for form in FORMS.values() if (folder / form.file).is_file())
 
 
 def prove(
     folder: Path, network: Spach, *, trained: bool, sample: Sample, tell: Tell, skip: set[str]
 ) -> Proof:
-    """Run every form in a folder beside the network.
+    """Compare every form in a folder with the network.
 
     Args:
-        folder: A bundle, or one in the making.
-        network: With the bundle's weights, if it has any; in evaluation mode.
+        folder: A bundle, which may be unfinished.
+        network: The network in evaluation mode, with the bundle's weights if it has any.
         trained: Whether there are weights.
-        sample: Images to run.
-        tell: Told what goes on.
+        sample: The images to run.
+        tell: Receives progress messages.
         skip: Names of forms to leave out.
     """
     kinds: dict[WeightsName, Mapping[str, Tensor] | None] = {"random": random_weights(network)}
@@ -171,6 +171,7 @@ def prove(
     expected = {
         name: run_batches(_reference(network, weights), sample) for name, weights in kinds.items()
     }
+    # NaN differs from everything, itself included, and would look like broken forms.
     for logits in expected.values():
         _check_finite(logits, folder=folder)
     agreements: list[Agreement] = []
@@ -190,7 +191,7 @@ def prove(
                 )
                 for name, weights in kinds.items()
             ]
-        # Whatever a foreign runtime raises over a graph that it cannot run.
+        # Another library's runtime may raise anything for a graph that it cannot run.
         except Exception as problem:
             failed[form.name] = one_line(problem)
     return Proof(agreements=tuple(agreements), failed=failed, images=sample.origin)
@@ -198,6 +199,7 @@ def prove(
 
 def _reference(network: Spach, weights: Mapping[str, Tensor] | None) -> Run:
     if weights is not None:
+        # Another network, since the caller's must keep its weights.
         network = build(network.architecture)
         network.load_state_dict(weights)
     return as_run(network.eval())
@@ -206,13 +208,13 @@ def _reference(network: Spach, weights: Mapping[str, Tensor] | None) -> Run:
 def _check_finite(logits: Tensor, *, folder: Path) -> None:
     if not logits.isfinite().all():
         raise BundleError(
-            f"{folder.name}: the network's logits are not finite, which no form can agree with; "
+            f"{folder.name}: the network's logits are not finite, so no form can be compared; "
             "expected weights of a training that converged"
         )
 
 
 def probe(network: Spach, sample: Sample) -> Tensor:
-    """Logits that another machine has to meet, (3, K), on the first images."""
+    """Logits on the first images, (3, K), which other machines compare theirs with."""
     with torch.inference_mode():
         logits: Tensor = network(sample.images[:_PROBE_IMAGES])
     return logits
@@ -230,12 +232,12 @@ def write_proof(
     """Write `parity.json`.
 
     Args:
-        path: Of the file.
-        proof: What is known of the forms.
-        left_out: Forms that are not there, and why.
-        network: With the bundle's weights.
-        opset: Of the ONNX form.
-        sample: What its logits are recorded on; None: it has no weights.
+        path: The file to write.
+        proof: The results for the forms.
+        left_out: Why forms are missing, by their names.
+        network: The network with the bundle's weights.
+        opset: Opset of the ONNX form.
+        sample: Images to record the network's logits on. None if it has no weights.
     """
     plain: dict[str, Any] = {
         "made_with": {"spach-nas": __version__, **_versions()},
@@ -254,10 +256,10 @@ def write_proof(
 
 
 def read_proof(path: Path) -> dict[str, Any]:
-    """What `parity.json` holds.
+    """The content of `parity.json`.
 
     Raises:
-        BundleError: It is missing or damaged.
+        BundleError: The file is missing or damaged.
     """
     try:
         plain = json.loads(path.read_text(encoding="utf-8"))
@@ -265,7 +267,7 @@ def read_proof(path: Path) -> dict[str, Any]:
             return plain
     except (OSError, ValueError, KeyError):
         pass
-    raise BundleError(f"{path}: missing or damaged; expected what the export wrote")
+    raise BundleError(f"{path}: missing or damaged; expected the file as exported")
 
 
 def _agreement(item: Agreement) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from spach_nas.export.bundle import SAMPLES, read_samples
 from spach_nas.export.source import Choice
 from spach_nas.space.architecture import Architecture
 
-# Each is one call of the network: a form that took the batch for a constant fails.
+# Each is one call of the network, so a form that has the batch size as a constant fails.
 BATCHES = (1, 2, 7)
 _ROUNDS, _ROUNDS_IF_DEAR = 3, 1
 _DEAR_MACS = 1_000_000_000
@@ -28,11 +28,12 @@ _PATCH = 4
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Sample:
-    """Images as a network takes them.
+    """Images as input of a network.
 
     Attributes:
         images: (N, C, H, W), float32, normalised.
-        origin: Where they are from, for a person.
+        origin: Description of the images. `parity.json` stores it and `verify` compares it, so its
+            wording is part of the format.
     """
 
     images: Tensor
@@ -40,7 +41,7 @@ class Sample:
 
     @property
     def batches(self) -> Iterator[Tensor]:
-        """The images in batches of 1, 2 and 7, again and again."""
+        """The images in batches of 1, 2 and 7, repeated."""
         sizes, start = cycle(BATCHES), 0
         while start < len(self.images):
             stop = start + next(sizes)
@@ -49,7 +50,7 @@ class Sample:
 
 
 def own_pixels(choice: Choice) -> Pixels | None:
-    """A few images of those that a network was trained on, (N, H, W, C); None: not known."""
+    """A few images of a network's training data, (N, H, W, C); None if not available."""
     if choice.preprocessing is None:
         return None
     if choice.samples is not None or choice.config is None:
@@ -59,7 +60,7 @@ def own_pixels(choice: Choice) -> Pixels | None:
         found = sample_validation(
             choice.config.data, image_size=architecture.image_size, count=sum(BATCHES)
         )
-    except DataError:  # a study may lie where its data do not
+    except DataError:  # a study may be on a machine that does not have its data
         return None
     return found if found.shape[-1] == architecture.in_channels else None
 
@@ -67,13 +68,13 @@ def own_pixels(choice: Choice) -> Pixels | None:
 def bundle_sample(
     folder: Path, architecture: Architecture, preprocessing: Preprocessing | None
 ) -> Sample:
-    """What the forms of a bundle are compared on, the same on every machine.
+    """The images to compare the forms of a bundle on, the same on every machine.
 
-    The images that it keeps; else noise like the images that it was trained on; of a network that
-    was not trained, the embedded ones.
+    These are the images stored in the bundle, or else noise with the statistics of the training
+    images. For a network that was not trained, they are the embedded Fashion-MNIST.
 
     Raises:
-        BundleError: The kept images are damaged, or are none of this network.
+        BundleError: The stored images are damaged, or do not fit this network.
     """
     if preprocessing is None:
         return embedded_sample(architecture)
@@ -86,7 +87,7 @@ def bundle_sample(
     kept = images is not None
     if images is None:
         images = _noise(shape, preprocessing)
-    # A few come round again, so that every batch size is met.
+    # Images are repeated, so that there are enough for every batch size.
     whole = images[np.arange(_count(architecture)) % len(images)]
     return Sample(
         images=_normalised(whole, preprocessing.normalisation),
@@ -99,11 +100,11 @@ def bundle_sample(
 def _noise(shape: tuple[int, ...], preprocessing: Preprocessing) -> Pixels:
     height, width, channels = shape
     generator = np.random.default_rng(0)
-    # In patches, so that a network does not average all images to the same.
+    # Noise in patches: of single pixels, a network might average all images to the same features.
     sides = (-(-height // _PATCH), -(-width // _PATCH))
     coarse = generator.random((sum(BATCHES), *sides, channels)) * 2 - 1
     spread = coarse.repeat(_PATCH, axis=1).repeat(_PATCH, axis=2)[:, :height, :width]
-    # Uniform between -1 and 1 has a deviation of 1 / sqrt(3).
+    # The uniform distribution on [-1, 1] has a standard deviation of 1 / sqrt(3).
     levels = np.array(preprocessing.mean) + 3**0.5 * np.array(preprocessing.std) * spread
     return (levels.clip(0, 1) * 255).round().astype(np.uint8)
 
@@ -111,8 +112,8 @@ def _noise(shape: tuple[int, ...], preprocessing: Preprocessing) -> Pixels:
 def embedded_sample(architecture: Architecture) -> Sample:
     """Images of the embedded Fashion-MNIST, the same on every machine.
 
-    They are tiled to the size, which no library rounds in its own way, and each channel is another
-    picture, so that a form that mixes up channels shows.
+    They are tiled to the size, since libraries round differently when they resize, and each channel
+    shows another image, so that a form that confuses channels is detected.
     """
     C, (H, W) = architecture.in_channels, architecture.image_size
     count = _count(architecture)

@@ -1,4 +1,4 @@
-"""What to export: a trial of a study, a model of the paper, or an architecture file."""
+"""Finds the network to export: in a study or a bundle, a model of the paper, or a file."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -32,20 +32,20 @@ class Choice:
     """One network to export.
 
     Attributes:
-        architecture: At the scale that was asked for.
-        name: For a person.
-        record: Of the trial, when it comes from a study.
-        search_yaml: The search as run, when it comes from a study.
-        weights: Of the trained proxy, as safetensors.
-        preprocessing: Of the images that the weights were trained on.
-        config: The search, when it comes from a study.
-        front: Of the study, cheapest target first.
-        training: How the weights were trained, a section of Markdown, when not by a search.
-        note: What a person should know of it; None: nothing.
-        images: What the images of its search or training went through, weights or not; None: not
-            known.
-        samples: A few images of the kind that the weights were trained on, (N, H, W, C); None:
-            those of its study, where there is one.
+        architecture: The architecture at the requested scale.
+        name: Name for display.
+        record: Record of the trial, if it comes from a study.
+        search_yaml: Text of the search as run, if it comes from a study.
+        weights: The weights as safetensors; None if there are none.
+        preprocessing: Preprocessing of the images that the weights were trained on.
+        config: The search, if it comes from a study.
+        front: The front of the study, cheapest target first.
+        training: How the weights were trained, a section of Markdown, if not by a search.
+        note: A remark for users, if any.
+        images: Preprocessing of the images of its search or training, with or without weights.
+            None if not known.
+        samples: A few images of the kind that the weights were trained on, (N, H, W, C). None
+            means those of its study, if there is one.
     """
 
     architecture: Architecture
@@ -67,10 +67,10 @@ def choose(source: str | Path, *, pick: str = "best", scale_to: Scale | None = N
 
     Args:
         source: Folder of a study or of a bundle, name of a paper's model, or an architecture file.
-        pick: In a study: `best` (by the first trained objective), `knee` (farthest from the chord
+        pick: For a study: `best` (by the first trained objective), `knee` (farthest from the chord
             of the front), the number of a trial or an `arch_id`.
-        scale_to: `proxy`, with the weights of the search, or `target`, which has none yet. None:
-            the proxy of a study, the target of the others.
+        scale_to: `proxy`, with the weights of the search, or `target`, which has none yet. None
+            means the proxy for a study and the target for other sources.
 
     Raises:
         BundleError: There is no such source or trial, or its weights were not kept.
@@ -79,7 +79,7 @@ def choose(source: str | Path, *, pick: str = "best", scale_to: Scale | None = N
     path = Path(source)
     if (path / ARCHITECTURE).is_file():
         if scale_to is not None:
-            raise BundleError(f"{source}: is a bundle, which has one scale; expected no --scale")
+            raise BundleError(f"{source}: a bundle has only one scale; expected no --scale")
         return _from_bundle(path)
     if path.is_dir():
         return _from_study(path, pick=pick, scale_to=scale_to or "proxy")
@@ -97,10 +97,10 @@ def choose(source: str | Path, *, pick: str = "best", scale_to: Scale | None = N
 
 
 def pick_record(records: tuple[Record, ...], pick: str, *, config: SearchConfig) -> Record:
-    """The record that `best`, `knee`, a trial number or an `arch_id` stands for.
+    """The record that `best`, `knee`, a trial number or an `arch_id` refers to.
 
     Raises:
-        BundleError: There is none.
+        BundleError: There is no such record, or its trial failed.
     """
     if pick in ("best", "knee"):
         judge = pareto.best if pick == "best" else pareto.knee
@@ -111,6 +111,7 @@ def pick_record(records: tuple[Record, ...], pick: str, *, config: SearchConfig)
     matching = [record for record in records if pick in (str(record.trial), record.arch_id)]
     complete = [record for record in matching if record.state == "complete"]
     if complete:
+        # One record per rung: the highest was trained longest.
         return max(complete, key=lambda record: record.fidelity.rung)
     if matching:
         raise BundleError(f"--pick {pick}: the trial failed: {matching[-1].reason}")
@@ -153,7 +154,7 @@ def _from_study(folder: Path, *, pick: str, scale_to: Scale) -> Choice:
             f"front are; expected {one_of(kept) or 'a study with kept weights'}, or --scale target"
         )
     if images is None:
-        read_preprocessing(folder / DATA_JSON)  # says what is wrong with it
+        read_preprocessing(folder / DATA_JSON)  # raises the error that `_images` suppressed
     assert images is not None
     return Choice(
         architecture=scale(record.architecture, config.proxy, images.data_shape),
@@ -169,26 +170,26 @@ def _from_study(folder: Path, *, pick: str, scale_to: Scale) -> Choice:
 
 
 def _images(folder: Path, config: SearchConfig) -> Preprocessing | None:
-    """What the images of a study went through; None: it does not say, as a published one may."""
+    """The preprocessing of a study's images; None if not recorded, as in some published studies."""
     try:
         found = read_preprocessing(folder / DATA_JSON)
     except StudyError:
         return None
     if found.held_out is not None:
         return found
-    # Of before it was written down.
+    # Older studies do not record which part was held out, but their settings determine it.
     part = HeldOut(share=config.data.held_out_share, seed=config.data.split_seed)
     return replace(found, held_out=part)
 
 
 def _target_note(record: Record, images: Preprocessing | None) -> str | None:
-    """Where the target's channels and classes are not those of the images of its search."""
+    """A remark if the target's channels and classes are not those of the search's images."""
     own = shape_of(record.architecture)
     if images is None or own == images.data_shape:
         return None
     return (
-        f"the target has {own}, as its search space fixes them, and the images of the search have "
-        f"{images.data_shape}; `spach-nas train` takes those of the data that it trains on"
+        f"the target has {own}, as its search space fixes them, but the images of the search have "
+        f"{images.data_shape}; `spach-nas train` uses those of the data that it trains on"
     )
 
 
@@ -198,7 +199,7 @@ def choose_top(
     """The members of a study's front with the best scores, best first; see `choose`.
 
     Raises:
-        BundleError: The source is no study, or its front is smaller.
+        BundleError: The source is not a study, or its front is smaller.
     """
     folder = Path(source)
     if not folder.is_dir() or (folder / ARCHITECTURE).is_file():
@@ -207,7 +208,9 @@ def choose_top(
     config = load_config(folder / SEARCH_YAML)
     members = list(pareto.front(records, config.objective_list, limits=config.limits))
     if len(members) < count:
-        raise BundleError(f"--top {count}: the front has {len(members)}; expected at most as many")
+        raise BundleError(
+            f"--top {count}: the front has only {len(members)} members; expected at most as many"
+        )
     chosen = []
     for _ in range(count):
         best = pareto.best(members, config.objective_list)
@@ -234,7 +237,7 @@ def _from_bundle(folder: Path) -> Choice:
 
 
 def _network_weights(path: Path) -> bytes:
-    # Last, so that every other mistake is told before torch is imported.
+    # Imported last, so that every other mistake is reported before torch is loaded.
     from spach_nas.training import CheckpointError, network_weights
 
     try:

@@ -1,4 +1,4 @@
-"""Whether a bundle is what was exported, and its forms still agree, on this machine."""
+"""Verifies that a bundle is unchanged, and that its forms agree on this machine."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Verification:
-    """What was found.
+    """The result of a verification.
 
     Attributes:
-        bundle: sha256 of the whole bundle, to compare with the one that was published.
-        problems: A line for each; empty where all is well.
-        unchecked: Forms that this machine cannot run, with what it lacks.
-        agreements: Each form beside the network, as computed here.
-        images: On which images.
+        bundle: sha256 of the whole bundle, to compare with the published one.
+        problems: A line for each problem; empty if there is none.
+        unchecked: Forms that this machine cannot run, and what is missing.
+        agreements: The comparison of each form with the network on this machine.
+        images: Description of the images used.
     """
 
     bundle: str
@@ -35,22 +35,23 @@ class Verification:
 
 
 def verify(folder: str | Path, *, tell: "Tell" = lambda _: None) -> Verification:
-    """Check every file against the manifest, then run every form beside the network.
+    """Check every file against the manifest, then compare every form with the network.
 
-    Nothing is loaded from a bundle whose files are not those of its manifest, and nothing in a file
-    is executed. Images are those that the bundle keeps, else noise like its training images, the
+    Nothing is loaded from a bundle whose files differ from its manifest, and nothing in a file is
+    executed. The images are those stored in the bundle, or else noise like its training images, the
     same on every machine.
 
     Args:
         folder: A bundle.
-        tell: Told what goes on, in a few words.
+        tell: Receives progress messages of a few words.
 
     Raises:
-        BundleError: The folder is no bundle, or its manifest is damaged.
+        BundleError: The folder is not a bundle, or its manifest is damaged.
     """
     folder = Path(folder)
     tell("reading all files")
     bundle, problems = check_manifest(folder)
+    # Nothing is loaded from files that are not those of the manifest.
     if problems:
         return Verification(bundle=bundle, problems=tuple(problems))
     try:
@@ -84,7 +85,7 @@ def verify(folder: str | Path, *, tell: "Tell" = lambda _: None) -> Verification
 
 
 def _recorded(network: "Spach", proof: Mapping[str, Any], sample: "Sample") -> "Agreement":
-    """The network of today beside what it computed when it was exported."""
+    """Compare the network's logits with those recorded at the export."""
     import torch
 
     from spach_nas.export.proof import compare, probe
@@ -93,7 +94,7 @@ def _recorded(network: "Spach", proof: Mapping[str, Any], sample: "Sample") -> "
     try:
         expected = torch.tensor(proof["probe"]["logits"], dtype=torch.float32)
         if proof["probe"]["images"] != sample.origin:
-            # Of before bundles kept images.
+            # A bundle from before bundles stored images.
             sample = embedded_sample(network.architecture)
     except (KeyError, TypeError, ValueError):
         expected = torch.empty(0)

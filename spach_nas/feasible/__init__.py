@@ -1,4 +1,4 @@
-"""The architectures inside the limits: counted and sampled exactly, and the way back into them."""
+"""The architectures inside the limits: exact counting, exact sampling, and repair of proposals."""
 
 from spach_nas.feasible.feasible_set import FeasibleSet, counts_without
 from spach_nas.feasible.interface import Feasible, Latency

@@ -1,4 +1,4 @@
-"""Why nothing meets the limits: the one, or the pair of them, that cannot be."""
+"""Explains why no architecture meets the limits: which limit, or which pair, is impossible."""
 
 import itertools
 from collections.abc import Callable, Iterable, Sequence
@@ -8,21 +8,22 @@ import numpy as np
 from spach_nas.cost.limits import Bound, Measure, measure_words
 from spach_nas.feasible.tables import ClassTables, Ints
 
-# Costs of rows (R, F) and of the classes beside them (K, F): every sum is an architecture.
+# Costs of rows (R, F) and of the classes that go with them (K, F): every sum is an architecture.
 Parts = Iterable[tuple[Ints, Ints]]
 
 
 def conflicts(
     bounds: Sequence[Bound], measures: Sequence[Measure], parts: Callable[[], Parts]
 ) -> list[str]:
-    """A phrase for each limit that excludes everything, else for each pair that does.
+    """A phrase for each limit that excludes everything; if there is none, for each such pair.
 
     Args:
         bounds: The limits that are set.
-        measures: What the columns of the costs are.
+        measures: The measure in each column of the costs.
         parts: All architectures, or a sample of them, as sums.
     """
     costs = _Costs(measures, parts)
+    # A limit that is impossible by itself would also appear in pairs, which explain less.
     alone = [phrase for bound in bounds if (phrase := costs.alone(bound))]
     return alone or [
         phrase
@@ -32,7 +33,7 @@ def conflicts(
 
 
 def every_architecture(tables: ClassTables) -> Parts:
-    """All architectures of countable tables; copies are no harm here."""
+    """All architectures of countable tables. Some occur twice, which does not change extremes."""
     for index in range(len(tables)):
         context = tables.context(index)
         if len(context.rows.costs) and len(context.columns.costs):
@@ -40,8 +41,9 @@ def every_architecture(tables: ClassTables) -> Parts:
 
 
 def smallest_conflict(bounds: Sequence[Bound], tables: ClassTables) -> str:
-    """Limits that exclude everything together while any of them may be left out."""
+    """A set of limits that excludes everything, but without any one of them does not."""
     kept = list(bounds)
+    # Drop each limit without which the others still exclude everything.
     for bound in bounds:
         fewer = [other for other in kept if other != bound]
         if not tables.count(fewer):
@@ -50,11 +52,11 @@ def smallest_conflict(bounds: Sequence[Bound], tables: ClassTables) -> str:
         f"{tables.count(other for other in kept if other != bound):,} without {bound.name}"
         for bound in kept
     )
-    return f"{_listed(kept)} exclude each other only together: there are {without}"
+    return f"{_listed(kept)} together exclude everything: there are {without}"
 
 
 class _Costs:
-    """Extremes of the costs that all, or some, architectures have."""
+    """The extremes of the costs of all architectures, or of those that meet a limit."""
 
     def __init__(self, measures: Sequence[Measure], parts: Callable[[], Parts]) -> None:
         self._column = {measure: i for i, measure in enumerate(measures)}
@@ -73,7 +75,7 @@ class _Costs:
 
     def pair(self, one: Bound, other: Bound) -> str | None:
         """Why two limits exclude each other."""
-        # The nearest to the other limit that the one leaves, and the other way round.
+        # Of the architectures that meet the one limit, the nearest to the other; and vice versa.
         best = self._extreme(other.measure, _wanted(other), one)
         if best is None or other.holds(best):
             return None
@@ -89,7 +91,7 @@ class _Costs:
         )
 
     def _extreme(self, measure: Measure, sign: int, given: Bound | None) -> int | None:
-        """The most (sign 1) or the least (sign -1) of a measure, of all that meet a limit."""
+        """The most (sign 1) or least (sign -1) of a measure, of all architectures in a limit."""
         column = self._column[measure]
         found: int | None = None
         for rows, columns in self._parts():
@@ -103,18 +105,19 @@ class _Costs:
         return None if found is None else sign * found
 
     def _slack(self, rows: Ints, columns: Ints, given: Bound | None) -> tuple[Ints, Ints]:
-        """Row and column parts of a figure that is 0 or more where a limit is met."""
+        """Row and column parts of a number that is at least 0 if a limit is met."""
         if given is None:
             return np.zeros(len(rows), np.int64), np.zeros(len(columns), np.int64)
         i, sign = self._column[given.measure], 1 if given.side == "min" else -1
-        value = min(given.value, int(np.iinfo(np.int64).max))
+        value = min(given.value, int(np.iinfo(np.int64).max))  # a limit may exceed 64 bits
         return sign * (rows[:, i] - value), sign * columns[:, i]
 
 
 def _most(rows: Ints, columns: Ints, row_slack: Ints, column_slack: Ints) -> int | None:
-    """The largest row + column of those whose slacks sum to 0 or more."""
+    """The largest row + column of those whose slacks sum to at least 0."""
     order = np.argsort(column_slack)
-    # Beside a row stand all classes from some place in this order on: of them, the largest.
+    # The classes that are possible with a row are those from some place in this order on. Their
+    # largest values, one per place, avoid comparing all pairs.
     largest = np.maximum.accumulate(columns[order][::-1])[::-1]
     places = np.searchsorted(column_slack[order], -row_slack)
     some = places < len(order)
@@ -133,7 +136,7 @@ def _noun(measure: Measure) -> str:
 
 
 def _phrase(bound: Bound, *, turned: bool = False) -> str:
-    """`at least 12G MACs`; turned, `at most 12G MACs`."""
+    """`at least 12G MACs`, or if turned, `at most 12G MACs`."""
     least = (bound.side == "min") != turned
     return f"at {'least' if least else 'most'} {bound.words} {_noun(bound.measure)}"
 

@@ -1,4 +1,4 @@
-"""The architectures inside the limits: counted and sampled exactly, and the way back into them."""
+"""The architectures inside the limits: counted and sampled exactly, or by rejection."""
 
 from collections.abc import Sequence
 
@@ -17,26 +17,26 @@ from spach_nas.space.architecture import Architecture
 from spach_nas.space.search_space import SearchSpace
 from spach_nas.space.stage_space import Encoding
 
-_MOST_DRAWS = 100_000
+_MOST_DRAWS = 100_000  # after so many rejections, the set counts as empty
 
 
 class FeasibleSet:
     """The distinct architectures of a space inside the limits.
 
-    Proxies are bounded as exactly as targets, but for one case: where `depth_scale` is below 1 and
-    blocks choose their mixers freely, a proxy's cost depends on the order of the mixers. There the
-    targets inside `limits` are drawn exactly, and rejected by `proxy`.
+    Bounds on proxies are treated as exactly as those on targets, with one exception: if
+    `depth_scale` is below 1 and blocks choose their mixers freely, a proxy's cost depends on the
+    order of the mixers. Then targets inside `limits` are drawn exactly and rejected by `proxy`.
 
     Attributes:
-        space: The space.
+        space: The search space.
         limits: Bounds on the cost of the target.
         proxy: Bounds on the cost of its proxy, if any.
-        latency: Predicted latency of the target; needed where `limits` bound it.
-        count: How many there are; None where they are drawn and rejected, in the case above or
+        latency: Predicted latency of the target; required if `limits` bound it.
+        count: Number of architectures. None if they are drawn and rejected, in the case above or
             because the space has too many combinations to compare them all.
 
     Raises:
-        SearchSpaceError: There are none; the message says which limits exclude each other.
+        SearchSpaceError: The set is empty; the message says which limits exclude each other.
     """
 
     def __init__(
@@ -56,6 +56,7 @@ class FeasibleSet:
         self._repair = Repair(space=space, allows=self._allows, sample=self.sample)
         self.count: int | None = None
         self._draws: UniformDraws | None = None
+        # These bounds accept or refuse a whole class and can be met exactly; others need rejection.
         by_classes = [bound for bound in self._bounds if _by_class(bound, space, proxy)]
         if self._tables.countable:
             self._draws = UniformDraws(self._tables, by_classes)
@@ -64,6 +65,7 @@ class FeasibleSet:
         if self._draws and by_classes == list(self._bounds):
             self.count = self._draws.count
         else:
+            # Raises here rather than in the middle of a search if nothing feasible is found.
             self.sample(0)
 
     def sample(self, seed: int | np.random.Generator) -> Architecture:
@@ -73,14 +75,14 @@ class FeasibleSet:
     def samples(self, number: int, seed: int | np.random.Generator) -> list[Architecture]:
         """Architectures, each uniformly over all feasible ones and independent of the others.
 
-        Many at once are drawn faster than one by one, and differ from those.
+        Drawing many at once is faster than one by one, and gives others for the same seed.
 
         Args:
-            number: How many; some may be equal.
-            seed: A seed, or the source of randomness.
+            number: How many to draw; some may be equal.
+            seed: A seed, or the random generator.
 
         Raises:
-            SearchSpaceError: Architectures are drawn and rejected, and no one drawn is feasible.
+            SearchSpaceError: Architectures are drawn and rejected, and none of them is feasible.
         """
         rng = np.random.default_rng(seed)
         if self.count is not None and self._draws is not None:
@@ -95,16 +97,18 @@ class FeasibleSet:
 
     def violations(self, architecture: Architecture) -> tuple[str, ...]:
         """One phrase for each limit on the target that an architecture breaks."""
+        # A prediction is made only if a limit needs it: a table may lack parts of the architecture.
         timed = self.latency is not None and self.limits.max_latency is not None
         latency = self.latency.of(architecture) if self.latency and timed else None
         return self.limits.violations(cost(architecture), latency=latency)
 
     def near(self, encoding: Encoding, rng: np.random.Generator) -> Architecture:
-        """A feasible architecture near a proposal; the proposal itself when it is feasible.
+        """A feasible architecture near a proposal, or the proposal itself if it is feasible.
 
         Args:
             encoding: A value for each parameter of the space.
-            rng: Source of the order of changes and of the feasible architectures they lead to.
+            rng: Random generator for the feasible architectures to move towards, and for the order
+                of changes.
         """
         proposed = self.space.decode(encoding)
         if self._allows(encoding):
@@ -125,13 +129,14 @@ class FeasibleSet:
             seen.append(self._tables.measures.of_architecture(found))
             if self._inside(seen[-1]):
                 return found
+        # The rejected architectures show which limits are responsible.
         sample = np.array(seen, dtype=object)
         phrases = conflicts(
             self._bounds,
             self._tables.measures.names,
             lambda: [(sample, np.zeros((1, sample.shape[1]), dtype=object))],
         )
-        what = f"none of {_MOST_DRAWS:,} drawn meets them"
+        what = f"none of {_MOST_DRAWS:,} drawn architectures meets them"
         raise self._empty(what, [f"of those drawn, {phrases[0]}", *phrases[1:]] if phrases else [])
 
     def _contradiction(self, bounds: Sequence[Bound]) -> SearchSpaceError:
@@ -157,17 +162,17 @@ def counts_without(
     proxy: ProxyLimits | None = None,
     latency: Latency | None = None,
 ) -> dict[str, int | None]:
-    """For each limit that is set, how many architectures meet all the others.
+    """For each limit that is set, the number of architectures that meet all the others.
 
     Args:
-        space: The space.
+        space: The search space.
         limits: Bounds on the cost of the target.
         proxy: Bounds on the cost of its proxy.
-        latency: Predicted latency of the target; needed where `limits` bound it.
+        latency: Predicted latency of the target; required if `limits` bound it.
 
     Returns:
-        Counts by the name of the limit, such as `max_macs` or `proxy_limits.max_macs`: the limit
-        without which most would be left binds most. None where there are too many to count.
+        Counts by the name of the limit, such as `max_macs` or `proxy_limits.max_macs`. The limit
+        with the highest count binds most. None if there are too many to count.
     """
     bounds = bounds_set(limits, proxy)
     tables = ClassTables(space, bounds, proxy=proxy, latency=latency)
@@ -180,5 +185,5 @@ def counts_without(
 
 
 def _by_class(bound: Bound, space: SearchSpace, proxy: ProxyLimits | None) -> bool:
-    """Whether all arrangements of one class have the cost that is bounded."""
+    """Whether all arrangements in one class have the same cost in this bound."""
     return bound.measure.of == "limits" or proxy is None or not depends_on_runs(space, proxy)

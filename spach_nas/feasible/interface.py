@@ -1,4 +1,4 @@
-"""What a search needs to know of the architectures that it may propose."""
+"""What a search needs to know about the architectures that it may propose."""
 
 from typing import Protocol
 
@@ -14,11 +14,11 @@ class Feasible(Protocol):
 
     @property
     def space(self) -> SearchSpace:
-        """The space that they are of."""
+        """The search space that contains them."""
 
     @property
     def count(self) -> int | None:
-        """How many there are; None where they cannot be counted."""
+        """The number of them, or None if they cannot be counted."""
 
     def sample(self, seed: int | np.random.Generator) -> Architecture:
         """One of them, uniformly."""
@@ -27,17 +27,17 @@ class Feasible(Protocol):
         """Whether an architecture of the space is one of them."""
 
     def near(self, encoding: Encoding, rng: np.random.Generator) -> Architecture:
-        """One of them near a proposal; the proposal itself when it is one of them."""
+        """One of them near a proposal, or the proposal itself if it is one of them."""
 
 
 class Latency(Protocol):
-    """Predicted latency on some device, nanoseconds: a sum over the parts of a network."""
+    """Predicted latency on one device in nanoseconds: a sum over the parts of a network."""
 
     def frame(self, architecture: Architecture) -> int:
-        """Of all but the blocks."""
+        """Latency of everything except the blocks."""
 
     def blocks(self, stage: Stage, resolution: tuple[int, int]) -> int:
-        """Of the blocks of a stage, whatever their order."""
+        """Latency of the blocks of a stage, which does not depend on their order."""
 
     def of(self, architecture: Architecture) -> int:
-        """Of the whole network: the sum of its frame and of the blocks of all its stages."""
+        """Latency of the whole network: the sum of its frame and the blocks of all its stages."""

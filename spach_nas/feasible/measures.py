@@ -1,8 +1,8 @@
-"""What limits bound, summed from pieces that are each found once.
+"""The quantities that limits bound, summed from pieces that are each computed once.
 
-That is the cost of target and proxy, and the predicted latency of the target. The pieces of a
-network are its frame (stem, downsampling and head) and the blocks of each stage. Neither depends on
-the mixers of another stage, so a space has few of them.
+These are the cost of target and proxy, and the predicted latency of the target. The pieces of a
+network are its frame (stem, downsampling and head) and the blocks of each stage. None of them
+depends on the mixers of another stage, so a space has few different ones.
 """
 
 from collections.abc import Sequence
@@ -29,13 +29,13 @@ Resolution = tuple[int, int]
 
 
 class Frame(NamedTuple):
-    """A network but for depths and mixers.
+    """Everything about a network except depths and mixers.
 
     Attributes:
-        skeleton: Some architecture with this frame.
-        sizes: What each stage is but for its mixers.
+        skeleton: Any architecture with this frame.
+        sizes: The fields of each stage except its mixers.
         resolutions: For each stage, that of the target and that of the proxy.
-        costs: Of all but the blocks, for each measure.
+        costs: Cost of everything except the blocks, for each measure.
     """
 
     skeleton: Architecture
@@ -45,12 +45,12 @@ class Frame(NamedTuple):
 
 
 class Measures:
-    """The costs of a space's architectures that some bounds are about.
+    """The costs of a space's architectures to which some bounds apply.
 
     Attributes:
-        space: The space.
-        names: What is measured.
-        fixed: Parameters of the space but for depths and mixers, those without a choice too.
+        space: The search space.
+        names: The measures, in the order of the results.
+        fixed: Parameters of the space except depths and mixers, also those without a choice.
     """
 
     def __init__(
@@ -63,15 +63,18 @@ class Measures:
     ) -> None:
         self.space = space
         self.names: tuple[Measure, ...] = tuple(dict.fromkeys(bound.measure for bound in bounds))
+        # Proxies are only computed if a bound applies to them; likewise latency below.
         self._proxy = proxy if any(name.of == "proxy_limits" for name in self.names) else None
         timed = any(name.field == LATENCY for name in self.names)
         assert latency is not None or not timed, "a limit on latency needs a table of them"
         self._latency = latency if timed else None
         self._first = next(contexts(space))
         self.fixed = tuple(self._first)
+        # Depths and mixers that complete a frame; any will do.
         self._any_blocks = {name: values[0] for name, values in space.parameters.items()}
         self._frame = lru_cache(maxsize=_KEPT_FRAMES)(self._find_frame)
         self.blocks = lru_cache(maxsize=_KEPT_BLOCKS)(self._find_blocks)
+        # For each stage, by the names that its layout uses: the parameter and its first choice.
         self._arranging = [
             {
                 name: (f"stage{i}.{name}", choices[0])
@@ -81,7 +84,7 @@ class Measures:
         ]
 
     def frame(self, encoding: Encoding) -> Frame:
-        """What an encoding says besides depths and mixers."""
+        """The frame of an encoding: everything except depths and mixers."""
         return self._frame(tuple(encoding.get(name, self._first[name]) for name in self.fixed))
 
     def of(self, encoding: Encoding) -> tuple[int, ...]:
@@ -131,12 +134,12 @@ class Measures:
         try:
             return scale(skeleton, self._proxy.rule, self._proxy.data)
         except ArchitectureError as error:
-            raise SearchSpaceError(f"proxy: no network has that of {skeleton}: {error}") from None
+            raise SearchSpaceError(f"proxy: {skeleton} cannot be scaled: {error}") from None
 
     def _find_blocks(
         self, sizes: StageSizes, resolutions: tuple[Resolution, Resolution], mixers: Mixers
     ) -> tuple[int, ...]:
-        if not self.names:
+        if not self.names:  # no bounds: save the time to build the stage
             return ()
         stage = build_stage(sizes, mixers)
         scaled = None
@@ -170,10 +173,10 @@ def build_stage(sizes: StageSizes, mixers: Mixers) -> Stage:
 
 
 def depends_on_runs(space: SearchSpace, proxy: ProxyLimits) -> bool:
-    """Whether proxies of equal counts of mixers may differ in cost.
+    """Whether proxies with the same number of blocks for each mixer may differ in cost.
 
-    Scaled depths round each run of equal mixers. In a layout all blocks of one mixer are one run;
-    free blocks fall into runs of any lengths.
+    Scaling rounds the length of each run of equal mixers. In a layout all blocks of one mixer are
+    one run; free blocks form runs of any lengths.
     """
     free = any(
         isinstance(stage.mixers, PerBlock) and len(stage.mixers.choices) > 1
@@ -183,6 +186,7 @@ def depends_on_runs(space: SearchSpace, proxy: ProxyLimits) -> bool:
 
 
 def _frame_cost(architecture: Architecture) -> Cost:
+    # Subtracted rather than summed, so that `cost` alone knows what a network consists of.
     total = cost(architecture)
     for stage, resolution in zip(architecture.stages, architecture.resolutions, strict=True):
         blocks = stage_cost(stage, resolution)

@@ -1,8 +1,9 @@
 """A space as tables of costs, in which architectures inside bounds are counted exactly.
 
-Cost depends only on how many blocks of a stage use each mixer. For each combination of the other
-choices (stem, widths, ratios ...) all stages but the largest are combined into rows; which classes
-of the largest stage fit beside a row is then one comparison of arrays.
+Cost depends only on how many blocks of a stage use each mixer; stages with equal numbers form a
+class. For each combination of the other choices (stem, widths, ratios ...), the classes of all
+stages but the largest are combined into rows. Which classes of the largest stage fit together with
+a row is then a single comparison of arrays.
 
 Letters: R rows, K classes of one stage, F measures.
 """
@@ -25,8 +26,8 @@ from spach_nas.space.space_counting import contexts, effect_names, required_effe
 from spach_nas.space.stage_space import Encoding, StageSizes, effects, own_choices
 from spach_nas.units import format_count
 
-# Above so many comparisons (about 10 s), or rows or combinations to hold in memory, architectures
-# are not counted.
+# With more comparisons (about 10 s) than this, or more rows or combinations to hold in memory,
+# architectures are not counted.
 _MOST_PAIRS = 4_000_000_000
 _MOST_ROWS = 4_000_000
 _MOST_CONTEXTS = 50_000
@@ -34,46 +35,47 @@ _KEPT_CONTEXTS = 512
 _MOST = int(np.iinfo(np.int64).max)
 
 Ints = NDArray[np.int64]
-Counts = NDArray[np.object_]  # Python integers: numbers of architectures outgrow 64 bits
+Counts = NDArray[np.object_]  # Python integers: numbers of architectures exceed 64 bits
 Indices = NDArray[np.intp]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Table:
-    """Classes of arrangements with their cost; for one stage, or for several combined.
+    """Classes of arrangements with their cost, for one stage or for several combined.
 
     Attributes:
         costs: (K, F), one column for each measure.
-        numbers: (K,), how many arrangements each class has.
-        felt: (K,), bits of the global parameters that the class feels.
+        numbers: (K,), number of arrangements in each class.
+        active: (K,), bits of the global parameters that affect the class.
     """
 
     costs: Ints
     numbers: Counts
-    felt: Ints
+    active: Ints
 
     def beside(self, other: "Table") -> "Table":
-        """Every class of this combined with every class of the other, this one first."""
+        """Every class of this table combined with every class of `other`, in row-major order."""
         lines = len(self.costs) * len(other.costs)
         costs = self.costs[:, None] + other.costs[None]
         return Table(
             costs=costs.reshape(lines, self.costs.shape[1]),
             numbers=np.multiply.outer(self.numbers, other.numbers).ravel(),
-            felt=np.bitwise_or.outer(self.felt, other.felt).ravel(),
+            active=np.bitwise_or.outer(self.active, other.active).ravel(),
         )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Context:
-    """All choices but depths and mixers fixed: rows of all stages but one, beside that stage.
+    """The tables for one combination of all choices except depths and mixers.
 
     Attributes:
-        frame: What is fixed.
-        classes: For each stage, what the lines of its table stand for.
+        frame: The choices that are fixed.
+        classes: For each stage, the class of each line of its table.
         column: Index of the stage with most classes.
-        rows: The other stages and the rest of the network, combined.
-        columns: The stage with most classes.
-        required: Bits that must be felt, or the architecture is a copy of another context's.
+        rows: Table of the other stages and the rest of the network, combined.
+        columns: Table of the stage with most classes.
+        required: Bits of parameters that must have an effect. Without it, the architecture equals
+            one of another context and must not be counted twice.
     """
 
     frame: Frame
@@ -92,49 +94,53 @@ class Box:
     high: Ints
 
     def ways(self, context: Context) -> Counts:
-        """For each row, how many arrangements of the column stage fit beside it, (R,)."""
+        """For each row, the number of arrangements of the column stage that fit with it, (R,)."""
         rows, columns = context.rows, context.columns
         ways = np.zeros(len(rows.costs), dtype=object)
         if not ways.size or not len(columns.costs):
             return ways
+        # Most rows fit with all classes or with none, as comparing the extremes shows.
         nearest, farthest = rows.costs + columns.costs.min(0), rows.costs + columns.costs.max(0)
         possible = ((nearest <= self.high) & (farthest >= self.low)).all(1)
         certain = ((farthest <= self.high) & (nearest >= self.low)).all(1)
-        certain &= (rows.felt & context.required) == context.required
+        certain &= (rows.active & context.required) == context.required
         ways[certain] = int(columns.numbers.sum())
         open_ = np.flatnonzero(possible & ~certain)
         # Floats hold whole numbers below 2**53 exactly, and multiply matrices much faster.
         kind = float if int(columns.numbers.sum()) < 2**53 else object
         numbers = columns.numbers.astype(kind)
+        # In parts, because a matrix of all rows and classes may exceed memory.
         for part in np.array_split(open_, max(1, len(open_) // 4096)):
             found = self.fits(context, part).astype(kind) @ numbers
             ways[part] = found.astype(np.int64) if kind is float else found
         return ways
 
     def fits(self, context: Context, rows: Indices) -> NDArray[np.bool_]:
-        """Which classes of the column stage fit beside which rows, (len(rows), K)."""
+        """Which classes of the column stage fit with which rows, (len(rows), K)."""
         fits = np.ones((len(rows), len(context.columns.costs)), dtype=np.bool_)
         for row, column, low, high in zip(
             context.rows.costs[rows].T, context.columns.costs.T, self.low, self.high, strict=True
         ):
-            # Bounds moved to the other side: no array of sums is made.
+            # The rows' costs are moved to the side of the bound: no array of sums is needed.
             if high < _MOST:
                 fits &= column <= (high - row)[:, None]
             if low > 0:
                 fits &= column >= (low - row)[:, None]
-        missing = context.required & ~context.rows.felt[rows]
+        # Bits that no stage of a row has must come from the column stage. Rows that lack the same
+        # bits share one comparison.
+        missing = context.required & ~context.rows.active[rows]
         for bits in set(missing.tolist()) - {0}:
-            fits[missing == bits] &= (context.columns.felt & bits) == bits
+            fits[missing == bits] &= (context.columns.active & bits) == bits
         return fits
 
 
 class ClassTables:
-    """The tables of all contexts of a space, built when asked for.
+    """The tables of all contexts of a space, built on first use.
 
     Attributes:
-        space: The space.
-        measures: What the columns of the tables hold.
-        countable: Whether there are few enough to compare them all.
+        space: The search space.
+        measures: The measures in the columns of the tables.
+        countable: Whether there are few enough architectures to compare them all.
     """
 
     def __init__(
@@ -145,11 +151,11 @@ class ClassTables:
         proxy: ProxyLimits | None = None,
         latency: Latency | None = None,
     ) -> None:
-        """Tables for some bounds.
+        """Prepare the tables for some bounds.
 
         Raises:
-            SearchSpaceError: A cost that a machine word does not hold, or a proxy that no network
-                has.
+            SearchSpaceError: A cost exceeds a machine word, or no network has the scaled sizes of a
+                proxy.
         """
         self.space = space
         self.measures = Measures(space, bounds, proxy=proxy, latency=latency)
@@ -158,6 +164,7 @@ class ClassTables:
         self._stage_table = lru_cache(maxsize=None)(self._build_stage_table)
         fixed = (space.parameters.get(name, ()) for name in self.measures.fixed)
         few = math.prod(len(choices) or 1 for choices in fixed) <= _MOST_CONTEXTS
+        # Contexts are listed in memory, so a space with too many of them is not counted.
         self._contexts: list[Encoding] = list(contexts(space)) if few else []
         self.countable = few and self._few_pairs()
 
@@ -165,7 +172,7 @@ class ClassTables:
         return len(self._contexts)
 
     def box(self, bounds: Iterable[Bound]) -> Box:
-        """Bounds, all of measures that the tables have, as arrays."""
+        """The bounds, whose measures must be those of the tables, as arrays."""
         low = dict.fromkeys(self.measures.names, 0)
         high = dict.fromkeys(self.measures.names, _MOST)
         for bound in bounds:
@@ -176,7 +183,7 @@ class ClassTables:
         )
 
     def count(self, bounds: Iterable[Bound]) -> int:
-        """How many architectures meet all these bounds."""
+        """The number of architectures that meet all these bounds."""
         box = self.box(bounds)
         total = 0
         for index in range(len(self)):
@@ -194,11 +201,12 @@ class ClassTables:
         values = self._contexts[index]
         frame = self.measures.frame(values)
         stages = self._stage_tables(values)
+        # The stage with most classes becomes the columns, which keeps the number of rows small.
         column = max(range(len(stages)), key=lambda i: len(stages[i][0]))
         rows = Table(
             costs=self._costs([frame.costs]),
             numbers=np.array([1], dtype=object),
-            felt=np.zeros(1, dtype=np.int64),
+            active=np.zeros(1, dtype=np.int64),
         )
         for i, (_, table) in enumerate(stages):
             rows = rows if i == column else rows.beside(table)
@@ -239,12 +247,12 @@ class ClassTables:
             )
             for item in classes
         ]
-        # A stage with its own ratio or sharing does not feel the one that all stages share.
+        # A stage with its own ratio or sharing is not affected by the one for all stages.
         own = {name for name, given in own_choices(stage).items() if given is not None}
         table = Table(
             costs=self._costs(costs),
             numbers=np.array([mixers.number for mixers in classes], dtype=object),
-            felt=np.array(
+            active=np.array(
                 [self._bits(effects(mixers) - own) for mixers in classes], dtype=np.int64
             ),
         )

@@ -1,7 +1,8 @@
-"""Architectures inside bounds, drawn uniformly and many at once; nothing is rejected.
+"""Draws architectures inside bounds uniformly, many at once and without rejection.
 
-A line (a row of one context) is drawn in proportion to how many architectures it has inside, then a
-class of the column stage that fits beside it, then one arrangement of each stage's class.
+First a line (a row of one context) is drawn, in proportion to its number of architectures inside
+the bounds; then a class of the column stage that fits with it; then one arrangement of each stage's
+class.
 """
 
 from collections.abc import Sequence
@@ -27,7 +28,7 @@ class UniformDraws:
     """The uniform distribution over the architectures inside some bounds.
 
     Attributes:
-        count: How many there are; with none, nothing can be drawn.
+        count: Number of architectures. If it is 0, nothing can be drawn.
     """
 
     def __init__(self, tables: ClassTables, bounds: Sequence[Bound]) -> None:
@@ -49,12 +50,14 @@ class UniformDraws:
         self._cumulated = np.cumsum(_shares(every))
 
     def draw(self, number: int, rng: np.random.Generator) -> list[Architecture]:
-        """So many architectures, independent of each other."""
+        """`number` architectures, independent of each other."""
+        # Random numbers for all draws come first, so that the grouping below does not affect them.
         lines = _first_above(self._cumulated[None], rng.random(number))
         place = rng.random(number)
         indices, rows = self._context_of[lines], self._row_of[lines]
         columns = np.zeros(number, dtype=np.intp)
         classes = np.zeros((number, len(self._tables.space.stages)), dtype=np.intp)
+        # Draws from one context share its tables, which may have to be built.
         for index in np.unique(indices).tolist():
             context = self._tables.context(index)
             own = np.flatnonzero(indices == index)
@@ -95,7 +98,7 @@ class UniformDraws:
 
 
 def _shares(numbers: Counts) -> Floats:
-    """Numbers over their sum; numbers of architectures may outgrow a float, shares do not."""
+    """Numbers divided by their sum. Numbers of architectures can exceed a float, shares cannot."""
     total = int(numbers.sum()) or 1
     return np.asarray(numbers / total, dtype=np.float64)
 
@@ -105,8 +108,9 @@ def _first_above(cumulated: Floats, place: Floats) -> Indices:
 
     Args:
         cumulated: (1, K) for all places, or (len(place), K).
-        place: (N,), as shares of the last entry of a row.
+        place: (N,), as fractions of the last entry of a row.
     """
+    # Strictly above, so that a share of 0 is never chosen.
     if len(cumulated) == 1:
         return np.asarray(
             np.searchsorted(cumulated[0], place * cumulated[0, -1], side="right"), dtype=np.intp
@@ -115,7 +119,7 @@ def _first_above(cumulated: Floats, place: Floats) -> Indices:
 
 
 def _classes(context: Context, rows: Indices, columns: Indices) -> NDArray[np.intp]:
-    """For each drawn line the classes of all stages, (N, S)."""
+    """The classes of all stages for each drawn line, (N, S)."""
     others = [i for i in range(len(context.classes)) if i != context.column]
     found = np.zeros((len(rows), len(context.classes)), dtype=np.intp)
     found[:, context.column] = columns

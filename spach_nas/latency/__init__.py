@@ -1,4 +1,4 @@
-"""Latency of networks on a device: measured, and predicted from a table of the times of parts."""
+"""Latency of networks on a device: measured, or predicted from a table of the times of parts."""
 
 import sys
 from typing import TYPE_CHECKING

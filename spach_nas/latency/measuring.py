@@ -1,7 +1,7 @@
-"""Measuring a table: the time of every part, and of a few whole networks to check the sums.
+"""Measures a table: the time of every part, and of a few whole networks to check the sums.
 
-Parts and networks take turns, so that a machine that slows down meanwhile slows both. What is
-measured is kept, and a table goes on where it stopped.
+Parts and networks are timed in turns, so that if the machine slows down, both become slower.
+Measured times are kept, and measuring a table can continue where it stopped.
 """
 
 import copy
@@ -30,7 +30,7 @@ from spach_nas.networks.block import NORM_EPS, Block, Downsample
 from spach_nas.networks.stem import build_stem
 from spach_nas.space.architecture import Architecture, Stage
 
-# Called with how many of how many are done, and the table so far.
+# Called with the number of times taken, their total number, and the table so far.
 Progress = Callable[[int, int, LatencyTable], None]
 
 
@@ -38,9 +38,9 @@ class Network(NamedTuple):
     """A whole network to compare with the sum over its parts.
 
     Attributes:
-        name: Of the paper's model, or the `arch_id`.
-        architecture: What it is.
-        fitted: Whether the scale may be fitted on it; else it is held out.
+        name: Name of the paper's model, or the `arch_id`.
+        architecture: The architecture.
+        fitted: Whether the scale is fitted on it; otherwise it is held out.
     """
 
     name: str
@@ -50,11 +50,11 @@ class Network(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Clock:
-    """Takes times; tests put others in its place.
+    """The functions that take times; tests replace them.
 
     Attributes:
-        part: Of one part within a chain.
-        network: Of a whole network.
+        part: Time of one part within a chain.
+        network: Time of a whole network.
     """
 
     part: Callable[[Part, Conditions], Timing]
@@ -65,7 +65,7 @@ def time_part(part: Part, where: Conditions) -> Timing:
     """Time of one part on this device.
 
     Raises:
-        LatencyError: The runtime does not take it.
+        LatencyError: The runtime does not support it.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
@@ -94,15 +94,16 @@ def measure_table(
     """A table of these parts, checked against these networks.
 
     Args:
-        parts: Of the networks that it is for, and of those below.
-        networks: To fit the scale on, and to state the error of.
-        where: Conditions, which this device meets.
-        known: A table of the same conditions to go on with.
+        parts: Parts of the networks whose latency will be predicted.
+        networks: Networks to fit the scale on, and to measure the error with. Their parts are
+            measured, too.
+        where: Conditions, which this device must meet.
+        known: A table with the same conditions to continue.
         clock: Takes the times.
         on_progress: Called after each time.
 
     Raises:
-        LatencyError: The runtime does not take a part.
+        LatencyError: The runtime does not support a part.
     """
     table = known or LatencyTable(conditions=where, measured_at=now())
     wanted = dict.fromkeys([*parts, *(part for item in networks for part in parts_of(item[1]))])
@@ -125,7 +126,7 @@ def measure_table(
 
 
 def judged(table: LatencyTable, networks: Sequence[Network]) -> LatencyTable:
-    """The table with scale and error, from the times of its parts and of whole networks."""
+    """The table with its scale and error, from the times of its parts and of whole networks."""
     measured = {check.name: check.measured for check in table.checks}
     checks = tuple(
         Check(
@@ -137,13 +138,14 @@ def judged(table: LatencyTable, networks: Sequence[Network]) -> LatencyTable:
         )
         for item in networks
     )
+    # The median, so that one disturbed measurement does not shift all predictions.
     ratios = [check.measured / check.sum for check in checks if check.fitted]
     scale = statistics.median(ratios) if ratios else 1.0
     return replace(table, checks=checks, scale=scale, error=prediction_error(checks, scale))
 
 
 def prediction_error(checks: Sequence[Check], scale: float) -> PredictionError | None:
-    """Over the networks that the scale was not fitted on; None where there are none."""
+    """The error over the networks that the scale was not fitted on; None if there are none."""
     held_out = [check for check in checks if not check.fitted]
     if not held_out:
         return None
@@ -151,7 +153,7 @@ def prediction_error(checks: Sequence[Check], scale: float) -> PredictionError |
     tau = None
     if len(held_out) > 1:
         found = kendalltau([c.sum for c in held_out], [c.measured for c in held_out]).statistic
-        tau = float(found) if found == found else None  # NaN where all are equal
+        tau = float(found) if found == found else None  # NaN if all are equal
     return PredictionError(
         networks=len(held_out),
         median=statistics.median(errors),
@@ -166,7 +168,7 @@ def _sum(table: LatencyTable, architecture: Architecture) -> float:
 
 
 def _check(network: Network, timing: Timing) -> Check:
-    # The sum is known when all parts are.
+    # The sum is computed when all parts have been measured.
     return Check(
         name=network.name,
         drawing=str(network.architecture),
@@ -186,18 +188,20 @@ def _in_turns(parts: Sequence[Part], networks: Sequence[Network]) -> Iterator[Pa
         yield from networks
 
 
+# Blocks are timed in chains, each with its own weights, as they follow each other in a network:
+# repeated alone, a block would find its weights warm in the caches.
 CHAIN = 4
 
 
 class _Chain(nn.Module):
-    """Equal blocks one after another, (B, H, W, C) -> (B, H, W, C)."""
+    """Equal blocks in sequence, (B, H, W, C) -> (B, H, W, C)."""
 
     def __init__(self, part: BlockPart, length: int) -> None:
         super().__init__()
         block = Block(
             part.mixer, part.site, expansion_ratio=part.expansion_ratio, shared=False, drop_path=0.0
         )
-        # Copied, since drawing the weights anew would take longer than timing them.
+        # Copied, because drawing new random weights would take longer than timing the block.
         self.blocks = nn.ModuleList([block, *(copy.deepcopy(block) for _ in range(length - 1))])
         self.shared = part.shared
 
@@ -209,7 +213,7 @@ class _Chain(nn.Module):
 
 
 class _Head(nn.Module):
-    """Norm, mean and linear head, (B, H, W, C) -> (B, K)."""
+    """Norm, mean over positions and linear head, (B, H, W, C) -> (B, K)."""
 
     def __init__(self, part: HeadPart) -> None:
         super().__init__()
@@ -225,7 +229,7 @@ class _Head(nn.Module):
 def part_module(
     part: Part, *, batch_size: int, chain: int = CHAIN
 ) -> tuple[nn.Module, Tensor, int]:
-    """A module to time, an input for it, and how often the part is in it."""
+    """A module to time, an input for it, and how many times it contains the part."""
     if isinstance(part, BlockPart):
         return _Chain(part, chain), torch.randn(batch_size, *part.resolution, part.width), chain
     if isinstance(part, StemPart):
@@ -240,7 +244,7 @@ def part_module(
 
 
 def _smallest(part: StemPart) -> Architecture:
-    """Some architecture with this stem."""
+    """A minimal architecture with this stem."""
     stage = Stage(mixers=("conv",), width=part.width, heads=1, expansion_ratio=1.0)
     return Architecture(
         stem=part.stem,  # type: ignore[arg-type]

@@ -1,7 +1,8 @@
-"""The parts of a network whose times add up to its latency, each told by what its time hangs on.
+"""The parts of a network whose times add up to its latency.
 
-A block is told by its mixer and its site, not by its place in the stage: as cost, predicted latency
-depends only on how many blocks of a stage use each mixer.
+A part is identified by everything that its time depends on. For a block, these are its mixer and
+its site, not its place in the stage: like cost, predicted latency depends only on how many blocks
+of a stage use each mixer.
 """
 
 import itertools
@@ -21,7 +22,7 @@ from spach_nas.space.search_space import SearchSpace
 from spach_nas.space.space_choices import all_choices, stage_sizes
 from spach_nas.space.stage_space import own_choices
 
-_MOST_COMBINATIONS = 200_000
+_MOST_COMBINATIONS = 200_000  # for one stage; at a tenth of a second each, more than five hours
 Resolution = tuple[int, int]
 
 
@@ -53,10 +54,10 @@ class HeadPart(NamedTuple):
 
 
 class BlockPart(NamedTuple):
-    """One block among others of its mixer; what its mixer does not read holds the default.
+    """One block within a chain of its kind; fields that its mixer does not read are defaults.
 
-    `shared`: whether it has its mixer function in common with the others, and so finds the weights
-    where the last one left them.
+    `shared`: whether the blocks of the chain share one mixer function, whose weights are then still
+    in the caches.
     """
 
     mixer: str
@@ -70,7 +71,7 @@ class BlockPart(NamedTuple):
 
     @property
     def site(self) -> MixerSite:
-        """Where the mixer stands."""
+        """The site of the mixer."""
         return MixerSite(self.width, self.resolution, self.heads, self.token_ratio, self.options)
 
 
@@ -84,7 +85,7 @@ _KINDS = {
 
 
 def part_name(part: Part) -> str:
-    """What a table calls a part: `block mixer=conv width=64 resolution=56x56 ...`."""
+    """The name of a part in a table: `block mixer=conv width=64 resolution=56x56 ...`."""
     plain = part._asdict()
     options = plain.pop("options", ())
     words = [f"{name}={_text(value)}" for name, value in (*plain.items(), *options)]
@@ -92,7 +93,7 @@ def part_name(part: Part) -> str:
 
 
 def frame_parts(architecture: Architecture) -> list[Part]:
-    """All but the blocks: stem, downsamplings and head."""
+    """Everything except the blocks: stem, downsamplings and head."""
     stages, resolutions = architecture.stages, architecture.resolutions
     found: list[Part] = [
         StemPart(
@@ -112,7 +113,7 @@ def frame_parts(architecture: Architecture) -> list[Part]:
 
 
 def block_parts(stage: Stage, resolution: Resolution) -> Counter[BlockPart]:
-    """The blocks of a stage, with their numbers."""
+    """The different blocks of a stage and how often each occurs."""
     found: Counter[BlockPart] = Counter()
     for mixer, count in Counter(stage.mixers).items():
         site = MixerSite(stage.width, resolution, stage.heads, stage.token_ratio, stage.options)
@@ -121,7 +122,7 @@ def block_parts(stage: Stage, resolution: Resolution) -> Counter[BlockPart]:
 
 
 def parts_of(architecture: Architecture) -> Counter[Part]:
-    """All parts of a network, with their numbers."""
+    """The different parts of a network and how often each occurs."""
     found: Counter[Part] = Counter(frame_parts(architecture))
     for stage, resolution in zip(architecture.stages, architecture.resolutions, strict=True):
         found.update(block_parts(stage, resolution))
@@ -129,7 +130,7 @@ def parts_of(architecture: Architecture) -> Counter[Part]:
 
 
 def space_parts(space: SearchSpace) -> list[Part]:
-    """Every part that some architecture of a space has, and no other kind of block.
+    """Every part that occurs in some architecture of a space.
 
     Raises:
         LatencyError: Widths and ratios have too many combinations.
@@ -150,6 +151,7 @@ def space_parts(space: SearchSpace) -> list[Part]:
                 found[DownsamplePart(sizes[index - 1].width, own.width, resolution)] = None
             for mixer in stage_space.mixers.names:
                 site = MixerSite(own.width, resolution, own.heads, own.token_ratio, own.options)
+                # A sharing stage with a single block of a mixer does not share it.
                 for shared in {False, own.shared}:
                     found[_block(mixer, site, own.expansion_ratio, shared)] = None
             if index == len(space.stages) - 1:
@@ -158,30 +160,36 @@ def space_parts(space: SearchSpace) -> list[Part]:
 
 
 def _combinations(space: SearchSpace, index: int) -> Iterator[dict[str, str | int | float | bool]]:
-    """Values that the parts of one stage may feel; those of later stages are their first ones."""
+    """All combinations of the choices that affect the parts of one stage.
+
+    Choices of later stages have their first value.
+    """
     choices = all_choices(space)
-    felt = [name for name in choices if "." not in name]
-    felt += [f"stage{i + 1}.width" for i in range(index + 1)]
-    felt += [f"stage{index + 1}.{name}" for name in own_choices(space.stages[index])]
-    felt = [name for name in felt if len(choices.get(name, ())) > 1]
+    # Widths of all stages before, because a width may be a multiple of the one before.
+    names = [name for name in choices if "." not in name]
+    names += [f"stage{i + 1}.width" for i in range(index + 1)]
+    names += [f"stage{index + 1}.{name}" for name in own_choices(space.stages[index])]
+    names = [name for name in names if len(choices.get(name, ())) > 1]
     number = 1
-    for name in felt:
+    for name in names:
         number *= len(choices[name])
     if number > _MOST_COMBINATIONS:
         raise LatencyError(
             f"latency: the widths and ratios of stage {index + 1} have {number:,} combinations; "
-            f"expected at most {_MOST_COMBINATIONS:,}, since each has a time of its own"
+            f"expected at most {_MOST_COMBINATIONS:,}, because each has to be timed"
         )
     first = {name: values[0] for name, values in choices.items()}
-    for values in itertools.product(*(choices[name] for name in felt)):
-        found = {**first, **dict(zip(felt, values, strict=True))}
-        if found["stem"] == "conv1":  # it has no inner width, and holds the default
+    for values in itertools.product(*(choices[name] for name in names)):
+        found = {**first, **dict(zip(names, values, strict=True))}
+        if found["stem"] == "conv1":  # it has no inner width and keeps the default
             found["stem_width"] = DEFAULT_STEM_WIDTH
         yield found
 
 
 def _block(mixer: str, site: MixerSite, expansion_ratio: float, shared: bool) -> BlockPart:
     spec = get_mixer(mixer)
+    # Fields that the mixer does not read become defaults, so that equal blocks are timed once. The
+    # ratio is a float, because names contain it: 2 and 2.0 must not differ.
     return BlockPart(
         mixer=mixer,
         width=site.width,

@@ -1,4 +1,4 @@
-"""What a user asks of the command `latency`, read and checked without torch."""
+"""Reads and checks the options of the command `latency`, without torch."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,12 +22,12 @@ Value = TypeVar("Value")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Request:
-    """What a user asked for, as written; None where an option was left out.
+    """The options as the user wrote them; None for an option that was left out.
 
     Attributes:
-        source: One network, or with a table a search or a space.
-        batch_size: Such as `1,32`.
-        runtime: Such as `eager,onnx`.
+        source: One network, or for a table, a search or a space.
+        batch_size: One or several batch sizes, such as `1,32`.
+        runtime: One or several runtimes, such as `eager,onnx`.
         device: `cpu`, `cuda`, `mps` or `auto`.
         threads: Threads of the CPU.
         precision: Format of weights and features.
@@ -42,20 +42,20 @@ class Request:
 
 
 def check_request(asked: Request, table: Path | None) -> None:
-    """What can be checked before torch is imported.
+    """Check everything that can be checked before torch is imported.
 
     Args:
-        asked: What the user asked for.
-        table: The file of a table to measure; None: one network is timed.
+        asked: The options.
+        table: The file of a table to measure. None means that one network is timed.
 
     Raises:
-        SpachNasError: An unknown network, runtime or device, a mistake in the search, or a file
-            that is no table.
+        SpachNasError: A network, runtime or device is unknown, the search has mistakes, or the file
+            does not hold a table.
     """
     if table is not None:
         table_settings(asked)
         find_space(asked.source)
-        if table.exists():
+        if table.exists():  # it will be continued, so it has to be readable
             read_table(table)
         return
     parse_device(asked.device or "auto")
@@ -65,10 +65,10 @@ def check_request(asked: Request, table: Path | None) -> None:
 
 
 def table_settings(asked: Request) -> LatencySettings:
-    """What is given of the conditions of a table.
+    """The conditions of a table that the options set.
 
     Raises:
-        LatencyError: An unknown name, or several where a table has one.
+        LatencyError: A name is unknown, or several are given where a table has one.
     """
     return LatencySettings(
         runtime=_only("--runtime", parse_runtimes(asked.runtime)) if asked.runtime else None,
@@ -82,10 +82,10 @@ def table_settings(asked: Request) -> LatencySettings:
 
 
 def parse_batch_sizes(text: str) -> tuple[int, ...]:
-    """`1,32` as numbers.
+    """Batch sizes from text such as `1,32`.
 
     Raises:
-        LatencyError: Something else.
+        LatencyError: The text is anything else.
     """
     found = [item.strip() for item in text.split(",")]
     for item in found:
@@ -97,10 +97,10 @@ def parse_batch_sizes(text: str) -> tuple[int, ...]:
 
 
 def parse_runtimes(text: str) -> tuple[RuntimeName, ...]:
-    """`eager,onnx` as names.
+    """Names of runtimes from text such as `eager,onnx`.
 
     Raises:
-        LatencyError: An unknown one.
+        LatencyError: A name is unknown.
     """
     found = dict.fromkeys(item.strip() for item in text.split(","))
     for item in found:
@@ -109,10 +109,10 @@ def parse_runtimes(text: str) -> tuple[RuntimeName, ...]:
 
 
 def parse_device(text: str) -> Device:
-    """A device's name.
+    """The name of a device.
 
     Raises:
-        LatencyError: An unknown one.
+        LatencyError: The name is unknown.
     """
     legal = get_args(Device)
     _known("--device", text, legal)
@@ -130,7 +130,7 @@ def _known(option: str, value: str, legal: Sequence[str]) -> None:
 def _only(option: str, values: Sequence[Value]) -> Value:
     if len(values) > 1:
         raise LatencyError(
-            f"{option}: {','.join(map(str, values))}; expected one, since a table holds one"
+            f"{option}: {','.join(map(str, values))}; expected one, because a table holds one"
         )
     return values[0]
 
@@ -143,9 +143,9 @@ class SpaceToTime:
     """A space whose parts are timed.
 
     Attributes:
-        space: The space.
-        references: The paper's models that its search trains, too.
-        settings: What the search says about latency.
+        space: The search space.
+        references: The paper's models that the search trains as well.
+        settings: The section `latency` of the search.
     """
 
     space: SearchSpace
@@ -157,8 +157,8 @@ def find_network(source: str) -> Architecture:
     """The network that a user names: a paper's model, a bundle or an architecture file.
 
     Raises:
-        LatencyError: There is no such thing, or it is a search.
-        ArchitectureError: The file is no architecture.
+        LatencyError: It does not exist, or it is a search or a space.
+        ArchitectureError: The file does not hold an architecture.
     """
     if source in REFERENCES:
         return REFERENCES[source].architecture
@@ -187,7 +187,7 @@ def find_space(source: str) -> SpaceToTime:
 
     Raises:
         LatencyError: It is one network.
-        SpachNasError: A mistake in the file.
+        SpachNasError: The file has mistakes.
     """
     if source in REFERENCES or Path(source).is_dir():
         raise LatencyError(f"--table: {source} is one network; expected a search YAML or a space")
@@ -198,13 +198,14 @@ def find_space(source: str) -> SpaceToTime:
     if "space" not in plain:
         return SpaceToTime(space=SearchSpace.from_dict(plain, where=str(path)))
     config = load_config(path)
+    # Channels and classes come from the data unless the space fixes them.
     if config.space.is_open:
         config = config.for_data(data_shape(config.data))
     return SpaceToTime(space=config.space, references=config.references, settings=config.latency)
 
 
 def _is_space(plain: object) -> bool:
-    """Whether the data is of a search or of a space, as far as one can tell."""
+    """Whether the data looks like a search or a space rather than an architecture."""
     if not isinstance(plain, dict):
         return False
     stages = plain.get("stages")
@@ -213,6 +214,4 @@ def _is_space(plain: object) -> bool:
 
 
 def _not_one(source: str) -> str:
-    return (
-        f"{source}: is many networks; expected one, or --table FILE to time the parts of them all"
-    )
+    return f"{source}: means many networks; expected one, or --table FILE to time the parts of all"

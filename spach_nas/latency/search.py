@@ -1,4 +1,4 @@
-"""The latency that a search takes for its targets: from a named table, from its folder, or new."""
+"""Finds the latency table of a search: a named one, that of its folder, or a new one."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -26,11 +26,11 @@ from spach_nas.latency.timing import cautions, conditions
 from spach_nas.space.references import REFERENCES, reference_target
 from spach_nas.space.search_space import SearchSpace
 
-# Whole networks that a table is fitted on, and held-out ones that state its error.
+# Number of whole networks to fit a table on, and of held-out ones to measure its error.
 _FITTED, _HELD_OUT = 6, 6
 _PAPER_MODELS = 3
 _SEED = 0
-_WRITTEN_EVERY = 20
+_WRITTEN_EVERY = 20  # times, so that little is lost when measuring is interrupted
 Say = Callable[[str], None]
 
 
@@ -41,17 +41,17 @@ def search_latency(
     say: Say | None = None,
     clock: Clock = THIS_DEVICE,
 ) -> PredictedLatency | None:
-    """What predicts the latency of a search's targets; None where it wants none.
+    """Predicts the latency of a search's targets; None if the search does not need it.
 
     Args:
         config: The search YAML.
-        folder: Of the study to go on with, whose table is taken, never another.
-        say: Gets a line for the eye when measuring begins and when it ends.
+        folder: Folder of the study to resume. A study only ever uses its own table.
+        say: Receives a line to display when measuring begins and when it ends.
         clock: Takes the times.
 
     Raises:
-        LatencyError: A table that is missing or damaged, or that does not fit the search.
-        ConfigError: This machine lacks the device that the search asks for.
+        LatencyError: A table is missing, damaged, or does not fit the search.
+        ConfigError: This machine lacks the device that the search requests.
     """
     if not config.wants_latency:
         return None
@@ -61,8 +61,8 @@ def search_latency(
         path = folder / LATENCY_JSON
         if not path.is_file():
             raise LatencyError(
-                f"{path}: is missing; expected the table that the study began with: no study that "
-                "began without one can go on with latency as objective or limit"
+                f"{path}: is missing; expected the table that the study began with: a study that "
+                "began without one cannot resume with latency as an objective or limit"
             )
     if path is None:
         found = measure_for(config.space, config.references, _here(settings), say=say, clock=clock)
@@ -90,7 +90,7 @@ def measure_file(
     say: Say | None = None,
     clock: Clock = THIS_DEVICE,
 ) -> LatencyTable:
-    """Measure the table of a space into a file, or go on with one that was stopped.
+    """Measure the table of a space into a file, or continue one that was interrupted.
 
     Raises:
         LatencyError: The file holds something else, or times under other conditions.
@@ -124,16 +124,16 @@ def measure_for(
     """The table of a space and of references, checked against whole networks.
 
     Args:
-        space: Whose parts are measured.
+        space: The space whose parts are measured.
         references: The paper's models whose parts are measured, too.
-        where: Conditions, which this device meets.
-        known: A table of the same conditions to go on with.
-        say: Gets a line for the eye when measuring begins and when it ends.
+        where: Conditions, which this device must meet.
+        known: A table with the same conditions to continue.
+        say: Receives a line to display when measuring begins and when it ends.
         clock: Takes the times.
         on_progress: Called after each time.
 
     Raises:
-        LatencyError: The runtime does not take a part.
+        LatencyError: The runtime does not support a part.
     """
     own = [reference_target(name, space.shape) for name in references]
     parts = [*space_parts(space), *(part for item in own for part in parts_of(item))]
@@ -155,13 +155,14 @@ def measure_for(
 
 
 def check_networks(space: SearchSpace, references: tuple[str, ...] = ()) -> list[Network]:
-    """Some architectures of a space to fit on, and others, paper models among them, held out."""
+    """Architectures of a space to fit on, and held-out ones, which include paper models."""
     try:
         drawn = FeasibleSet(space, Limits()).samples(_FITTED + _HELD_OUT, _SEED)
     except SearchSpaceError:  # too many classes to hold
         drawn = [space.sample(_SEED + i) for i in range(_FITTED + _HELD_OUT)]
     targets = {name: reference_target(name, space.shape) for name in REFERENCES}
     inside = [name for name, target in targets.items() if space.contains(target)]
+    # Paper models spread evenly over the list, so that they differ in size and mixers.
     step = max(1, len(inside) // _PAPER_MODELS)
     names = dict.fromkeys([*references, *inside[::step][:_PAPER_MODELS]])
     paper = {targets[name]: name for name in names}
@@ -172,7 +173,7 @@ def check_networks(space: SearchSpace, references: tuple[str, ...] = ()) -> list
 
 
 def table_conditions(settings: LatencySettings, given: LatencySettings) -> Conditions:
-    """Where to measure: what is given, else what the search says, else the defaults."""
+    """The conditions to measure under: those given, then those of the search, then defaults."""
     names = ("runtime", "device", "batch_size", "threads", "precision")
     chosen = {name: value for name in names if (value := getattr(given, name)) is not None}
     return _here(replace(settings, **chosen))

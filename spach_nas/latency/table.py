@@ -1,7 +1,7 @@
 """A table of the times of parts on one device, and the latency that it predicts.
 
-The table is one JSON file: under which conditions it was measured, the time of every part, and how
-far its predictions were off for whole networks.
+The table is one JSON file with the conditions of the measurement, the time of every part, and the
+error of its predictions for whole networks.
 """
 
 import json
@@ -21,17 +21,17 @@ from spach_nas.space.architecture import Architecture, Stage
 from spach_nas.validation import validate
 
 _KEPT_STAGES = 65536
-# Part of every file: raise it when the meaning of a part or a time changes.
+# Stored in every file: raise it when the meaning of a part or a time changes.
 SCHEMA_VERSION = 1
 REMEDY = (
     "expected a table of this space, as `spach-nas latency SEARCH.yaml --table FILE` measures it"
 )
-_STRICT = {"extra": "forbid"}
+_STRICT = {"extra": "forbid"}  # a misspelt or unknown field in a file is a mistake
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Conditions:
-    """Under which conditions times were measured: other ones give other times.
+    """The conditions under which times were measured, and outside which they do not hold.
 
     Attributes:
         machine: Name of the processor or the GPU.
@@ -39,8 +39,8 @@ class Conditions:
         runtime: `eager`, `compile` or `onnx`.
         batch_size: Images in a forward pass.
         threads: Threads of the CPU.
-        precision: Format of weights and features.
-        versions: Of the libraries that compute, by name.
+        precision: Number format of weights and features.
+        versions: Versions of the libraries that run the network, by name.
     """
 
     __pydantic_config__ = _STRICT
@@ -55,7 +55,7 @@ class Conditions:
 
     @property
     def by_processor(self) -> bool:
-        """Whether times are seconds of the one thread that computes; else of the wall's clock."""
+        """Whether times are processor time of the one computing thread, not wall-clock time."""
         return self.device == "cpu" and self.threads == 1
 
     def __str__(self) -> str:
@@ -69,13 +69,13 @@ class Conditions:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Timing:
-    """Repeated times of one thing, nanoseconds; lower is better.
+    """Statistics of repeated times in nanoseconds; lower is better.
 
     Attributes:
-        median: Half of the times are at most this.
-        low: A quarter is.
-        high: Three quarters are.
-        runs: How many times were taken; each may be the mean over a few passes.
+        median: Median of the times.
+        low: First quartile.
+        high: Third quartile.
+        runs: Number of times taken; each may be the mean over several passes.
     """
 
     __pydantic_config__ = _STRICT
@@ -97,14 +97,14 @@ class Timing:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Check:
-    """A whole network beside the prediction for it.
+    """The measured time of a whole network and the sum over its parts.
 
     Attributes:
-        name: Of the paper's model, or the `arch_id`.
-        drawing: The architecture in words.
-        measured: Median time, nanoseconds.
-        sum: Sum over the parts, nanoseconds.
-        fitted: Whether the scale was fitted on it; else it was held out.
+        name: Name of the paper's model, or the `arch_id`.
+        drawing: The architecture as text, such as `conv2 | attn4`.
+        measured: Median time in nanoseconds.
+        sum: Sum over the parts in nanoseconds, not scaled.
+        fitted: Whether the scale was fitted on it; otherwise it was held out.
     """
 
     __pydantic_config__ = _STRICT
@@ -118,14 +118,14 @@ class Check:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PredictionError:
-    """How far predictions were off for networks that nothing was fitted on.
+    """Error of the predictions for held-out networks.
 
     Attributes:
-        networks: How many.
-        median: Of the relative errors |predicted / measured - 1|; lower is better.
-        largest: The worst of them.
+        networks: Number of held-out networks.
+        median: Median of the relative errors |predicted / measured - 1|; lower is better.
+        largest: The largest of these errors.
         rank_correlation: Kendall's tau-b between predicted and measured; 1 is the same order. None
-            where there are fewer than two.
+            if there are fewer than two networks.
     """
 
     __pydantic_config__ = _STRICT
@@ -145,13 +145,13 @@ class PredictionError:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LatencyTable:
-    """Times of parts.
+    """Times of parts, with a factor that corrects their sum.
 
     Attributes:
-        conditions: Under which they were measured.
-        scale: Measured over summed times of whole networks: what a part takes more, or less, within
-            a network than alone.
-        error: Of the predictions; None where no whole network was measured.
+        conditions: Conditions under which the times were measured.
+        scale: Measured over summed times of whole networks, because a part takes more, or less,
+            time within a network than alone.
+        error: Error of the predictions. None if no held-out network was measured.
         checks: The whole networks behind `scale` and `error`.
         parts: Times by the name of the part.
         measured_at: UTC time, ISO 8601.
@@ -177,16 +177,16 @@ class LatencyTable:
         """Time of a part within a network.
 
         Raises:
-            LatencyError: The table has none.
+            LatencyError: The table does not have the part.
         """
         name = part_name(part)
         if name not in self.parts:
             raise LatencyError(f"holds no time of `{name}`")
-        # Whole numbers, so that sums are exact, whatever their order.
+        # Whole numbers, so that sums are exact in any order and can be counted like MACs.
         return max(1, round(self.scale * self.parts[name].median))
 
     def to_json(self) -> str:
-        """The file's text, one part a line."""
+        """The text of the file, with one line for each part."""
         plain = asdict(self)
         parts = plain.pop("parts")
         head = json.dumps(plain, indent=1)[: -len("\n}")]
@@ -196,11 +196,11 @@ class LatencyTable:
 
 
 class PredictedLatency:
-    """What a table predicts: sums of whole nanoseconds.
+    """Latency as predicted by a table: sums of whole nanoseconds.
 
     Attributes:
-        table: Where the times come from.
-        where: Its name in messages.
+        table: The table with the times.
+        where: The name of the table in messages.
     """
 
     def __init__(self, table: LatencyTable, *, where: str) -> None:
@@ -210,7 +210,7 @@ class PredictedLatency:
         self.blocks = lru_cache(maxsize=_KEPT_STAGES)(self._find_blocks)
 
     def frame(self, architecture: Architecture) -> int:
-        """Nanoseconds of all but the blocks.
+        """Nanoseconds of everything except the blocks.
 
         Raises:
             LatencyError: The table lacks a part.
@@ -241,27 +241,28 @@ class PredictedLatency:
 
 
 def check_covers(table: LatencyTable, parts: Iterable[Part], *, where: str) -> None:
-    """Whether a table has the time of all these parts.
+    """Check that a table has the time of all these parts.
 
     Raises:
-        LatencyError: It lacks some.
+        LatencyError: Parts are missing.
     """
     names = [part_name(part) for part in parts]
     lacking = [name for name in names if name not in table.parts]
     if lacking:
         raise LatencyError(
-            f"{where}: lacks {len(lacking)} of {len(names)} parts of the networks of this search, "
+            f"{where}: lacks {len(lacking)} of the {len(names)} parts of this search's networks, "
             f"such as `{lacking[0]}`; {REMEDY}"
         )
 
 
 def check_agrees(table: LatencyTable, settings: LatencySettings, *, where: str) -> None:
-    """Whether a table was measured as the settings of a search say.
+    """Check that a table was measured as the settings of a search say.
 
     Raises:
-        LatencyError: It was not; one line for each difference.
+        LatencyError: There are differences; one line for each.
     """
     had, mistakes = asdict(table.conditions), []
+    # A setting that is missing or `auto` accepts any table.
     for item in fields(settings):
         wanted = getattr(settings, item.name)
         if item.name != "table" and wanted not in (None, "auto", had[item.name]):
@@ -274,10 +275,10 @@ def check_agrees(table: LatencyTable, settings: LatencySettings, *, where: str) 
 
 
 def check_conditions(table: LatencyTable, conditions: Conditions, *, where: str) -> None:
-    """Whether times measured under these conditions may stand in a table.
+    """Check that times measured under these conditions may be added to a table.
 
     Raises:
-        LatencyError: It was measured under others.
+        LatencyError: The table was measured under other conditions.
     """
     had, here = asdict(table.conditions), asdict(conditions)
     differ = [
@@ -294,7 +295,7 @@ def read_table(path: Path) -> LatencyTable:
     """Read a table.
 
     Raises:
-        LatencyError: It is missing, damaged or of another version.
+        LatencyError: The table is missing, damaged or of another version.
     """
     try:
         plain = json.loads(path.read_text(encoding="utf-8"))
@@ -309,17 +310,18 @@ def read_table(path: Path) -> LatencyTable:
 
 
 def write_table(path: Path, table: LatencyTable) -> None:
-    """Write whole or not at all.
+    """Write a table completely or not at all.
 
     Raises:
-        LatencyError: The place cannot be written.
+        LatencyError: The file cannot be written.
     """
+    # With the process id, in case two processes measure the same table.
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         temporary.write_text(table.to_json(), encoding="utf-8")
         temporary.replace(path)
     except OSError as problem:
-        raise LatencyError(f"{path}: {problem.strerror}; expected a writable place") from None
+        raise LatencyError(f"{path}: {problem.strerror}; expected a writable file") from None
     finally:
         temporary.unlink(missing_ok=True)
 

@@ -1,7 +1,7 @@
-"""Times of forward passes on this device: warmed up, one runtime at a time, by torch's own timer.
+"""Times forward passes on this device: after a warm-up, one runtime at a time, by torch's timer.
 
-Source of the rules: torch.utils.benchmark (blocks of passes, the thread count set and put back,
-accelerators waited for, garbage collection off).
+The rules are those of torch.utils.benchmark: passes in blocks, the number of threads set and
+restored, accelerators synchronised, garbage collection off.
 """
 
 import contextlib
@@ -35,10 +35,10 @@ from spach_nas.training import choose_runtime, format_warning, threads
 if TYPE_CHECKING:
     from torch.utils.benchmark import Timer
 
-# What one time of a part or a network takes at least, warm-up not counted.
+# Minimum duration of the timed passes of a part or a network, without warm-up.
 SECONDS = 0.1
 _FEWEST_RUNS = 5
-# Load for each core from which on other work is likely to disturb.
+# Load per core from which on other work is likely to disturb measurements.
 _BUSY = 0.5
 _OPSET = 20
 
@@ -51,11 +51,11 @@ def conditions(
     threads: int = 1,
     precision: Format = "fp32",
 ) -> Conditions:
-    """What measuring here with these settings means.
+    """The conditions of a measurement on this machine with these settings.
 
     Raises:
         ConfigError: This machine has no such device.
-        LatencyError: The runtime is not installed, or cannot do this.
+        LatencyError: The runtime is not installed, or does not support the settings.
     """
     kind = choose_runtime(device=device, precision="fp32").device.type
     versions = {"torch": str(torch.__version__)}
@@ -84,15 +84,15 @@ def time_module(
     Args:
         module: Takes one tensor.
         example: The tensor, on the CPU.
-        where: Device, runtime, threads and format.
-        seconds: What the timed passes take together at least.
+        where: Device, runtime, threads and number format.
+        seconds: Minimum duration of all timed passes together.
 
     Raises:
-        LatencyError: The runtime does not take the module.
+        LatencyError: The runtime does not support the module.
     """
     dtype = torch.bfloat16 if where.precision == "bf16" else torch.float32
     module = module.eval().requires_grad_(False).to(where.device, dtype)
-    # As it is trained and served: (B, H, W, C) features are channels-last to a convolution.
+    # As in training and deployment: (B, H, W, C) features are channels-last for a convolution.
     module = module.to(memory_format=torch.channels_last)
     example = example.to(where.device, dtype)
     with threads(where.threads), torch.inference_mode():
@@ -101,10 +101,10 @@ def time_module(
 
 
 def time_calls(run: Callable[[], object], where: Conditions, *, seconds: float) -> Timing:
-    """Time something that runs on the device: once to warm up, then in blocks."""
+    """Time a function that runs on the device: once to warm up, then in blocks."""
     wait = _waiting(where.device)
-    # What one thread computes takes as long by its own clock as by the wall's, without what other
-    # processes, and other threads of this one, take from it meanwhile.
+    # On an idle machine the clock of a single computing thread agrees with the wall clock. On a
+    # busy one, it excludes the time that other processes and threads take.
     clock = time.thread_time if where.by_processor else time.perf_counter
 
     def waited() -> float:
@@ -121,7 +121,7 @@ def time_calls(run: Callable[[], object], where: Conditions, *, seconds: float) 
 
 
 def summarise(times: list[float]) -> Timing:
-    """Median and quartiles: an outlier, such as a process that got in between, moves neither."""
+    """Median and quartiles, which an outlier, such as an interruption, does not move."""
     low, median, high = (
         statistics.quantiles(times, n=4, method="inclusive") if len(times) > 1 else times * 3
     )
@@ -129,7 +129,7 @@ def summarise(times: list[float]) -> Timing:
 
 
 def _timer_class() -> "type[Timer]":
-    # Its import tells of a missing CUDA runtime, which is nobody's concern here.
+    # On import it logs that a CUDA runtime is missing, which does not matter here.
     logger = logging.getLogger("torch.utils.cpp_extension")
     before = logger.level
     logger.setLevel(logging.ERROR)
@@ -140,18 +140,18 @@ def _timer_class() -> "type[Timer]":
 
 
 def cautions(where: Conditions) -> tuple[str, ...]:
-    """What to know before times are taken: other work on the machine, a format it only emulates."""
+    """Warnings before a measurement: other work on the machine, a format it only emulates."""
     slow = format_warning(where.precision, device="cpu") if where.device == "cpu" else None
     return tuple(filter(None, (busy(), slow)))
 
 
 def busy() -> str | None:
-    """A warning where other work would be in the times; None on an idle machine."""
+    """A warning if other work will distort the times; None on an idle machine."""
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
     cores = os.cpu_count() or 1
     if load < _BUSY * cores:
         return None
-    return f"other work runs on this machine (load {load:.1f} on {cores} cores): times are too long"
+    return f"this machine is busy (load {load:.1f} on {cores} cores): times will be too long"
 
 
 def _prepare(module: nn.Module, example: Tensor, where: Conditions) -> Callable[[], object]:
@@ -163,12 +163,12 @@ def _prepare(module: nn.Module, example: Tensor, where: Conditions) -> Callable[
 
 
 def _compiled(module: nn.Module, example: Tensor) -> Callable[[], object]:
-    # A class of module that was compiled for many shapes falls back to eager without a word.
+    # After too many shapes of one module class, torch silently falls back to eager.
     torch.compiler.reset()
     compiled = torch.compile(module)
     try:
         compiled(example)
-    except Exception as problem:  # no C++ compiler, no Triton, a mixer that it does not take
+    except Exception as problem:  # no C++ compiler, no Triton, a mixer that it cannot compile
         raise LatencyError(f"compile: {one_line(problem, named=True, first=True)}") from None
     return lambda: compiled(example)
 
@@ -194,7 +194,7 @@ def _onnx_bytes(module: nn.Module, example: Tensor) -> bytes:
         warnings.catch_warnings(),
         contextlib.redirect_stdout(io.StringIO()),
     ):
-        warnings.simplefilter("ignore")  # the exporter warns of its own parts
+        warnings.simplefilter("ignore")  # the exporter warns about its own code
         program = torch.onnx.export(
             module, (example,), dynamo=True, opset_version=_OPSET, verbose=False
         )
@@ -206,16 +206,16 @@ def _onnx_bytes(module: nn.Module, example: Tensor) -> bytes:
 
 def _onnx_versions(device: str, precision: Format) -> dict[str, str]:
     if device != "cpu":
-        raise LatencyError(f"onnx: is measured on the CPU alone, not on {device}")
+        raise LatencyError(f"onnx: is measured on the CPU only, not on {device}")
     if precision != "fp32":
-        raise LatencyError(f"onnx: is measured in fp32 alone, not in {precision}")
+        raise LatencyError(f"onnx: is measured in fp32 only, not in {precision}")
     found = {}
     for name in ("onnxruntime", "onnxscript"):
         try:
             found[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
             raise LatencyError(f"onnx: {name} is missing; pip install {name}") from None
-    del found["onnxscript"]  # it writes the file, and does not run it
+    del found["onnxscript"]  # it only exports the model, so its version does not affect times
     return found
 
 
@@ -236,20 +236,20 @@ def _machine(device: str) -> str:
     return platform.processor() or platform.machine()
 
 
-# What the timed passes of one runtime and batch size take together at least.
+# Minimum duration of the timed passes of one runtime and batch size.
 _SECONDS = 2.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Measured:
-    """What came of one runtime and batch size.
+    """The result for one runtime and batch size.
 
     Attributes:
-        runtime: Its name.
+        runtime: Name of the runtime.
         batch_size: Images in a forward pass.
-        where: Conditions; None where they cannot be met.
-        timing: Of a whole batch; None where there is none.
-        missing: Why.
+        where: The conditions; None if this machine cannot meet them.
+        timing: Time of a whole batch; None if it was not measured.
+        missing: Why it was not measured.
     """
 
     runtime: RuntimeName
@@ -260,7 +260,7 @@ class Measured:
 
     @property
     def images_per_second(self) -> float | None:
-        """At the median; higher is better."""
+        """Throughput at the median time; higher is better."""
         return None if self.timing is None else 1e9 * self.batch_size / self.timing.median
 
 
@@ -270,12 +270,12 @@ def time_network(
     """Time of a whole network with random weights on this device.
 
     Args:
-        architecture: What is timed.
-        where: Conditions, which this device meets.
-        seconds: What the timed passes take together at least; None: as for a part.
+        architecture: The network to time.
+        where: Conditions, which this device must meet.
+        seconds: Minimum duration of all timed passes together. None means the same as for a part.
 
     Raises:
-        LatencyError: The runtime does not take it.
+        LatencyError: The runtime does not support the network.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
@@ -299,13 +299,13 @@ def measure_network(
     """Time a network on this device, one runtime and batch size after another.
 
     Args:
-        architecture: What is timed, with random weights: they do not matter.
+        architecture: The network to time. Its weights are random, which does not matter.
         batch_sizes: Images in a forward pass.
-        runtimes: A runtime that is missing here is named as such.
-        device: Where.
+        runtimes: The runtimes. If one is not available, its result says why.
+        device: The device to measure on.
         threads: Threads of the CPU.
-        precision: Format of weights and features.
-        seconds: What the timed passes of each take together at least.
+        precision: Number format of weights and features.
+        seconds: Minimum duration of all timed passes of each together.
 
     Raises:
         ConfigError: This machine has no such device.
@@ -326,7 +326,7 @@ def measure_network(
                 yield Measured(
                     runtime=runtime, batch_size=batch_size, where=where, missing=str(problem)
                 )
-                break  # other batch sizes would fail alike
+                break  # other batch sizes would fail in the same way
             yield Measured(runtime=runtime, batch_size=batch_size, where=where, timing=timing)
 
 
@@ -349,15 +349,15 @@ def latency(
         runtime: `eager`, `compile` or `onnx`.
         device: `cpu`, `cuda`, `mps`, or `auto`, the fastest of them.
         threads: Threads of the CPU.
-        precision: Format of weights and features, `fp32` or `bf16`.
-        seconds: What the timed passes take together at least.
+        precision: Number format of weights and features, `fp32` or `bf16`.
+        seconds: Minimum duration of all timed passes together.
 
     Returns:
         Median and quartiles of the time of a whole batch; lower is better.
 
     Raises:
-        ArchitectureError: The source is no network.
-        LatencyError: An argument that is none of these, or a runtime that is missing here.
+        ArchitectureError: The source is not a network.
+        LatencyError: An argument has none of these values, or the runtime is not installed.
         ConfigError: This machine has no such device.
     """
     _check("runtime", runtime, RUNTIMES)

@@ -1,4 +1,4 @@
-"""Networks of the SPACH frame in PyTorch; importing this package registers them with timm."""
+"""Networks of the SPACH framework in PyTorch. Importing this package registers them with timm."""
 
 from spach_nas.networks.official import load_official, official_state_dict, save_official
 from spach_nas.networks.resizing import resize

@@ -1,7 +1,7 @@
-"""Keep freed memory in the process: training on a CPU frees and asks for the same sizes each step.
+"""Keeps freed memory in the process, because training on a CPU requests the same sizes each step.
 
-glibc gives large blocks back to the system, and the next step pays for every page again: measured
-on small proxies, 2 to 20 % of a training step.
+By default, glibc returns large blocks to the system, and the next step pays for every page again:
+2 to 20 % of a training step, measured on small proxies.
 """
 
 import ctypes
@@ -9,13 +9,13 @@ import sys
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # from malloc.h
 _KEEP_BYTES = 2**31 - 1
-_LARGEST_MMAP_THRESHOLD = 32 * 2**20  # glibc takes no more
+_LARGEST_MMAP_THRESHOLD = 32 * 2**20  # glibc accepts no larger value
 
 
 def keep_freed_memory() -> bool:
-    """Tell glibc to keep freed memory, for the whole process; False where it is not glibc.
+    """Tell glibc to keep freed memory, for the whole process. Returns False if it is not glibc.
 
-    The process holds its peak of memory from then on, which a training loop does anyway.
+    From then on the process holds its peak memory, as a training loop does anyway.
     """
     if not sys.platform.startswith("linux"):
         return False

@@ -1,7 +1,7 @@
-"""A block and a stage of the SPACH frame, on (B, H, W, C) throughout.
+"""A block and a stage of the SPACH framework, on (B, H, W, C) throughout.
 
-Letters: B batch, H and W resolution, C width. Features stay (B, H, W, C) contiguous, so that linear
-layers need no copy and a convolution sees them as `channels_last` through a permuted view.
+Letters: B batch, H and W resolution, C width. Features stay contiguous as (B, H, W, C), so that
+linear layers need no copy and a permuted view of them is `channels_last` for a convolution.
 """
 
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ from spach_nas.space.architecture import Stage
 from spach_nas.space.mixers import MixerSite, get_mixer
 
 NORM_EPS = 1e-6
-GAMMA_INIT = 1e-4
+GAMMA_INIT = 1e-4  # at the start of a training, a mixer contributes almost nothing
 
 
 class ChannelMlp(nn.Module):
@@ -35,10 +35,10 @@ class ChannelMlp(nn.Module):
 
 
 class Block(nn.Module):
-    """Mixer beside a depthwise convolution, then the channel MLP, (B, H, W, C) -> (B, H, W, C).
+    """Depthwise convolution and mixer in parallel, then channel MLP, (B, H, W, C) -> (B, H, W, C).
 
-    The convolution reads the block's input, in parallel with the mixer, and is a conv block's only
-    spatial mixing. In a sharing stage the mixer function is no part of the block but an argument.
+    Both read the block's input. The convolution is a conv block's only spatial mixing. In a sharing
+    stage the mixer function is not part of the block but an argument of `forward`.
     """
 
     def __init__(
@@ -54,6 +54,7 @@ class Block(nn.Module):
         self.is_branch = spec.is_branch
         self.mixer = load_mixer(spec, site) if spec.is_branch and not shared else None
         self.norm2 = nn.LayerNorm(C, eps=NORM_EPS)
+        # Rounded down, as the closed form of the cost does.
         self.mlp = ChannelMlp(C, int(expansion_ratio * C))
         self.drop_path = DropPath(drop_path) if drop_path else None
 
@@ -62,8 +63,9 @@ class Block(nn.Module):
 
         Args:
             x: Features, (B, H, W, C).
-            mixer: The stage's mixer function where the block has none of its own.
+            mixer: The stage's mixer function, if the block has none of its own.
         """
+        # In evaluation drop path does nothing, and the faster `addcmul` can be used.
         drop_path = self.drop_path if self.training else None
         y = x + self.dwconv(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
         if self.is_branch:
@@ -71,6 +73,7 @@ class Block(nn.Module):
             assert mixer is not None, "a sharing block needs the mixer function of its stage"
             mixed = mixer(self.norm1(x))
             if drop_path is None:
+                # Scaling and adding in one pass over memory.
                 y = torch.addcmul(y, mixed, self.gamma_1)
             else:
                 y = y + drop_path(mixed * self.gamma_1)
@@ -94,10 +97,10 @@ class Downsample(nn.Module):
 
 
 class SpachStage(nn.Module):
-    """Downsampling, unless it is the first stage, and blocks.
+    """Downsampling, except in the first stage, and blocks.
 
-    Where the stage shares, one mixer function for each mixer stands in `shared`, once, and is
-    handed to every block of that mixer: no tensor of the state dict is an alias of another.
+    If the stage shares, `shared` holds one mixer function for each mixer and passes it to every
+    block of that mixer, so that no tensor in the state dict is an alias of another.
     """
 
     def __init__(

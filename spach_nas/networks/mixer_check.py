@@ -1,4 +1,4 @@
-"""Whether the networks of mixers that others wrote work, tried before anything is trained.
+"""Tries whether users' own mixers work, before anything is trained.
 
 Letters: B batch, H and W resolution, C width.
 """
@@ -12,17 +12,17 @@ from spach_nas.networks.mixers import load_mixer
 from spach_nas.space.architecture import Architecture
 from spach_nas.space.mixers import MixerSite, MixerSpec
 
-# More than one image: a batch norm takes no single one at a resolution of 1 x 1.
+# More than one image, because a batch norm refuses a single one at a resolution of 1 x 1.
 _BATCH = 2
 
 
 def check_mixers(architectures: Iterable[Architecture], specs: Sequence[MixerSpec]) -> None:
-    """Run each mixer once at every resolution at which these architectures have it.
+    """Run each mixer once at every resolution at which these architectures use it.
 
-    A result of another shape would be broadcast, and trained as if nothing were wrong.
+    Without this check, a result of another shape could be broadcast and trained without an error.
 
     Raises:
-        ArchitectureError: A mixer cannot be imported, made or run, or does not keep the shape of
+        ArchitectureError: A mixer cannot be imported, built or run, or does not keep the shape of
             its features; the message names it.
     """
     known = {spec.name: spec for spec in specs if spec.is_branch}
@@ -40,13 +40,13 @@ def check_mixers(architectures: Iterable[Architecture], specs: Sequence[MixerSpe
 def _try(spec: MixerSpec, site: MixerSite) -> None:
     shape = (_BATCH, *site.resolution, site.width)
     where = f"mixer {spec.name!r}: {spec.module}"
-    # Its weights are drawn, and those of the search must not depend on that.
+    # Building it draws random weights, which must not change the random numbers of the search.
     with torch.random.fork_rng(devices=()), torch.no_grad():
         try:
             found = load_mixer(spec, site)(torch.randn(shape))
         except ArchitectureError:
             raise
-        except Exception as problem:  # whatever foreign code finds wrong
+        except Exception as problem:  # a user's code can raise anything
             raise ArchitectureError(
                 f"{where} cannot run on features (B, H, W, C) of {shape}: "
                 f"{one_line(problem, named=True)}; expected a module Class(site) that maps "
@@ -55,5 +55,5 @@ def _try(spec: MixerSpec, site: MixerSite) -> None:
     got = tuple(found.shape) if isinstance(found, torch.Tensor) else type(found).__name__
     if got != shape:
         raise ArchitectureError(
-            f"{where} maps features of {shape} to {got}; expected (B, H, W, C) as it came"
+            f"{where} maps features of {shape} to {got}; expected the same shape (B, H, W, C)"
         )

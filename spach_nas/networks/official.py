@@ -1,7 +1,7 @@
-"""Checkpoints of the paper's official code (microsoft/SPACH), read and written.
+"""Reads and writes checkpoints of the paper's official code (microsoft/SPACH).
 
-Its names differ from ours, its gamma_1 has the shape (1, 1, C), and where blocks share a mixer
-function its tensors are repeated under every block. Files wrap the state dict as `{"model": ...}`.
+Its names differ from ours, its gamma_1 has the shape (1, 1, C), and if blocks share a mixer
+function, its tensors are repeated under every block. Files wrap the state dict as `{"model": ...}`.
 """
 
 import pickle
@@ -21,6 +21,7 @@ from spach_nas.networks.spach import Spach
 from spach_nas.space.architecture import Architecture
 from spach_nas.space.references import get_reference
 
+# Prefixes of our names and of the official ones, outside blocks, in blocks, and in downsampling.
 _OUTER = {
     "stem.conv1.": "stem.proj.0.",
     "stem.bn1.": "stem.proj.1.",
@@ -33,7 +34,7 @@ _OUTER = {
 }
 _IN_BLOCK = {"mixer.": "spatial_func.", "mlp.": "channel_func.", "dwconv.": "cpe_net.net.1."}
 _IN_DOWNSAMPLE = {"conv.": "net.1.0.", "norm.": "net.1.1."}
-_LONGEST_LIST = 8
+_LONGEST_LIST = 8  # names in one message
 
 
 def load_official(
@@ -48,12 +49,12 @@ def load_official(
     Args:
         path: A file of `torch.save`, read with `weights_only=True`, or of safetensors.
         name: A model in `spach_nas.space.references`, such as `hybrid_ms_s_plus`.
-        image_size: Height and width other than 224 x 224.
-        resample_tokens: Interpolate token-MLP weights where the size differs; see `resize`.
+        image_size: Height and width in pixels. None means 224 x 224.
+        resample_tokens: Interpolate token-MLP weights if the size differs; see `resize`.
 
     Raises:
-        ArchitectureError: There is no such model, or it cannot take the image size.
-        BundleError: The file is missing, damaged, would execute code, or holds another model; the
+        ArchitectureError: There is no such model, or it does not work at the image size.
+        BundleError: The file is missing or damaged, would execute code, or holds another model; the
             message names the tensors.
     """
     network = Spach(get_reference(name).architecture)
@@ -64,7 +65,7 @@ def load_official(
 
 
 def official_state_dict(network: Spach) -> dict[str, Tensor]:
-    """The state dict under the official names, in official shapes."""
+    """The state dict with the official names and shapes."""
     own = network.state_dict()
     official = {}
     for theirs, ours in official_names(network.architecture, own):
@@ -74,10 +75,10 @@ def official_state_dict(network: Spach) -> dict[str, Tensor]:
 
 
 def save_official(network: Spach, path: Path) -> None:
-    """Write a checkpoint that the official code reads; as safetensors where the suffix says so."""
+    """Write a checkpoint that the official code reads, as safetensors if the suffix says so."""
     state = {name: value.contiguous() for name, value in official_state_dict(network).items()}
     if path.suffix == ".safetensors":
-        # Shared mixer functions appear under many names, and safetensors takes no aliases.
+        # Shared mixer functions appear under several names, and safetensors refuses aliases.
         save_file({name: value.clone() for name, value in state.items()}, path)
     else:
         torch.save({"model": state}, path)
@@ -86,7 +87,7 @@ def save_official(network: Spach, path: Path) -> None:
 def official_names(
     architecture: Architecture, own: Mapping[str, Tensor]
 ) -> Iterator[tuple[str, str]]:
-    """Pairs of official and own name; a shared tensor comes once for each block that uses it."""
+    """Pairs of official and own name. A shared tensor occurs once for each block that uses it."""
     for name in own:
         match = re.fullmatch(r"stages\.(\d+)\.(blocks|shared|downsample)\.(.+)", name)
         if match is None:
@@ -107,29 +108,31 @@ def official_names(
 
 
 def read_checkpoint(path: Path) -> dict[str, Tensor]:
-    """Tensors of a checkpoint file by name; nothing in the file is executed.
+    """Tensors of a checkpoint file by name. Nothing in the file is executed.
 
     Raises:
-        BundleError: The file is missing, damaged, would execute code, or holds no tensors.
+        BundleError: The file is missing or damaged, would execute code, or holds no tensors.
     """
     if not path.is_file():
-        raise BundleError(f"{path}: is no file; expected a checkpoint")
+        raise BundleError(f"{path}: not a file; expected a checkpoint")
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
         with warnings.catch_warnings():
-            # Another pickle protocol than torch's own: it loads, or is refused below.
+            # The warning about the pickle protocol is useless: the file loads or is refused below.
             warnings.filterwarnings("ignore", message="Detected pickle protocol")
             loaded = torch.load(path, map_location="cpu", weights_only=True)
     except OSError as problem:
         raise BundleError(f"{path}: {problem.strerror or problem}; expected a checkpoint") from None
     except pickle.UnpicklingError as problem:
+        # torch's message names the function that the file would call.
         what = re.search(r"GLOBAL (\S+)", str(problem))
-        reason = f"it would execute {what[1]}" if what else "it is damaged or no plain checkpoint"
-        raise BundleError(f"{path}: refused, as {reason}; expected tensors only") from None
+        reason = f"it would execute {what[1]}" if what else "it is damaged or not a checkpoint"
+        raise BundleError(f"{path}: refused, because {reason}; expected tensors only") from None
     except (SafetensorError, RuntimeError, EOFError, ValueError, KeyError) as problem:
         reason = re.split(r"\. |\n", str(problem))[0] or type(problem).__name__
         raise BundleError(f"{path}: damaged ({reason}); expected a checkpoint") from None
+    # Files of the official code wrap the state dict; a bare one is accepted, too.
     state = loaded.get("model", loaded) if isinstance(loaded, dict) else loaded
     if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
         raise BundleError(f"{path}: holds no tensors by name; expected {{'model': state dict}}")
@@ -153,6 +156,7 @@ def _load(network: Spach, given: dict[str, Tensor], *, where: str, name: str) ->
     if any(problems):
         lines = "\n".join(f"{where}: {problem}" for problem in problems if problem)
         raise BundleError(f"{lines}\n{where}: expected the tensors of {name}")
+    # A shared tensor occurs under several official names, which all have to agree.
     own = network.state_dict()
     source: dict[str, str] = {}
     for theirs, ours in official_names(network.architecture, own):

@@ -1,7 +1,8 @@
-"""The same network at another image size.
+"""Changes the image size of a network.
 
-Convolution and attention do not depend on it. A token-MLP does: its weights are functions over
-positions, which are resampled over the grid, and its hidden units, which have no place, are kept.
+The weights of convolution and attention do not depend on it. Those of a token-MLP do: they are
+functions over positions, which are resampled on the grid. Its hidden units have no position and are
+kept.
 """
 
 from dataclasses import replace
@@ -23,14 +24,14 @@ def resize(network: Spach, image_size: tuple[int, int], *, resample_tokens: bool
     """A copy of `network` for images of `image_size` (height, width), without drop path.
 
     Args:
-        network: What to copy.
-        image_size: The new height and width.
+        network: The network to copy.
+        image_size: The new height and width in pixels.
         resample_tokens: Allow token-MLPs: their weights are interpolated bicubically over the
             positions and scaled so that sums over positions keep their size. Their token_ratio
-            changes, as the number of hidden units stays. Such a network should be tuned again.
+            changes, because the number of hidden units stays. Fine-tune such a network afterwards.
 
     Raises:
-        ArchitectureError: The stages cannot halve the size, or a mixer has one fixed size and
+        ArchitectureError: The stages cannot halve the size, or a mixer has a fixed size and
             `resample_tokens` is off or the mixer cannot be resampled.
     """
     before = network.architecture
@@ -67,6 +68,8 @@ def _check_mixers(
 
 
 def _resized(architecture: Architecture, image_size: tuple[int, int]) -> Architecture:
+    # With conv only, to get the new resolutions: with the old token ratios, a token-MLP might have
+    # no hidden unit there, and would be refused.
     sized = replace(
         architecture,
         image_size=image_size,
@@ -84,8 +87,8 @@ def _resized(architecture: Architecture, image_size: tuple[int, int]) -> Archite
 def _keep_hidden(stage: Stage, before: int, after: int) -> Stage:
     hidden = int(stage.token_ratio * before)
     ratio = stage.token_ratio * before / after
-    # The ratio that means the same number of hidden units; half a unit more where int() would
-    # round the quotient down.
+    # The ratio that gives the same number of hidden units. If int() would lose one to rounding,
+    # half a unit more.
     return replace(
         stage, token_ratio=ratio if int(ratio * after) == hidden else (hidden + 0.5) / after
     )

@@ -24,15 +24,15 @@ from spach_nas.space.sources import Source, as_architecture
 class Spach(nn.Module):
     """A SPACH network, (B, 3, H, W) -> (B, K).
 
-    A fresh network has a zero head: its logits are exactly 0 until it is trained.
+    A new network has a zero head: its logits are exactly 0 until it is trained.
 
     Attributes:
-        architecture: What it is now; `reset_classifier` and pruning keep it up to date.
-        num_classes: Outputs of the head; 0 without a head.
+        architecture: The current architecture; `reset_classifier` and pruning update it.
+        num_classes: Outputs of the head, or 0 without a head.
         in_chans: Channels of the input.
-        num_features: Channels of `forward_features`.
-        head_hidden_size: Channels of `forward_head` with `pre_logits`.
-        output_fmt: Layout of `forward_features`, for timm.
+        num_features: Channels of the output of `forward_features`.
+        head_hidden_size: Channels of the output of `forward_head` with `pre_logits`.
+        output_fmt: Layout of the output of `forward_features`, for timm.
         feature_info: Channels, stride and module of each stage, for timm.
     """
 
@@ -74,7 +74,10 @@ class Spach(nn.Module):
 
     @torch.no_grad()
     def init_weights(self) -> None:
-        """Linear layers Xavier-uniform, convolutions Kaiming-normal fan-out, head and biases 0."""
+        """Initialise linear layers Xavier-uniform, convolutions Kaiming-normal, head and biases 0.
+
+        The same scheme and modes as in the paper's code, so that trainings are comparable.
+        """
         for module in self.modules():
             if isinstance(module, nn.Linear):
                 nn.init.xavier_uniform_(module.weight)
@@ -82,6 +85,7 @@ class Spach(nn.Module):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out")
             if isinstance(module, nn.Linear | nn.Conv2d) and module.bias is not None:
                 nn.init.zeros_(module.bias)
+        # Logits of 0 make all classes equally likely: every training starts at a loss of log(K).
         for parameter in self.head.parameters():
             nn.init.zeros_(parameter)
 
@@ -89,7 +93,7 @@ class Spach(nn.Module):
         """Normalised features of the last stage, (B, 3, H, W) -> (B, H', W', C).
 
         Raises:
-            ArchitectureError: An image size that the network cannot take.
+            ArchitectureError: The network does not work at this image size.
         """
         x = self._embed(x)
         for stage in self.stages:
@@ -98,7 +102,7 @@ class Spach(nn.Module):
         return features
 
     def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
-        """Mean over positions and head, (B, H', W', C) -> (B, K); (B, C) with `pre_logits`."""
+        """Mean over positions, then the head, (B, H', W', C) -> (B, K); (B, C) if `pre_logits`."""
         if self.global_pool == "avg":
             x = x.mean((1, 2))
         x = self.head_drop(x)
@@ -122,11 +126,11 @@ class Spach(nn.Module):
 
         Args:
             x: Images, (B, 3, H, W).
-            indices: Which stages: all, the last n, or a list.
+            indices: Which stages: None for all, a number for the last ones, or a list.
             norm: Apply the last norm to the last stage's features.
-            stop_early: Leave out the stages behind the last one asked for.
+            stop_early: Do not run the stages after the last one requested.
             output_fmt: Layout of the features.
-            intermediates_only: Leave out `forward_features` from the result.
+            intermediates_only: Do not return the result of `forward_features` as well.
         """
         wanted, last = feature_take_indices(len(self.stages), indices)
         found = []
@@ -139,6 +143,7 @@ class Spach(nn.Module):
                 found.append(feature.permute(0, 3, 1, 2) if output_fmt == "NCHW" else feature)
         if intermediates_only:
             return found
+        # The last norm has the width of the last stage and does not fit an earlier one.
         whole = not stop_early or last == len(self.stages) - 1
         return (self.head_norm(x) if whole else x), found
 
@@ -148,7 +153,7 @@ class Spach(nn.Module):
         prune_norm: bool = False,
         prune_head: bool = True,
     ) -> list[int]:
-        """Cut what the features after the stages `indices` do not need; returns those stages."""
+        """Remove what the features after the stages `indices` do not need; returns those stages."""
         wanted, last = feature_take_indices(len(self.stages), indices)
         cut = last < len(self.stages) - 1
         if prune_norm or cut:
@@ -158,6 +163,7 @@ class Spach(nn.Module):
             kept = self.architecture.stages[: last + 1]
             self.architecture = replace(self.architecture, stages=kept)
             self.num_features = self.head_hidden_size = kept[-1].width
+        # Without the last stage, the head would get features of another width.
         if prune_head or cut:
             self.reset_classifier(0)
         return list(wanted)
@@ -167,11 +173,11 @@ class Spach(nn.Module):
         return self.head
 
     def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
-        """A new zero head of `num_classes`; 0 removes it.
+        """Replace the head by a new zero head.
 
         Args:
-            num_classes: Outputs of the new head.
-            global_pool: `avg`, or an empty string to keep the positions; None leaves it.
+            num_classes: Outputs of the new head; 0 removes the head.
+            global_pool: `avg`, or an empty string to keep the positions; None changes nothing.
         """
         if global_pool is not None:
             self.global_pool = _known_pool(global_pool)
@@ -186,7 +192,7 @@ class Spach(nn.Module):
             nn.init.zeros_(parameter)
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:
-        """Recompute each block in the backward pass: less memory, about a third more time."""
+        """Recompute each block in the backward pass, to save memory for about a third more time."""
         for module in self.modules():
             if isinstance(module, SpachStage):
                 module.grad_checkpointing = enable
@@ -201,11 +207,14 @@ class Spach(nn.Module):
         return {"stem": r"^stem|^norm", "blocks": r"^stages\.(\d+)" if coarse else fine}
 
     def no_weight_decay(self) -> set[str]:
-        """Names exempt from weight decay: gamma_1. Norms and biases are exempt by their shape."""
+        """Names of parameters without weight decay: gamma_1.
+
+        Norms and biases are exempt by their shape.
+        """
         return {name for name, _ in self.named_parameters() if name.endswith("gamma_1")}
 
     def _embed(self, x: Tensor) -> Tensor:
-        # In `torch.fx.symbolic_trace`, there is no size to look at.
+        # In `torch.fx.symbolic_trace`, sizes are unknown.
         if not isinstance(x, Proxy):
             size = (x.shape[-2], x.shape[-1])
             if size != self.architecture.image_size:
@@ -235,10 +244,11 @@ def _known_pool(name: str) -> str:
 
 
 def drop_path_rates(architecture: Architecture, rate: float) -> Sequence[float]:
-    """Drop rate of each block: growing linearly from 0 over several stages, constant over one."""
+    """Drop path rate of each block: rising linearly from 0 in several stages, constant in one."""
     blocks = sum(stage.depth for stage in architecture.stages)
     if len(architecture.stages) == 1:
         return [rate] * blocks
+    # There are at least two stages here, and so two blocks: no division by zero.
     return [rate * i / (blocks - 1) for i in range(blocks)]
 
 
@@ -248,10 +258,10 @@ def build(source: Source, *, drop_path_rate: float = 0.0) -> Spach:
     Args:
         source: An architecture, a record (its target), the name of a paper's model, an architecture
             file or a bundle, whose weights `load_model` loads.
-        drop_path_rate: Highest chance that a branch is dropped for an image (stochastic depth,
+        drop_path_rate: Highest probability that a branch is dropped for an image (stochastic depth,
             Huang et al. 2016, arXiv:1603.09382).
 
     Raises:
-        ArchitectureError: It is nothing of that, or a mixer's module cannot be imported.
+        ArchitectureError: The source is none of these, or a mixer's module cannot be imported.
     """
     return Spach(as_architecture(source), drop_path_rate=drop_path_rate)

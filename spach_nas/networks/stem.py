@@ -1,7 +1,7 @@
 """Stems: image (B, 3, H, W) to features (B, H / P, W / P, C), P the patch size.
 
 `conv4` is the deep patch embedding of LV-ViT (Jiang et al. 2021, arXiv:2104.10858), which Zhao et
-al. 2021, arXiv:2108.13002, section 4.5, take for their "+" models.
+al. 2021, arXiv:2108.13002, section 4.5, use in their "+" models.
 """
 
 import torch
@@ -57,8 +57,8 @@ def build_stem(architecture: Architecture) -> nn.Module:
 
 
 def _patch_linear(image: Tensor, conv: nn.Conv2d) -> Tensor:
-    # A convolution without overlap is a matrix product over patches, whose result is (B, H, W, C)
-    # contiguous for any number of input channels.
+    # A convolution without overlap is a matrix product over patches. Computed like this, its result
+    # is contiguous as (B, H, W, C) for any number of input channels.
     B, c, H, W = image.shape
     P = conv.stride[0]
     patches = image.reshape(B, c, H // P, P, W // P, P).permute(0, 2, 4, 1, 3, 5)

@@ -23,7 +23,7 @@ PREFIX = "spach_"
 
 
 def pretrained_cfg(architecture: Architecture) -> dict[str, Any]:
-    """What timm needs to know about data and weights of a network, without where weights lie."""
+    """What timm needs to know about a network's data and layers, without the place of weights."""
     mixers = {name for stage in architecture.stages for name in stage.mixers}
     return {
         "input_size": (architecture.in_channels, *architecture.image_size),
@@ -35,6 +35,7 @@ def pretrained_cfg(architecture: Architecture) -> dict[str, Any]:
         "interpolation": "bicubic",
         "mean": IMAGENET_DEFAULT_MEAN,
         "std": IMAGENET_DEFAULT_STD,
+        # timm adapts this layer to other numbers of channels.
         "first_conv": "stem.conv" if architecture.stem == "conv1" else "stem.conv1",
         "classifier": "head",
         "paper_ids": "arXiv:2108.13002",
@@ -45,7 +46,7 @@ def pretrained_cfg(architecture: Architecture) -> dict[str, Any]:
 def model_config(network: Spach) -> dict[str, Any]:
     """The `config.json` of a folder that `timm.create_model("local-dir:FOLDER")` reads.
 
-    The weights lie beside it in `model.safetensors`, under the names of `network.state_dict()`.
+    The weights are next to it in `model.safetensors`, under the names of `network.state_dict()`.
     """
     architecture = network.architecture
     plain = pretrained_cfg(architecture)
@@ -75,8 +76,8 @@ def spach(pretrained: bool = False, **kwargs: Any) -> Spach:
     """The network of any architecture.
 
     Args:
-        pretrained: Load weights from where timm's `pretrained_cfg` says.
-        **kwargs: `architecture`, an `Architecture`, its `to_dict()` or the path of its YAML file,
+        pretrained: Load weights from the place that timm's `pretrained_cfg` names.
+        **kwargs: `architecture` (an `Architecture`, its `to_dict()` or the path of its YAML file)
             and timm's arguments.
 
     Raises:
@@ -92,7 +93,7 @@ register_model(spach)
 def _create(variant: str, architecture: Architecture, **kwargs: Any) -> Spach:
     if variant == "spach" and not kwargs.get("pretrained_cfg"):
         kwargs["pretrained_cfg"] = {"architecture": variant, **pretrained_cfg(architecture)}
-    # What the caller leaves out is the architecture's, whatever the weights were trained with.
+    # Otherwise timm would fill these from `pretrained_cfg`, which describes the training data.
     kwargs.setdefault("num_classes", architecture.num_classes)
     kwargs.setdefault("in_chans", architecture.in_channels)
     kwargs.setdefault("img_size", architecture.image_size)
@@ -103,7 +104,7 @@ def _create(variant: str, architecture: Architecture, **kwargs: Any) -> Spach:
         model_cfg=architecture,
         feature_cfg={
             "out_indices": tuple(range(len(architecture.stages))),
-            "feature_cls": "getter",
+            "feature_cls": "getter",  # timm then calls `forward_intermediates`
         },
         pretrained_filter_fn=_checked,
         **kwargs,
@@ -122,6 +123,7 @@ def _network(
     drop_path_rate: float = 0.0,
 ) -> Spach:
     height, width = (img_size, img_size) if isinstance(img_size, int) else img_size
+    # timm's num_classes=0 means no head, but an architecture has at least one class.
     network = Spach(
         replace(
             cfg, num_classes=max(1, num_classes), in_channels=in_chans, image_size=(height, width)
@@ -136,7 +138,7 @@ def _network(
 
 
 def _checked(state_dict: dict[str, Tensor], network: Spach) -> dict[str, Tensor]:
-    # timm adapts stem and head; a tensor of another shape elsewhere is another network.
+    # timm adapts stem and head. A different shape anywhere else means another network.
     adapted = ("stem.", "head.")
     for name, own in network.state_dict().items():
         given = state_dict.get(name)
@@ -152,7 +154,7 @@ def _register(name: str, architecture: Architecture) -> None:
     def create(pretrained: bool = False, **kwargs: Any) -> Spach:
         return _create(PREFIX + name, architecture, pretrained=pretrained, **kwargs)
 
-    # timm takes name and module of an entry point from the function itself.
+    # timm registers a function under its own `__name__`, and finds it in its module.
     create.__name__ = create.__qualname__ = PREFIX + name
     create.__doc__ = f"{name} of Zhao et al. 2021, arXiv:2108.13002: {architecture}."
     globals()[PREFIX + name] = register_model(create)

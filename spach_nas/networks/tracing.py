@@ -1,6 +1,6 @@
-"""Cost of a built network by tracing it: the oracle of the closed form.
+"""Measures the cost of a built network by tracing it, to check the closed form.
 
-A trace takes seconds where the closed form takes microseconds; a search never calls this.
+A trace takes seconds, the closed form microseconds; a search never calls this module.
 """
 
 import copy
@@ -16,21 +16,22 @@ from torch import nn
 from spach_nas.cost.closed_form import Cost
 
 with warnings.catch_warnings():
-    # fvcore is built on torch.jit, which says on import that it is deprecated.
+    # fvcore is built on torch.jit, which warns on import that it is deprecated.
     warnings.filterwarnings("ignore", message=".*torch.jit", category=DeprecationWarning)
     warnings.filterwarnings("ignore", message=".*torch.jit", category=FutureWarning)
     from fvcore.nn import FlopCountAnalysis, jit_handles
 
-# A rule of fvcore: values that enter and leave an operator -> what it costs.
+# A rule of fvcore: inputs and outputs of an operator -> its cost.
 Rule = Callable[[list[Any], list[Any]], Any]
 
 
 def trace_cost(network: nn.Module, image_size: Sequence[int], *, in_channels: int = 3) -> Cost:
     """Cost of one image of `image_size` (height, width), by fvcore and a rule for fused attention.
 
-    A copy without weights is traced: the network stays as it is, on whatever device, meta included.
+    A copy with arbitrary weights is traced: the network itself does not change, and may be on any
+    device, including meta.
     """
-    # Tracing computes, so the meta device will not do, but any values will.
+    # Tracing runs the network, which needs real memory, but the values do not matter.
     ghost = copy.deepcopy(network).to_empty(device="cpu").eval()
     image = torch.zeros(1, in_channels, *image_size, dtype=next(ghost.parameters()).dtype)
     analysis = FlopCountAnalysis(ghost, image).set_op_handle(**_rules())
@@ -43,7 +44,7 @@ def trace_cost(network: nn.Module, image_size: Sequence[int], *, in_channels: in
 
 
 def _rules() -> dict[str, Rule]:
-    """All that costs, by operator: each rule says under which heading it counts."""
+    """The rule of each operator that has a cost; a rule says whether it counts as MACs or norms."""
     products = {
         "_convolution": jit_handles.conv_flop_jit,
         "linear": jit_handles.linear_flop_jit,
@@ -59,7 +60,7 @@ def _rules() -> dict[str, Rule]:
     }
     rules = {f"aten::{name}": _product(rule) for name, rule in products.items()}
     rules |= {f"aten::{name}": _norm(rule) for name, rule in norms.items()}
-    # fvcore skips fused attention with a warning, which would favour attention over the others.
+    # fvcore skips fused attention with a warning, which would make attention look too cheap.
     return {**rules, "aten::scaled_dot_product_attention": _attention}
 
 

@@ -1,4 +1,4 @@
-"""An architecture of the SPACH family as a frozen value.
+"""An architecture of the SPACH framework as a frozen value.
 
 Source: Zhao et al. 2021, "A Battle of Network Structures", arXiv:2108.13002, section 3. Unlike in
 the paper, every block names its own mixer, and heads, ratios and sharing can differ by stage.
@@ -102,7 +102,7 @@ class Stage:
             raise ArchitectureError(f"token_ratio: {self.token_ratio}; expected more than 0")
         if not any("token_ratio" in spec.parameters for spec in specs):
             object.__setattr__(self, "token_ratio", DEFAULT_TOKEN_RATIO)
-        # A mixer that is no branch has no weights of its own to share, and one block has no other.
+        # Sharing needs a mixer with weights of its own (a branch) in at least two blocks.
         if self.shared and not any(
             spec.is_branch and self.mixers.count(spec.name) > 1 for spec in specs
         ):
@@ -128,7 +128,7 @@ class Stage:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Architecture:
-    """One network of the SPACH family, at its full size or as a proxy.
+    """One network of the SPACH framework, at its full size or as a proxy.
 
     Attributes:
         stem: `conv1`, one patch convolution, or `conv4`, the deep stem of the "+" models, whose
@@ -217,6 +217,7 @@ class Architecture:
     def arch_id(self) -> str:
         """Twelve hex digits that name this architecture, the same on every machine."""
         plain = {"schema": SCHEMA_VERSION, **self.to_dict()}
+        # One canonical text for equal architectures, whatever the order of their keys.
         text = json.dumps(plain, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
@@ -224,6 +225,7 @@ class Architecture:
         """Plain data, ready for JSON or YAML."""
         plain = _fields(self)  # a search asks often: `asdict` takes ten times as long
         plain["image_size"] = list(self.image_size)
+        # Ratios as floats: 2 and 2.0 must give the same file and the same id.
         plain["stages"] = [
             {
                 **_fields(stage),

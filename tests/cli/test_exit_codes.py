@@ -20,7 +20,7 @@ UNCHECKED = ("onnx: needs the packages onnxruntime",)
         ((), (), [], 0, "verified"),
         ((), UNCHECKED, [], 0, "verified, but 1 form cannot be run here"),
         ((), UNCHECKED * 2, [], 0, "verified, but 2 forms cannot be run here"),
-        ((), UNCHECKED, ["--strict"], 1, "FAILED: 1 form cannot be run here, and --strict asks"),
+        ((), UNCHECKED, ["--strict"], 1, "FAILED: 1 form cannot be run here, and --strict"),
         ((), (), ["--strict"], 0, "verified"),
         (("model.onnx: differs",), (), [], 1, "FAILED"),
         (("model.onnx: differs",), UNCHECKED, ["--strict"], 1, "FAILED"),
@@ -52,7 +52,7 @@ def test_doctor_returns_what_it_says(
     monkeypatch.setattr("spach_nas.cli.doctor.diagnose", lambda: found)
     assert run_main("doctor")[0] == code
     last = capsys.readouterr().out.splitlines()[-1]
-    assert last == ("FAILED: timm" if fault else "all that a search needs is here")
+    assert last == ("FAILED: timm" if fault else "everything that a search needs is installed")
 
 
 @pytest.mark.parametrize(
@@ -66,7 +66,7 @@ def test_doctor_returns_what_it_says(
 def test_a_file_that_cannot_be_written_is_told_first(
     command: tuple[str, ...], tmp_path: Path
 ) -> None:
-    for place, reason in ((tmp_path / "no" / "x", "is no folder"), (tmp_path, "is a folder")):
+    for place, reason in ((tmp_path / "no" / "x", "not a folder"), (tmp_path, "is a folder")):
         code, told = run_main(*command, str(place))
         assert code == 2
         assert told[0].startswith(f"{command[-1]} {place}: "), told

@@ -93,7 +93,7 @@ def test_a_foreign_word_in_a_recipe_gets_ours(change: str, hint: str) -> None:
         ("search x --max-flops 3", "limits.max_macs or proxy_limits.max_macs in the YAML (MACs; "),
         ("search x --num_samples=3", "expected search.trials in the YAML"),
         ("search x -o y", "expected --out"),
-        ("search --config x", "expected the file alone: spach-nas search FILE.yaml"),
+        ("search --config x", "expected only the file: spach-nas search FILE.yaml"),
         ("search x --serve", "expected `spach-nas watch FOLDER`"),
         ("watch x --page", "optuna-dashboard sqlite:///"),
         ("train x --data y --epochs 3", "expected --set epochs=VALUE"),

@@ -113,15 +113,15 @@ def test_the_trials_that_run_say_how_far_they_are(tmp_path: Path) -> None:
     pulse = Pulse(trial=901, rung=0, epochs=1.25, first=0, last=4, images_per_second=212.4)
     first, second = progress.running
     both = replace(progress, running=(replace(first, pulse=pulse), second))
-    words = "trial 901 in epoch 2 of 4 (31%), trial 902 starts; 212 images/s"
+    words = "trial 901 in epoch 2 of 4 (31%), trial 902 is starting; 212 images/s"
     assert words in shown(both, 100, 24)
     many = tuple(replace(second, trial=i) for i in range(1, 60))
-    assert "trial 3 starts, 56 more" in "\n".join(shown(replace(both, running=many), 100, 24))
+    assert "trial 3 is starting, 56 more" in "\n".join(shown(replace(both, running=many), 100, 24))
     # Nothing about running trials when none run.
     none = "\n".join(shown(replace(progress, running=()), 100, 24))
     assert "trial 90" not in none and " running, " not in none
     late = replace(progress, elapsed=400.0, outline=replace(progress.outline, max_duration=300.0))
-    assert "max_duration is over: what runs is finished first" in shown(late, 100, 24)[0]
+    assert "max_duration is over: running trials finish first" in shown(late, 100, 24)[0]
     stopping = replace(progress, running=(), phase="stopping")
     assert shown(stopping, 100, 24)[0].rstrip().endswith("done  stopping")
 

@@ -112,7 +112,7 @@ def test_damaged_weights_are_refused(tmp_path: Path, damaged: bytes) -> None:
     out = write_bundle(
         tmp_path / "b", architecture=SMALL, card="", weights=damaged, preprocessing=PREPROCESSING
     )
-    with pytest.raises(BundleError, match="is no safetensors file"):
+    with pytest.raises(BundleError, match="not a safetensors file"):
         load_model(out)
 
 

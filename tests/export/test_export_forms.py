@@ -198,7 +198,7 @@ def test_weights_of_another_training_are_found(bundle: Path) -> None:
     state["head.bias"][2] += 0.1
     save_file(state, path)
     assert verify(bundle).problems == (
-        f"{path}: is changed; expected sha256 "
+        f"{path}: was changed; expected sha256 "
         + json.loads((bundle / MANIFEST).read_text())["files"]["model.safetensors"],
     )
     write_manifest(bundle)
@@ -315,7 +315,7 @@ def test_a_pickle_in_place_of_weights_is_refused(
         (bundle / name).write_bytes(pickle.dumps(Evil(trace)))
     else:
         torch.save({"model": Evil(trace)}, bundle / name)
-    assert f"{name}: is changed" in verify(bundle).problems[0]
+    assert f"{name}: was changed; expected sha256" in verify(bundle).problems[0]
     without_others(bundle, name)
     problems = "\n".join(verify(bundle).problems)
     assert name in problems or name.removeprefix("model.") in problems

@@ -103,7 +103,7 @@ def test_the_limits_to_blame_are_those_of_an_enumeration(name: str) -> None:
         assert found == ([] if alone else pairs)
         kinds.add("alone" if alone else "pairs" if pairs else "more")
         if not alone and not pairs:
-            assert "exclude each other only together" in text
+            assert "together exclude everything" in text
     assert {"alone", "pairs"} <= kinds
 
 
@@ -204,5 +204,5 @@ def test_pairs_of_a_space_too_large_to_count_are_those_of_the_drawn(
     limits = Limits(min_macs=max(macs), max_params=min(params))
     assert not inside(space, limits)
     text = message(space, limits)
-    assert text.startswith("limits: none of 500 drawn meets them (")
+    assert text.startswith("limits: none of 500 drawn architectures meets them (")
     assert re.search(r"; of those drawn, min_macs \S+ (and max_params|excludes everything)", text)

@@ -238,7 +238,7 @@ def test_a_space_too_large_to_count_is_sampled_by_rejection(
     with pytest.raises(SearchSpaceError) as raised:
         FeasibleSet(space, Limits(max_macs=1))
     assert str(raised.value).startswith(
-        "limits: none of 100 drawn meets them (macs <= 1); of those drawn, "
+        "limits: none of 100 drawn architectures meets them (macs <= 1); of those drawn, "
         "max_macs 1 excludes everything: architectures have "
     )
 

@@ -109,7 +109,8 @@ def test_a_rejection_without_end_is_told(monkeypatch: pytest.MonkeyPatch) -> Non
     with pytest.raises(SearchSpaceError) as raised:
         FeasibleSet(space, Limits(min_macs=1), proxy=proxy)
     assert str(raised.value).startswith(
-        "limits: none of 50 drawn meets them (macs >= 1, of the proxy params <= 9); of those "
+        "limits: none of 50 drawn architectures meets them (macs >= 1, of the proxy params <= 9); "
+        "of those "
         "drawn, proxy_limits.max_params 9 excludes everything: architectures have "
     )
 
@@ -199,5 +200,5 @@ def test_a_proxy_that_no_network_has_is_refused() -> None:
     proxy = ProxyLimits(
         limits=Limits(max_macs=10**9), rule=ProxyRule(image_size=(30, 30)), data=DATA
     )
-    with pytest.raises(SearchSpaceError, match=r"proxy: no network has that of .*multiple of 32"):
+    with pytest.raises(SearchSpaceError, match=r"proxy: .* cannot be scaled: .*multiple of 32"):
         FeasibleSet(MULTI_STAGE, Limits(), proxy=proxy)

@@ -62,7 +62,7 @@ def test_a_bad_table_is_told(tmp_path: Path, change: str | dict, message: str) -
 def test_a_missing_table_is_told(tmp_path: Path) -> None:
     with pytest.raises(LatencyError, match=r"no.json: No such file.*spach-nas latency SEARCH"):
         read_table(tmp_path / "no.json")
-    with pytest.raises(LatencyError, match="expected a writable place"):
+    with pytest.raises(LatencyError, match="expected a writable file"):
         write_table(tmp_path / "no" / "table.json", make_table([]))
 
 
@@ -72,7 +72,7 @@ def test_a_table_of_another_space_is_told() -> None:
     check_covers(table, parts[1:], where="t.json")
     with pytest.raises(LatencyError) as raised:
         check_covers(table, parts, where="t.json")
-    lead = f"t.json: lacks 1 of {len(parts)} parts of the networks of this search, such as "
+    lead = f"t.json: lacks 1 of the {len(parts)} parts of this search's networks, such as "
     assert str(raised.value).startswith(f"{lead}`{part_name(parts[0])}`")
     with pytest.raises(LatencyError, match=r"t.json: holds no time of `stem stem=conv1 width=4"):
         PredictedLatency(make_table([]), where="t.json").of(ONE)

@@ -72,7 +72,7 @@ def test_what_is_left_of_a_study_is_less(tmp_path: Path) -> None:
 def test_trials_that_are_all_uniform_are_told(tmp_path: Path) -> None:
     plan = plan_search(write_search(tmp_path, search__trials=4, search__startup_trials=9))
     [words] = budget_warnings(plan, None)
-    assert words.startswith("startup_trials (9) are all of the 4 trials")
+    assert words.startswith("startup_trials (9) use up all 4 trials")
 
 
 def test_proxies_that_are_no_small_copies_are_told(
@@ -83,7 +83,7 @@ def test_proxies_that_are_no_small_copies_are_told(
     assert budget_warnings(whole, None) == ()
     monkeypatch.setattr("spach_nas.cli.opening._MANY_MACS", 10**5)
     [words] = budget_warnings(whole, None)
-    assert "the proxies are no small copies" in words and "proxy.width_scale" in words
+    assert "the proxies are not small" in words and "proxy.width_scale" in words
     small = plan_search(write_search(tmp_path, proxy={"width_scale": 0.25}))
     assert budget_warnings(small, None) == ()
 
@@ -180,7 +180,7 @@ def test_a_cluster_is_not_this_machine(tmp_path: Path) -> None:
     console = Console(file=io.StringIO(), width=120)
     opening.print_budget(plan, None, console=console)
     text = console.file.getvalue()  # type: ignore[attr-defined]
-    assert text.startswith("12 trials; how long they take on the cluster is told")
+    assert text.startswith("12 trials; the time left on the cluster is estimated")
 
 
 def test_a_dry_run_says_what_it_would_take(
@@ -195,7 +195,7 @@ def test_a_dry_run_says_what_it_would_take(
     assert "reading the images of fashion-mini ..." in text
     assert re.search(r"\n12 trainings, .* about \d+s, until about \d\d:\d\d\n", text)
     assert "warning: max_duration (1s) will leave about 12 of 12 trainings undone" in text
-    assert "warning: startup_trials (20) are all of the 12 trials" in text
+    assert "warning: startup_trials (20) use up all 12 trials" in text
 
 
 Driver = Callable[[StudyDriver], None]
@@ -234,7 +234,7 @@ def test_a_search_that_is_stopped_at_once_says_that_nothing_is_kept(
     code, lines = run_main("search", str(path), "--out", str(tmp_path / "study"))
     assert (code, lines) == (130, [])
     text = capsys.readouterr().out
-    assert "nothing is kept" in text and "trials.csv" not in text
+    assert "nothing was saved" in text and "trials.csv" not in text
     assert not (tmp_path / "study").exists()
 
 

@@ -400,7 +400,7 @@ def test_text_is_readable_in_100_columns(
     assert max(map(len, text.splitlines())) <= 100
     for words in (
         "binds most",
-        "depth_scale: a search cannot tell",
+        "depth_scale: a search cannot",
         "1 epoch,",
         "at most",
         "about",
@@ -415,7 +415,7 @@ def test_a_bare_space_has_no_limits_and_no_proxies(
 ) -> None:
     text = run_space(capsys, "spach_tiny")
     assert "limits: none" in text and "targets per proxy" not in text
-    assert "outside of the space" in text and "whole search" not in text
+    assert "outside the space" in text and "whole search" not in text
 
 
 def test_one_architecture_is_a_space(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -57,7 +57,7 @@ def test_what_reads_does_and_what_would_write_says_that_it_cannot(
     assert numbers == [(0,), (1,), (2,)]
     # To draw a page takes modules that whoever stands for another user may not read.
     monkeypatch.setattr(page, "write_report", lambda folder, **_: write_page(folder / "x", ""))
-    told = r"Permission denied; expected a folder that this user may write: copy it"
+    told = r"Permission denied; expected a folder that this user can write to: copy it"
     with pytest.raises(StudyError, match=told):
         write_study_report(study)
     with pytest.raises(StudyError, match=told), room_needed(study), locked(study):
