@@ -6,7 +6,6 @@ import gc
 import io
 import os
 import shutil
-import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -41,26 +40,26 @@ if "PYTEST_XDIST_WORKER" not in os.environ:  # which inherit it
 # Files that take longest come first, so that both processes of `-n 2` end at about the same time;
 # those that wait for Ray beside those that compute.
 LONGEST = (
-    "test_search",
-    "test_resume",
-    "test_cluster",
-    "test_networks_cost",
-    "test_own_mixer",
-    "test_memory",
-    "test_full_training",
+    "test_own_mixer_search",
     "test_export_forms",
-    "test_networks_behaviour",
-    "test_feasible",
+    "test_search",
     "test_preview",
+    "test_cluster",
+    "test_resume",
+    "test_full_training",
+    "test_feasible",
     "test_study",
     "test_replay",
+    "test_networks_official",
     "test_training_loop",
     "test_evaluators_proxy",
+    "test_report_page",
     "test_report_choices",
     "test_sampler_factories",
-    "test_mixer_options",
-    "test_networks_official",
-    "test_report_page",
+    "test_search_space",
+    "test_networks_cost",
+    "test_memory",
+    "test_networks_behaviour",
 )
 
 
@@ -94,14 +93,6 @@ class Finished:
     output: str
 
 
-def run_command(
-    *arguments: str | Path, cwd: Path | None = None
-) -> subprocess.CompletedProcess[str]:
-    """The installed command, as a process of its own."""
-    command = [sys.executable, "-m", "spach_nas", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, cwd=cwd)
-
-
 def run_main(*arguments: str) -> tuple[int, list[str]]:
     """The command in this process, for speed; exit code and lines of standard error."""
     errors = io.StringIO()
@@ -127,10 +118,11 @@ def finished_search(tmp_path_factory: pytest.TempPathFactory) -> Finished:
         if not output.is_file():
             home.mkdir(exist_ok=True)
             path = write_search(home, search__trials=6)
-            done = run_command("search", path, cwd=home)
-            assert done.returncode == 0, done.stderr
-            assert done.stderr == "", "nothing but the result is printed"
-            output.write_text(done.stdout, encoding="utf-8")
+            printed = io.StringIO()
+            with contextlib.chdir(home), contextlib.redirect_stdout(printed):
+                code, errors = run_main("search", str(path))
+            assert (code, errors) == (0, []), "nothing but the result is printed"
+            output.write_text(printed.getvalue(), encoding="utf-8")
     return Finished(
         yaml=home / "small.yaml",
         folder=home / "results" / "small",

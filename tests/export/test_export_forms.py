@@ -20,6 +20,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from conftest import run_main
+from effort import slow
 from network_tools import randomised, small, zoo
 from spach_nas.data.preprocessing import Preprocessing
 from spach_nas.errors import BundleError
@@ -99,6 +100,7 @@ def test_a_verified_bundle_is_what_was_exported(whole: Path) -> None:
     assert found.bundle == json.loads((whole / MANIFEST).read_text())["bundle"]
 
 
+@slow
 def test_torch_and_onnx_runtime_need_nothing_of_this_package(whole: Path, tmp_path: Path) -> None:
     images = torch.randn(3, 2, 16, 24, generator=torch.Generator().manual_seed(4))
     with torch.inference_mode():

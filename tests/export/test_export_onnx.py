@@ -12,6 +12,7 @@ from onnxruntime.quantization.shape_inference import quant_pre_process
 from onnxruntime.tools.symbolic_shape_infer import SymbolicShapeInference
 
 from conftest import run_main
+from effort import with_slow
 from network_tools import images, randomised, small
 from spach_nas.export.format_names import OPSETS
 from spach_nas.export.formats import FORMS, trace
@@ -43,7 +44,7 @@ def difference(model: bytes | Path, name: str, *, batch: int) -> float:
         return float((torch.from_numpy(logits) - network(x)).abs().max())
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", with_slow(NETWORKS, "deep"))
 def test_a_graph_has_neither_sequences_nor_computed_shapes(name: str) -> None:
     network, data = exported(name)
     model = onnx.load_from_string(data)
@@ -59,7 +60,7 @@ def test_a_graph_has_neither_sequences_nor_computed_shapes(name: str) -> None:
     assert formats <= {onnx.TensorProto.FLOAT, onnx.TensorProto.INT64}
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", with_slow(NETWORKS, "deep"))
 def test_the_batch_is_called_batch(name: str) -> None:
     graph = onnx.load_from_string(exported(name)[1]).graph
     axes = [
@@ -72,7 +73,7 @@ def test_the_batch_is_called_batch(name: str) -> None:
     assert all(dim.WhichOneof("value") is None or dim.dim_param or dim.dim_value for dim in inner)
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", with_slow(NETWORKS, "deep"))
 def test_tools_of_onnx_runtime_know_every_shape(name: str, tmp_path: Path) -> None:
     _, data = exported(name)
     assert difference(data, name, batch=3) < 1e-5
@@ -82,7 +83,7 @@ def test_tools_of_onnx_runtime_know_every_shape(name: str, tmp_path: Path) -> No
     assert difference(tmp_path / "ready.onnx", name, batch=2) < 1e-5
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", with_slow(NETWORKS, "deep"))
 def test_the_opset_is_the_one_asked_for(name: str) -> None:
     model = onnx.load_from_string(exported(name)[1])
     assert {item.domain: item.version for item in model.opset_import} == {"": NETWORKS[name][1]}

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 import pytest
 
-from effort import some_or_all, thorough
+from effort import some_or_all, thorough, with_slow
 from feasible_tools import DATA, DISTINCT, MULTI_STAGE, RULE, figure, inside
 from small_spaces import SPACES, enumerate_space
 from spach_nas.cost.limits import Bound, Limits, Measure, ProxyLimits, bounds_set
@@ -82,7 +82,9 @@ def empty_ones(
 
 
 @thorough
-@pytest.mark.parametrize("name", ["widths of their own", "some trailing depths"])
+@pytest.mark.parametrize(
+    "name", with_slow(["widths of their own", "some trailing depths"], "widths of their own")
+)
 def test_the_limits_to_blame_are_those_of_an_enumeration(name: str) -> None:
     space, kinds = SPACES[name], set()
     for bounds in empty_ones(space, number=some_or_all(10, 30), most=5):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import chisquare
 
-from effort import some_or_all, thorough
+from effort import slow, some_or_all, thorough, with_slow
 from feasible_tools import BAND, DISTINCT, MULTI_STAGE, costs, inside, quantile
 from small_spaces import ALL, SPACES, encodings, enumerate_space
 from spach_nas.cost.closed_form import cost
@@ -44,7 +44,7 @@ def some_limits(space: SearchSpace) -> list[Limits]:
     ]
 
 
-@pytest.mark.parametrize("name", SPACES)
+@pytest.mark.parametrize("name", with_slow(SPACES, "layouts and free blocks"))
 def test_the_count_is_that_of_an_enumeration(name: str) -> None:
     space = SPACES[name]
     for limits in some_limits(space):
@@ -133,7 +133,7 @@ def test_samples_of_one_seed_are_the_same_and_none_are_none() -> None:
     feasible = FeasibleSet(MULTI_STAGE, BAND)
     assert feasible.samples(50, 4) == feasible.samples(50, 4) != feasible.samples(50, 5)
     assert feasible.samples(0, 4) == []
-    assert all(BAND.allow(cost(found)) for found in feasible.samples(2000, 4))
+    assert all(BAND.allow(cost(found)) for found in feasible.samples(500, 4))
 
 
 @pytest.mark.parametrize("name", SPACES)
@@ -147,6 +147,7 @@ def test_every_sample_is_inside(name: str) -> None:
             assert space.contains(found)
 
 
+@slow
 @thorough
 def test_a_narrow_band_of_the_shipped_space_is_sampled_without_rejection() -> None:
     limits = BAND
@@ -204,7 +205,7 @@ def test_every_repair_is_inside_and_seeded(name: str) -> None:
 def mean_changes(feasible: FeasibleSet) -> float:
     """Parameters that a repair changes, over all proposals that need one."""
     rng, changes = np.random.default_rng(6), []
-    for encoding in list(encodings(DISTINCT))[::3]:
+    for encoding in list(encodings(DISTINCT))[::9]:
         if not feasible.limits.allow(cost(DISTINCT.decode(encoding))):
             repaired = DISTINCT.encode(feasible.near(encoding, rng))
             changes.append(sum(repaired[name] != encoding[name] for name in repaired))
@@ -221,7 +222,10 @@ def test_the_nearest_of_several_repairs_is_kept(monkeypatch: pytest.MonkeyPatch)
     assert of_several < 0.8 * mean_changes(feasible)
 
 
-@pytest.mark.parametrize("constant", ["_MOST_PAIRS", "_MOST_ROWS", "_MOST_CONTEXTS"])
+@pytest.mark.parametrize(
+    "constant",
+    with_slow(["_MOST_PAIRS", "_MOST_ROWS", "_MOST_CONTEXTS"], "_MOST_PAIRS", "_MOST_ROWS"),
+)
 def test_a_space_too_large_to_count_is_sampled_by_rejection(
     monkeypatch: pytest.MonkeyPatch, constant: str
 ) -> None:
@@ -255,6 +259,7 @@ def test_very_many_widths_do_not_fill_the_memory() -> None:
     assert cost(feasible.sample(0)).params <= 8_000_000
 
 
+@slow
 def test_very_many_rows_do_not_fill_the_memory() -> None:
     stage = {"depth": {"from": 1, "to": 12}, "width": 8, "mixers": ALL}
     space = SearchSpace.from_dict(

@@ -131,7 +131,7 @@ def test_a_repair_brings_the_proxy_inside(rule: ProxyRule) -> None:
     proxy = proxy_limits(DISTINCT, rule, min_macs=0.3, max_macs=0.4)
     feasible, rng = FeasibleSet(DISTINCT, limits, proxy=proxy), np.random.default_rng(3)
     expected = inside(DISTINCT, limits, proxy)
-    for encoding in list(encodings(DISTINCT))[::5]:
+    for encoding in list(encodings(DISTINCT))[::15]:
         proposed, found = DISTINCT.decode(encoding), feasible.near(encoding, rng)
         assert found in expected
         assert found == proposed or proposed not in expected

@@ -15,6 +15,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from effort import slow, with_slow
 from full_tools import CLASSES, curve_figures, plan_in, tiny, write_images
 from network_tools import images, randomise, zoo
 from spach_nas import files, load_model
@@ -55,7 +56,7 @@ def start(plan: TrainingPlan, **options: object) -> None:
 @pytest.mark.parametrize("recipe", RECIPES)
 @pytest.mark.parametrize(
     ("every", "optimizer"),
-    [("null", "adamw"), ("1", "adamw"), ("1", "muon")],
+    with_slow([("null", "adamw"), ("1", "adamw"), ("1", "muon")], ("1", "adamw")),
     ids=["epochs", "steps", "muon"],
 )
 def test_a_training_goes_on_as_one_that_was_never_stopped(
@@ -84,6 +85,7 @@ def _train(plan: TrainingPlan) -> None:
     train_worker(plan.job, threads=1)
 
 
+@slow
 def test_a_killed_worker_leaves_all_that_the_next_one_needs(tmp_path: Path) -> None:
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     for folder in (whole, cut):
@@ -252,7 +254,7 @@ def test_only_matrices_decay_and_the_rate_follows_the_paper(tmp_path: Path) -> N
     np.testing.assert_allclose(rates, expected, rtol=1e-12)
 
 
-@pytest.mark.parametrize("recipe", RECIPES)
+@pytest.mark.parametrize("recipe", with_slow(RECIPES, "short"))
 def test_parts_of_a_batch_add_up_to_the_whole(tmp_path: Path, recipe: str) -> None:
     quiet = (
         "drop_path=0",
@@ -302,6 +304,7 @@ def _average(rank: int, port: int, out: Path) -> None:
     torch.distributed.destroy_process_group()
 
 
+@slow
 def test_two_processes_average_the_gradients(tmp_path: Path) -> None:
     run_two(_average, tmp_path / "grads.pt")
     found = torch.load(tmp_path / "grads.pt", weights_only=True)
@@ -318,6 +321,7 @@ def _join(rank: int, port: int, plan: TrainingPlan) -> None:
     torch.distributed.destroy_process_group()
 
 
+@slow
 def test_two_workers_compute_what_one_does(tmp_path: Path) -> None:
     quiet = (
         "drop_path=0",

@@ -9,7 +9,7 @@ import torch
 import torch.fx
 from torch import nn
 
-from effort import some_or_all, thorough
+from effort import slow, some_or_all, thorough
 from network_tools import images, randomised, zoo
 from spach_nas.cost.closed_form import cost
 from spach_nas.errors import ArchitectureError
@@ -65,6 +65,7 @@ def test_gradient_checkpointing_gives_the_same_gradients(name: str) -> None:
         torch.testing.assert_close(found[key], value, rtol=1e-12, atol=1e-12)
 
 
+@slow
 @thorough
 @pytest.mark.parametrize(
     ("name", "bf16"),
@@ -83,6 +84,7 @@ def test_network_compiles_to_one_graph(name: str, bf16: bool) -> None:
             torch.testing.assert_close(found[f"_orig_mod.{key}"], value)
 
 
+@slow
 @thorough
 @pytest.mark.parametrize("name", some_or_all(["hybrid_plus"], SPREAD))
 def test_network_exports_with_a_free_batch(name: str) -> None:

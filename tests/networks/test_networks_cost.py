@@ -31,7 +31,7 @@ def trace(architecture: Architecture):
     return trace_cost(network, architecture.image_size, in_channels=architecture.in_channels)
 
 
-SOME = ["hybrid_ms_xs_plus", "mlp_ms_s_shared", "trans_xxs"]
+SOME = ["mlp_ms_s_shared", "trans_xxs"]
 
 
 @thorough

@@ -102,7 +102,6 @@ def write(path: Path, state: dict[str, torch.Tensor]) -> Path:
 SOME = [
     ("mlp_ms_xxs_shared", ".pth"),
     ("trans_xxs", ".safetensors"),
-    ("hybrid_ms_xs_plus", ".pth"),
 ]
 ALL = list(itertools.product(NAMES, (".pth", ".safetensors")))
 

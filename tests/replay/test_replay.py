@@ -11,6 +11,7 @@ import pytest
 from ray.tune.schedulers.async_hyperband import _Bracket
 
 from conftest import run_main
+from effort import slow, with_slow
 from search_tools import drive, evaluate, make_study, write_search
 from spach_nas.config.evaluation import Epoch, EvaluationRequest
 from spach_nas.config.search_settings import Level, Rungs
@@ -366,7 +367,7 @@ def test_regret_is_what_the_exact_front_has_more(benchmark: Benchmark) -> None:
     assert benchmark.regret(front) == pytest.approx(0)
 
 
-@pytest.mark.parametrize("stock", [False, True])
+@pytest.mark.parametrize("stock", with_slow([False, True], True))
 def test_regret_falls_to_nothing_when_all_is_trained(benchmark: Benchmark, stock: bool) -> None:
     run = replay_stock if stock else replay
     trials = 900 if stock else 150
@@ -379,6 +380,7 @@ def test_regret_falls_to_nothing_when_all_is_trained(benchmark: Benchmark, stock
     assert found[-1] == pytest.approx(0, abs=0.1 if stock else 1e-9)
 
 
+@slow
 def test_stock_wastes_what_is_outside_the_limits(benchmark: Benchmark) -> None:
     budget = Budget(trials=400)
     steps = replay_stock(benchmark, Strategy(sampler="random", stock=True), seed=0, budget=budget)

@@ -6,6 +6,7 @@ import optuna
 import pytest
 from optuna.trial import TrialState, create_trial
 
+from effort import slow
 from search_tools import SPACE
 from spach_nas.cost.closed_form import cost
 from spach_nas.cost.limits import Limits
@@ -264,6 +265,7 @@ def last_scores(space: SearchSpace, make: SamplerFactory) -> float:
     return sum(scores[-32:]) / 32
 
 
+@slow
 def test_both_beat_uniform_proposals(space: SearchSpace) -> None:
     uniform = last_scores(space, lambda seed: None)
     evolution = last_scores(space, lambda seed: RegularisedEvolution(space=space, seed=seed))

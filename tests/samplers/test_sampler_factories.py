@@ -1,6 +1,7 @@
 import inspect
 import sys
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -9,6 +10,7 @@ import optuna
 import pytest
 from optuna.samplers import BaseSampler
 
+from effort import with_slow
 from search_tools import SPACE, drive, make_study
 from spach_nas.config import sampler_registry
 from spach_nas.config.objectives import OBJECTIVES
@@ -37,6 +39,11 @@ def space() -> SearchSpace:
     return SearchSpace.from_dict(SPACE)
 
 
+@cache
+def feasible_in(space: SearchSpace) -> FeasibleSet:
+    return FeasibleSet(space, LIMITS)
+
+
 def settings(
     sampler: str, *, options: Mapping[str, OptionValue] | None = None, startup: int = 4
 ) -> SearchSettings:
@@ -47,7 +54,7 @@ def settings(
 
 def check(space: SearchSpace, wanted: SearchSettings, goals: tuple[str, ...] = BOTH) -> None:
     check_sampler(
-        wanted, feasible=FeasibleSet(space, LIMITS), objectives=[OBJECTIVES[name] for name in goals]
+        wanted, feasible=feasible_in(space), objectives=[OBJECTIVES[name] for name in goals]
     )
 
 
@@ -55,7 +62,7 @@ def make(
     space: SearchSpace, wanted: SearchSettings, *, seed: int = 1, goals: tuple[str, ...] = BOTH
 ) -> BaseSampler | None:
     objectives = [OBJECTIVES[name] for name in goals]
-    return make_factory(wanted, feasible=FeasibleSet(space, LIMITS), objectives=objectives)(seed)
+    return make_factory(wanted, feasible=feasible_in(space), objectives=objectives)(seed)
 
 
 def directions(goals: tuple[str, ...]) -> list[str]:
@@ -66,7 +73,7 @@ def search(space: SearchSpace, name: str, *, goals: tuple[str, ...], seed: int) 
     """Twelve proposals, each told a score before the next."""
     objectives = [OBJECTIVES[goal] for goal in goals]
     startup = 11 if name in ("gp", "GPSampler") else 4  # a proposal of theirs takes long
-    feasible = FeasibleSet(space, LIMITS)
+    feasible = feasible_in(space)
     sampler = FeasibleSampler(
         make_factory(settings(name, startup=startup), feasible=feasible, objectives=objectives),
         feasible=feasible,
@@ -86,7 +93,13 @@ def search(space: SearchSpace, name: str, *, goals: tuple[str, ...], seed: int) 
 
 @pytest.mark.parametrize(
     ("name", "goals"),
-    [(name, BOTH) for name in (*BUILT_IN, *OF_OPTUNA)] + [(n, BOTH[:1]) for n in ONE_OBJECTIVE],
+    with_slow(
+        [
+            *((name, BOTH) for name in (*BUILT_IN, *OF_OPTUNA)),
+            *((name, BOTH[:1]) for name in ONE_OBJECTIVE),
+        ],
+        ("GPSampler", BOTH),
+    ),
 )
 def test_every_sampler_proposes_what_is_feasible_and_new(
     space: SearchSpace, name: str, goals: tuple[str, ...]
@@ -98,7 +111,10 @@ def test_every_sampler_proposes_what_is_feasible_and_new(
     assert all(LIMITS.allow(cost(architecture)) for architecture in found)
 
 
-@pytest.mark.parametrize("name", [*BUILT_IN[:3], *BUILT_IN[4:], "QMCSampler", "NSGAIIISampler"])
+@pytest.mark.parametrize(
+    "name",
+    with_slow([*BUILT_IN[:3], *BUILT_IN[4:], "QMCSampler", "NSGAIIISampler"], "surrogate", "local"),
+)
 def test_the_seed_decides(space: SearchSpace, name: str) -> None:
     runs = [search(space, name, goals=BOTH, seed=seed) for seed in (2, 2, 3)]
     assert runs[0] == runs[1] != runs[2]

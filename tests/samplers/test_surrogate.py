@@ -9,7 +9,7 @@ import pytest
 from optuna.trial import TrialState, create_trial
 from scipy.stats import multivariate_normal
 
-from effort import some_or_all, thorough
+from effort import slow, some_or_all, thorough
 from search_tools import SPACE
 from spach_nas.config.objectives import OBJECTIVES
 from spach_nas.cost.batch import costs
@@ -177,6 +177,7 @@ def regret(feasible: FeasibleSet, make: SamplerFactory, *, seed: int) -> float:
     return float(expected_gains(np.array([seen]), both)[: len(everything)].sum())
 
 
+@slow
 @thorough
 def test_the_front_is_found_sooner_than_by_chance(feasible: FeasibleSet) -> None:
     def model(seed: int) -> Surrogate:

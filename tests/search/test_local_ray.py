@@ -16,7 +16,7 @@ from spach_nas.errors import StudyError
 from spach_nas.search.ray import cluster, local_ray
 from spach_nas.search.ray.cluster import ray_session
 from spach_nas.search.ray.local_ray import shared_memory, temporary_folder
-from spach_nas.search.ray.repairs import mend_ray
+from spach_nas.search.ray.repairs import fewer_processes, mend_ray
 
 posix = pytest.mark.skipif(os.name == "nt", reason="Windows has no such sockets")
 # As Ray names its longest one, with the most digits that a process has.
@@ -222,3 +222,15 @@ def test_no_process_of_the_dashboard_is_started(monkeypatch: pytest.MonkeyPatch)
     assert started == []
     begin(head, include_dashboard=True, raise_on_failure=False)
     assert started == [True], "whoever wants it has it"
+
+
+def test_no_log_monitor_and_no_autoscaler_are_started_meanwhile() -> None:
+    names = ("start_log_monitor", "start_monitor")
+    before = [getattr(node.Node, name) for name in names]
+    head = SimpleNamespace()
+    with fewer_processes():
+        for name in names:
+            getattr(node.Node, name)(head)  # would fail for want of everything
+    assert [getattr(node.Node, name) for name in names] == before, (
+        "a Ray of the user's own has them"
+    )

@@ -157,7 +157,7 @@ def test_a_killed_search_leaves_no_worker_goes_on_and_ends_at_an_interrupt(
     killed = len(pooled.killed)
     assert (pooled.code, pooled.errors) == (130, [])
     where = pooled.folder.relative_to(pooled.home)
-    assert f"100 trials into {where}, going on after {killed} records" in pooled.output
+    assert f"100 trials into {where}, resuming after {killed} records" in pooled.output
     assert "Stopped before the budget was spent: " in pooled.output
     assert f"To go on: {resume_command(where)}" in pooled.output
     lines = record_lines(pooled.folder)

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from conftest import run_main
-from effort import some_or_all, thorough
+from effort import slow, some_or_all, thorough, with_slow
 from own_mixer import forget, write_example
 from search_tools import DATA, SPACE, write_search
 from small_spaces import PLAIN, SPACES, enumerate_space
@@ -55,7 +55,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(time_search.__kwdefaults__, "care", brief)
 
 
-@pytest.mark.parametrize("name", SPACES)
+@pytest.mark.parametrize("name", with_slow(SPACES, "layouts and free blocks"))
 def test_the_ends_of_the_cost_are_those_of_every_architecture(name: str) -> None:
     figures = np.array([cost(item) for item in enumerate_space(SPACES[name])])
     expected = {
@@ -155,7 +155,7 @@ def test_what_each_limit_excludes_is_counted() -> None:
 
 
 @pytest.mark.parametrize("name", FEW)
-@pytest.mark.parametrize("share", [1.0, 0.4])
+@pytest.mark.parametrize("share", with_slow([1.0, 0.4], 1.0))
 def test_targets_of_a_proxy_are_as_many_as_scale_to_it(
     name: str, share: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -202,6 +202,7 @@ def test_a_rule_that_merges_nothing_is_known_to_in_any_space(quick: None) -> Non
     assert report.proxies.sharing.targets_per_proxy == 1
 
 
+@slow
 @thorough
 def test_models_of_the_paper_are_found_in_their_space(monkeypatch: pytest.MonkeyPatch) -> None:
     number, tolerance = some_or_all((1000, 0.08), (4000, 0.04))

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from scipy.stats import chisquare
 
+from effort import with_slow
 from small_spaces import SPACES, encodings
 from spach_nas.cost.closed_form import cost
 from spach_nas.cost.limits import Limits
@@ -208,7 +209,7 @@ PLAIN = {
 }
 
 
-@pytest.fixture(params=PLAIN)
+@pytest.fixture(params=with_slow(PLAIN, "for all and for one"))
 def space(request: pytest.FixtureRequest) -> SearchSpace:
     return SearchSpace.from_dict(PLAIN[request.param])
 
@@ -255,7 +256,7 @@ def test_counts_inside_limits_are_those_of_an_enumeration(space: SearchSpace) ->
         assert {feasible.sample(rng) for _ in range(40)} <= inside
 
 
-@pytest.mark.parametrize("draw", ["space", "feasible"])
+@pytest.mark.parametrize("draw", with_slow(["space", "feasible"], "space"))
 def test_sampling_is_uniform_over_the_distinct_architectures(draw: str) -> None:
     space = SearchSpace.from_dict(PLAIN["for one stage"])
     every = enumerate_space(space)

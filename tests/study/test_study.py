@@ -7,7 +7,7 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from effort import some_or_all, thorough
+from effort import some_or_all, thorough, with_slow
 from search_tools import drive, evaluate, make_study
 from spach_nas.config.evaluation import Evaluation, EvaluationRequest
 from spach_nas.cost.closed_form import cost
@@ -40,7 +40,7 @@ def test_every_trial_is_inside_the_limits_and_new(tmp_path: Path, sampler: str) 
 
 
 @thorough
-@pytest.mark.parametrize("sampler", SAMPLERS)
+@pytest.mark.parametrize("sampler", with_slow(SAMPLERS, "surrogate", "local"))
 def test_one_worker_proposes_the_same_again(tmp_path: Path, sampler: str) -> None:
     count = some_or_all(10, 20)
     runs = []
@@ -64,7 +64,7 @@ def test_the_seed_of_the_training_leaves_the_proposals_alone(tmp_path: Path) -> 
 
 
 @thorough
-@pytest.mark.parametrize("sampler", SAMPLERS[1:])
+@pytest.mark.parametrize("sampler", with_slow(SAMPLERS[1:], "surrogate", "tpe"))
 def test_a_sampler_learns_what_scores_well(tmp_path: Path, sampler: str) -> None:
     # Accuracy alone: the proposals after the start-up beat uniform ones.
     count, last = some_or_all((48, 16), (80, 32))

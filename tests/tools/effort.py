@@ -1,6 +1,7 @@
-"""How much the tests try that try many of a kind: some as a rule, all with `-m thorough`."""
+"""What a plain `pytest` leaves for the gate: more cases of a kind, and what takes long."""
 
-from typing import TypeVar
+from collections.abc import Iterable
+from typing import Any, TypeVar
 
 import pytest
 
@@ -8,6 +9,8 @@ T = TypeVar("T")
 _all = False
 # Of every test whose number of cases depends on the effort.
 thorough = pytest.mark.thorough
+# Takes seconds, and a plain run tries a cheaper case of its kind.
+slow = pytest.mark.slow
 
 
 def set_effort(expression: str) -> None:
@@ -19,3 +22,8 @@ def set_effort(expression: str) -> None:
 def some_or_all(some: T, everything: T) -> T:
     """Which of two numbers of examples, or of two lists of cases, this run takes."""
     return everything if _all else some
+
+
+def with_slow(cases: Iterable[Any], *ones: object) -> list[Any]:
+    """Cases for `parametrize`, of which some are slow."""
+    return [pytest.param(case, marks=slow) if case in ones else case for case in cases]

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from effort import slow
 from spach_nas.config.evaluation import Fidelity
 from spach_nas.config.training_settings import Augmentation, Optimizer, TrainingSettings
 from spach_nas.data import DataSplits
@@ -264,6 +265,7 @@ def test_a_compiled_training_is_the_same_under_the_same_names(compilations: list
     assert state(compiled) == state(plain)
 
 
+@slow
 def test_every_candidate_of_a_process_is_compiled(
     compilations: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

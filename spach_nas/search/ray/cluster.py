@@ -21,7 +21,7 @@ from spach_nas.errors import StudyError, one_line
 from spach_nas.evaluators.pulse import LOOPBACK
 from spach_nas.machine import cores
 from spach_nas.search.ray.local_ray import shared_memory, temporary_folder
-from spach_nas.search.ray.repairs import mend_ray
+from spach_nas.search.ray.repairs import fewer_processes, mend_ray
 from spach_nas.space.mixers import MixerSpec
 from spach_nas.units import format_count
 
@@ -96,8 +96,9 @@ def _begin(address: str, modules: list[ModuleType], *, shared_bytes: int) -> Non
     else:
         _check_reachable(address)
         options = {}
+    lean = fewer_processes() if address == "local" else contextlib.nullcontext()
     try:
-        with _unheard_hangups():
+        with _unheard_hangups(), lean:
             ray.init(
                 address=address,
                 include_dashboard=False if address == "local" else None,
