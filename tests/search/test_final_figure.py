@@ -12,6 +12,7 @@ from spach_nas.data.preprocessing import preprocessing, to_json
 from spach_nas.errors import DataError
 from spach_nas.evaluators import ProxyEvaluator
 from spach_nas.search import run
+from spach_nas.study.results import open_study
 
 CLASSES = tuple("abcdefghij")
 
@@ -43,11 +44,11 @@ def test_broken_test_images_are_told_and_cost_nothing_but_the_figure(
     whole = broken.read_bytes()
     broken.write_bytes(b"no image")
     with pytest.raises(DataError, match=r"c/1\.png: no image") as caught:
-        run.finish(study)
+        run.finish(open_study(study))
     assert "the accuracy on the test images is missing" in str(caught.value)
     assert "test accuracy" not in (study / "best" / "README.md").read_text()
     broken.write_bytes(whole)
-    run.finish(study)
+    run.finish(open_study(study))
     assert "test accuracy" in (study / "best" / "README.md").read_text()
 
 
@@ -56,5 +57,5 @@ def test_without_a_test_split_there_is_no_figure_and_nothing_to_tell(
 ) -> None:
     monkeypatch.setattr(run, "write_study_report", lambda _: None)
     study = finished_study(tmp_path, splits=("train", "val"))
-    run.finish(study)
+    run.finish(open_study(study))
     assert "test accuracy" not in (study / "best" / "README.md").read_text()
