@@ -72,10 +72,10 @@ def report(
     if len(folder) > 1 or len(baselines) > 1 or (baselines and out):
         if static is not None:
             raise SpachNasError(f"--static: {static.value} of several studies; expected one folder")
-        from spach_nas.report.comparison_study import check_studies
+        from spach_nas.report.comparison import check_studies
 
         check_studies(folder, baselines=baselines)
-        from spach_nas.report.comparison import write_comparison
+        from spach_nas.report.comparison_page import write_comparison
 
         print(write_comparison(folder, out or Path("comparison.html"), baselines=baselines))
         return

@@ -1,33 +1,52 @@
 """The page that compares several studies: one HTML file that opens without a network."""
 
-from collections.abc import Iterable, Sequence
-from html import escape
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
+
+from markupsafe import Markup
 
 from spach_nas.errors import StudyError
 from spach_nas.paths import command_line
-from spach_nas.report.comparison_fronts import FrontsData, cost_axes, fronts_data, fronts_figure
-from spach_nas.report.comparison_growth import GrowthData, growth_data
-from spach_nas.report.comparison_growth_figure import box_words, growth_figure
-from spach_nas.report.comparison_repeats import noise_words, repeats_data, repeats_figure
-from spach_nas.report.comparison_settings import cautions, differences
-from spach_nas.report.comparison_study import (
+from spach_nas.report.comparison import (
     ComparedStudy,
     StudyGroup,
+    cautions,
     check_objectives,
+    differences,
     group_studies,
     read_studies,
     short,
 )
-from spach_nas.report.comparison_style import FEW_GROUPS
-from spach_nas.report.comparison_table import differences_table, ranking, studies_table
-from spach_nas.report.document import document, write_page
-from spach_nas.report.sections import Section
+from spach_nas.report.comparison_figures import (
+    FEW_GROUPS,
+    FrontsData,
+    Growth,
+    GrowthData,
+    box_words,
+    cost_axes,
+    fronts_data,
+    fronts_figure,
+    growth_data,
+    growth_figure,
+    repeats,
+    spread,
+    spread_words,
+    styles,
+)
+from spach_nas.report.document import Section, document, render, write_page
+from spach_nas.study.intervals import score_words
+from spach_nas.study.pareto import value
+from spach_nas.units import format_duration
 from spach_nas.version import __version__
 
-Size = Literal["", "tall", "free"]
+_TEMPLATE = "comparison.html"
 _LONGEST_TITLE = 80
+_MOST_RANKED = 5
+_NOTHING = "\N{EN DASH}"
+_EQUAL = "All trials that can be compared are equal: they span no box."
 
 
 def write_comparison(folders: Sequence[Path], out: Path, *, baselines: Sequence[Path] = ()) -> Path:
@@ -42,7 +61,7 @@ def write_comparison(folders: Sequence[Path], out: Path, *, baselines: Sequence[
         Path of the page.
 
     Raises:
-        StudyError: Fewer than two studies, one that stands twice, is none or is damaged, other
+        StudyError: Fewer than two studies, one given twice, one that is none or is damaged, other
             objectives, or a place that cannot be written.
     """
     studies = read_studies(folders, baselines=baselines)
@@ -69,12 +88,10 @@ def render_comparison(studies: Sequence[ComparedStudy], *, command: str = "") ->
     groups = group_studies(studies)
     growth = growth_data(groups)
     title = _title(groups)
-    notes = "".join(f"<p>{escape(sentence)}</p>" for sentence in cautions(groups))
+    words = conclusion(groups, growth)
     return document(
         name=title,
-        header=f"<h1>{escape(title)}</h1>"
-        f'<p class="conclusion">{escape(conclusion(groups, growth))}</p>'
-        f'<div class="meaning">{notes}</div>',
+        header=render(_TEMPLATE, "header", title, words, list(cautions(groups))),
         sections=_sections(groups, growth, command=command),
         styles=("page.css", "comparison.css"),
     )
@@ -96,64 +113,96 @@ def _listed(words: Sequence[str]) -> str:
 def conclusion(groups: Sequence[StudyGroup], growth: GrowthData | None) -> str:
     """The outcome in a sentence or two."""
     studies = [study for group in groups for study in group.studies]
-    trials = sum(len({record.trial for record in study.found}) for study in studies)
+    trials = sum(len(study.view.last) for study in studies)
     done = f"{len(studies)} studies in {_count(len(groups), 'group')}, {trials:,} trials."
-    if not any(study.usable for study in studies):
+    if not any(study.compared for study in studies):
         return f"{done} None has a complete trial within its limits: there is nothing to compare."
     if growth is None:
-        return f"{done} All trials that can be compared are equal: they span no box."
+        return f"{done} {_EQUAL}"
     after = f"{_count(growth.equal_trials, 'trial')} each"
     ends = {curve.study: curve.trials[-1] for curve in growth.curves}
     if max(ends.values()) > growth.equal_trials:
-        shortest = min(ends, key=lambda name: ends[name])
-        after += f", all that {short(shortest)} has"
+        after += f", all that {short(min(ends, key=lambda name: ends[name]))} has"
     return f"{done} Hypervolume after {after}: {ranking(groups, growth)}."
+
+
+def ranking(groups: Sequence[StudyGroup], growth: GrowthData) -> str:
+    """Share of each group after as many trials as all studies have, highest median first."""
+    found = []
+    for group in groups:
+        shares = [one.at(growth.equal_trials, axis="trials") for one in growth.of(group)]
+        if shares:
+            low, median, high = spread(shares)
+            seeds = f" (median of {len(shares)} seeds, {low:.1%} to {high:.1%})"
+            words = f"{short(group.label)} {median:.1%}{seeds if len(shares) > 1 else ''}"
+            found.append((median, words))
+    found.sort(key=lambda item: -item[0])
+    more = len(found) - _MOST_RANKED
+    tail = f" and {more} more in the table" if more > 0 else ""
+    return ", ".join(words for _, words in found[:_MOST_RANKED]) + tail
 
 
 def _sections(
     groups: Sequence[StudyGroup], growth: GrowthData | None, *, command: str
 ) -> list[Section]:
     studies = [study for group in groups for study in group.studies]
-    nothing = not any(study.usable for study in studies)
+    nothing = not any(study.compared for study in studies)
     axes = {} if nothing else cost_axes(groups)
-    named = {words: fronts_data(groups, axis=axis) for words, axis in axes.items()}
+    fronts = {words: fronts_data(groups, axis=axis) for words, axis in axes.items()}
+    few, found = len(groups) <= FEW_GROUPS, differences(groups)
     return [
         Section(
             id="fronts",
             title="Fronts",
-            size=_size(groups, usual="tall"),
-            figure={words: fronts_figure(data) for words, data in named.items()} or None,
+            size="tall" if few else "free",
+            figure={words: fronts_figure(data) for words, data in fronts.items()} or None,
             note="Each line is the front of one study in the two figures shown, from what its "
             "search found; studies that differ in their seeds alone share a colour. Of a few, bars "
             "are 95 % intervals of the validation images, and all seeds of a training."
-            f"{_stars(named.values())}{_unequal(studies)}",
+            f"{_stars(fronts.values())}{_unequal(studies)}",
             missing="No study has a complete trial within its limits.",
         ),
-        _growth_section(growth, nothing=nothing),
+        _growth_section(growth, nothing=nothing, size="" if few else "free"),
         Section(
             id="table",
             title="Figures of the studies",
-            body=studies_table(groups, growth),
+            body=_table(groups, growth),
             note=_table_words(growth, baseline=any(group.baseline for group in groups)),
         ),
-        _repeats_section(groups, nothing=nothing),
-        _settings_section(groups),
-        Section(id="origin", title="How it was made", body=_origin(command)),
+        Section(
+            id="noise",
+            title="The same network, other seeds",
+            missing="" if nothing else noise_words(groups),
+        ),
+        Section(
+            id="settings",
+            title="What differs",
+            body=render(_TEMPLATE, "settings", [short(group.words) for group in groups], found)
+            if found
+            else Markup(),
+            note="All that the search YAMLs say, defaults too, where it is not the same "
+            "everywhere; values within a group are joined by commas."
+            if found
+            else "",
+            missing="" if found else "The settings are the same in all studies.",
+        ),
+        Section(
+            id="origin",
+            title="How it was made",
+            body=render(_TEMPLATE, "origin", f"spach-nas {__version__}", command),
+        ),
     ]
 
 
-def _size(groups: Sequence[StudyGroup], *, usual: Size) -> Size:
-    return usual if len(groups) <= FEW_GROUPS else "free"
-
-
-def _growth_section(growth: GrowthData | None, *, nothing: bool) -> Section:
+def _growth_section(
+    growth: GrowthData | None, *, nothing: bool, size: Literal["", "free"]
+) -> Section:
     if growth is None:
-        missing = "" if nothing else "All trials that can be compared are equal: they span no box."
-        return Section(id="growth", title="Hypervolume", missing=missing)
+        return Section(id="growth", title="Hypervolume", missing="" if nothing else _EQUAL)
     return Section(
         id="growth",
         title="Hypervolume",
-        size=_size(growth.groups, usual=""),
+        size=size,
         figure={
             "trials": growth_figure(growth, axis="trials"),
             "training time": growth_figure(growth, axis="seconds"),
@@ -165,32 +214,27 @@ def _growth_section(growth: GrowthData | None, *, nothing: bool) -> Section:
     )
 
 
-def _repeats_section(groups: Sequence[StudyGroup], *, nothing: bool) -> Section:
-    data = repeats_data(groups)
-    return Section(
-        id="noise",
-        title="The same network, other seeds",
-        size="free",
-        figure=repeats_figure(data) if data else None,
-        note=noise_words(data) if data else "",
-        missing=""
-        if nothing
-        else "No architecture was trained from several seeds by one "
-        "protocol, so the noise of a score is not known.",
+def noise_words(groups: Sequence[StudyGroup]) -> str:
+    """How far trainings of one architecture lie apart, and what that means for a comparison."""
+    scores, noise = repeats(groups)
+    if noise is None:
+        return (
+            "No architecture was trained from several seeds by one protocol, so the noise of a "
+            "score is not known."
+        )
+    # Two single trainings of one network differ by less than this in 95 of 100 cases.
+    apart = 1.96 * math.sqrt(2) * noise.deviation
+    of_accuracy = groups[0].studies[0].view.score.name == "accuracy"
+    deviation, limit = (
+        f"{100 * figure:.2f} points" if of_accuracy else f"{figure:.4f}"
+        for figure in (noise.deviation, apart)
     )
-
-
-def _settings_section(groups: Sequence[StudyGroup]) -> Section:
-    found = differences(groups)
-    return Section(
-        id="settings",
-        title="What differs",
-        body=differences_table(groups, found),
-        note="All that the search YAMLs say, defaults too, where it is not the same everywhere; "
-        "values within a group are joined by commas."
-        if found
-        else "",
-        missing="" if found else "The settings are the same in all studies.",
+    trainings = sum(map(len, scores))
+    return (
+        f"{_count(len(scores), 'architecture')} trained from several seeds by one protocol "
+        f"({trainings} seeds in all). Pooled standard deviation of one training: {deviation}. Two "
+        f"single trainings that differ by less than {limit} may be of the same network (95 %, "
+        "normal noise)."
     )
 
 
@@ -218,7 +262,7 @@ def _stars(found: Iterable[FrontsData]) -> str:
 
 
 def _unequal(studies: Sequence[ComparedStudy]) -> str:
-    counts = [len({record.trial for record in study.found}) for study in studies if study.usable]
+    counts = [len(study.view.last) for study in studies if study.compared]
     if not counts or min(counts) == max(counts):
         return ""
     return (
@@ -227,10 +271,153 @@ def _unequal(studies: Sequence[ComparedStudy]) -> str:
     )
 
 
-def _origin(command: str) -> str:
-    again = f"<dt>Make it again</dt><dd><code>{escape(command)}</code></dd>" if command else ""
-    return f"<dl><dt>Page written by</dt><dd>spach-nas {__version__}</dd>{again}</dl>"
-
-
 def _count(number: int, noun: str) -> str:
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StudyFigures:
+    """What a study came to; None where there is nothing to say.
+
+    Attributes:
+        trials: Done, failed ones too; the paper's models are no trials.
+        failed: Of them.
+        front: Members of its front.
+        best: The best score.
+        best_words: With its interval.
+        seconds: Of training.
+        share: Of the shared box that it dominates, in [0, 1].
+        at_trials: The same after as many trials as all studies have.
+        at_seconds: The same after as much training as all studies have.
+    """
+
+    study: str
+    trials: int
+    failed: int
+    front: int
+    best: float | None
+    best_words: str
+    seconds: float
+    share: float | None
+    at_trials: float | None
+    at_seconds: float | None
+
+
+def study_figures(study: ComparedStudy, growth: GrowthData | None) -> StudyFigures:
+    """The figures of one study."""
+    curves = growth.curves if growth else ()
+    curve = next((one for one in curves if one.study == study.label), None)
+    view = study.view
+    winner = view.best if study.compared else None
+    return StudyFigures(
+        study=study.label,
+        trials=len(view.last),
+        failed=len({item.trial for item in study.found if item.state == "failed"}),
+        front=len(view.front),
+        best=value(winner, view.score) if winner else None,
+        best_words=view.of(winner).words(view.score) if winner else "",
+        seconds=sum(record.seconds for record in study.found if record.origin is None),
+        share=curve.shares[-1] if curve else None,
+        at_trials=curve.at(growth.equal_trials, axis="trials") if curve and growth else None,
+        at_seconds=curve.at(growth.equal_seconds, axis="seconds") if curve and growth else None,
+    )
+
+
+def wins(group: Sequence[Growth], baseline: Sequence[Growth], *, trials: int) -> tuple[float, int]:
+    """In how many pairs of a study and one of the baseline the study dominates more.
+
+    Returns:
+        Pairs won, a tie counting half, and all pairs.
+    """
+    ours, theirs = ([one.at(trials, axis="trials") for one in side] for side in (group, baseline))
+    won = sum((a > b) + 0.5 * (a == b) for a in ours for b in theirs)
+    return won, len(ours) * len(theirs)
+
+
+def _table(groups: Sequence[StudyGroup], growth: GrowthData | None) -> Markup:
+    """All figures; hypervolumes are shares of the shared box."""
+    measured = growth is not None and any(group.baseline and growth.of(group) for group in groups)
+    score = groups[0].studies[0].view.score
+    heads = ["Study", "Trials", "Front", f"Best {score.name}", "Training", "Hypervolume"]
+    if growth is not None:
+        heads += [
+            f"after {growth.equal_trials:,} trials",
+            f"after {format_duration(growth.equal_seconds)} of training",
+        ]
+    heads += ["Beats baseline"] if measured else []
+    looks = styles(groups)
+    rows: list[dict[str, Any]] = []
+    for group in groups:
+        figures = [study_figures(study, growth) for study in group.studies]
+        several = len(figures) > 1
+        won = [_wins(group, groups, growth)] if measured and growth else []
+        # An ink follows the dark page.
+        colour = "var(--muted)" if group.baseline else looks[group.label].colour
+        if several:
+            counted = sum(one.share is not None for one in figures)
+            of = f"{counted} of {len(figures)}" if counted < len(figures) else f"{len(figures)}"
+            cells = _spreads(figures, score, timed=growth is not None)
+            rows.append(
+                {
+                    "kind": "group",
+                    "colour": colour,
+                    "name": group.label,
+                    "words": (f"median of {of} seeds,", spread_words(counted)),
+                    "cells": [*cells, *((text, "") for text in won)],
+                }
+            )
+            # The pairs stand in the row of the group.
+            won = [""] * len(won)
+        rows += [
+            {
+                "kind": "member" if several else "alone",
+                "colour": colour,
+                "name": one.study,
+                "words": (),
+                "cells": [(text, "") for text in (*_cells(one, growth), *won)],
+            }
+            for one in figures
+        ]
+    return render(_TEMPLATE, "table", heads, rows)
+
+
+def _wins(group: StudyGroup, groups: Sequence[StudyGroup], growth: GrowthData) -> str:
+    against = [curve for other in groups if other.baseline for curve in growth.of(other)]
+    if group.baseline or not growth.of(group):
+        return _NOTHING
+    won, pairs = wins(growth.of(group), against, trials=growth.equal_trials)
+    return f"{won:g} of {pairs}" + (" pairs" if pairs > 1 else "")
+
+
+def _cells(one: StudyFigures, growth: GrowthData | None) -> list[str]:
+    return [
+        f"{one.trials:,}" + (f", {one.failed:,} failed" if one.failed else ""),
+        f"{one.front:,}",
+        one.best_words or _NOTHING,
+        format_duration(one.seconds),
+        _percent(one.share),
+        *([_percent(one.at_trials), _percent(one.at_seconds)] if growth else []),
+    ]
+
+
+def _spreads(figures: Sequence[StudyFigures], score: Any, *, timed: bool) -> list[tuple[str, str]]:
+    """The median of each column over a group's seeds, and its ends."""
+    columns: list[tuple[Callable[[StudyFigures], float | None], Callable[[float], str]]] = [
+        (lambda one: one.trials, lambda x: f"{x:,.0f}"),
+        (lambda one: one.front, lambda x: f"{x:,.0f}"),
+        (lambda one: one.best, lambda x: score_words(score, x)),
+        (lambda one: one.seconds, format_duration),
+        (lambda one: one.share, _percent),
+    ]
+    if timed:
+        columns += [(lambda one: one.at_trials, _percent), (lambda one: one.at_seconds, _percent)]
+    cells = []
+    for get, form in columns:
+        known = [figure for one in figures if (figure := get(one)) is not None]
+        low, median, high = map(form, spread(known)) if known else (_NOTHING,) * 3
+        cells.append((median, f"{low.removesuffix('%')} to {high}" if low != high else ""))
+    return cells
+
+
+def _percent(share: float | None) -> str:
+    return _NOTHING if share is None else f"{share:.2%}"

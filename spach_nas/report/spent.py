@@ -1,16 +1,18 @@
 """What a study took: time of the search, of training and of waiting, by rung."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from html import escape
+from dataclasses import dataclass, replace
 
 from spach_nas.config.evaluation import Fidelity
+from spach_nas.report.document import Section, render
 from spach_nas.report.theme import TIMES
+from spach_nas.report.view import StudyView
 from spach_nas.study.hypervolume import finished_after
 from spach_nas.study.records import Record
 from spach_nas.units import format_duration
 
 _UNITS = ("B", "kB", "MB", "GB", "TB")
+_HEADS = ("Rung", "Epochs", "Data", "Images", "Trials", "Went on", "Failed", "Training")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -87,10 +89,12 @@ def _rung(records: Sequence[Record]) -> RungTime:
     )
 
 
-def spent_html(found: Spent, disk: Mapping[str, int]) -> str:
-    """As lists, and a table of the rungs where there are several."""
+def spent_section(view: StudyView) -> Section:
+    """Time and disk, and a table of the rungs where there are several."""
+    found, disk = spent(view.records), view.facts.disk
+    section = Section(id="spent", title="Time and disk")
     if not found.search_s:
-        return ""
+        return section
     at_once = found.training_s / found.search_s
     entries = {
         "Search": f"{format_duration(found.search_s)} from its start to its last result",
@@ -104,26 +108,23 @@ def spent_html(found: Spent, disk: Mapping[str, int]) -> str:
         else "",
         "Disk": _disk(disk),
     }
-    return description_list(entries) + _rungs(found.rungs)
+    above = [*(rung.trials for rung in found.rungs[1:]), None]
+    rungs = [_cells(rung, above=went) for rung, went in zip(found.rungs, above, strict=True)]
+    return replace(section, body=render("study.html", "spent", entries, _HEADS, rungs))
 
 
-def description_list(entries: Mapping[str, str]) -> str:
-    """Names and plain text; empty ones are left out."""
-    lines = "".join(
-        f"<dt>{escape(name)}</dt><dd>{escape(words)}</dd>"
-        for name, words in entries.items()
-        if words
+def _cells(rung: RungTime, *, above: int | None) -> tuple[str, ...]:
+    height, width = rung.fidelity.image_size
+    return (
+        f"{rung.fidelity.rung}",
+        f"{rung.fidelity.epochs}",
+        f"{rung.fidelity.data_share:.0%}",
+        f"{height}{TIMES}{width}",
+        f"{rung.trials:,}",
+        "\N{EN DASH}" if above is None else f"{above / rung.trials:.0%}",
+        f"{rung.failed}",
+        format_duration(rung.seconds),
     )
-    return f"<dl>{lines}</dl>"
-
-
-def format_bytes(count: float) -> str:
-    """`532 B`, `4.9 MB`; steps of a thousand."""
-    for unit in _UNITS[:-1]:
-        if count < 999.5:
-            return f"{count:.3g} {unit}"
-        count /= 1000
-    return f"{count:.3g} {_UNITS[-1]}"
 
 
 def _disk(disk: Mapping[str, int]) -> str:
@@ -134,30 +135,10 @@ def _disk(disk: Mapping[str, int]) -> str:
     return f"{format_bytes(sum(disk.values()))}: {words}"
 
 
-def _rungs(rungs: Sequence[RungTime]) -> str:
-    if len(rungs) < 2:
-        return ""
-    heads = ("Rung", "Epochs", "Data", "Images", "Trials", "Went on", "Failed", "Training")
-    lines = []
-    for place, rung in enumerate(rungs):
-        height, width = rung.fidelity.image_size
-        above = rungs[place + 1].trials if place + 1 < len(rungs) else None
-        cells = (
-            f"{rung.fidelity.rung}",
-            f"{rung.fidelity.epochs}",
-            f"{rung.fidelity.data_share:.0%}",
-            f"{height}{TIMES}{width}",
-            f"{rung.trials:,}",
-            "\N{EN DASH}" if above is None else f"{above / rung.trials:.0%}",
-            f"{rung.failed}",
-            format_duration(rung.seconds),
-        )
-        lines.append("".join(f'<td class="number">{escape(cell)}</td>' for cell in cells))
-    head = "".join(f'<th scope="col" class="number">{name}</th>' for name in heads)
-    rows = "".join(f"<tr>{line}</tr>" for line in lines)
-    return (
-        f'<div class="wide"><table class="plain"><thead><tr>{head}</tr></thead><tbody>{rows}'
-        "</tbody></table></div>"
-        '<p class="note">A trial goes on from its checkpoint, so a rung counts only the epochs '
-        "beyond the one before. Only trials of the highest rung are compared.</p>"
-    )
+def format_bytes(count: float) -> str:
+    """`532 B`, `4.9 MB`; steps of a thousand."""
+    for unit in _UNITS[:-1]:
+        if count < 999.5:
+            return f"{count:.3g} {unit}"
+        count /= 1000
+    return f"{count:.3g} {_UNITS[-1]}"

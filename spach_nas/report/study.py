@@ -16,7 +16,7 @@ from spach_nas.data.splits import split_validation
 from spach_nas.errors import StudyError
 from spach_nas.files import room_needed
 from spach_nas.paths import command_line
-from spach_nas.report.summary import StudyFacts
+from spach_nas.report.view import StudyFacts
 from spach_nas.space.scaling import DataShape
 from spach_nas.study.ending import ending
 from spach_nas.study.folder import REPORT, check_plugins, class_count, kept_checkpoints
@@ -70,7 +70,7 @@ def write_study_pictures(folder: Path, *, kind: str) -> tuple[Path, ...]:
         SpachNasError: As those of `write_study_report` and of `write_pictures`.
     """
     facts, records = study_facts(folder), study_records(folder)
-    from spach_nas.report.static import write_pictures
+    from spach_nas.report.pictures import write_pictures
 
     with room_needed(folder):
         return write_pictures(folder, kind=kind, records=records, facts=facts)
