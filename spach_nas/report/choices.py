@@ -48,7 +48,6 @@ class Choices:
     """What the search's own trials chose, and what came of it; R rows.
 
     Attributes:
-        score: What `scores` are.
         choices: The parameters that took more than one value.
         scores: (R,), the mean over the seeds of an architecture.
         log_macs: (R,), natural logarithm of the target's MACs.
@@ -139,9 +138,7 @@ def _ranges(name: str, values: Sequence[Value | None], distinct: Sequence[Value]
     for item in distinct:
         members.setdefault(int(np.searchsorted(tops, float(item), side="left")), []).append(item)
     place = np.searchsorted(sorted(members), level)
-    ends = [
-        dict.fromkeys(_words(members[old][end]) for end in (0, -1)) for old in sorted(members)
-    ]
+    ends = [dict.fromkeys(_words(members[old][end]) for end in (0, -1)) for old in sorted(members)]
     return Choice(
         name=name,
         levels=tuple(map("\N{EN DASH}".join, ends)),

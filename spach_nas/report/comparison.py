@@ -9,11 +9,11 @@ growth_figure(growth_data(groups), axis="seconds").show()
 import itertools
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic_core import to_jsonable_python
 
@@ -36,11 +36,13 @@ _LONGEST_LABEL = 40
 # `nsga2-s` of `nsga2-s0` and `nsga2-s1`.
 _SEED_ENDING = re.compile(r"[-_. /]+(s|seed)?[-_. /]*$")
 # Parts of the YAML that make a score what it is ...
-_PROTOCOL = ("data.", "proxy.", "training.")
+_PROTOCOL, _RUNGS = ("data.", "proxy.", "training."), "rungs.lev"
 # ... but for these. Where images lie says little: what they are is compared by itself.
 _APART = ("data.root", "data.download", "training.seed", "training.compile", "training.device")
-_MOST_NAMED = 5
+_MOST_NAMED, _LONGEST_VALUE, _UNKNOWN = 5, 80, "\N{EN DASH}"
 _IMAGES, _EFFORT, _VERSION, _MACHINE = "images", "compared after", "version", "machine"
+
+Made = TypeVar("Made")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,11 +50,7 @@ class ComparedStudy:
     """One study, or one seed of several.
 
     Attributes:
-        label: What it is called in pictures and tables.
-        records: Of the study, in the order in which they finished.
-        objectives: The same for all that are compared.
-        limits: Bounds on the target's cost.
-        corners: The box that its hypervolumes are shares of, as far as it is known.
+        label: Its name in pictures and tables.
         settings: Everything its YAML says, defaults too, by path: `search.trials`.
         images: How its images were prepared, as text; empty: not known.
         baseline: Whether the others are measured against it.
@@ -118,21 +116,17 @@ def read_studies(
     """The studies in folders, those of the baseline last.
 
     Raises:
-        StudyError: Fewer than two, one that stands twice, is none or is damaged, or objectives
+        StudyError: Fewer than two, one given twice, one that is none or is damaged, or objectives
             that differ; one line for each mistake.
     """
     every = (*folders, *baselines)
-    mistakes = list(_given_twice(every))
-    if len(every) < 2:
-        mistakes.append(f"{every[0] if every else 'no study'}: expected at least two to compare")
-    studies = []
-    for folder, label in zip(every, folder_labels(every), strict=True):
-        try:
-            studies.append(replace(_read(folder, label=label), baseline=folder in baselines))
-        except SpachNasError as problem:
-            mistakes.append(str(problem))
-    if mistakes:
-        raise StudyError("\n".join(dict.fromkeys(mistakes)))
+    few = [f"{every[0] if every else 'no study'}: expected at least two to compare"]
+    labels = dict(zip(every, folder_labels(every), strict=True))
+    studies = _each(
+        every,
+        lambda folder: _read(folder, label=labels[folder], baseline=folder in baselines),
+        mistakes=few if len(every) < 2 else [],
+    )
     check_objectives(studies)
     return tuple(studies)
 
@@ -143,17 +137,35 @@ def check_studies(folders: Sequence[Path], *, baselines: Sequence[Path] = ()) ->
     Raises:
         StudyError: See there; one line for each mistake.
     """
-    every = (*folders, *baselines)
-    mistakes = list(_given_twice(every))
-    for folder in every:
+
+    def check(folder: Path) -> None:
+        check_records_there(folder)
+        check_plugins(folder)
+        load_config(folder / SEARCH_YAML)
+
+    _each((*folders, *baselines), check, mistakes=[])
+
+
+def _each(
+    folders: Sequence[Path], call: Callable[[Path], Made], *, mistakes: Sequence[str]
+) -> list[Made]:
+    """What a function makes of each folder, or all mistakes at once."""
+    places = [folder.resolve() for folder in folders]
+    found = [
+        f"{folder}: is given {places.count(place)} times; expected different studies"
+        for folder, place in zip(folders, places, strict=True)
+        if places.count(place) > 1
+    ]
+    found += mistakes
+    made = []
+    for folder in folders:
         try:
-            check_records_there(folder)
-            check_plugins(folder)
-            load_config(folder / SEARCH_YAML)
+            made.append(call(folder))
         except SpachNasError as problem:
-            mistakes.append(str(problem))
-    if mistakes:
-        raise StudyError("\n".join(dict.fromkeys(mistakes)))
+            found.append(str(problem))
+    if found:
+        raise StudyError("\n".join(dict.fromkeys(found)))
+    return made
 
 
 def check_objectives(studies: Sequence[ComparedStudy]) -> None:
@@ -210,7 +222,7 @@ def short(label: str) -> str:
     return label if len(label) <= _LONGEST_LABEL else f"{label[:half]}...{label[-half:]}"
 
 
-def _read(folder: Path, *, label: str) -> ComparedStudy:
+def _read(folder: Path, *, label: str, baseline: bool) -> ComparedStudy:
     check_plugins(folder)
     records = study_records(folder)
     config, images = load_config(folder / SEARCH_YAML), folder / DATA_JSON
@@ -222,14 +234,8 @@ def _read(folder: Path, *, label: str) -> ComparedStudy:
         corners=study_corners(config, classes=class_count(folder)),
         settings=dict(_flat(to_jsonable_python(config), path="")),
         images=images.read_text(encoding="utf-8", errors="replace") if images.is_file() else "",
+        baseline=baseline,
     )
-
-
-def _given_twice(folders: Sequence[Path]) -> Iterator[str]:
-    places = [folder.resolve() for folder in folders]
-    for folder, place in zip(folders, places, strict=True):
-        if places.count(place) > 1:
-            yield f"{folder}: is given {places.count(place)} times; expected different studies"
 
 
 def _group_label(studies: Sequence[ComparedStudy], taken: Sequence[str]) -> str:
@@ -279,32 +285,53 @@ class Difference:
 
 
 def protocol(study: ComparedStudy) -> dict[str, str]:
-    """Everything that a score depends on besides the network and the seed.
-
-    Rungs below the full fidelity are a part of it only where they train on other images or at
-    another size: stopping in between and going on changes nothing.
-    """
-    levels = {name: text for name, text in study.settings.items() if name.startswith("rungs.lev")}
+    """Everything that a score depends on besides the network and the seed."""
+    facts = _facts(study)
+    # Rungs that train on the same images change nothing: stopping in between and going on is one.
+    level = (".data_share", ".image_size")
     own = any(
         text != "none"
-        for name, text in levels.items()
-        if name.endswith((".data_share", ".image_size"))
+        for name, text in facts.items()
+        if name.startswith(_RUNGS) and name.endswith(level)
     )
-    settings = {
+    parts = (*_PROTOCOL, _RUNGS) if own else _PROTOCOL
+    return {
         name: text
-        for name, text in study.settings.items()
-        if name.startswith(_PROTOCOL) and name not in _APART
+        for name, text in facts.items()
+        if (name.startswith(parts) and name not in _APART) or name in (_IMAGES, _EFFORT)
     }
-    found = settings | (levels if own else {})
-    if study.images:
-        found[_IMAGES] = study.images
-    complete = comparable(study.records)
-    if complete:
-        effort = complete[0].fidelity
+
+
+def _facts(study: ComparedStudy) -> dict[str, str]:
+    """What a study was run with, by name; what is not known of it is left out."""
+    facts = {name: text for name, text in study.settings.items() if name != "study"}
+    effort = next((record.fidelity for record in comparable(study.records)), None)
+    if effort is not None:
         height, width = effort.image_size
         share = f"{effort.data_share:g}"
-        found[_EFFORT] = f"{effort.epochs} epochs, share {share}, {height}{TIMES}{width}"
+        facts[_EFFORT] = f"{effort.epochs} epochs, share {share}, {height}{TIMES}{width}"
+    more = {
+        _IMAGES: " ".join(study.images.split()),
+        _VERSION: ", ".join(sorted({record.version for record in study.records})),
+        _MACHINE: "; ".join(sorted({record.machine for record in study.records})),
+    }
+    return facts | {name: text for name, text in more.items() if text}
+
+
+def _differing(facts: Sequence[Mapping[str, str]]) -> list[str]:
+    """Names whose values are not the same; a study of which one is not known differs in nothing."""
+    found = []
+    for name in dict.fromkeys(name for one in facts for name in one):
+        values = {one.get(name) for one in facts}
+        if name in (_IMAGES, _EFFORT, _VERSION, _MACHINE):
+            values.discard(None)
+        found += [name] if len(values) > 1 else []
     return found
+
+
+def protocol_differences(studies: Sequence[ComparedStudy]) -> tuple[str, ...]:
+    """Names of what scores depend on and is not the same; empty ones have no scores."""
+    return tuple(_differing([protocol(study) for study in studies if study.compared]))
 
 
 def differences(groups: Sequence[StudyGroup]) -> tuple[Difference, ...]:
@@ -312,26 +339,17 @@ def differences(groups: Sequence[StudyGroup]) -> tuple[Difference, ...]:
     studies = [study for group in groups for study in group.studies]
     apart = protocol_differences(studies)
     facts = {study.label: _facts(study) for study in studies}
-    names = dict.fromkeys(name for one in facts.values() for name in one)
     found = []
-    for name in names:
-        if len(_known(name, facts.values())) > 1:
-            values = tuple(_joined(group, name, facts) for group in groups)
-            found.append(Difference(name=name, values=values, protocol=name in apart))
+    for name in _differing(list(facts.values())):
+        values = (
+            dict.fromkeys(facts[study.label].get(name, _UNKNOWN) for study in group.studies)
+            for group in groups
+        )
+        # Of images, the first means, deviations and names of classes say which they are.
+        most = _LONGEST_VALUE if name == _IMAGES else None
+        words = tuple(", ".join(text[:most] for text in some) for some in values)
+        found.append(Difference(name=name, values=words, protocol=name in apart))
     return tuple(sorted(found, key=lambda item: not item.protocol))
-
-
-def protocol_differences(studies: Sequence[ComparedStudy]) -> tuple[str, ...]:
-    """Names of what scores depend on and is not the same; empty ones have no scores."""
-    protocols = [protocol(study) for study in studies if study.compared]
-    names = dict.fromkeys(name for one in protocols for name in one)
-    return tuple(name for name in names if len(_known(name, protocols)) > 1)
-
-
-def _known(name: str, facts: Iterable[Mapping[str, str]]) -> set[str | None]:
-    """The values of a setting; what is not known of a study differs from nothing."""
-    values = {one.get(name) for one in facts}
-    return values - {None} if name in (_IMAGES, _EFFORT, _VERSION, _MACHINE) else values
 
 
 def cautions(groups: Sequence[StudyGroup]) -> Iterator[str]:
@@ -380,25 +398,3 @@ def _same_seeds(group: StudyGroup) -> Iterator[str]:
                 f"{', '.join(labels)}: differ in nothing, not even in the seed ({seeds[0]}); as "
                 "repetitions of one another they make every interval too narrow."
             )
-
-
-def _facts(study: ComparedStudy) -> dict[str, str]:
-    found = {name: text for name, text in study.settings.items() if name != "study"}
-    extra = {
-        _IMAGES: _digest(study, _IMAGES),
-        _EFFORT: _digest(study, _EFFORT),
-        _VERSION: ", ".join(sorted({record.version for record in study.records})),
-        _MACHINE: "; ".join(sorted({record.machine for record in study.records})),
-    }
-    return found | {name: text for name, text in extra.items() if text}
-
-
-def _digest(study: ComparedStudy, name: str) -> str:
-    text = protocol(study).get(name, "")
-    # Means, deviations and names of classes: the first few say which images they are.
-    return " ".join(text.split())[:80]
-
-
-def _joined(group: StudyGroup, name: str, facts: Mapping[str, Mapping[str, str]]) -> str:
-    values = [facts[study.label].get(name, "\N{EN DASH}") for study in group.studies]
-    return ", ".join(dict.fromkeys(values))

@@ -121,12 +121,9 @@ class FrontsData:
     """What the picture shows.
 
     Attributes:
-        x: The cost on the horizontal axis.
-        y: The score on the vertical axis.
-        groups: For legend and colours.
         fronts: One for each study that has one.
         paper: The paper's models, means over all studies; none where protocols differ.
-        limits: Bounds on this cost by name, where they are the same everywhere.
+        limits: Where they are the same everywhere.
     """
 
     x: Objective
@@ -280,30 +277,20 @@ def _wrapped(drawing: str) -> str:
 # Growth
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Growth:
-    """The growth of one study, by the labels of its group and its own.
-
-    Attributes:
-        trials: Trials done, failed ones too, at each step; begins with 0.
-        seconds: Of training, summed over all evaluations of the search, at each step: unlike the
-            time by the clock, it depends on neither workers nor interruptions.
-        shares: Of the box, in [0, 1], at each step; higher is better.
-    """
+class Growth(NamedTuple):
+    """The growth of one study in the box that all share, by the labels of its group and its own."""
 
     group: str
     study: str
-    trials: tuple[int, ...]
-    seconds: tuple[float, ...]
-    shares: tuple[float, ...]
+    data: HypervolumeData
 
     def steps(self, axis: Axis) -> Sequence[float]:
-        """Trials or seconds at each step."""
-        return self.trials if axis == "trials" else self.seconds
+        """Trials, or seconds of training: these depend on neither workers nor interruptions."""
+        return self.data.trials if axis == "trials" else self.data.training
 
     def at(self, effort: float, *, axis: Axis) -> float:
         """Share after so many trials or seconds of training."""
-        return self.shares[max(0, bisect_right(self.steps(axis), effort) - 1)]
+        return self.data.shares[max(0, bisect_right(self.steps(axis), effort) - 1)]
 
 
 class Band(NamedTuple):
@@ -322,15 +309,12 @@ class GrowthData:
     """The growth of all studies in one box.
 
     Attributes:
-        box: Growth of one of them, with the box that all share.
         fixed: Whether the box was known before the first trial of any.
-        groups: In their order.
         curves: One for each study that has something to compare.
         equal_trials: As many as the shortest of them has.
         equal_seconds: Of training, as many as the shortest of them has.
     """
 
-    box: HypervolumeData
     fixed: bool
     groups: tuple[StudyGroup, ...]
     curves: tuple[Growth, ...]
@@ -346,33 +330,23 @@ def growth_data(groups: Sequence[StudyGroup]) -> GrowthData | None:
     """The growth of all studies; None when all of them together span no box."""
     studies = [study for group in groups for study in group.studies]
     check_objectives(studies)
-    corners, curves = _shared_corners(studies), []
-    box = None
+    corners = _shared_corners(studies)
+    curves = []
     for group in groups:
-        for study in (one for one in group.studies if one.compared):
+        for one in group.studies:
             grown = hypervolume_data(
-                study.records, study.objectives, limits=study.limits, corners=corners
+                one.records, one.objectives, limits=one.limits, corners=corners
             )
-            if grown is not None:
-                box = box or grown
-                curves.append(
-                    Growth(
-                        group=group.label,
-                        study=study.label,
-                        trials=grown.trials,
-                        seconds=grown.training,
-                        shares=grown.shares,
-                    )
-                )
-    if box is None:
+            if one.compared and grown is not None:
+                curves.append(Growth(group.label, one.label, grown))
+    if not curves:
         return None
     return GrowthData(
-        box=box,
         fixed=all(item.name in one.corners for one in studies for item in one.objectives),
         groups=tuple(groups),
         curves=tuple(curves),
-        equal_trials=min(curve.trials[-1] for curve in curves),
-        equal_seconds=min(curve.seconds[-1] for curve in curves),
+        equal_trials=min(curve.data.trials[-1] for curve in curves),
+        equal_seconds=min(curve.data.training[-1] for curve in curves),
     )
 
 
@@ -421,7 +395,7 @@ def growth_figure(data: GrowthData, *, axis: Axis = "trials") -> go.Figure:
     figure, looks = go.Figure(layout=layout()), styles(data.groups)
     unit, factor = "", 1
     if axis == "seconds":
-        longest = max(curve.seconds[-1] for curve in data.curves)
+        longest = max(curve.data.training[-1] for curve in data.curves)
         unit, factor = next((name, size) for least, name, size in _UNITS if longest >= least)
     known = {band.group: band for band in bands(data, axis=axis)}
     hover = f"%{{x:.4~g}} {unit or 'trials'}: %{{y:.1%}}"
@@ -436,7 +410,7 @@ def growth_figure(data: GrowthData, *, axis: Axis = "trials") -> go.Figure:
         figure.add_trace(_median(band, looks[band.group], factor=factor, hover=hover))
     # Without the first steep rise, which says little and would flatten the rest.
     early = [curve.at(_EARLY * curve.steps(axis)[-1], axis=axis) for curve in data.curves]
-    low, high = min(early), max(curve.shares[-1] for curve in data.curves)
+    low, high = min(early), max(curve.data.shares[-1] for curve in data.curves)
     margin = 0.07 * (high - low) or 0.05
     title = f"training time ({unit})" if axis == "seconds" else "trials done"
     figure.update_xaxes(title_text=title, rangemode="tozero")
@@ -450,13 +424,13 @@ def growth_figure(data: GrowthData, *, axis: Axis = "trials") -> go.Figure:
 
 def box_words(data: GrowthData) -> str:
     """The reference point and the ideal one of the shared box."""
-    reference, ideal = box_ends(data.box)
+    reference, ideal = box_ends(data.curves[0].data)
     why = "(guessing, and the limits or the space)" if data.fixed else "(the worst of any)"
     return f"Reference point, one for all studies: {reference} {why}. Ideal: {ideal}."
 
 
 def _curve(curve: Growth, look: Style, *, axis: Axis, factor: int, hover: str) -> go.Scatter:
-    steps, shares = curve.steps(axis), curve.shares
+    steps, shares = curve.steps(axis), curve.data.shares
     # A step that changes nothing is drawn by its neighbours.
     kept = [
         place

@@ -2,9 +2,9 @@
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from markupsafe import Markup
 
@@ -120,7 +120,7 @@ def conclusion(groups: Sequence[StudyGroup], growth: GrowthData | None) -> str:
     if growth is None:
         return f"{done} {_EQUAL}"
     after = f"{_count(growth.equal_trials, 'trial')} each"
-    ends = {curve.study: curve.trials[-1] for curve in growth.curves}
+    ends = {curve.study: curve.data.trials[-1] for curve in growth.curves}
     if max(ends.values()) > growth.equal_trials:
         after += f", all that {short(min(ends, key=lambda name: ends[name]))} has"
     return f"{done} Hypervolume after {after}: {ranking(groups, growth)}."
@@ -275,28 +275,21 @@ def _count(number: int, noun: str) -> str:
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class StudyFigures:
-    """What a study came to; None where there is nothing to say.
+class StudyFigures(NamedTuple):
+    """What a study came to, without the paper's models; None where there is nothing to say.
 
     Attributes:
-        trials: Done, failed ones too; the paper's models are no trials.
-        failed: Of them.
-        front: Members of its front.
         best: The best score.
-        best_words: With its interval.
         seconds: Of training.
         share: Of the shared box that it dominates, in [0, 1].
         at_trials: The same after as many trials as all studies have.
         at_seconds: The same after as much training as all studies have.
     """
 
-    study: str
     trials: int
     failed: int
     front: int
     best: float | None
-    best_words: str
     seconds: float
     share: float | None
     at_trials: float | None
@@ -308,16 +301,13 @@ def study_figures(study: ComparedStudy, growth: GrowthData | None) -> StudyFigur
     curves = growth.curves if growth else ()
     curve = next((one for one in curves if one.study == study.label), None)
     view = study.view
-    winner = view.best if study.compared else None
     return StudyFigures(
-        study=study.label,
         trials=len(view.last),
         failed=len({item.trial for item in study.found if item.state == "failed"}),
         front=len(view.front),
-        best=value(winner, view.score) if winner else None,
-        best_words=view.of(winner).words(view.score) if winner else "",
+        best=value(view.best, view.score) if view.best and study.compared else None,
         seconds=sum(record.seconds for record in study.found if record.origin is None),
-        share=curve.shares[-1] if curve else None,
+        share=curve.data.shares[-1] if curve else None,
         at_trials=curve.at(growth.equal_trials, axis="trials") if curve and growth else None,
         at_seconds=curve.at(growth.equal_seconds, axis="seconds") if curve and growth else None,
     )
@@ -338,46 +328,63 @@ def _table(groups: Sequence[StudyGroup], growth: GrowthData | None) -> Markup:
     """All figures; hypervolumes are shares of the shared box."""
     measured = growth is not None and any(group.baseline and growth.of(group) for group in groups)
     score = groups[0].studies[0].view.score
-    heads = ["Study", "Trials", "Front", f"Best {score.name}", "Training", "Hypervolume"]
+    # Heading, field and format of each column.
+    columns: dict[str, tuple[str, Callable[[Any], str]]] = {
+        "Trials": ("trials", "{:,.0f}".format),
+        "Front": ("front", "{:,.0f}".format),
+        f"Best {score.name}": ("best", partial(score_words, score)),
+        "Training": ("seconds", format_duration),
+        "Hypervolume": ("share", "{:.2%}".format),
+    }
     if growth is not None:
-        heads += [
-            f"after {growth.equal_trials:,} trials",
-            f"after {format_duration(growth.equal_seconds)} of training",
-        ]
-    heads += ["Beats baseline"] if measured else []
+        trials, seconds = f"{growth.equal_trials:,}", format_duration(growth.equal_seconds)
+        columns[f"after {trials} trials"] = ("at_trials", "{:.2%}".format)
+        columns[f"after {seconds} of training"] = ("at_seconds", "{:.2%}".format)
     looks = styles(groups)
     rows: list[dict[str, Any]] = []
     for group in groups:
         figures = [study_figures(study, growth) for study in group.studies]
-        several = len(figures) > 1
         won = [_wins(group, groups, growth)] if measured and growth else []
         # An ink follows the dark page.
         colour = "var(--muted)" if group.baseline else looks[group.label].colour
+        several = len(figures) > 1
         if several:
             counted = sum(one.share is not None for one in figures)
             of = f"{counted} of {len(figures)}" if counted < len(figures) else f"{len(figures)}"
-            cells = _spreads(figures, score, timed=growth is not None)
             rows.append(
                 {
                     "kind": "group",
                     "colour": colour,
                     "name": group.label,
                     "words": (f"median of {of} seeds,", spread_words(counted)),
-                    "cells": [*cells, *((text, "") for text in won)],
+                    "cells": [
+                        *(
+                            _spread([getattr(one, name) for one in figures], form)
+                            for name, form in columns.values()
+                        ),
+                        *((text, "") for text in won),
+                    ],
                 }
             )
             # The pairs stand in the row of the group.
             won = [""] * len(won)
-        rows += [
-            {
-                "kind": "member" if several else "alone",
-                "colour": colour,
-                "name": one.study,
-                "words": (),
-                "cells": [(text, "") for text in (*_cells(one, growth), *won)],
-            }
-            for one in figures
-        ]
+        for study, one in zip(group.studies, figures, strict=True):
+            cells = [
+                _NOTHING if (figure := getattr(one, name)) is None else form(figure)
+                for name, form in columns.values()
+            ]
+            cells[0] += f", {one.failed:,} failed" if one.failed else ""
+            if one.best is not None:
+                cells[2] = study.view.of(study.view.best).words(score)
+            rows.append(
+                {
+                    "kind": "member" if several else "alone",
+                    "colour": colour,
+                    "name": study.label,
+                    "cells": [(text, "") for text in (*cells, *won)],
+                }
+            )
+    heads = ["Study", *columns, *(["Beats baseline"] if measured else [])]
     return render(_TEMPLATE, "table", heads, rows)
 
 
@@ -389,35 +396,8 @@ def _wins(group: StudyGroup, groups: Sequence[StudyGroup], growth: GrowthData) -
     return f"{won:g} of {pairs}" + (" pairs" if pairs > 1 else "")
 
 
-def _cells(one: StudyFigures, growth: GrowthData | None) -> list[str]:
-    return [
-        f"{one.trials:,}" + (f", {one.failed:,} failed" if one.failed else ""),
-        f"{one.front:,}",
-        one.best_words or _NOTHING,
-        format_duration(one.seconds),
-        _percent(one.share),
-        *([_percent(one.at_trials), _percent(one.at_seconds)] if growth else []),
-    ]
-
-
-def _spreads(figures: Sequence[StudyFigures], score: Any, *, timed: bool) -> list[tuple[str, str]]:
-    """The median of each column over a group's seeds, and its ends."""
-    columns: list[tuple[Callable[[StudyFigures], float | None], Callable[[float], str]]] = [
-        (lambda one: one.trials, lambda x: f"{x:,.0f}"),
-        (lambda one: one.front, lambda x: f"{x:,.0f}"),
-        (lambda one: one.best, lambda x: score_words(score, x)),
-        (lambda one: one.seconds, format_duration),
-        (lambda one: one.share, _percent),
-    ]
-    if timed:
-        columns += [(lambda one: one.at_trials, _percent), (lambda one: one.at_seconds, _percent)]
-    cells = []
-    for get, form in columns:
-        known = [figure for one in figures if (figure := get(one)) is not None]
-        low, median, high = map(form, spread(known)) if known else (_NOTHING,) * 3
-        cells.append((median, f"{low.removesuffix('%')} to {high}" if low != high else ""))
-    return cells
-
-
-def _percent(share: float | None) -> str:
-    return _NOTHING if share is None else f"{share:.2%}"
+def _spread(figures: Sequence[float | None], form: Callable[[float], str]) -> tuple[str, str]:
+    """The median of a group's seeds, and its ends."""
+    known = [figure for figure in figures if figure is not None]
+    low, median, high = map(form, spread(known)) if known else (_NOTHING,) * 3
+    return median, f"{low.removesuffix('%')} to {high}" if low != high else ""

@@ -1,21 +1,14 @@
 """A page as one HTML file: sections, data, styles and scripts, and a policy that fetches nothing.
 
 A page is a list of `Section`s in the order of reading (for a study: `_sections` in `page.py`). To
-add a figure, write one function from the `StudyView` to a section and add it to that list:
+add a figure, write a function from the `StudyView` to a section and add it to that list:
 
-    Section(
-        id="effects",                        # of the element; `#effects` leads there
-        title="What each choice did",
-        note="Plain text under the figure.",
-        figure=effects_figure(data) if data else None,
-        missing="No choice varies.",         # in place of a figure; "" hides the section
-    )
+    Section(id="effects", title="What each choice did", note="...", figure=effects_figure(data))
 
-A figure with several variants is a mapping from words to figures; a switch with these words stands
-next to the title, the first one is shown at first. Figures are made in the light inks and with the
-layout of `theme.py`; `figures.js` repaints them for dark screens, phones and paper. Strings in a
-figure pass `theme.plain`. Other content is a template: `render("study.html", "failures", ...)`
-escapes every string. Scripts are inlined and allowed by their hashes alone.
+A figure with several variants is a mapping from the words of a switch to figures. Figures are made
+in the light inks and with the layout of `theme.py`; `figures.js` repaints them for dark screens,
+phones and paper. Strings in a figure pass `theme.plain`. Other content is a template, which escapes
+every string. Scripts are inlined and allowed by their hashes alone.
 """
 
 import base64

@@ -12,7 +12,6 @@ in small samples: some practical advice", recommend.
 """
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -33,10 +32,9 @@ FEWEST = 5
 _CONFIDENCE = 0.95
 _DEGREE = 2
 _PARTNERS = {"leading": "trailing", "trailing": "leading"}
-_ROW = 19  # pixels
+_ROW = 22  # pixels
 # So many parameters are shown, those of which most was seen first, and so many effects are named.
 _MOST, _NAMED, _LEFT_OUT = 8, 4, 6
-_GAP = 1.4  # rows from the last value of a parameter to the name of the next
 _MINUS = "\N{MINUS SIGN}"
 
 
@@ -58,7 +56,6 @@ class Effect:
     """A value of a parameter compared with the reference value.
 
     Attributes:
-        level: The value in words.
         trials: Architectures that have it.
         compared: Those on the range of MACs that it shares with the reference value.
         against: Those of the reference value on this range.
@@ -77,16 +74,13 @@ class ChoiceEffects:
     """A parameter of the encoding.
 
     Attributes:
-        name: As in the YAML.
         reference: The value that most trials have, the first of them.
-        place: Of the reference value among all, from 0.
         trials: Architectures that have it.
-        effects: The other values, in their order.
+        effects: Of the other values.
     """
 
     name: str
     reference: str
-    place: int
     trials: int
     effects: tuple[Effect, ...]
 
@@ -101,9 +95,7 @@ class EffectsData:
     """Every parameter, in the order of the encoding.
 
     Attributes:
-        score: What changes.
         trials: Architectures that were compared.
-        choices: Those that took more than one value.
         left_out: Trials without a known choice.
     """
 
@@ -117,15 +109,19 @@ class EffectsData:
         """How many were estimated; one of twenty misses the truth."""
         return sum(len(choice.shown) for choice in self.choices)
 
-    def words(self, change: float, *, digits: int = 3) -> str:
-        """A change with its sign, of an accuracy in points."""
-        scale = 100 if self.score.name == "accuracy" else 1
-        return f"{scale * change:+.{digits}g}".replace("-", _MINUS)
+    @property
+    def scale(self) -> int:
+        """An accuracy changes by percentage points."""
+        return 100 if self.score.name == "accuracy" else 1
 
     @property
     def unit(self) -> str:
         """After a change."""
-        return " points" if self.score.name == "accuracy" else ""
+        return " points" if self.scale == 100 else ""
+
+    def words(self, change: float, *, digits: int = 3) -> str:
+        """A change with its sign."""
+        return f"{self.scale * change:+.{digits}g}".replace("-", _MINUS)
 
 
 def effects_section(view: StudyView) -> Section:
@@ -165,7 +161,6 @@ def _effects(choice: Choice, table: Choices) -> ChoiceEffects:
     return ChoiceEffects(
         name=choice.name,
         reference=choice.levels[reference],
-        place=reference,
         trials=int(numbers[reference]),
         effects=tuple(
             _effect(choice, table, level=level, reference=reference)
@@ -308,8 +303,8 @@ def effects_note(data: EffectsData) -> str:
     more = f" and {len(few) - _LEFT_OUT} more" if len(few) > _LEFT_OUT else ""
     shown = sum(bool(choice.shown) for choice in data.choices)
     words = [
-        f"Over {data.trials:,} architectures of the search, each value beside the one that most of "
-        "them have (square, at 0), on the range of MACs that both cover; bars are 95 % intervals.",
+        f"Over {data.trials:,} architectures of the search, each value instead of the one that "
+        "most of them have, on the range of MACs that both cover; bars are 95 % intervals.",
         f"Of {data.intervals} intervals, {data.intervals / 20:.0f} would miss 0 by chance alone."
         if data.intervals >= 10
         else "",
@@ -327,57 +322,58 @@ def effects_note(data: EffectsData) -> str:
     return " ".join(filter(None, words))
 
 
-class _Row(NamedTuple):
-    y: float
-    choice: ChoiceEffects
-    effect: Effect | None  # None: the reference value
-
-    @property
-    def words(self) -> str:
-        """The value and its number of trials."""
-        level, trials = self.choice.reference, self.choice.trials
-        if self.effect is not None:
-            level, trials = self.effect.level, self.effect.trials
-        return f"{plain(shortened(level))} ({trials:,})"
-
-
 def effects_figure(data: EffectsData) -> go.Figure:
-    """Points with intervals; a value whose interval excludes zero is filled."""
+    """A point with its interval for each value; where that excludes zero it is filled."""
     figure = go.Figure(layout=layout())
-    heads, rows = _rows(_by_strength(data)[:_MOST])
+    rows = [
+        (choice, effect, effect.change)
+        for choice in _by_strength(data)[:_MOST]
+        for effect in choice.shown
+        if effect.change is not None
+    ]
     figure.add_vline(x=0, line={"width": 1, "color": LIGHT.muted})
-    figure.add_trace(_references([row for row in rows if row.effect is None]))
     better = 1 if data.score.direction == "max" else -1
     for name, colour, sign in (
         ("better", BLUE, better),
         ("worse", VERMILLION, -better),
         ("no difference seen", LIGHT.muted, 0),
     ):
-        chosen = [
-            (row, row.effect, row.effect.change)
-            for row in rows
-            if row.effect and row.effect.change and row.effect.change.sign == sign
-        ]
-        if chosen:
-            figure.add_trace(_points(chosen, name, colour, data=data))
-    for y, name in heads:
-        figure.add_annotation(
-            text=f"<b>{plain(shortened(name))}</b>",
-            x=0,
-            xref="paper",
-            y=y,
-            xanchor="left",
-            bgcolor=LIGHT.surface,
-            showarrow=False,
-        )
-    last = rows[-1].y if rows else 0.0
-    figure.update_layout(height=round(130 + _ROW * (last + 1)))
+        places = [place for place, row in enumerate(rows) if row[2].sign == sign]
+        if places:
+            changes = [[data.scale * end for end in rows[place][2]] for place in places]
+            figure.add_trace(
+                go.Scatter(
+                    x=[estimate for estimate, _, _ in changes],
+                    y=places,
+                    mode="markers",
+                    error_x={
+                        "array": [high - estimate for estimate, _, high in changes],
+                        "color": colour,
+                        "thickness": 2,
+                        "width": 0,
+                    },
+                    marker={
+                        "size": 9,
+                        "color": colour if sign else LIGHT.surface,
+                        "line": {"width": 2, "color": colour},
+                    },
+                    name=name,
+                    customdata=[_hover(*rows[place], data) for place in places],
+                    hovertemplate="%{customdata}<extra></extra>",
+                )
+            )
+    figure.update_layout(height=round(130 + _ROW * (len(rows) + 1)))
     unit = " (points)" if data.unit else ""
     figure.update_xaxes(title_text=f"change of {data.score.name}{unit}")
     figure.update_yaxes(
-        tickvals=[row.y for row in rows],
-        ticktext=[row.words for row in rows],
-        range=[last + 0.8, -0.8],
+        tickvals=list(range(len(rows))),
+        ticktext=[
+            f"<b>{plain(shortened(choice.name))}</b> "
+            f"{plain(shortened(effect.level))} ({effect.trials:,})"
+            f" / {plain(shortened(choice.reference))} ({choice.trials:,})"
+            for choice, effect, _ in rows
+        ],
+        range=[len(rows) - 0.2, -0.8],
         showgrid=False,
         showline=False,
         ticks="",
@@ -395,67 +391,11 @@ def _by_strength(data: EffectsData) -> list[ChoiceEffects]:
     return sorted((item for item in data.choices if item.shown), key=strength, reverse=True)
 
 
-def _rows(choices: Sequence[ChoiceEffects]) -> tuple[list[tuple[float, str]], list[_Row]]:
-    """Where each parameter's name and each of its values stand, from the top."""
-    heads: list[tuple[float, str]] = []
-    rows: list[_Row] = []
-    y = 0.0
-    for choice in choices:
-        heads.append((y, choice.name))
-        effects: list[Effect | None] = [*choice.shown]
-        effects.insert(sum(item in choice.shown for item in choice.effects[: choice.place]), None)
-        rows += [_Row(y + 1 + i, choice, effect) for i, effect in enumerate(effects)]
-        y = rows[-1].y + _GAP
-    return heads, rows
-
-
-def _references(rows: Sequence[_Row]) -> go.Scatter:
-    return go.Scatter(
-        x=[0] * len(rows),
-        y=[row.y for row in rows],
-        mode="markers",
-        marker={"size": 8, "color": LIGHT.text, "symbol": "square"},
-        name="compared with",
-        customdata=[
-            f"{plain(row.choice.name)} = {plain(row.choice.reference)}<br>"
-            f"{row.choice.trials:,} architectures, the others are compared with them"
-            for row in rows
-        ],
-        hovertemplate="%{customdata}<extra></extra>",
-    )
-
-
-def _points(
-    rows: Sequence[tuple[_Row, Effect, Difference]], name: str, colour: str, *, data: EffectsData
-) -> go.Scatter:
-    scale = 100 if data.unit else 1
-    filled = any(change.sign for _, _, change in rows)
-    return go.Scatter(
-        x=[scale * change.estimate for _, _, change in rows],
-        y=[row.y for row, _, _ in rows],
-        mode="markers",
-        error_x={
-            "array": [scale * (change.high - change.estimate) for _, _, change in rows],
-            "color": colour,
-            "thickness": 2,
-            "width": 0,
-        },
-        marker={
-            "size": 9,
-            "color": colour if filled else LIGHT.surface,
-            "line": {"width": 2, "color": colour},
-        },
-        name=name,
-        customdata=[_hover(row.choice, effect, change, data) for row, effect, change in rows],
-        hovertemplate="%{customdata}<extra></extra>",
-    )
-
-
 def _hover(choice: ChoiceEffects, effect: Effect, change: Difference, data: EffectsData) -> str:
     estimate, low, high = map(data.words, change)
     return (
-        f"{plain(choice.name)} = {plain(effect.level)}, beside {plain(choice.reference)}"
+        f"{plain(choice.name)} = {plain(effect.level)} instead of {plain(choice.reference)}"
         f"<br><b>{estimate}</b>{data.unit} of {data.score.label}<br>95 % interval {low} to "
-        f"{high}<br>{effect.compared:,} of {effect.trials:,} beside {effect.against:,} of "
+        f"{high}<br>{effect.compared:,} of {effect.trials:,} compared with {effect.against:,} of "
         f"{choice.trials:,} architectures"
     )

@@ -1,7 +1,7 @@
 """The Pareto front of a study: score against cost of every comparable architecture."""
 
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -27,9 +27,7 @@ class Point:
     """One architecture in the picture.
 
     Attributes:
-        trained: Its trainings; the point is their mean.
-        x: Value on the horizontal axis.
-        y: The score.
+        trained: Its trainings, at whose mean the point stands.
         low: The lowest score of its seeds; on the front and for paper models at most the lower end
             of the interval of its images.
         high: The highest, likewise.
@@ -56,14 +54,11 @@ class ParetoData:
     """What the picture shows.
 
     Attributes:
-        x: The horizontal axis.
-        y: The score on the vertical axis.
         front: No other is better in both figures; lowest `x` first.
         others: Everything else within the limits that is no paper model.
         beyond: What breaks a limit.
-        references: The paper's models, trained by the same protocol.
+        references: The paper's models.
         marks: The best and the knee.
-        limits: Bounds on this cost by name, lower before upper.
     """
 
     x: Objective
@@ -149,8 +144,26 @@ def point_of(
 def pareto_figure(data: ParetoData) -> go.Figure:
     """Points, the front's staircase, paper models as stars, limits as lines; log x."""
     figure = go.Figure(layout=layout())
-    makers = (_beyond, _others, _bars, _front, _references, _marks)
-    figure.add_traces([trace for make in makers if (trace := make(data)) is not None])
+    small = len(data.others) >= _MANY
+    ring = {"size": 8, "symbol": "circle-open", "color": LIGHT.faded}
+    dot = {"size": 5 if small else 8, "color": LIGHT.faded, "opacity": 0.75}
+    star = {
+        "size": 14,
+        # Hollow where a limit forbids it.
+        "symbol": ["star" if point.within else "star-open" for point in data.references],
+        "color": VERMILLION,
+        "line": {"width": 1, "color": VERMILLION},
+    }
+    figure.add_traces(
+        [
+            *_points(data.beyond, "over a limit", rank=4, marker=ring),
+            *_points(data.others, "dominated", rank=2, marker=dot),
+            *_bars(data),
+            *_staircase(data),
+            *_points(data.references, "paper models, same protocol", rank=3, marker=star),
+            *_marks(data.marks),
+        ]
+    )
     x = cost_axis(
         figure, data.x, values=[point.x for point in data.points] or [1e9, 1e10], limits=data.limits
     )
@@ -160,14 +173,63 @@ def pareto_figure(data: ParetoData) -> go.Figure:
     return figure
 
 
-def _trace(points: Sequence[Point]) -> go.Scatter:
-    # The page shows a card of its own on hovering.
-    return go.Scatter(
+def _points(
+    points: Sequence[Point], name: str, *, rank: int, marker: Mapping[str, Any]
+) -> list[go.Scatter]:
+    """One trace, or none without points."""
+    trace = go.Scatter(
         x=[point.x for point in points],
         y=[point.y for point in points],
         customdata=[point.trial for point in points],
+        # The page shows a card of its own.
         hoverinfo="none",
+        mode="markers",
+        marker=marker,
+        name=name,
+        legendrank=rank,
     )
+    return [trace] if points else []
+
+
+def _staircase(data: ParetoData) -> list[go.Scatter]:
+    # Between two members of a staircase, the one on the better side is the best available.
+    steps = "hv" if data.x.direction == "min" else "vh"
+    marker = {"size": 10, "color": LIGHT.accent, "line": {"width": 1.5, "color": LIGHT.surface}}
+    line = {"shape": steps, "width": 2, "color": LIGHT.text}
+    traces = _points(data.front, "Pareto front", rank=1, marker=marker)
+    return [trace.update(mode="lines+markers", line=line) for trace in traces]
+
+
+def _marks(points: Sequence[Point]) -> list[go.Scatter]:
+    line = {"width": 2, "color": LIGHT.accent}
+    ring = {"size": 18, "symbol": "circle-open", "color": LIGHT.accent, "line": line}
+    trace = go.Scatter(
+        x=[point.x for point in points],
+        y=[point.y for point in points],
+        mode="markers",
+        hoverinfo="skip",
+        marker=ring,
+        showlegend=False,
+        cliponaxis=False,
+    )
+    return [trace] if points else []
+
+
+def _bars(data: ParetoData) -> list[go.Scatter]:
+    """Intervals of the front and of paper models, ranges over seeds of the others."""
+    shown = (*data.front, *data.references, *data.others)
+    points = [point for point in shown if point.low < point.high]
+    trace = go.Scatter(
+        x=[point.x for point in points],
+        y=[point.y for point in points],
+        mode="markers",
+        marker={"size": 1, "color": LIGHT.muted},
+        error_y=error_bars(points, colour=LIGHT.muted, thickness=1.3),
+        hoverinfo="skip",
+        name="interval",
+        showlegend=False,
+    )
+    return [trace] if points else []
 
 
 def error_bars(points: Sequence[Point], *, colour: str, thickness: float = 1) -> dict[str, Any]:
@@ -181,95 +243,6 @@ def error_bars(points: Sequence[Point], *, colour: str, thickness: float = 1) ->
         "thickness": thickness,
         "width": 4,
     }
-
-
-def _bars(data: ParetoData) -> go.Scatter | None:
-    """Intervals of the front and of paper models, ranges over seeds of the others."""
-    shown = (*data.front, *data.references, *data.others)
-    points = [point for point in shown if point.low < point.high]
-    if not points:
-        return None
-    return go.Scatter(
-        x=[point.x for point in points],
-        y=[point.y for point in points],
-        mode="markers",
-        marker={"size": 1, "color": LIGHT.muted},
-        error_y=error_bars(points, colour=LIGHT.muted, thickness=1.3),
-        hoverinfo="skip",
-        name="interval",
-        showlegend=False,
-    )
-
-
-def _others(data: ParetoData) -> go.Scatter | None:
-    if not data.others:
-        return None
-    size = 8 if len(data.others) < _MANY else 5
-    marker = {"size": size, "color": LIGHT.faded, "opacity": 0.75}
-    return _trace(data.others).update(mode="markers", marker=marker, name="dominated", legendrank=2)
-
-
-def _beyond(data: ParetoData) -> go.Scatter | None:
-    if not data.beyond:
-        return None
-    marker = {"size": 8, "symbol": "circle-open", "color": LIGHT.faded}
-    return _trace(data.beyond).update(
-        mode="markers", marker=marker, name="over a limit", legendrank=4
-    )
-
-
-def _front(data: ParetoData) -> go.Scatter | None:
-    if not data.front:
-        return None
-    # Between two members of a staircase, the one on the better side is the best available.
-    steps = "hv" if data.x.direction == "min" else "vh"
-    return _trace(data.front).update(
-        mode="lines+markers",
-        line={"shape": steps, "width": 2, "color": LIGHT.text},
-        marker={
-            "size": 10,
-            "color": LIGHT.accent,
-            "line": {"width": 1.5, "color": LIGHT.surface},
-        },
-        name="Pareto front",
-        legendrank=1,
-    )
-
-
-def _marks(data: ParetoData) -> go.Scatter | None:
-    if not data.marks:
-        return None
-    return go.Scatter(
-        x=[point.x for point in data.marks],
-        y=[point.y for point in data.marks],
-        mode="markers",
-        hoverinfo="skip",
-        marker={
-            "size": 18,
-            "symbol": "circle-open",
-            "color": LIGHT.accent,
-            "line": {"width": 2, "color": LIGHT.accent},
-        },
-        showlegend=False,
-        cliponaxis=False,
-    )
-
-
-def _references(data: ParetoData) -> go.Scatter | None:
-    if not data.references:
-        return None
-    return _trace(data.references).update(
-        mode="markers",
-        marker={
-            "size": 14,
-            # Hollow where a limit forbids it.
-            "symbol": ["star" if point.within else "star-open" for point in data.references],
-            "color": VERMILLION,
-            "line": {"width": 1, "color": VERMILLION},
-        },
-        name="paper models, same protocol",
-        legendrank=3,
-    )
 
 
 def _shown_scores(data: ParetoData) -> list[float]:

@@ -41,8 +41,6 @@ class Group:
     """A set of architectures.
 
     Attributes:
-        name: On the axis.
-        count: The number of architectures.
         shares: For each stage, the share of its blocks by mixer name, in [0, 1], averaged over the
             architectures that have the stage.
         drawn: Whether it is a sample of a larger set.

@@ -19,18 +19,14 @@ class Summary:
     """The figures of the first lines.
 
     Attributes:
-        trials: Done, failed ones too; paper models are counted apart.
-        failed: Trials and paper models that failed.
-        outside: Complete trials of the search that break a limit.
+        trials: Done, failed ones too, without the paper's models.
+        failed: Trials and paper models.
+        outside: Complete trials that break a limit.
         references: Paper models that were evaluated to the end.
         beaten: Paper models that a trial of the search dominates beyond chance.
-        level: Those that a trial dominates by less than that, or by who knows what.
+        level: Those that a trial dominates by less than that, or by an unknown margin.
         cost_share: What these trials cost of the models that they are measured by, at most.
-        price: What they cost: `MACs`.
         images: Validation images behind the scores; 0: not known.
-        front: Members of the front.
-        score: What the best is judged by.
-        best: The record with the best score; of several seeds their mean.
     """
 
     trials: int

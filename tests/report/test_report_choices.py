@@ -81,7 +81,7 @@ def effect_of(data: EffectsData, name: str) -> tuple[float, float, float]:
     (effect,) = choice.effects
     assert effect.change is not None
     # Whichever value most have, the effect is that of the last one.
-    sign = 1 if choice.place == 0 else -1
+    sign = 1 if choice.reference < effect.level else -1
     low, high = sorted(sign * end for end in effect.change[1:])
     return sign * effect.change.estimate, low, high
 
@@ -177,8 +177,8 @@ def test_a_loss_falls_where_it_gets_better() -> None:
     _, _, high = effect_of(data, "stem")
     assert high < 0
     names = {trace.name for trace in effects_figure(data).data}
-    place = next(item.place for item in data.choices if item.name == "stem")
-    assert ("better" if place == 0 else "worse") in names
+    reference = next(item.reference for item in data.choices if item.name == "stem")
+    assert ("better" if reference == "conv1" else "worse") in names
 
 
 def test_effects_lead_with_what_was_found() -> None:

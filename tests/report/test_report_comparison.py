@@ -48,6 +48,7 @@ from spach_nas.report.comparison_page import (
     write_comparison,
 )
 from spach_nas.space.references import REFERENCES
+from spach_nas.study.hypervolume import HypervolumeData
 from spach_nas.study.records import Record
 from study_factory import make_record, make_study
 
@@ -138,15 +139,15 @@ SLOW = study("slow", (None, 300), (0.4, 100), (0.3, 450), seed=1)
 def test_hypervolumes_are_shares_of_the_box_of_all_studies() -> None:
     data = growth_data(group_studies([FAST, SLOW]))
     assert data is not None
-    assert data.box.reference == {"accuracy": 0.2, "macs": 500}
-    assert data.box.ideal == {"accuracy": 1.0, "macs": 100}
-    fast, slow = data.curves
+    fast, slow = (curve.data for curve in data.curves)
+    assert fast.reference == slow.reference == {"accuracy": 0.2, "macs": 500}
+    assert fast.ideal == slow.ideal == {"accuracy": 1.0, "macs": 100}
     # (0.6 - 0.2) * 300 = 120, then 0.8 * 200 + 0.4 * 100 = 200 of 320.
     assert fast.shares == pytest.approx((0, 0, 120 / 320, 200 / 320, 200 / 320))
     # (0.4 - 0.2) * 400 = 80; what failed is a trial, too.
     assert slow.shares == pytest.approx((0, 0, 80 / 320, 80 / 320))
     assert (fast.trials, slow.trials) == ((0, 1, 2, 3, 4), (0, 1, 2, 3))
-    assert slow.seconds == (0, 10, 20, 30)
+    assert slow.training == (0, 10, 20, 30)
 
 
 def test_equal_effort_is_what_the_shortest_study_has() -> None:
@@ -179,6 +180,17 @@ def test_the_spread_of_twenty_leaves_out_the_most_extreme() -> None:
     assert spread([float(n) for n in range(21)]) == (1, 10, 19)
 
 
+GROWN = HypervolumeData(
+    objectives=(),
+    reference={},
+    ideal={},
+    trials=(),
+    seconds=(),
+    shares=(),
+    paper=None,
+)
+
+
 @settings(max_examples=50)
 @given(
     ours=st.lists(st.integers(0, 5), min_size=1, max_size=6),
@@ -188,10 +200,7 @@ def test_pairs_won_are_the_statistic_of_mann_and_whitney(
     ours: list[int], theirs: list[int]
 ) -> None:
     sides = [
-        [
-            Growth(group="g", study="s", trials=(0, 1), seconds=(0, 1), shares=(0.5, share))
-            for share in side
-        ]
+        [Growth("g", "s", replace(GROWN, trials=(0, 1), shares=(0.5, share))) for share in side]
         for side in (ours, theirs)
     ]
     won, pairs = wins(*sides, trials=1)
@@ -456,7 +465,7 @@ def test_records_cut_in_half_are_read_as_far_as_they_go(tmp_path: Path) -> None:
     cut_in_half(folders[1])
     growth = growth_data(group_studies(read_studies(folders)))
     assert growth is not None
-    assert 0 < growth.curves[1].trials[-1] < growth.curves[0].trials[-1]
+    assert 0 < growth.curves[1].data.trials[-1] < growth.curves[0].data.trials[-1]
 
 
 def test_equal_points_span_no_box_and_the_page_says_so() -> None:

@@ -116,7 +116,7 @@ def test_the_hypervolume_never_goes_down_and_is_the_same_in_every_view(tmp_path:
     compared = growth_data(group_studies(read_studies([study.folder for study in studies])))
     assert compared is not None
     assert compared.fixed
-    assert compared.curves[0].shares == tuple(seen)
+    assert compared.curves[0].data.shares == tuple(seen)
 
 
 def test_the_box_is_that_of_guessing_and_of_what_may_be_had(study: Study) -> None:
