@@ -1,4 +1,4 @@
-"""The axes of costs and scores: what may stand on them, their ranges, ticks and limit lines."""
+"""The axes of costs and scores: what they can show, their ranges, ticks and limit lines."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -83,7 +83,7 @@ class Range(NamedTuple):
     log: bool = False
 
     def place(self, figure: float) -> float:
-        """Where a value stands: plotly takes logarithms for ranges and annotations."""
+        """Where a value is drawn: plotly takes logarithms for ranges and annotations."""
         return math.log10(figure) if self.log else figure
 
     def share(self, figure: float) -> float:

@@ -154,7 +154,7 @@ def _words(item: Value) -> str:
 
 
 def _order(item: Value) -> tuple[int, float, tuple[int, str]]:
-    """Key by which values are sorted: numbers, then words, mixers as they always stand."""
+    """Key by which values are sorted: numbers, then words, mixers in their usual order."""
     if isinstance(item, str):
         return (1, 0.0, mixer_order(item))
     return (0, float(item), (0, ""))

@@ -1,5 +1,7 @@
 """Several studies side by side: which repeat one another with other seeds, and what differs.
 
+Mistakes are reported before Plotly is imported.
+
 studies = read_studies([Path("results/a"), Path("results/b")])
 groups = group_studies(studies)                     # seeds of one search are a group
 fronts_figure(fronts_data(groups)).show()           # of comparison_figures.py
@@ -9,11 +11,11 @@ growth_figure(growth_data(groups), axis="seconds").show()
 import itertools
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from pydantic_core import to_jsonable_python
 
@@ -28,7 +30,7 @@ from spach_nas.report.view import StudyFacts, StudyView, Trained, study_view
 from spach_nas.study.folder import check_plugins, class_count
 from spach_nas.study.hypervolume import Corners, study_corners
 from spach_nas.study.pareto import comparable, value
-from spach_nas.study.records import Record, check_records_there
+from spach_nas.study.records import Record
 
 # What the seeds of one group may differ in.
 _SEEDS = ("study", "search.seed", "training.seed")
@@ -41,8 +43,6 @@ _PROTOCOL, _RUNGS = ("data.", "proxy.", "training."), "rungs.lev"
 _APART = ("data.root", "data.download", "training.seed", "training.compile", "training.device")
 _MOST_NAMED, _LONGEST_VALUE, _UNKNOWN = 5, 80, "\N{EN DASH}"
 _IMAGES, _EFFORT, _VERSION, _MACHINE = "images", "compared after", "version", "machine"
-
-Made = TypeVar("Made")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,52 +120,24 @@ def read_studies(
             that differ; one line for each mistake.
     """
     every = (*folders, *baselines)
-    few = [f"{every[0] if every else 'no study'}: expected at least two to compare"]
-    labels = dict(zip(every, folder_labels(every), strict=True))
-    studies = _each(
-        every,
-        lambda folder: _read(folder, label=labels[folder], baseline=folder in baselines),
-        mistakes=few if len(every) < 2 else [],
-    )
-    check_objectives(studies)
-    return tuple(studies)
-
-
-def check_studies(folders: Sequence[Path], *, baselines: Sequence[Path] = ()) -> None:
-    """What `read_studies` says of folders, without reading their records.
-
-    Raises:
-        StudyError: See there; one line for each mistake.
-    """
-
-    def check(folder: Path) -> None:
-        check_records_there(folder)
-        check_plugins(folder)
-        load_config(folder / SEARCH_YAML)
-
-    _each((*folders, *baselines), check, mistakes=[])
-
-
-def _each(
-    folders: Sequence[Path], call: Callable[[Path], Made], *, mistakes: Sequence[str]
-) -> list[Made]:
-    """What a function makes of each folder, or all mistakes at once."""
-    places = [folder.resolve() for folder in folders]
-    found = [
+    places = [folder.resolve() for folder in every]
+    mistakes = [
         f"{folder}: is given {places.count(place)} times; expected different studies"
-        for folder, place in zip(folders, places, strict=True)
+        for folder, place in zip(every, places, strict=True)
         if places.count(place) > 1
     ]
-    found += mistakes
-    made = []
-    for folder in folders:
+    if len(every) < 2:
+        mistakes.append(f"{every[0] if every else 'no study'}: expected at least two to compare")
+    studies = []
+    for folder, label in zip(every, folder_labels(every), strict=True):
         try:
-            made.append(call(folder))
+            studies.append(_read(folder, label=label, baseline=folder in baselines))
         except SpachNasError as problem:
-            found.append(str(problem))
-    if found:
-        raise StudyError("\n".join(dict.fromkeys(found)))
-    return made
+            mistakes.append(str(problem))
+    if mistakes:
+        raise StudyError("\n".join(dict.fromkeys(mistakes)))
+    check_objectives(studies)
+    return tuple(studies)
 
 
 def check_objectives(studies: Sequence[ComparedStudy]) -> None:
@@ -287,7 +259,7 @@ class Difference:
 def protocol(study: ComparedStudy) -> dict[str, str]:
     """Everything that a score depends on besides the network and the seed."""
     facts = _facts(study)
-    # Rungs that train on the same images change nothing: stopping in between and going on is one.
+    # Rungs count only where they train on other images or another size: a pause changes nothing.
     level = (".data_share", ".image_size")
     own = any(
         text != "none"
@@ -361,7 +333,7 @@ def cautions(groups: Sequence[StudyGroup]) -> Iterator[str]:
         more = f" and {len(apart) - _MOST_NAMED} more" if len(apart) > _MOST_NAMED else ""
         yield (
             f"These studies were not trained by one protocol: {named}{more} differ. Their scores "
-            "are not comparable: who lies above whom in the pictures says nothing about the "
+            "are not comparable: which one is higher in the pictures says nothing about the "
             "searches."
         )
     if len({study.limits for study in studies}) > 1:

@@ -9,7 +9,6 @@ from typing import Any, Literal, NamedTuple
 from markupsafe import Markup
 
 from spach_nas.errors import StudyError
-from spach_nas.paths import command_line
 from spach_nas.report.comparison import (
     ComparedStudy,
     StudyGroup,
@@ -17,7 +16,6 @@ from spach_nas.report.comparison import (
     check_objectives,
     differences,
     group_studies,
-    read_studies,
     short,
 )
 from spach_nas.report.comparison_figures import (
@@ -37,6 +35,7 @@ from spach_nas.report.comparison_figures import (
     styles,
 )
 from spach_nas.report.document import Section, document, render, write_page
+from spach_nas.report.summary import count_words
 from spach_nas.study.intervals import score_words
 from spach_nas.study.pareto import value
 from spach_nas.units import format_duration
@@ -49,24 +48,17 @@ _NOTHING = "\N{EN DASH}"
 _EQUAL = "All trials that can be compared are equal: they span no box."
 
 
-def write_comparison(folders: Sequence[Path], out: Path, *, baselines: Sequence[Path] = ()) -> Path:
-    """Compare the studies in folders; an older page is replaced in one step.
+def write_comparison(studies: Sequence[ComparedStudy], out: Path, *, command: str = "") -> Path:
+    """Compare studies in one file; an older page is replaced in one step.
 
     Args:
-        folders: Of studies with the same objectives.
+        studies: Of `read_studies`.
         out: The file to write.
-        baselines: Folders of studies that the others are measured against.
-
-    Returns:
-        Path of the page.
+        command: What a reader types to make it again.
 
     Raises:
-        StudyError: Fewer than two studies, one given twice, one that is none or is damaged, other
-            objectives, or a place that cannot be written.
+        StudyError: The place cannot be written.
     """
-    studies = read_studies(folders, baselines=baselines)
-    others = [word for folder in baselines for word in ("--baseline", folder)]
-    command = command_line("report", *folders, *others, "--out", out)
     text = render_comparison(studies, command=command)
     try:
         return write_page(out, text)
@@ -114,12 +106,12 @@ def conclusion(groups: Sequence[StudyGroup], growth: GrowthData | None) -> str:
     """The outcome in a sentence or two."""
     studies = [study for group in groups for study in group.studies]
     trials = sum(len(study.view.last) for study in studies)
-    done = f"{len(studies)} studies in {_count(len(groups), 'group')}, {trials:,} trials."
+    done = f"{len(studies)} studies in {count_words(len(groups), 'group')}, {trials:,} trials."
     if not any(study.compared for study in studies):
         return f"{done} None has a complete trial within its limits: there is nothing to compare."
     if growth is None:
         return f"{done} {_EQUAL}"
-    after = f"{_count(growth.equal_trials, 'trial')} each"
+    after = f"{count_words(growth.equal_trials, 'trial')} each"
     ends = {curve.study: curve.data.trials[-1] for curve in growth.curves}
     if max(ends.values()) > growth.equal_trials:
         after += f", all that {short(min(ends, key=lambda name: ends[name]))} has"
@@ -231,7 +223,7 @@ def noise_words(groups: Sequence[StudyGroup]) -> str:
     )
     trainings = sum(map(len, scores))
     return (
-        f"{_count(len(scores), 'architecture')} trained from several seeds by one protocol "
+        f"{count_words(len(scores), 'architecture')} trained from several seeds by one protocol "
         f"({trainings} seeds in all). Pooled standard deviation of one training: {deviation}. Two "
         f"single trainings that differ by less than {limit} may be of the same network (95 %, "
         "normal noise)."
@@ -243,8 +235,8 @@ def _table_words(growth: GrowthData | None, *, baseline: bool) -> str:
         return ""
     return (
         "Hypervolumes are shares of the box that all studies share. Compare them at equal effort: "
-        f"{_count(growth.equal_trials, 'trial')} and the training time beside it are what the "
-        "shortest study has. Training times compare on one machine alone. Trials and front are "
+        f"{count_words(growth.equal_trials, 'trial')} and the training time next to it are what "
+        "the shortest study has. Training times compare on one machine alone. Trials and front are "
         "those of the search, without the paper's models."
         + (
             " Pairs are of one study of the group and one of the baseline, after as many trials; "
@@ -269,10 +261,6 @@ def _unequal(studies: Sequence[ComparedStudy]) -> str:
         f" The studies have {min(counts):,} to {max(counts):,} trials, and a front is that of all "
         "of them: for equal effort see the table."
     )
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
 class StudyFigures(NamedTuple):
@@ -366,7 +354,7 @@ def _table(groups: Sequence[StudyGroup], growth: GrowthData | None) -> Markup:
                     ],
                 }
             )
-            # The pairs stand in the row of the group.
+            # The pairs are in the row of the group.
             won = [""] * len(won)
         for study, one in zip(group.studies, figures, strict=True):
             cells = [

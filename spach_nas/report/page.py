@@ -79,7 +79,7 @@ def write_report(
 
 
 def _sections(view: StudyView) -> list[Section]:
-    """What stands on the page, in the order of reading."""
+    """In the order of reading."""
     some = bool(view.records)
     failed = render(_TEMPLATE, "failures", failures(view), _LONGEST_REASON)
     choices = (shares_section, effects_section) if view.within else ()
@@ -157,7 +157,7 @@ def _why_empty(view: StudyView) -> str:
     if not view.records:
         return "No trial is finished yet."
     if not view.trained:
-        return "Every trial failed; the reasons stand under Failures."
+        return "Every trial failed; see Failures for the reasons."
     return f"No trial has a finite {view.score.name}."
 
 

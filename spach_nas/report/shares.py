@@ -75,7 +75,7 @@ def shares_section(view: StudyView) -> Section:
         figure=shares_figure(shares_data(view, feasible=feasible)),
         size="free",
         note="Share of a stage's blocks, averaged over the architectures of each group; their "
-        f"number stands in brackets. {chance}",
+        f"number is in brackets. {chance}",
     )
 
 

@@ -1,4 +1,4 @@
-"""The report of a study folder: what is wrong with one is told before Plotly is imported."""
+"""The report of a study folder; mistakes in one are reported before Plotly is imported."""
 
 from contextlib import suppress
 from dataclasses import replace
@@ -45,7 +45,7 @@ def write_study_report(
         folder: Of the study.
         plotly: Whether plotly's script, 4.8 MB, is part of the page or a file beside it.
         baseline: Folder of another study by the same protocol, such as a random one, whose
-            hypervolume stands beside.
+            hypervolume is drawn next to this one's.
 
     Raises:
         PluginError: A mixer of the study is not known here.
@@ -131,7 +131,7 @@ def study_facts(folder: Path) -> StudyFacts:
 
 
 def _ending(folder: Path) -> tuple[str, ...]:
-    """Why the search ended early, and how to go on; a damaged record is told by who reads them."""
+    """Why the search ended early, and how to continue; reading the records reports damage."""
     with suppress(StudyError):
         found = ending(folder)
         return (found.outcome, found.advice) if found.cut else ()

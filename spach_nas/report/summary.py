@@ -84,7 +84,7 @@ def conclusion(summary: Summary) -> str:
     if not summary.trials and not summary.failed and not summary.references:
         return "No trial is finished yet."
     failed = f" ({summary.failed} failed)" if summary.failed else ""
-    done = f"{_count(summary.trials, 'trial')} done{failed}"
+    done = f"{count_words(summary.trials, 'trial')} done{failed}"
     if not summary.front:
         return f"{done}; {_why_no_front(summary)}, so there is no front."
     return f"{done}, {summary.front} on the front{_best(summary)}.{_beaten(summary)}"
@@ -94,7 +94,7 @@ def _why_no_front(summary: Summary) -> str:
     if summary.outside:
         return "none is complete within the limits"
     if summary.failed:
-        return "none is complete; the reasons stand under Failures"
+        return "none is complete; see Failures for the reasons"
     return "none has a finite score"
 
 
@@ -149,7 +149,7 @@ def meaning(view: StudyView) -> tuple[str, ...]:
     first, score = usable[0], view.score
     height, width = first.fidelity.image_size
     effort = (
-        f"{_count(first.fidelity.epochs, 'epoch')} on {first.fidelity.data_share:.0%} of the "
+        f"{count_words(first.fidelity.epochs, 'epoch')} on {first.fidelity.data_share:.0%} of the "
         f"training part at {height}{TIMES}{width} px"
     )
     scaled = any(record.proxy_id != record.arch_id for record in usable)
@@ -192,7 +192,8 @@ def _images(view: StudyView) -> int:
     return min((one.record.validation_images or 0 for one in view.trained), default=0)
 
 
-def _count(number: int, noun: str) -> str:
+def count_words(number: int, noun: str) -> str:
+    """`1 trial`, `1,200 trials`."""
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 

@@ -378,9 +378,6 @@ def test_other_objectives_are_refused(tmp_path: Path) -> None:
     words = r"b: optimises loss \(min\), params \(min\), and a accuracy \(max\), macs \(min\)"
     with pytest.raises(StudyError, match=words):
         read_studies(folders)
-    with pytest.raises(StudyError, match=words):
-        write_comparison(folders, tmp_path / "out.html")
-    assert not (tmp_path / "out.html").exists()
 
 
 def test_the_command_compares_and_tells_mistakes(
@@ -533,7 +530,7 @@ def test_the_page_opens_in_a_browser_with_hostile_names_as_text(
 ) -> None:
     folders = [seeded(tmp_path, f"{HOSTILE}{seed}", seed) for seed in range(2)]
     plain = seeded(tmp_path, "random", 0, search__sampler="random")
-    out = write_comparison(folders, tmp_path / "page.html", baselines=[plain])
+    out = write_comparison(read_studies(folders, baselines=[plain]), tmp_path / "page.html")
     problems: list[str] = []
     page = browser.new_page(viewport={"width": 390, "height": 844})
     page.on("console", lambda message: problems.append(message.text))

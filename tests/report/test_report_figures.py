@@ -292,7 +292,7 @@ def test_a_paper_model_over_the_limits_beats_nobody_but_can_be_beaten() -> None:
     ("records", "expected"),
     [
         ([], "No trial is finished yet."),
-        ([make_record(0, None)], "none is complete; the reasons stand under Failures"),
+        ([make_record(0, None)], "none is complete; see Failures for the reasons"),
         ([make_record(0, 0.5, macs=20 * 10**9)], "none is complete within the limits"),
         ([make_record(0, math.nan)], "none has a finite score"),
     ],

@@ -165,7 +165,7 @@ NOT_FINITE = [
     ("records", "words", "drawn"),
     [
         ([], "No trial is finished yet.", False),
-        ([make_record(0, None)], "Every trial failed; the reasons stand under Failures.", False),
+        ([make_record(0, None)], "Every trial failed; see Failures for the reasons.", False),
         (NOT_FINITE, "No trial has a finite accuracy.", False),
         ([make_record(0, 0.5)], "1 trial done, 1 on the front", True),
         ([make_record(0, 0.5, macs=20 * 10**9)], "none is complete within the limits", True),
