@@ -10,7 +10,7 @@ from rich.text import Text
 
 from spach_nas.cli.doing import Doing, make_console
 from spach_nas.evaluators.pulse import Running
-from spach_nas.report.front_rows import front_title, members_table
+from spach_nas.report.terminal import front_title, members_table
 from spach_nas.study.hypervolume import HypervolumeData, figure_words
 from spach_nas.study.progress import Progress
 from spach_nas.study.records import Record

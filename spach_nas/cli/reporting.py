@@ -9,6 +9,7 @@ import typer
 
 from spach_nas.cli.options import Plugins, check_file
 from spach_nas.errors import SpachNasError
+from spach_nas.paths import command_line
 
 
 class PictureFormat(StrEnum):
@@ -73,12 +74,14 @@ def report(
     if len(folder) > 1 or len(baselines) > 1 or (baselines and out):
         if static is not None:
             raise SpachNasError(f"--static: {static.value} of several studies; expected one folder")
-        from spach_nas.report.comparison_study import check_studies
+        from spach_nas.report.comparison import read_studies
 
-        check_studies(folder, baselines=baselines)
-        from spach_nas.report.comparison import write_comparison
+        studies, out = read_studies(folder, baselines=baselines), out or Path("comparison.html")
+        from spach_nas.report.comparison_page import write_comparison
 
-        print(write_comparison(folder, out or Path("comparison.html"), baselines=baselines))
+        others = [word for one in baselines for word in ("--baseline", one)]
+        command = command_line("report", *folder, *others, "--out", out)
+        print(write_comparison(studies, out, command=command))
         return
     if out is not None:
         raise SpachNasError(f"--out: {out} for one study; expected several: its own is report.html")

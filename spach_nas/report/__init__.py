@@ -7,17 +7,17 @@ from spach_nas.late import late
 if TYPE_CHECKING:
     from spach_nas.report.drawing import draw
     from spach_nas.report.page import write_report
-    from spach_nas.report.static import write_pictures
-    from spach_nas.report.summary import StudyFacts
+    from spach_nas.report.pictures import write_pictures
     from spach_nas.report.terminal import front_table
+    from spach_nas.report.view import StudyFacts
 
 __getattr__ = late(
     __name__,
     {
-        "StudyFacts": "summary",
+        "StudyFacts": "view",
         "draw": "drawing",
         "front_table": "terminal",
-        "write_pictures": "static",
+        "write_pictures": "pictures",
         "write_report": "page",
     },
 )

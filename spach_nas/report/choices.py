@@ -7,14 +7,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from spach_nas.config.objectives import Objective, score_of
-from spach_nas.cost.limits import Limits
-from spach_nas.report.seeds import group_seeds
-from spach_nas.report.shares_data import mixer_order
+from spach_nas.config.objectives import Objective
+from spach_nas.report.theme import mixer_order
+from spach_nas.report.view import StudyView
 from spach_nas.space.architecture import Stage
 from spach_nas.space.layouts import Value
 from spach_nas.space.stage_space import has_effect
-from spach_nas.study.pareto import comparable, value
+from spach_nas.study.pareto import value
 from spach_nas.study.records import Record
 
 # Numbers with more values than that are shown as so many ranges.
@@ -49,7 +48,6 @@ class Choices:
     """What the search's own trials chose, and what came of it; R rows.
 
     Attributes:
-        score: What `scores` are.
         choices: The parameters that took more than one value.
         scores: (R,), the mean over the seeds of an architecture.
         log_macs: (R,), natural logarithm of the target's MACs.
@@ -65,34 +63,25 @@ class Choices:
     left_out: int
 
 
-def choices_table(
-    records: Sequence[Record], objectives: Sequence[Objective], *, limits: Limits | None = None
-) -> Choices:
-    """The complete trials of the highest rung inside the limits; paper models are left out.
-
-    Args:
-        records: Of one study.
-        objectives: Of the study; the first score among them is what is explained.
-        limits: Bounds on the target's cost.
-    """
-    score = score_of(objectives)
+def choices_table(view: StudyView) -> Choices:
+    """The search's complete trials of the highest rung inside the limits."""
     found = [
-        trained.record
-        for trained in group_seeds(comparable(records, limits=limits))
-        if trained.record.reference is None and value(trained.record, score) is not None
+        one.record
+        for one in view.within
+        if one.record.reference is None and value(one.record, view.score) is not None
     ]
     rows = [record for record in found if record.encoding is not None]
     return Choices(
-        score=score,
-        choices=_columns([chosen(record) for record in rows]),
-        scores=np.array([value(record, score) for record in rows], dtype=np.float64),
+        score=view.score,
+        choices=_columns([_chosen(record) for record in rows]),
+        scores=np.array([value(record, view.score) for record in rows], dtype=np.float64),
         log_macs=np.log([max(1.0, record.target_cost.macs) for record in rows]),
         proxies=np.unique([record.proxy_id for record in rows], return_inverse=True)[1],
         left_out=len(found) - len(rows),
     )
 
 
-def chosen(record: Record) -> dict[str, Value]:
+def _chosen(record: Record) -> dict[str, Value]:
     """The parameters of a record's encoding that have an effect on its architecture."""
     encoding = record.encoding or {}
     return {name: given for name, given in encoding.items() if _matters(name, record, encoding)}
@@ -125,14 +114,14 @@ def _columns(rows: Sequence[Mapping[str, Value]]) -> tuple[Choice, ...]:
 
 
 def _column(name: str, values: Sequence[Value | None]) -> Choice:
-    distinct = sorted({item for item in values if item is not None}, key=value_order)
+    distinct = sorted({item for item in values if item is not None}, key=_order)
     numeric = all(isinstance(item, int | float) for item in distinct)
     if numeric and len(distinct) > _MOST_VALUES:
         return _ranges(name, values, distinct)
     place = {item: index for index, item in enumerate(distinct)}
     return Choice(
         name=name,
-        levels=tuple(map(value_words, distinct)),
+        levels=tuple(map(_words, distinct)),
         level=np.array([-1 if item is None else place[item] for item in values], dtype=np.intp),
     )
 
@@ -148,39 +137,24 @@ def _ranges(name: str, values: Sequence[Value | None], distinct: Sequence[Value]
     members: dict[int, list[Value]] = {}
     for item in distinct:
         members.setdefault(int(np.searchsorted(tops, float(item), side="left")), []).append(item)
-    place = {old: new for new, old in enumerate(sorted(members))}
+    place = np.searchsorted(sorted(members), level)
+    ends = [dict.fromkeys(_words(members[old][end]) for end in (0, -1)) for old in sorted(members)]
     return Choice(
         name=name,
-        levels=tuple(_range_words(members[old]) for old in sorted(members)),
-        level=np.array(
-            [
-                -1 if np.isnan(number) else place[int(old)]
-                for number, old in zip(numbers, level, strict=True)
-            ],
-            dtype=np.intp,
-        ),
+        levels=tuple(map("\N{EN DASH}".join, ends)),
+        level=np.where(np.isnan(numbers), -1, place).astype(np.intp),
     )
 
 
-def _range_words(members: Sequence[Value]) -> str:
-    ends = dict.fromkeys((value_words(members[0]), value_words(members[-1])))
-    return "\N{EN DASH}".join(ends)
-
-
-def is_arrangement(key: str) -> bool:
-    """Whether a parameter of a stage, without its prefix, arranges mixers."""
-    return key in _LAYOUT or _BLOCK.fullmatch(key) is not None
-
-
-def value_words(item: Value) -> str:
+def _words(item: Value) -> str:
     """A value as the YAML has it: `conv`, `2.5`, `true`."""
     if isinstance(item, bool):
         return str(item).lower()
     return f"{item:g}" if isinstance(item, float) else str(item)
 
 
-def value_order(item: Value) -> tuple[int, float, tuple[int, str]]:
-    """Key by which values are sorted: numbers, then words, mixers as they always stand."""
+def _order(item: Value) -> tuple[int, float, tuple[int, str]]:
+    """Key by which values are sorted: numbers, then words, mixers in their usual order."""
     if isinstance(item, str):
         return (1, 0.0, mixer_order(item))
     return (0, float(item), (0, ""))

@@ -1,43 +1,372 @@
-"""Several studies, or seeds of one, side by side: from Python, each figure by itself.
+"""Several studies side by side: which repeat one another with other seeds, and what differs.
+
+Mistakes are reported before Plotly is imported.
 
 studies = read_studies([Path("results/a"), Path("results/b")])
 groups = group_studies(studies)                     # seeds of one search are a group
-fronts_figure(fronts_data(groups)).show()
+fronts_figure(fronts_data(groups)).show()           # of comparison_figures.py
 growth_figure(growth_data(groups), axis="seconds").show()
-repeats_figure(repeats_data(groups)).show()
 """
 
-from spach_nas.report.comparison_fronts import cost_axes, fronts_data, fronts_figure
-from spach_nas.report.comparison_growth import bands, growth_data
-from spach_nas.report.comparison_growth_figure import growth_figure
-from spach_nas.report.comparison_page import render_comparison, write_comparison
-from spach_nas.report.comparison_repeats import repeats_data, repeats_figure
-from spach_nas.report.comparison_settings import differences, protocol_differences
-from spach_nas.report.comparison_study import (
-    ComparedStudy,
-    StudyGroup,
-    group_studies,
-    read_studies,
-)
-from spach_nas.report.comparison_table import study_figures, wins
+import itertools
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
 
-__all__ = [
-    "ComparedStudy",
-    "StudyGroup",
-    "bands",
-    "cost_axes",
-    "differences",
-    "fronts_data",
-    "fronts_figure",
-    "group_studies",
-    "growth_data",
-    "growth_figure",
-    "protocol_differences",
-    "read_studies",
-    "render_comparison",
-    "repeats_data",
-    "repeats_figure",
-    "study_figures",
-    "wins",
-    "write_comparison",
-]
+from pydantic_core import to_jsonable_python
+
+from spach_nas.config.objectives import USUAL, Objective
+from spach_nas.config.search_yaml import load_config
+from spach_nas.config.study_files import DATA_JSON, SEARCH_YAML
+from spach_nas.cost.limits import Limits
+from spach_nas.errors import SpachNasError, StudyError
+from spach_nas.report.study import study_records
+from spach_nas.report.theme import TIMES
+from spach_nas.report.view import StudyFacts, StudyView, Trained, study_view
+from spach_nas.study.folder import check_plugins, class_count
+from spach_nas.study.hypervolume import Corners, study_corners
+from spach_nas.study.pareto import comparable, value
+from spach_nas.study.records import Record
+
+# What the seeds of one group may differ in.
+_SEEDS = ("study", "search.seed", "training.seed")
+_LONGEST_LABEL = 40
+# `nsga2-s` of `nsga2-s0` and `nsga2-s1`.
+_SEED_ENDING = re.compile(r"[-_. /]+(s|seed)?[-_. /]*$")
+# Parts of the YAML that make a score what it is ...
+_PROTOCOL, _RUNGS = ("data.", "proxy.", "training."), "rungs.lev"
+# ... but for these. Where images lie says little: what they are is compared by itself.
+_APART = ("data.root", "data.download", "training.seed", "training.compile", "training.device")
+_MOST_NAMED, _LONGEST_VALUE, _UNKNOWN = 5, 80, "\N{EN DASH}"
+_IMAGES, _EFFORT, _VERSION, _MACHINE = "images", "compared after", "version", "machine"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ComparedStudy:
+    """One study, or one seed of several.
+
+    Attributes:
+        label: Its name in pictures and tables.
+        settings: Everything its YAML says, defaults too, by path: `search.trials`.
+        images: How its images were prepared, as text; empty: not known.
+        baseline: Whether the others are measured against it.
+    """
+
+    label: str
+    records: tuple[Record, ...]
+    objectives: tuple[Objective, ...] = USUAL
+    limits: Limits = field(default_factory=Limits)
+    corners: Corners = field(default_factory=dict)
+    settings: Mapping[str, str] = field(default_factory=dict)
+    images: str = ""
+    baseline: bool = False
+
+    @cached_property
+    def found(self) -> tuple[Record, ...]:
+        """What the search itself proposed: the paper's models are no merit of it."""
+        return tuple(record for record in self.records if record.reference is None)
+
+    @cached_property
+    def view(self) -> StudyView:
+        """Of what the search itself proposed."""
+        facts = StudyFacts(name=self.label, objectives=self.objectives, limits=self.limits)
+        return study_view(self.found, facts)
+
+    @cached_property
+    def compared(self) -> tuple[Trained, ...]:
+        """Complete, of the highest rung, within the limits, finite in each objective."""
+        return tuple(
+            one
+            for one in self.view.within
+            if all(value(one.record, item) is not None for item in self.objectives)
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StudyGroup:
+    """Studies that differ in their seeds alone; one is a group, too.
+
+    Attributes:
+        label: What it is called.
+        studies: At least one, in the order given.
+    """
+
+    label: str
+    studies: tuple[ComparedStudy, ...]
+
+    @property
+    def baseline(self) -> bool:
+        """Whether the other groups are measured against it."""
+        return self.studies[0].baseline
+
+    @property
+    def words(self) -> str:
+        """The label with the number of seeds, where there are several."""
+        number = len(self.studies)
+        return self.label if number == 1 else f"{self.label} ({number} seeds)"
+
+
+def read_studies(
+    folders: Sequence[Path], *, baselines: Sequence[Path] = ()
+) -> tuple[ComparedStudy, ...]:
+    """The studies in folders, those of the baseline last.
+
+    Raises:
+        StudyError: Fewer than two, one given twice, one that is none or is damaged, or objectives
+            that differ; one line for each mistake.
+    """
+    every = (*folders, *baselines)
+    places = [folder.resolve() for folder in every]
+    mistakes = [
+        f"{folder}: is given {places.count(place)} times; expected different studies"
+        for folder, place in zip(every, places, strict=True)
+        if places.count(place) > 1
+    ]
+    if len(every) < 2:
+        mistakes.append(f"{every[0] if every else 'no study'}: expected at least two to compare")
+    studies = []
+    for folder, label in zip(every, folder_labels(every), strict=True):
+        try:
+            studies.append(_read(folder, label=label, baseline=folder in baselines))
+        except SpachNasError as problem:
+            mistakes.append(str(problem))
+    if mistakes:
+        raise StudyError("\n".join(dict.fromkeys(mistakes)))
+    check_objectives(studies)
+    return tuple(studies)
+
+
+def check_objectives(studies: Sequence[ComparedStudy]) -> None:
+    """Whether all lie in one space of objectives.
+
+    Raises:
+        StudyError: One optimises something else than the first.
+    """
+    for study in studies[1:]:
+        if set(study.objectives) != set(studies[0].objectives):
+            first, other = (
+                ", ".join(f"{item.name} ({item.direction})" for item in one.objectives)
+                for one in (studies[0], study)
+            )
+            raise StudyError(
+                f"{study.label}: optimises {other}, and {studies[0].label} {first}; expected the "
+                "same objectives, since fronts in different ones have no order"
+            )
+
+
+def group_studies(studies: Sequence[ComparedStudy]) -> tuple[StudyGroup, ...]:
+    """Studies whose settings equal but for seed and name, together; in the order given."""
+    members: dict[tuple[bool, frozenset[tuple[str, str]]], list[ComparedStudy]] = {}
+    for study in studies:
+        settings = {name: text for name, text in study.settings.items() if name not in _SEEDS}
+        members.setdefault((study.baseline, frozenset(settings.items())), []).append(study)
+    groups: list[StudyGroup] = []
+    for found in members.values():
+        # A group is known by its label: it must not be that of another, nor of a single study.
+        taken = [group.label for group in groups]
+        own = [study.label for study in found]
+        taken += [study.label for study in studies if study.label not in own]
+        groups.append(StudyGroup(label=_group_label(found, taken), studies=tuple(found)))
+    return tuple(groups)
+
+
+def folder_labels(folders: Sequence[Path]) -> tuple[str, ...]:
+    """The folders' names, with as many of their parents as tell them apart."""
+    parts = [folder.resolve().parts for folder in folders]
+    labels = [part[-1:] for part in parts]
+    for depth in range(2, max(map(len, parts), default=0) + 1):
+        repeated = {label for label in labels if labels.count(label) > 1}
+        labels = [
+            part[-depth:] if label in repeated else label
+            for part, label in zip(parts, labels, strict=True)
+        ]
+    # A name on a disk need not be text.
+    return tuple(os.fsencode("/".join(one)).decode("utf-8", "replace") for one in labels)
+
+
+def short(label: str) -> str:
+    """For a legend: the ends of a long label."""
+    half = _LONGEST_LABEL // 2 - 1
+    return label if len(label) <= _LONGEST_LABEL else f"{label[:half]}...{label[-half:]}"
+
+
+def _read(folder: Path, *, label: str, baseline: bool) -> ComparedStudy:
+    check_plugins(folder)
+    records = study_records(folder)
+    config, images = load_config(folder / SEARCH_YAML), folder / DATA_JSON
+    return ComparedStudy(
+        label=label,
+        records=records,
+        objectives=config.objective_list,
+        limits=config.limits,
+        corners=study_corners(config, classes=class_count(folder)),
+        settings=dict(_flat(to_jsonable_python(config), path="")),
+        images=images.read_text(encoding="utf-8", errors="replace") if images.is_file() else "",
+        baseline=baseline,
+    )
+
+
+def _group_label(studies: Sequence[ComparedStudy], taken: Sequence[str]) -> str:
+    labels = [study.label for study in studies]
+    if len(labels) == 1:
+        return labels[0]
+    alike = itertools.takewhile(lambda letters: len(set(letters)) == 1, zip(*labels, strict=False))
+    shared = "".join(letters[0] for letters in alike).rstrip("0123456789")
+    shared = _SEED_ENDING.sub("", shared)
+    return shared if shared and shared not in taken else f"{labels[0]} and others"
+
+
+def _flat(value: Any, *, path: str) -> Iterator[tuple[str, str]]:
+    if isinstance(value, dict) and value:
+        for name, item in value.items():
+            yield from _flat(item, path=f"{path}.{name}".removeprefix("."))
+    elif isinstance(value, list) and any(isinstance(item, dict) for item in value):
+        for place, item in enumerate(value):
+            yield from _flat(item, path=f"{path}[{place}]")
+    else:
+        yield path, _text(value)
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, int):
+        return f"{value:,}"
+    if isinstance(value, list):
+        return ", ".join(map(_text, value)) or "none"
+    return "none" if value in (None, {}) else str(value)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Difference:
+    """A setting that is not the same everywhere.
+
+    Attributes:
+        name: Its path in the YAML, such as `search.sampler`; or `machine`, `version`.
+        values: Of each group in their order; those of a group's studies joined by commas.
+        protocol: Whether scores depend on it, so that they cannot be compared.
+    """
+
+    name: str
+    values: tuple[str, ...]
+    protocol: bool
+
+
+def protocol(study: ComparedStudy) -> dict[str, str]:
+    """Everything that a score depends on besides the network and the seed."""
+    facts = _facts(study)
+    # Rungs count only where they train on other images or another size: a pause changes nothing.
+    level = (".data_share", ".image_size")
+    own = any(
+        text != "none"
+        for name, text in facts.items()
+        if name.startswith(_RUNGS) and name.endswith(level)
+    )
+    parts = (*_PROTOCOL, _RUNGS) if own else _PROTOCOL
+    return {
+        name: text
+        for name, text in facts.items()
+        if (name.startswith(parts) and name not in _APART) or name in (_IMAGES, _EFFORT)
+    }
+
+
+def _facts(study: ComparedStudy) -> dict[str, str]:
+    """What a study was run with, by name; what is not known of it is left out."""
+    facts = {name: text for name, text in study.settings.items() if name != "study"}
+    effort = next((record.fidelity for record in comparable(study.records)), None)
+    if effort is not None:
+        height, width = effort.image_size
+        share = f"{effort.data_share:g}"
+        facts[_EFFORT] = f"{effort.epochs} epochs, share {share}, {height}{TIMES}{width}"
+    more = {
+        _IMAGES: " ".join(study.images.split()),
+        _VERSION: ", ".join(sorted({record.version for record in study.records})),
+        _MACHINE: "; ".join(sorted({record.machine for record in study.records})),
+    }
+    return facts | {name: text for name, text in more.items() if text}
+
+
+def _differing(facts: Sequence[Mapping[str, str]]) -> list[str]:
+    """Names whose values are not the same; a study of which one is not known differs in nothing."""
+    found = []
+    for name in dict.fromkeys(name for one in facts for name in one):
+        values = {one.get(name) for one in facts}
+        if name in (_IMAGES, _EFFORT, _VERSION, _MACHINE):
+            values.discard(None)
+        found += [name] if len(values) > 1 else []
+    return found
+
+
+def protocol_differences(studies: Sequence[ComparedStudy]) -> tuple[str, ...]:
+    """Names of what scores depend on and is not the same; empty ones have no scores."""
+    return tuple(_differing([protocol(study) for study in studies if study.compared]))
+
+
+def differences(groups: Sequence[StudyGroup]) -> tuple[Difference, ...]:
+    """All settings that are not the same in all studies, those of the protocol first."""
+    studies = [study for group in groups for study in group.studies]
+    apart = protocol_differences(studies)
+    facts = {study.label: _facts(study) for study in studies}
+    found = []
+    for name in _differing(list(facts.values())):
+        values = (
+            dict.fromkeys(facts[study.label].get(name, _UNKNOWN) for study in group.studies)
+            for group in groups
+        )
+        # Of images, the first means, deviations and names of classes say which they are.
+        most = _LONGEST_VALUE if name == _IMAGES else None
+        words = tuple(", ".join(text[:most] for text in some) for some in values)
+        found.append(Difference(name=name, values=words, protocol=name in apart))
+    return tuple(sorted(found, key=lambda item: not item.protocol))
+
+
+def cautions(groups: Sequence[StudyGroup]) -> Iterator[str]:
+    """What a reader has to know before reading a picture, a sentence or two each."""
+    studies = [study for group in groups for study in group.studies]
+    apart = protocol_differences(studies)
+    if apart:
+        named = ", ".join(apart[:_MOST_NAMED])
+        more = f" and {len(apart) - _MOST_NAMED} more" if len(apart) > _MOST_NAMED else ""
+        yield (
+            f"These studies were not trained by one protocol: {named}{more} differ. Their scores "
+            "are not comparable: which one is higher in the pictures says nothing about the "
+            "searches."
+        )
+    if len({study.limits for study in studies}) > 1:
+        yield (
+            "The limits differ: each front is that of its own limits, and a search with wider ones "
+            "can dominate more."
+        )
+    for study in studies:
+        if not study.compared:
+            yield f"{study.label}: {_nothing(study)}; it is left out of pictures and intervals."
+    for group in groups:
+        yield from _same_seeds(group)
+
+
+def _nothing(study: ComparedStudy) -> str:
+    if not study.found:
+        return "no trial is done yet"
+    if all(record.state == "failed" for record in study.found):
+        return f"all {len({record.trial for record in study.found})} trials failed"
+    if comparable(study.found, limits=study.limits):
+        return "no complete trial has a finite score"
+    return "no trial is complete within the limits"
+
+
+def _same_seeds(group: StudyGroup) -> Iterator[str]:
+    """Repetitions that are none."""
+    by_seed: dict[tuple[str, ...], list[str]] = {}
+    for study in group.studies:
+        seeds = tuple(study.settings.get(name, "") for name in ("search.seed", "training.seed"))
+        by_seed.setdefault(seeds, []).append(study.label)
+    for seeds, labels in by_seed.items():
+        if len(labels) > 1 and seeds[0]:
+            yield (
+                f"{', '.join(labels)}: differ in nothing, not even in the seed ({seeds[0]}); as "
+                "repetitions of one another they make every interval too narrow."
+            )

@@ -1,12 +1,14 @@
 """A page as one HTML file: sections, data, styles and scripts, and a policy that fetches nothing.
 
-    text = document(name="a study", header="<h1>...</h1>", sections=[...], data={...},
-                    scripts=("figures.js", "page.js"))
-    write_page(folder / "report.html", text)
+A page is a list of `Section`s in the order of reading (for a study: `_sections` in `page.py`). To
+add a figure, write a function from the `StudyView` to a section and add it to that list:
 
-`figures.js` draws every figure of the sections and follows dark screens, phones and paper. It
-serves alone where a page has nothing of its own to do; a script of a page stands after it and calls
-`Figures` (see the head of `figures.js`). Scripts are inlined and allowed by their hashes alone.
+    Section(id="effects", title="What each choice did", note="...", figure=effects_figure(data))
+
+A figure with several variants is a mapping from the words of a switch to figures. Figures are made
+in the light inks and with the layout of `theme.py`; `figures.js` repaints them for dark screens,
+phones and paper. Strings in a figure pass `theme.plain`. Other content is a template, which escapes
+every string. Scripts are inlined and allowed by their hashes alone.
 """
 
 import base64
@@ -14,27 +16,77 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
-from html import escape
+from dataclasses import asdict, dataclass
+from functools import cache
 from importlib.resources import files
 from pathlib import Path
-from string import Template
 from typing import Any, Literal
 
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+from plotly import graph_objects as go
 from plotly.offline import get_plotlyjs
 
-from spach_nas.report.sections import Section, contents_html, figures_data, section_html
-from spach_nas.report.theme import DARK, FONT, LIGHT, MONOSPACE, css_variables
+from spach_nas.report.theme import DARK, LIGHT, css_variables, mixer_colour
 
 PLOTLY_FILE = "plotly.min.js"
 # `embed`: plotly's script, 4.8 MB, is part of the page; `beside`: a file next to it.
 PlotlyPlace = Literal["embed", "beside"]
+_FOLDER = "templates"
+_EMPTY = Markup()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Section:
+    """One section of a page.
+
+    Attributes:
+        id: Of its element, letters and hyphens; unique on the page.
+        title: Plain text, like `lead`, `note` and `missing`.
+        lead: Above the figure: what it says, in a sentence.
+        note: Under the figure.
+        figure: One, or several by the words of their switch; None where there is nothing to draw.
+        missing: In place of the figure; without it and a body the section is hidden.
+        size: Height of the figure: usual, tall, or free, which is that of its layout.
+        trials: Whether the figure's `customdata` are numbers of trials: a click selects the trial.
+        controls: Next to the title, rendered.
+        body: Under the note, rendered.
+    """
+
+    id: str
+    title: str
+    lead: str = ""
+    note: str = ""
+    figure: go.Figure | Mapping[str, go.Figure] | None = None
+    missing: str = ""
+    size: Literal["", "tall", "free"] = ""
+    trials: bool = False
+    controls: Markup = _EMPTY
+    body: Markup = _EMPTY
+
+    @property
+    def figures(self) -> dict[str, go.Figure]:
+        """By the words of the switch; a single one has none."""
+        if self.figure is None:
+            return {}
+        return {"": self.figure} if isinstance(self.figure, go.Figure) else dict(self.figure)
+
+    @property
+    def hidden(self) -> bool:
+        """Whether there is nothing to show."""
+        return not (self.figures or self.body or self.missing)
+
+
+def render(template: str, macro: str, /, *arguments: Any) -> Markup:
+    """A part of a page: a macro of a template, with every string escaped that is no markup."""
+    part = getattr(_templates().get_template(template).module, macro)
+    return Markup(str(part(*arguments)).strip())
 
 
 def document(
     *,
     name: str,
-    header: str,
+    header: Markup,
     sections: Sequence[Section],
     data: Mapping[str, Any] | None = None,
     scripts: Sequence[str] = ("figures.js",),
@@ -45,29 +97,37 @@ def document(
 
     Args:
         name: Title of the window, plain text.
-        header: HTML above the sections.
+        header: Above the sections.
         sections: In the order of reading; their figures are added to the data.
         data: What the scripts read from the element `data`, ready for JSON.
         scripts: Files of this package, in their order.
         styles: Style sheets of this package, in their order.
         plotly: Where plotly's script is; `beside` needs `write_plotly` once for the folder.
     """
-    texts = [_asset(script) for script in scripts]
-    content = {"inks": {"light": asdict(LIGHT), "dark": asdict(DARK)}} | dict(data or {})
-    content.setdefault("figures", figures_data(sections))
-    style = css_variables() + "\n".join(map(_asset, styles))
-    return Template(_asset("page.html")).substitute(
-        policy=_policy(texts, plotly=plotly, webgl=_has_webgl(content["figures"])),
-        name=escape(name),
-        style=style.replace("$FONT", FONT).replace("$MONOSPACE", MONOSPACE),
-        header=header,
-        contents=contents_html(sections),
-        sections="\n".join(section_html(section) for section in sections),
-        data=to_json(content).replace("<", "\\u003c"),
-        plotly=f"<script>{get_plotlyjs()}</script>"
-        if plotly == "embed"
-        else f'<script src="{PLOTLY_FILE}"></script>',
-        scripts="\n".join(f"<script>{text}</script>" for text in texts),
+    texts = [*([get_plotlyjs()] if plotly == "embed" else []), *map(_asset, scripts)]
+    figures = {
+        section.id: {
+            # Through plotly's own JSON: arrays become plain, what is not finite becomes null.
+            words: json.loads(figure.to_json())
+            for words, figure in section.figures.items()
+        }
+        for section in sections
+        if section.figures
+    }
+    content = {"inks": {"light": asdict(LIGHT), "dark": asdict(DARK)}, "figures": figures}
+    return (
+        _templates()
+        .get_template("page.html")
+        .render(
+            policy=_policy(texts, plotly=plotly),
+            name=name,
+            style=Markup(css_variables() + "\n".join(map(_asset, styles))),
+            header=header,
+            sections=sections,
+            data=Markup(_to_json({**content, **(data or {})})),
+            plotly_file=PLOTLY_FILE if plotly == "beside" else None,
+            scripts=[Markup(text) for text in texts],
+        )
     )
 
 
@@ -90,24 +150,30 @@ def write_plotly(folder: Path) -> Path:
     return write_page(path, text)
 
 
-def to_json(data: Any) -> str:
-    """Compact JSON; a number that is not finite is a mistake of ours."""
-    return json.dumps(data, separators=(",", ":"), allow_nan=False)
+@cache
+def _templates() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("spach_nas.report", _FOLDER),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["colour"] = mixer_colour
+    return environment
 
 
-def _has_webgl(figures: Mapping[str, Mapping[str, Any]]) -> bool:
-    kinds = (figure for views in figures.values() for figure in views.values())
-    return any(trace.get("type") == "parcoords" for figure in kinds for trace in figure["data"])
+def _to_json(data: Any) -> str:
+    # A number that is not finite is a mistake of ours, and `<` could end the element.
+    text = json.dumps(data, separators=(",", ":"), allow_nan=False)
+    return text.replace("<", "\\u003c")
 
 
-def _policy(scripts: Sequence[str], *, plotly: PlotlyPlace, webgl: bool) -> str:
+def _policy(scripts: Sequence[str], *, plotly: PlotlyPlace) -> str:
     # Only these scripts may run, and nothing may be fetched, whatever a name contains.
-    embedded = [get_plotlyjs()] if plotly == "embed" else []
-    allowed = [_hash(text) for text in (*embedded, *scripts)]
+    allowed = [_hash(text) for text in scripts]
     # A file opened from a disk has no origin that 'self' would name in every browser.
     allowed += ["'self'", "file:"] if plotly == "beside" else []
-    # Plotly builds what draws its lines at run time, from its own text; still no other script runs.
-    allowed += ["'unsafe-eval'"] if webgl else []
     return (
         f"default-src 'none'; script-src {' '.join(allowed)}; style-src 'unsafe-inline'; "
         "img-src data: blob:; base-uri 'none'; form-action 'none'"
@@ -115,7 +181,7 @@ def _policy(scripts: Sequence[str], *, plotly: PlotlyPlace, webgl: bool) -> str:
 
 
 def _asset(name: str) -> str:
-    return files("spach_nas.report").joinpath(name).read_text(encoding="utf-8")
+    return (files("spach_nas.report") / _FOLDER / name).read_text(encoding="utf-8")
 
 
 def _hash(script: str) -> str:

@@ -31,6 +31,10 @@ class Drawing(str):
 
     __slots__ = ()
 
+    def __html__(self) -> str:
+        # Templates take it as it is.
+        return str(self)
+
     def _repr_html_(self) -> str:
         # Inside the page, and so in the text colour of a light or a dark notebook.
         return f'<div style="overflow-x:auto">{self}</div>'

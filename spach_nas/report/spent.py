@@ -1,129 +1,97 @@
-"""What a study took: time of the search, of training and of waiting, by rung."""
+"""What a study took: time of the search, of training and of waiting, by rung, and disk."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from html import escape
+from typing import NamedTuple
 
-from spach_nas.config.evaluation import Fidelity
+from spach_nas.report.document import Section, render
 from spach_nas.report.theme import TIMES
+from spach_nas.report.view import StudyView
 from spach_nas.study.hypervolume import finished_after
 from spach_nas.study.records import Record
 from spach_nas.units import format_duration
 
 _UNITS = ("B", "kB", "MB", "GB", "TB")
+_NOTE = (
+    "A trial continues from its checkpoint, so a rung counts only the epochs beyond the one "
+    "before. Only trials of the highest rung are compared."
+)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class RungTime:
-    """The trainings of a rung.
-
-    Attributes:
-        fidelity: Of the rung.
-        trials: That reached it.
-        failed: Of them.
-        seconds: Of all its trainings; each goes on from the rung before.
-    """
-
-    fidelity: Fidelity
-    trials: int
-    failed: int
-    seconds: float
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Spent:
-    """What a study took; seconds are those of its own evaluations, without those taken over.
+class Spent(NamedTuple):
+    """What a study's own evaluations took, without those taken over from an earlier study.
 
     Attributes:
-        search_s: From its start to the end of its last evaluation.
-        training_s: Sum over its evaluations.
-        idle_s: Of the search, in which nothing was evaluated.
+        search_s: From the start of the search to the end of its last evaluation.
+        training_s: Sum over all evaluations.
+        idle_s: Time of the search in which nothing was evaluated.
         shared: Evaluations that took the score of an equal proxy.
-        taken_over: Results of an earlier study.
-        rungs: The lowest first.
+        rungs: Records by rung, the lowest first.
     """
 
     search_s: float
     training_s: float
     idle_s: float
     shared: int
-    taken_over: int
-    rungs: tuple[RungTime, ...]
+    rungs: Mapping[int, Sequence[Record]]
 
 
 def spent(records: Sequence[Record]) -> Spent:
     """The sums of a study."""
     own = [record for record in records if record.origin is None]
     search_s = max((finished_after(record) for record in own), default=0.0)
+    busy, end = 0.0, 0.0
+    for record in sorted(own, key=lambda record: record.started):
+        start = max(end, record.started)
+        end = max(end, record.started + record.seconds)
+        busy += max(0.0, end - start)
     rungs: dict[int, list[Record]] = {}
-    for record in own:
+    for record in sorted(own, key=lambda record: record.fidelity.rung):
         rungs.setdefault(record.fidelity.rung, []).append(record)
     return Spent(
         search_s=search_s,
         training_s=sum(record.seconds for record in own),
-        idle_s=max(0.0, search_s - _busy(own)),
+        idle_s=max(0.0, search_s - busy),
         shared=sum(record.state == "complete" and not record.seconds for record in own),
-        taken_over=len(records) - len(own),
-        rungs=tuple(_rung(group) for _, group in sorted(rungs.items())),
+        rungs=rungs,
     )
 
 
-def _busy(records: Sequence[Record]) -> float:
-    """Seconds in which at least one evaluation ran."""
-    total, end = 0.0, 0.0
-    for record in sorted(records, key=lambda record: record.started):
-        start = max(end, record.started)
-        end = max(end, record.started + record.seconds)
-        total += max(0.0, end - start)
-    return total
-
-
-def _rung(records: Sequence[Record]) -> RungTime:
-    return RungTime(
-        fidelity=records[0].fidelity,
-        trials=len({record.trial for record in records}),
-        failed=sum(record.state == "failed" for record in records),
-        seconds=sum(record.seconds for record in records),
-    )
-
-
-def spent_html(found: Spent, disk: Mapping[str, int]) -> str:
-    """As lists, and a table of the rungs where there are several."""
+def spent_section(view: StudyView) -> Section:
+    """Time, by rung where there are several, and disk."""
+    found = spent(view.records)
     if not found.search_s:
-        return ""
+        return Section(id="spent", title="Time and disk")
     at_once = found.training_s / found.search_s
+    older = sum(record.origin is not None for record in view.records)
+    several = len(found.rungs) > 1
     entries = {
         "Search": f"{format_duration(found.search_s)} from its start to its last result",
         "Training": f"{format_duration(found.training_s)} in all, {at_once:.1f} trainings at a "
         "time on average",
+        **({f"Rung {rung}": _rung_words(some) for rung, some in found.rungs.items() if several}),
         "Waiting": f"{format_duration(found.idle_s)} in which nothing was trained "
         f"({found.idle_s / found.search_s:.0%} of the search)",
         "Shared scores": f"{found.shared} from an equal proxy, at no time" if found.shared else "",
-        "Taken over": f"{found.taken_over} results of an earlier study, not counted here"
-        if found.taken_over
-        else "",
-        "Disk": _disk(disk),
+        "Taken over": f"{older} results of an earlier study, not counted here" if older else "",
+        "Disk": _disk(view.facts.disk),
     }
-    return description_list(entries) + _rungs(found.rungs)
-
-
-def description_list(entries: Mapping[str, str]) -> str:
-    """Names and plain text; empty ones are left out."""
-    lines = "".join(
-        f"<dt>{escape(name)}</dt><dd>{escape(words)}</dd>"
-        for name, words in entries.items()
-        if words
+    return Section(
+        id="spent",
+        title="Time and disk",
+        body=render("study.html", "facts", entries, _NOTE if several else ""),
     )
-    return f"<dl>{lines}</dl>"
 
 
-def format_bytes(count: float) -> str:
-    """`532 B`, `4.9 MB`; steps of a thousand."""
-    for unit in _UNITS[:-1]:
-        if count < 999.5:
-            return f"{count:.3g} {unit}"
-        count /= 1000
-    return f"{count:.3g} {_UNITS[-1]}"
+def _rung_words(records: Sequence[Record]) -> str:
+    fidelity = records[0].fidelity
+    height, width = fidelity.image_size
+    trials = len({record.trial for record in records})
+    failed = sum(record.state == "failed" for record in records)
+    return (
+        f"{trials:,} trials{f', {failed:,} failed' if failed else ''}, to epoch {fidelity.epochs} "
+        f"on {fidelity.data_share:.0%} of the images at {height}{TIMES}{width} px, "
+        f"{format_duration(sum(record.seconds for record in records))} of training"
+    )
 
 
 def _disk(disk: Mapping[str, int]) -> str:
@@ -134,30 +102,10 @@ def _disk(disk: Mapping[str, int]) -> str:
     return f"{format_bytes(sum(disk.values()))}: {words}"
 
 
-def _rungs(rungs: Sequence[RungTime]) -> str:
-    if len(rungs) < 2:
-        return ""
-    heads = ("Rung", "Epochs", "Data", "Images", "Trials", "Went on", "Failed", "Training")
-    lines = []
-    for place, rung in enumerate(rungs):
-        height, width = rung.fidelity.image_size
-        above = rungs[place + 1].trials if place + 1 < len(rungs) else None
-        cells = (
-            f"{rung.fidelity.rung}",
-            f"{rung.fidelity.epochs}",
-            f"{rung.fidelity.data_share:.0%}",
-            f"{height}{TIMES}{width}",
-            f"{rung.trials:,}",
-            "\N{EN DASH}" if above is None else f"{above / rung.trials:.0%}",
-            f"{rung.failed}",
-            format_duration(rung.seconds),
-        )
-        lines.append("".join(f'<td class="number">{escape(cell)}</td>' for cell in cells))
-    head = "".join(f'<th scope="col" class="number">{name}</th>' for name in heads)
-    rows = "".join(f"<tr>{line}</tr>" for line in lines)
-    return (
-        f'<div class="wide"><table class="plain"><thead><tr>{head}</tr></thead><tbody>{rows}'
-        "</tbody></table></div>"
-        '<p class="note">A trial goes on from its checkpoint, so a rung counts only the epochs '
-        "beyond the one before. Only trials of the highest rung are compared.</p>"
-    )
+def format_bytes(count: float) -> str:
+    """`532 B`, `4.9 MB`; steps of a thousand."""
+    for unit in _UNITS[:-1]:
+        if count < 999.5:
+            return f"{count:.3g} {unit}"
+        count /= 1000
+    return f"{count:.3g} {_UNITS[-1]}"

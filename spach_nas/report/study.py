@@ -1,4 +1,4 @@
-"""The report of a study folder: what is wrong with one is told before Plotly is imported."""
+"""The report of a study folder; mistakes in one are reported before Plotly is imported."""
 
 from contextlib import suppress
 from dataclasses import replace
@@ -16,7 +16,7 @@ from spach_nas.data.splits import split_validation
 from spach_nas.errors import StudyError
 from spach_nas.files import room_needed
 from spach_nas.paths import command_line
-from spach_nas.report.summary import StudyFacts
+from spach_nas.report.view import StudyFacts
 from spach_nas.space.scaling import DataShape
 from spach_nas.study.ending import ending
 from spach_nas.study.folder import REPORT, check_plugins, class_count, kept_checkpoints
@@ -45,7 +45,7 @@ def write_study_report(
         folder: Of the study.
         plotly: Whether plotly's script, 4.8 MB, is part of the page or a file beside it.
         baseline: Folder of another study by the same protocol, such as a random one, whose
-            hypervolume stands beside.
+            hypervolume is drawn next to this one's.
 
     Raises:
         PluginError: A mixer of the study is not known here.
@@ -70,7 +70,7 @@ def write_study_pictures(folder: Path, *, kind: str) -> tuple[Path, ...]:
         SpachNasError: As those of `write_study_report` and of `write_pictures`.
     """
     facts, records = study_facts(folder), study_records(folder)
-    from spach_nas.report.static import write_pictures
+    from spach_nas.report.pictures import write_pictures
 
     with room_needed(folder):
         return write_pictures(folder, kind=kind, records=records, facts=facts)
@@ -131,7 +131,7 @@ def study_facts(folder: Path) -> StudyFacts:
 
 
 def _ending(folder: Path) -> tuple[str, ...]:
-    """Why the search ended early, and how to go on; a damaged record is told by who reads them."""
+    """Why the search ended early, and how to continue; reading the records reports damage."""
     with suppress(StudyError):
         found = ending(folder)
         return (found.outcome, found.advice) if found.cut else ()

@@ -1,69 +1,17 @@
-"""What a study came to, in sentences and a few figures."""
+"""What a study came to: the first lines of its page, in sentences and a few figures."""
 
 import math
-from collections.abc import Mapping, Sequence, Set
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 
-from spach_nas.config.objectives import USUAL, Objective, cost_of, score_of
-from spach_nas.cost.limits import Limits, ProxyLimits
-from spach_nas.report.seeds import average_seeds, beyond_chance, group_seeds, pooled_spread
+from spach_nas.config.objectives import Objective
+from spach_nas.report.hypervolume import baseline_words
 from spach_nas.report.theme import TIMES
-from spach_nas.space.search_space import SearchSpace
-from spach_nas.study.folder import CheckpointKey
-from spach_nas.study.hypervolume import Corners
+from spach_nas.report.view import StudyView, Trained, beyond_chance, study_view
+from spach_nas.study.hypervolume import HypervolumeData
 from spach_nas.study.intervals import record_words
-from spach_nas.study.pareto import best, comparable, dominates, front, value
+from spach_nas.study.pareto import dominates, value
 from spach_nas.study.records import Record
-from spach_nas.units import format_count
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class StudyFacts:
-    """What a report says about a study besides its records.
-
-    Attributes:
-        name: Of the study.
-        objectives: In the order of the search YAML.
-        limits: Bounds on the target's cost.
-        corners: The box that hypervolumes are shares of, as far as it is known.
-        seed: Of the study.
-        sampler: That proposed its trials.
-        startup_trials: So many first ones were uniform; 0: not known.
-        kept: Proxies and rungs whose weights are there; None: those of the front.
-        settings: The search YAML as run.
-        space: The YAML of its search space, where that is a file of its own.
-        command: What a reader types to run the same search again.
-        disk: Bytes in the study's folder, by file or folder.
-        search_space: What was searched, for what chance gives; None: not known.
-        proxy_limits: Bounds on the cost of the trained networks.
-        baseline: Records of another study of the same space and protocol, such as one by uniform
-            random search, whose growth is drawn beside this one's.
-        ending: Why the search ended before its budget was spent, and how to go on, a sentence each;
-            nothing where it did all.
-    """
-
-    name: str
-    objectives: tuple[Objective, ...] = USUAL
-    limits: Limits = field(default_factory=Limits)
-    corners: Corners = field(default_factory=dict)
-    seed: int | None = None
-    sampler: str = ""
-    startup_trials: int = 0
-    kept: Set[CheckpointKey] | None = None
-    settings: str = ""
-    space: str = ""
-    command: str = ""
-    disk: Mapping[str, int] = field(default_factory=dict)
-    search_space: SearchSpace | None = None
-    proxy_limits: ProxyLimits | None = None
-    baseline: tuple[Record, ...] | None = None
-    ending: tuple[str, ...] = ()
-
-    def keeps(self, record: Record, *, on_front: bool = True) -> bool:
-        """Whether the weights of a record are there to export."""
-        if self.kept is None:
-            return on_front
-        return (record.proxy_id, record.fidelity.rung) in self.kept
+from spach_nas.units import format_count, format_share
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -71,18 +19,14 @@ class Summary:
     """The figures of the first lines.
 
     Attributes:
-        trials: Done, failed ones too; paper models are counted apart.
-        failed: Trials and paper models that failed.
-        outside: Complete trials of the search that break a limit.
+        trials: Done, failed ones too, without the paper's models.
+        failed: Trials and paper models.
+        outside: Complete trials that break a limit.
         references: Paper models that were evaluated to the end.
         beaten: Paper models that a trial of the search dominates beyond chance.
-        level: Those that a trial dominates by less than that, or by who knows what.
+        level: Those that a trial dominates by less than that, or by an unknown margin.
         cost_share: What these trials cost of the models that they are measured by, at most.
-        price: What they cost: `MACs`.
         images: Validation images behind the scores; 0: not known.
-        front: Members of the front.
-        score: What the best is judged by.
-        best: The record with the best score; of several seeds their mean.
     """
 
     trials: int
@@ -99,48 +43,39 @@ class Summary:
     best: Record | None
 
 
-def summarise(records: Sequence[Record], facts: StudyFacts) -> Summary:
+def summarise(view: StudyView) -> Summary:
     """The figures of a study; an architecture of several seeds counts by their mean."""
-    averaged, score = average_seeds(records), score_of(facts.objectives)
-    groups = group_seeds(records)
-    found = [group for group in groups if group.record.reference is None]
-    allowed = [group for group in found if facts.limits.allow(group.record.target_cost)]
-    paper = [group for group in groups if group.record.reference is not None]
-    spread = pooled_spread([group.values(score) for group in groups])
+    allowed = [one for one in view.within if one.record.reference is None]
     rivals = [
-        [
-            group
-            for group in allowed
-            if dominates(group.record, model.record, objectives=facts.objectives)
-        ]
-        for model in paper
+        [one for one in allowed if dominates(one.record, model.record, objectives=view.objectives)]
+        for model in view.paper
     ]
     sure = [
-        any(beyond_chance(rival, model, score, spread=spread) for rival in some)
-        for model, some in zip(paper, rivals, strict=True)
+        any(beyond_chance(rival, model, view.score, spread=view.spread) for rival in some)
+        for model, some in zip(view.paper, rivals, strict=True)
     ]
-    price = cost_of(facts.objectives)
     shares = [
         min(
-            (value(rival.record, price) or 0.0) / (value(model.record, price) or math.inf)
+            (value(rival.record, view.price) or 0.0) / (value(model.record, view.price) or math.inf)
             for rival in some
         )
-        for model, some in zip(paper, rivals, strict=True)
+        for model, some in zip(view.paper, rivals, strict=True)
         if some
     ]
+    records = view.records
     return Summary(
         trials=len({record.trial for record in records if record.reference is None}),
         failed=len({record.trial for record in records if record.state == "failed"}),
-        outside=len(found) - len(allowed),
-        references=len(paper),
+        outside=len(view.found) - len(allowed),
+        references=len(view.paper),
         beaten=sum(sure),
         level=sum(bool(some) for some in rivals) - sum(sure),
         cost_share=max(shares, default=1.0),
-        price=price.label.removeprefix("target ").removesuffix(", ms"),
-        images=min((group.record.validation_images or 0 for group in groups), default=0),
-        front=len(front(averaged, facts.objectives, limits=facts.limits)),
-        score=score,
-        best=best(averaged, facts.objectives, limits=facts.limits),
+        price=view.price.label.removeprefix("target ").removesuffix(", ms"),
+        images=_images(view),
+        front=len(view.front),
+        score=view.score,
+        best=view.best,
     )
 
 
@@ -149,7 +84,7 @@ def conclusion(summary: Summary) -> str:
     if not summary.trials and not summary.failed and not summary.references:
         return "No trial is finished yet."
     failed = f" ({summary.failed} failed)" if summary.failed else ""
-    done = f"{_count(summary.trials, 'trial')} done{failed}"
+    done = f"{count_words(summary.trials, 'trial')} done{failed}"
     if not summary.front:
         return f"{done}; {_why_no_front(summary)}, so there is no front."
     return f"{done}, {summary.front} on the front{_best(summary)}.{_beaten(summary)}"
@@ -159,7 +94,7 @@ def _why_no_front(summary: Summary) -> str:
     if summary.outside:
         return "none is complete within the limits"
     if summary.failed:
-        return "none is complete; the reasons stand under Failures"
+        return "none is complete; see Failures for the reasons"
     return "none has a finite score"
 
 
@@ -206,15 +141,15 @@ def _level(summary: Summary) -> str:
     return f" Level means: a better {summary.score.name} at no higher cost, but within {chance}."
 
 
-def meaning(records: Sequence[Record], objectives: Sequence[Objective] = USUAL) -> tuple[str, ...]:
+def meaning(view: StudyView) -> tuple[str, ...]:
     """What the numbers are, and what they are not, a sentence or two each."""
-    usable = comparable(records) or tuple(records)
+    usable = [one.record for one in view.trained] or view.records
     if not usable:
         return ()
-    first, score = usable[0], score_of(objectives)
+    first, score = usable[0], view.score
     height, width = first.fidelity.image_size
     effort = (
-        f"{_count(first.fidelity.epochs, 'epoch')} on {first.fidelity.data_share:.0%} of the "
+        f"{count_words(first.fidelity.epochs, 'epoch')} on {first.fidelity.data_share:.0%} of the "
         f"training part at {height}{TIMES}{width} px"
     )
     scaled = any(record.proxy_id != record.arch_id for record in usable)
@@ -224,15 +159,15 @@ def meaning(records: Sequence[Record], objectives: Sequence[Objective] = USUAL) 
     return (
         f"{score.name.capitalize()} is the {score.label} of {what} after {effort}, measured on "
         f"images held out of the train split.{ranks if scaled else ''}",
-        _chance(usable, score),
+        _chance(view),
         f"MACs, parameters and activations are exact counts of the targets at {side[0]}{TIMES}"
         f"{side[1]} px with {classes:,} classes (1 MAC = 2 FLOPs); lower is better.",
     )
 
 
-def _chance(records: Sequence[Record], score: Objective) -> str:
-    images = min((record.validation_images or 0 for record in records), default=0)
-    if score.name != "accuracy":
+def _chance(view: StudyView) -> str:
+    images = _images(view)
+    if view.score.name != "accuracy":
         words = "How far chance goes in it is not known from one training."
     elif images:
         words = (
@@ -241,7 +176,7 @@ def _chance(records: Sequence[Record], score: Objective) -> str:
         )
     else:
         words = "The number of validation images is not known, so there are no intervals."
-    if any(len(group.trainings) > 1 for group in group_seeds(records)):
+    if any(len(one.trainings) > 1 for one in view.trained):
         return (
             f"{words} Some architectures were trained with several seeds: they stand at the mean, "
             "their bars reach over all seeds, and the front is one of means."
@@ -252,5 +187,98 @@ def _chance(records: Sequence[Record], score: Objective) -> str:
     )
 
 
-def _count(number: int, noun: str) -> str:
+def _images(view: StudyView) -> int:
+    """The fewest validation images behind a score; 0: not known."""
+    return min((one.record.validation_images or 0 for one in view.trained), default=0)
+
+
+def count_words(number: int, noun: str) -> str:
+    """`1 trial`, `1,200 trials`."""
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Pick:
+    """A network to take.
+
+    Attributes:
+        roles: `when in doubt`, `best`, `knee`: what it is.
+        trained: With its trainings.
+    """
+
+    roles: tuple[str, ...]
+    trained: Trained
+
+
+def picks(view: StudyView) -> tuple[Pick, ...]:
+    """The few members of a front that a reader chooses from, each once."""
+    found = {"when in doubt": _when_in_doubt(view), "best": view.best, "knee": view.knee}
+    roles: dict[int, list[str]] = {}
+    trained = {record.trial: view.of(record) for record in found.values() if record is not None}
+    for word, record in found.items():
+        if record is not None:
+            roles.setdefault(record.trial, []).append(word)
+    return tuple(Pick(roles=tuple(words), trained=trained[trial]) for trial, words in roles.items())
+
+
+def _when_in_doubt(view: StudyView) -> Record | None:
+    """The cheapest member of the front that is as good as the best, as far as one can tell."""
+    top, score = view.best, view.score
+    if top is None:
+        return None
+    ends, spread = view.of(top).interval(score), view.spread
+    ideal, sign = value(top, score), 1 if score.direction == "max" else -1
+    if ideal is None or (ends is None and spread is None):
+        return None
+    reach = 0.0 if ends is None else (ideal - ends.low if sign > 0 else ends.high - ideal)
+    near = []
+    for record in view.front:
+        figure, cost = value(record, score), value(record, view.price)
+        if figure is None or cost is None:
+            continue
+        seeds = (len(view.of(one).trainings) for one in (top, record))
+        apart = max(reach, spread.reach(*seeds) if spread else 0.0)
+        if sign * (ideal - figure) <= apart:
+            near.append((cost, -sign * figure, record.trial, record))
+    return min(near, key=lambda item: item[:3])[-1] if near else None
+
+
+def worth_words(view: StudyView) -> str:
+    """The search next to uniform random architectures: a baseline's, or those it began with."""
+    if view.growth is None:
+        return ""
+    return baseline_words(view.growth) or _start_words(view, view.growth)
+
+
+def _start_words(view: StudyView, growth: HypervolumeData) -> str:
+    own = sorted(
+        (record for record in view.records if record.reference is None), key=lambda one: one.trial
+    )
+    number = view.facts.startup_trials
+    if view.facts.sampler == "random":
+        return "This search drew uniformly at random: it is what chance gives."
+    # With rungs, or what an earlier study found, the first trials are no fair sample of chance.
+    if any(record.fidelity.rung or record.origin is not None for record in own):
+        return ""
+    if not number or len(own) < 2 * number:
+        return (
+            "Not known: for an answer, run the same search with `sampler: random` and give it as "
+            "`spach-nas report DIR --baseline RANDOM`."
+        )
+    corners = {name: (growth.reference[name], growth.ideal[name]) for name in growth.reference}
+    facts = replace(view.facts, corners=corners, baseline=None)
+    random, late = (_reached(study_view(some, facts)) for some in (own[:number], own[-number:]))
+    return (
+        f"The {number} uniform random architectures that the search began with reach {random}; the "
+        f"last {number} that it proposed reach {late}. One sample of each, so chance is part of "
+        "the difference; for more, run the same search with `sampler: random` and give it as "
+        "`spach-nas report DIR --baseline RANDOM`."
+    )
+
+
+def _reached(view: StudyView) -> str:
+    if view.growth is None or view.best is None:
+        return "nothing within the limits"
+    words = view.of(view.best).words(view.score)
+    share = format_share(view.growth.shares[-1], digits=1)
+    return f"{view.score.name} {words} at best and a hypervolume of {share}"

@@ -1,15 +1,19 @@
-"""The front as a table for a terminal."""
+"""A front as a table for a terminal; nothing here needs Plotly."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 
+from rich import box
 from rich.table import Table
+from rich.text import Text
 
-from spach_nas.config.objectives import Objective
+from spach_nas.config.objectives import LATENCY, OBJECTIVES, USUAL, Objective
 from spach_nas.cost.limits import Limits
-from spach_nas.report.front_rows import front_title, members_table
-from spach_nas.report.trials import marked
-from spach_nas.study.pareto import front
+from spach_nas.report.view import StudyFacts, study_view
+from spach_nas.space.names import short_names
+from spach_nas.study.intervals import record_words
+from spach_nas.study.pareto import value
 from spach_nas.study.records import Record
+from spach_nas.units import common_unit
 
 
 def front_table(
@@ -19,10 +23,100 @@ def front_table(
     limits: Limits | None = None,
 ) -> Table:
     """The front, cheapest target first, with best, knee and paper models marked."""
-    members = front(records, objectives, limits=limits)
+    facts = StudyFacts(name="", objectives=tuple(objectives), limits=limits or Limits())
+    view = study_view(records, facts)
     return members_table(
-        members,
-        marks=marked(records, objectives, limits=limits),
+        view.front,
+        marks=view.marks,
         objectives=objectives,
-        title=front_title(len(members), len({record.trial for record in records})),
+        title=front_title(len(view.front), len(view.last)),
     )
+
+
+def members_table(
+    members: Sequence[Record],
+    *,
+    marks: Mapping[int, tuple[str, ...]],
+    objectives: Sequence[Objective] = USUAL,
+    title: str | None = None,
+    rows: int | None = None,
+) -> Table:
+    """Members of a front, in their order.
+
+    Args:
+        members: Records.
+        marks: Words by trial.
+        objectives: Of the study: each of its scores has a column, and so has accuracy.
+        title: Above the table; None: nothing.
+        rows: Most of them, one line each; None shows all, each on as many lines as it takes.
+    """
+    live = rows is not None
+    table = Table(
+        title=title,
+        title_justify="left",
+        box=None if live else box.HEAVY_HEAD,
+        pad_edge=not live,
+        padding=(0, 2, 0, 0) if live else (0, 1),
+    )
+    table.add_column("trial", justify="right", no_wrap=True, min_width=5)
+    table.add_column(
+        "architecture",
+        overflow="fold",
+        ratio=1,
+        min_width=8 if live else 24,
+    )
+    macs_unit, macs = common_unit([record.target_cost.macs for record in members], largest="G")
+    params_unit, params = common_unit(
+        [record.target_cost.params for record in members], largest="M"
+    )
+    timed = any(value(record, LATENCY) is not None for record in members)
+    latency = ["latency (ms)"] if timed else []
+    scores = [item for item in objectives if item.source == "score"]
+    accuracy = OBJECTIVES["accuracy"]
+    if accuracy not in scores and any(value(record, accuracy) is not None for record in members):
+        scores.append(accuracy)
+    names = short_names([record.architecture for record in members])
+    name_of = {id(record): name for record, name in zip(members, names, strict=True)}
+    for heading in (
+        *(item.name for item in scores),
+        f"MACs ({macs_unit})",
+        f"params ({params_unit})",
+        *latency,
+    ):
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("", no_wrap=True)
+    fits = rows is None or len(members) <= rows
+    shown = members if fits else spread_rows(members, rows=max(1, (rows or 0) - 1), kept=marks)
+    for record in shown:
+        words = [*marks.get(record.trial, ()), *filter(None, [record.reference])]
+        latency_ms = value(record, LATENCY)
+        cells: list[str | Text] = [
+            str(record.trial),
+            # The text is kept on its line, not its column: rich shrinks columns that may wrap
+            # first. `Text`, not a string: rich reads brackets in strings as mark-up.
+            Text(name_of[id(record)], no_wrap=live, overflow="ellipsis" if live else "fold"),
+            *(record_words(record, item) for item in scores),
+            f"{record.target_cost.macs / macs:.2f}",
+            f"{record.target_cost.params / params:.1f}",
+            *(["" if latency_ms is None else f"{latency_ms:.2f}"] if timed else []),
+            Text(", ".join(words)),
+        ]
+        table.add_row(*cells, style="bold" if record.trial in marks else "")
+    if len(shown) < len(members):
+        table.add_row("", Text(f"... and {len(members) - len(shown)} more", style="dim"))
+    return table
+
+
+def front_title(members: int, trials: int) -> str:
+    """The heading of a front."""
+    return f"Pareto front, {members} of {trials} {'trial' if trials == 1 else 'trials'}"
+
+
+def spread_rows(members: Sequence[Record], *, rows: int, kept: Collection[int]) -> list[Record]:
+    """So many of the members, evenly over the front, with both ends and those to be kept."""
+    count = len(members)
+    chosen = [i for i, record in enumerate(members) if record.trial in kept]
+    even = [round(i * (count - 1) / max(1, rows - 1)) for i in range(rows)]
+    # Ends before the middle, so that they are there however few the rows are.
+    wanted = dict.fromkeys([*chosen, count - 1, 0, *even, *range(count)])
+    return [members[i] for i in sorted(list(wanted)[:rows])]

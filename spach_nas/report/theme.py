@@ -99,6 +99,12 @@ def _others() -> list[str]:
     return sorted(known for known in mixer_names() if known not in MIXER_COLOURS)
 
 
+def mixer_order(name: str) -> tuple[int, str]:
+    """Key by which mixers are sorted: the paper's first, then the others by name."""
+    known = list(MIXER_COLOURS)
+    return (known.index(name) if name in known else len(known), name)
+
+
 def ink_on(colour: str) -> str:
     """Near-black or near-white, whichever reads better on a hue of this palette.
 
@@ -125,7 +131,8 @@ def css_variables() -> str:
     )
     hues = "".join(f"--{name}:{colour};" for name, colour in MIXER_COLOURS.items())
     return (
-        f":root{{color-scheme:light;{light}{hues}--star:{VERMILLION};}}\n"
+        f":root{{color-scheme:light;{light}{hues}--star:{VERMILLION};"
+        f"--font:{FONT};--monospace:{MONOSPACE};}}\n"
         f"@media screen and (prefers-color-scheme:dark){{:root{{color-scheme:dark;{dark}}}}}"
     )
 

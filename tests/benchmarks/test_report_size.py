@@ -13,8 +13,8 @@ import pytest
 from result_tables import write_table
 
 from spach_nas.config.shipped import shipped_folder
-from spach_nas.report.page_table import _drawn
 from spach_nas.report.study import write_study_report
+from spach_nas.report.table import _drawn
 from spach_nas.study.records import append_record
 from study_factory import make_study
 

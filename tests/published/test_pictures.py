@@ -7,8 +7,9 @@ from xml.etree import ElementTree
 
 import pytest
 
-from spach_nas.report.sheet import sheet
+from spach_nas.report.pictures import sheet
 from spach_nas.report.study import study_facts, study_records
+from spach_nas.report.view import study_view
 
 pytestmark = pytest.mark.published
 
@@ -39,5 +40,5 @@ def test_the_script_makes_the_pictures_that_are_shown_and_no_others() -> None:
 def test_the_drawings_are_those_of_the_published_study() -> None:
     study = SCRIPT["STUDY"]
     drawn = (SCRIPT["FOLDER"] / "drawings.svg").read_text(encoding="utf-8")
-    assert drawn == sheet(study_records(study), study_facts(study))
+    assert drawn == sheet(study_view(study_records(study), study_facts(study)))
     assert ElementTree.fromstring(drawn).tag.endswith("svg")

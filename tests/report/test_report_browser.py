@@ -10,9 +10,9 @@ import pytest
 from spach_nas.config.objectives import OBJECTIVES
 from spach_nas.cost.limits import Limits
 from spach_nas.report import StudyFacts, draw, write_report
-from spach_nas.report.page_table import NOT_KEPT
+from spach_nas.report.table import NOT_KEPT
 from spach_nas.report.theme import DARK, LIGHT
-from spach_nas.report.trials import page_names
+from spach_nas.report.view import study_view
 from spach_nas.space import mixers
 from spach_nas.space.mixers import MixerCost, MixerSpec, register_mixer
 from spach_nas.space.references import REFERENCES
@@ -33,6 +33,7 @@ STUDY = make_study(40)
 FACTS = StudyFacts(name="a study", limits=Limits(max_macs=9_000_000_000), settings="a: 1")
 TWO = (OBJECTIVES["accuracy"], OBJECTIVES["macs"])
 MEMBERS = front(STUDY, TWO, limits=FACTS.limits)
+NAMES = study_view(STUDY, FACTS).names
 ROWS = "#table tbody tr"
 WINDOW = {"width": 1200, "height": 900}
 
@@ -136,7 +137,7 @@ def test_the_best_trial_is_selected_at_first(open_page: "Opener", study_page: Pa
     page = open_page(study_page)
     record = best(STUDY, limits=FACTS.limits)
     assert page.locator("#selected-title").inner_text().startswith(f"Trial {record.trial} ")
-    assert page_names(STUDY)[record.arch_id] == page.locator("#selected-architecture").inner_text()
+    assert NAMES[record.arch_id] == page.locator("#selected-architecture").inner_text()
 
 
 def test_a_click_on_a_point_selects_its_row_and_its_command(page: "Page", study_page: Path) -> None:
@@ -164,7 +165,7 @@ def test_hovering_shows_drawing_cost_accuracy_and_seed(page: "Page") -> None:
     assert card.locator("svg desc").text_content() in draw(record)
     words = card.inner_text()
     accuracy = f"Accuracy {format_share(record.objectives['accuracy'])}"
-    name = page_names(STUDY)[record.arch_id]
+    name = NAMES[record.arch_id]
     for expected in (accuracy, name, record.arch_id, f"Trial {record.trial}"):
         assert expected in words
     assert f"MACs {record.target_cost.macs / 1e9:.4g}G" in words

@@ -1,40 +1,42 @@
-"""What each choice did: shares, effects, parallel coordinates, and the growth."""
+"""What each choice did: shares and effects, and the growth."""
 
 import math
 import random
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 
 from feasible_tools import DISTINCT, MULTI_STAGE, costs
+from report_tools import view_of
 from spach_nas.config.objectives import OBJECTIVES
 from spach_nas.cost.limits import Limits
 from spach_nas.errors import StudyError
-from spach_nas.report import StudyFacts, write_report
-from spach_nas.report.chance import draw_feasible
+from spach_nas.report import StudyFacts
 from spach_nas.report.choices import choices_table
-from spach_nas.report.choices_sections import choices_sections, hypervolume_section
-from spach_nas.report.effects_data import FEWEST, EffectsData, effects_data
-from spach_nas.report.effects_figure import effects_figure, effects_note, effects_words
-from spach_nas.report.estimate import difference
-from spach_nas.report.hypervolume_figure import (
+from spach_nas.report.effects import (
+    FEWEST,
+    EffectsData,
+    difference,
+    effects_data,
+    effects_figure,
+    effects_note,
+    effects_section,
+    effects_words,
+)
+from spach_nas.report.hypervolume import (
     baseline_words,
     hypervolume_figure,
+    hypervolume_section,
     reference_words,
 )
-from spach_nas.report.parallel_data import NOTHING, parallel_data
-from spach_nas.report.parallel_figure import parallel_figure
-from spach_nas.report.shares_data import shares_data
-from spach_nas.report.shares_figure import shares_figure
-from spach_nas.space import mixers
+from spach_nas.report.shares import draw_feasible, shares_data, shares_figure, shares_section
+from spach_nas.report.view import study_view
 from spach_nas.space.architecture import Architecture, Stage
-from spach_nas.space.mixers import MixerCost, MixerSpec, register_mixer
 from spach_nas.space.references import REFERENCES
 from spach_nas.space.search_space import SearchSpace
 from spach_nas.study.hypervolume import HypervolumeData, hypervolume_data
@@ -43,7 +45,7 @@ from spach_nas.study.records import Record
 from study_factory import make_record, make_study
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser
+    pass
 
 TWO = (OBJECTIVES["accuracy"], OBJECTIVES["macs"])
 PLAIN = REFERENCES["conv_ms_xxs"].architecture
@@ -79,7 +81,7 @@ def effect_of(data: EffectsData, name: str) -> tuple[float, float, float]:
     (effect,) = choice.effects
     assert effect.change is not None
     # Whichever value most have, the effect is that of the last one.
-    sign = 1 if choice.place == 0 else -1
+    sign = 1 if choice.reference < effect.level else -1
     low, high = sorted(sign * end for end in effect.change[1:])
     return sign * effect.change.estimate, low, high
 
@@ -102,7 +104,7 @@ def test_the_interval_is_that_of_the_matrices_written_out() -> None:
     G = np.column_stack([M[:, i] * row[i] / math.sqrt(M[i, i]) for i in range(30)])
     eigenvalues = np.linalg.eigvalsh(G.T @ G)
     degrees = eigenvalues.sum() ** 2 / (eigenvalues**2).sum()
-    found = difference(y, x, second=second, company=company)
+    found = difference(y, x, second=second, classes=company)
     assert found is not None
     assert found.estimate == pytest.approx(beta[-1])
     from scipy.stats import t as student
@@ -139,7 +141,7 @@ def test_groups_that_never_cost_the_same_are_not_compared() -> None:
 
 
 def test_an_effect_is_found_and_costs_are_not_taken_for_one() -> None:
-    data = effects_data(study(300, gain=0.02), TWO)
+    data = effects_data(view_of(study(300, gain=0.02)))
     estimate, low, high = effect_of(data, "stem")
     assert low < 0.02 < high
     assert low > 0
@@ -161,7 +163,7 @@ def shuffled(records: Sequence[Record], seed: int) -> list[Record]:
 
 def test_where_there_is_no_effect_none_is_found_more_often_than_chance_finds_one() -> None:
     records = study(60, gain=0.02)
-    found = [effect_of(effects_data(shuffled(records, i), TWO), "stem") for i in range(150)]
+    found = [effect_of(effects_data(view_of(shuffled(records, i))), "stem") for i in range(150)]
     missed = sum(not low <= 0 <= high for _, low, high in found)
     assert missed <= 15  # 7.5 are expected
 
@@ -171,25 +173,25 @@ def test_a_loss_falls_where_it_gets_better() -> None:
         replace(record, objectives={"loss": 1 - record.objectives["accuracy"]})
         for record in study(200, gain=0.05)
     ]
-    data = effects_data(records, (OBJECTIVES["loss"], TWO[1]))
+    data = effects_data(view_of(records, (OBJECTIVES["loss"], TWO[1])))
     _, _, high = effect_of(data, "stem")
     assert high < 0
     names = {trace.name for trace in effects_figure(data).data}
-    place = next(item.place for item in data.choices if item.name == "stem")
-    assert ("better" if place == 0 else "worse") in names
+    reference = next(item.reference for item in data.choices if item.name == "stem")
+    assert ("better" if reference == "conv1" else "worse") in names
 
 
 def test_effects_lead_with_what_was_found() -> None:
-    clear = effects_words(effects_data(study(200, gain=0.03), TWO))
+    clear = effects_words(effects_data(view_of(study(200, gain=0.03))))
     assert clear.startswith("What changed accuracy beyond chance: stem conv")
     assert "depth" not in clear
-    assert "tells a choice from chance" in effects_words(effects_data(study(60, seed=3), TWO))
+    assert "tells a choice from chance" in effects_words(effects_data(view_of(study(60, seed=3))))
 
 
 def test_values_with_too_few_trials_are_named_and_not_shown() -> None:
     records = study(60, gain=0.02)
     rare = [replace(record, encoding={**record.encoding, "stem": "x"}) for record in records[:4]]
-    data = effects_data([*rare, *records[4:]], TWO)
+    data = effects_data(view_of([*rare, *records[4:]]))
     (stem,) = (item for item in data.choices if item.name == "stem")
     effects = {effect.level: effect for effect in stem.effects}
     assert effects["x"].trials == FEWEST - 1
@@ -201,7 +203,7 @@ def test_values_with_too_few_trials_are_named_and_not_shown() -> None:
 def test_values_are_compared_where_both_have_been() -> None:
     cheap = [record_of(i, 0.5 + i / 100, 1e9 + i * 1e7, stem="conv1") for i in range(20)]
     dear = [record_of(30 + i, 0.7 + i / 100, 1.15e9 + i * 1e7, stem="conv4") for i in range(25)]
-    (choice,) = effects_data([*cheap, *dear], TWO).choices
+    (choice,) = effects_data(view_of([*cheap, *dear])).choices
     (effect,) = choice.effects
     assert (choice.reference, effect.level) == ("conv4", "conv1")
     assert (effect.trials, effect.compared, effect.against) == (20, 5, 5)
@@ -218,7 +220,7 @@ def test_a_mixer_is_judged_with_its_partner_held_equal() -> None:
         accuracy = 0.5 + 0.05 * (trailing == "mlp") + rng.normal(0, 0.01)
         mixers = {"stage2__leading": str(leading), "stage2__trailing": str(trailing)}
         records.append(record_of(trial, accuracy, rng.uniform(1e9, 5e9), **mixers))
-    data = effects_data(records, TWO)
+    data = effects_data(view_of(records))
     leading, low, high = effect_of(data, "stage2.leading")
     assert low < 0 < high
     assert abs(leading) < 0.005
@@ -230,7 +232,7 @@ def test_architectures_that_share_a_training_count_once() -> None:
     copies = [
         replace(record, trial=100 + i, arch_id=f"copy{i}") for i, record in enumerate(records)
     ]
-    once, twice = effects_data(records, TWO), effects_data([*records, *copies], TWO)
+    once, twice = effects_data(view_of(records)), effects_data(view_of([*records, *copies]))
     assert effect_of(twice, "stem") == pytest.approx(effect_of(once, "stem"))
 
 
@@ -245,7 +247,7 @@ def test_seeds_of_an_architecture_are_one_observation() -> None:
         )
         for record in records
     ]
-    table = choices_table([*records, *again], TWO)
+    table = choices_table(view_of([*records, *again]))
     assert table.scores == pytest.approx([r.objectives["accuracy"] + 0.01 for r in records])
 
 
@@ -271,13 +273,13 @@ def test_a_choice_counts_only_where_it_has_an_effect() -> None:
     records[0] = replace(
         records[0], encoding={**encodings[0], "stem_width": 32, "token_ratio": 0.25}
     )
-    names = {choice.name for choice in choices_table(records, TWO).choices}
+    names = {choice.name for choice in choices_table(view_of(records)).choices}
     assert names == {"stem", "stage1.depth", "stage1.block1", "stage1.block2"}
 
 
 def test_many_numbers_become_ranges_that_hold_them_all() -> None:
     records = [record_of(i, 0.5, 1e9, stage3__depth=4 + i % 13) for i in range(130)]
-    (choice,) = choices_table(records, TWO).choices
+    (choice,) = choices_table(view_of(records)).choices
     assert choice.levels[0].startswith("4\N{EN DASH}")
     assert choice.levels[-1].endswith("16")
     for level, words in enumerate(choice.levels):
@@ -304,7 +306,7 @@ def test_shares_are_means_over_the_architectures_that_have_the_stage() -> None:
         )
         for i, layout in enumerate(layouts)
     ]
-    group = {g.name: g for g in shares_data(records, TWO).groups}["all evaluated"]
+    group = {g.name: g for g in shares_data(view_of(records))}["all evaluated"]
     blocks = [Counter(layout) for layout in layouts]
     for name, share in group.shares[0].items():
         expected_share = np.mean([b[name] / b.total() for b in blocks])
@@ -312,15 +314,15 @@ def test_shares_are_means_over_the_architectures_that_have_the_stage() -> None:
 
 
 def test_groups_stand_in_the_order_of_reading() -> None:
-    data = shares_data(make_study(20), TWO, feasible=draw_feasible(MULTI_STAGE, Limits()))
-    names = [group.name for group in data.groups]
+    data = shares_data(view_of(make_study(20)), feasible=draw_feasible(MULTI_STAGE, Limits()))
+    names = [group.name for group in data]
     assert names == ["front", "all feasible", "all evaluated", "paper models"]
-    for group in data.groups:
+    for group in data:
         for shares in group.shares:
             assert sum(shares.values()) == pytest.approx(1)
-    assert "drawn" in data.groups[1].title
+    assert "drawn" in data[1].title
     drawn = shares_figure(data)
-    assert len(drawn.data) == len(data.mixers)
+    assert len(drawn.data) == 3
     # All have convolutions alone in the first stage, which then says nothing.
     heads = [note.text for note in drawn.layout.annotations]
     assert heads == [f"<b>stage {number}</b>" for number in (2, 3, 4)]
@@ -350,73 +352,6 @@ def test_where_nothing_can_be_drawn_nothing_is_shown() -> None:
     )
     # Exact tables would take hours, and the time limit of a test would say so.
     assert draw_feasible(large, Limits(max_macs=10**9)) == ()
-
-
-# Parallel coordinates
-
-
-def test_lines_are_the_full_fidelity_with_the_best_on_top() -> None:
-    records = study(20, gain=0.02)
-    lower = [
-        replace(record, trial=90, fidelity=replace(record.fidelity, rung=0))
-        for record in records[:1]
-    ]
-    top = [replace(record, fidelity=replace(record.fidelity, rung=1)) for record in records]
-    data = parallel_data([*lower, *top, make_record(91, None), make_record(92, 0.5)], TWO)
-    assert set(data.trials) == {record.trial for record in records}
-    assert list(data.axes[-1].values) == sorted(data.axes[-1].values)
-    names = [axis.name for axis in data.axes]
-    assert names == ["stage1.depth", "stem", "macs", "validation accuracy"]
-    stem = data.axes[1]
-    by_trial = {record.trial: record.encoding["stem"] for record in records}
-    for trial, place in zip(data.trials, stem.values, strict=True):
-        assert stem.levels[int(place)] == by_trial[trial]
-
-
-def _told(architecture: Architecture) -> float:
-    third = architecture.stages[2]
-    names = ("conv", "attention", "mlp")
-    return 0.01 * names.index(third.mixers[0]) + 0.02 * third.shared
-
-
-def test_few_axes_are_drawn_and_they_are_those_that_the_score_goes_with() -> None:
-    rng = np.random.default_rng(0)
-    records = []
-    for trial in range(60):
-        names = [f"stage{i}__{key}" for i in range(1, 5) for key in ("depth", "width")]
-        choices = {name: int(rng.integers(1, 4)) for name in names}
-        score = 0.5 + 0.1 * choices["stage4__depth"] + 0.03 * choices["stage2__width"]
-        records.append(record_of(trial, score, 1e9, **choices))
-    data = parallel_data(records, TWO)
-    names = [axis.name for axis in data.axes]
-    assert data.choices == 8
-    assert len(names) == 5 + 2
-    assert {"stage2.width", "stage4.depth"} < set(names)
-    assert names[:5] == sorted(names[:5]), "in the order of the encoding"
-
-
-def test_the_mixers_of_a_stage_are_one_axis_of_names() -> None:
-    space_records = [
-        replace(
-            # The score goes with what the third stage and sharing chose.
-            record_of(i, 0.5 + _told(architecture), 1e9),
-            architecture=architecture,
-            encoding=MULTI_STAGE.encode(architecture),
-        )
-        for i, architecture in enumerate(draw_feasible(MULTI_STAGE, Limits())[:200])
-    ]
-    data = parallel_data(space_records, TWO)
-    axes = {axis.name: axis for axis in data.axes}
-    assert "stage3.leading" not in axes
-    levels = axes["stage3.mixers"].levels
-    assert levels[:3] == ("conv", "attn", "mlp")
-    assert set(levels[3:]) == {
-        f"{a}+{b}" for a in ("conv", "attn", "mlp") for b in ("conv", "attn", "mlp") if a != b
-    }
-    assert NOTHING in axes["shared"].levels
-    figure = parallel_figure(data)
-    ticks = {axis.label: axis.ticktext for axis in figure.data[0].dimensions}
-    assert tuple(ticks["stage3.mixers"]) == levels
 
 
 # Hypervolume
@@ -519,11 +454,23 @@ CASES: dict[str, Sequence[Record]] = {
 }
 
 
+def test_values_of_choices_are_text() -> None:
+    hostile = "</b><img src=x>"
+    records = [
+        replace(record, encoding={"stem": hostile if i % 2 else "conv1"})
+        for i, record in enumerate(study(60))
+    ]
+    figure = str(effects_figure(effects_data(view_of(records))).to_dict())
+    assert "&lt;/b&gt;&lt;img" in figure
+    assert "<img" not in figure
+
+
 @pytest.mark.parametrize("case", CASES)
 def test_bad_input_makes_words_or_pictures_with_something_in_them(case: str) -> None:
     facts = replace(WITHOUT_SPACE, limits=Limits(max_macs=10**12))
-    records = CASES[case]
-    sections = [hypervolume_section(records, facts=facts), *choices_sections(records, facts=facts)]
+    view = study_view(CASES[case], facts)
+    makers = (shares_section, effects_section) if view.within else ()
+    sections = [hypervolume_section(view), *(make(view) for make in makers)]
     for section in sections:
         assert section.figures or section.missing or section.hidden
         for figure in section.figures.values():
@@ -535,67 +482,6 @@ def test_bad_input_makes_words_or_pictures_with_something_in_them(case: str) -> 
 
 @pytest.mark.parametrize("case", CASES)
 def test_figures_of_bad_input_are_made(case: str) -> None:
-    records = CASES[case]
-    for figure in (
-        effects_figure(effects_data(records, TWO)),
-        parallel_figure(parallel_data(records, TWO)),
-        shares_figure(shares_data(records, TWO)),
-    ):
+    view = view_of(CASES[case])
+    for figure in (effects_figure(effects_data(view)), shares_figure(shares_data(view))):
         assert figure.to_json()
-
-
-# In a browser
-
-
-@pytest.fixture
-def hostile(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    name = "</script><img src=x onerror='window.hacked=1'><b>"
-    monkeypatch.setattr(mixers, "_REGISTRY", dict(mixers._REGISTRY))
-    spec = MixerSpec(name=name, short="<i>evil</i>", cost=lambda _: MixerCost(0, 0, 0), module=None)
-    register_mixer(spec)
-    yield name
-
-
-@pytest.mark.browser
-def test_axes_are_brushed_and_hostile_names_are_text(
-    tmp_path: Path, hostile: str, browser: "Browser"
-) -> None:
-    records = []
-    for i, record in enumerate(study(60, gain=0.02)):
-        mixer = hostile if i % 2 else "conv"
-        stages = (replace(PLAIN.stages[0], mixers=(mixer,)), *PLAIN.stages[1:])
-        stem = hostile if i % 3 else "conv1"
-        encoding = {"stage1.leading": mixer, "stem": stem, hostile: i % 3}
-        architecture = replace(PLAIN, stages=stages)
-        records.append(replace(record, architecture=architecture, encoding=encoding))
-    path = write_report(tmp_path, records=records, facts=WITHOUT_SPACE)
-    page = browser.new_page(viewport={"width": 1200, "height": 900})
-    problems: list[str] = []
-    page.on("pageerror", lambda error: problems.append(str(error)))
-    page.on("console", lambda m: problems.append(m.text) if m.type == "error" else None)
-    page.goto(path.as_uri())
-    page.wait_for_selector("#plot-parallel .axis")
-    words = page.locator("#plot-parallel").text_content()
-    assert "<i>evil</i>" in words
-    assert "</script><img s" in words
-    page.locator("#plot-parallel").scroll_into_view_if_needed()
-    # The lower half of the last axis, which holds the worse scores.
-    box = page.locator("#plot-parallel .axis-brush .background").last.bounding_box()
-    x = box["x"] + box["width"] / 2
-    page.mouse.move(x, box["y"] + box["height"] * 0.98)
-    page.mouse.down()
-    page.mouse.move(x, box["y"] + box["height"] * 0.6, steps=5)
-    page.mouse.up()
-    page.wait_for_function(
-        "document.getElementById('plot-parallel').data[0].dimensions.at(-1).constraintrange"
-    )
-    low, high = page.evaluate(
-        "document.getElementById('plot-parallel').data[0].dimensions.at(-1).constraintrange"
-    )
-    scores = [record.objectives["accuracy"] for record in records]
-    assert low < high < max(scores)
-    assert any(low <= score <= high for score in scores)
-    assert page.locator("img").count() == 0
-    assert page.evaluate("window.hacked") is None
-    page.close()
-    assert problems == []

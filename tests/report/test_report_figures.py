@@ -5,21 +5,18 @@ from typing import Any
 import pytest
 from plotly import graph_objects as go
 
+from report_tools import view_of
 from spach_nas.config.objectives import OBJECTIVES, Direction, Objective
 from spach_nas.cost.limits import Limits
 from spach_nas.cost.memory import saved_bytes
-from spach_nas.report.axes import MEMORY, study_axes
-from spach_nas.report.curves_figure import curves_data, curves_figure
-from spach_nas.report.failures import failures
-from spach_nas.report.hypervolume_figure import hypervolume_figure, reference_words
-from spach_nas.report.labels import Box, place_labels
-from spach_nas.report.pareto_data import AXES, pareto_data
-from spach_nas.report.pareto_figure import pareto_figure
-from spach_nas.report.shares_data import shares_data
-from spach_nas.report.shares_figure import shares_figure
-from spach_nas.report.spent import format_bytes, spent, spent_html
-from spach_nas.report.summary import StudyFacts, conclusion, meaning, summarise
-from spach_nas.report.trials import trial_rows
+from spach_nas.report.axes import COSTS, MEMORY, study_axes
+from spach_nas.report.curves import curves_data, curves_figure
+from spach_nas.report.hypervolume import hypervolume_figure, reference_words
+from spach_nas.report.pareto import Box, pareto_data, pareto_figure, place_labels
+from spach_nas.report.shares import shares_data, shares_figure
+from spach_nas.report.spent import format_bytes, spent, spent_section
+from spach_nas.report.summary import conclusion, meaning, summarise
+from spach_nas.report.table import failures, table_rows
 from spach_nas.space.architecture import Architecture, Stage
 from spach_nas.space.references import REFERENCES
 from spach_nas.study.hypervolume import hypervolume_data
@@ -30,16 +27,15 @@ from study_factory import make_record, make_study
 TWO = (OBJECTIVES["accuracy"], OBJECTIVES["macs"])
 STUDY = make_study(30)
 LIMITS = Limits(max_macs=9 * 10**9)
-FACTS = StudyFacts(name="a study", objectives=TWO)
 
 
 def traces(figure: go.Figure) -> dict[str, dict[str, Any]]:
     return {trace["name"]: trace for trace in figure.to_plotly_json()["data"] if trace.get("name")}
 
 
-@pytest.mark.parametrize("axis", AXES)
-def test_every_complete_trial_is_in_the_picture_once(axis: str) -> None:
-    data = pareto_data(STUDY, TWO, axis=axis, limits=LIMITS)
+@pytest.mark.parametrize("axis", COSTS, ids=lambda axis: axis.name)
+def test_every_complete_trial_is_in_the_picture_once(axis: Objective) -> None:
+    data = pareto_data(view_of(STUDY, limits=LIMITS), axis)
     found = [point.trial for group in (data.front, data.others, data.beyond) for point in group]
     paper = [point.trial for point in data.references]
     complete = {record.trial for record in STUDY if record.state == "complete"}
@@ -47,10 +43,10 @@ def test_every_complete_trial_is_in_the_picture_once(axis: str) -> None:
     assert len(found) + len(paper) == len(complete)
 
 
-@pytest.mark.parametrize("axis", AXES)
-def test_the_line_is_the_front_of_the_two_figures_shown(axis: str) -> None:
-    data = pareto_data(STUDY, TWO, axis=axis)
-    expected = front(STUDY, (TWO[0], OBJECTIVES[axis]))
+@pytest.mark.parametrize("axis", COSTS, ids=lambda axis: axis.name)
+def test_the_line_is_the_front_of_the_two_figures_shown(axis: Objective) -> None:
+    data = pareto_data(view_of(STUDY), axis)
+    expected = front(STUDY, (TWO[0], axis))
     assert {point.trial for point in data.front} == {record.trial for record in expected}
     xs, ys = [point.x for point in data.front], [point.y for point in data.front]
     assert xs == sorted(xs)
@@ -58,7 +54,7 @@ def test_the_line_is_the_front_of_the_two_figures_shown(axis: str) -> None:
 
 
 def test_points_over_a_limit_are_apart_and_off_the_front() -> None:
-    data = pareto_data(STUDY, TWO, limits=LIMITS)
+    data = pareto_data(view_of(STUDY, limits=LIMITS))
     assert data.beyond
     assert all(point.x > LIMITS.max_macs for point in data.beyond)
     assert all(point.x <= LIMITS.max_macs for point in (*data.front, *data.others))
@@ -68,16 +64,16 @@ def test_points_over_a_limit_are_apart_and_off_the_front() -> None:
 
 
 def test_a_study_of_the_loss_is_drawn_with_the_loss() -> None:
-    data = pareto_data(STUDY, (OBJECTIVES["loss"], OBJECTIVES["macs"]))
+    data = pareto_data(view_of(STUDY, (OBJECTIVES["loss"], OBJECTIVES["macs"])))
     ys = [point.y for point in data.front]
     assert ys == sorted(ys, reverse=True)
     assert pareto_figure(data).layout.yaxis.title.text == "validation loss"
 
 
-@pytest.mark.parametrize("axis", AXES)
-def test_the_view_holds_front_paper_models_and_near_limits(axis: str) -> None:
+@pytest.mark.parametrize("axis", COSTS, ids=lambda axis: axis.name)
+def test_the_view_holds_front_paper_models_and_near_limits(axis: Objective) -> None:
     limits = Limits(max_macs=12_300_000_000, max_params=70_000_000)
-    data = pareto_data(STUDY, TWO, axis=axis, limits=limits)
+    data = pareto_data(view_of(STUDY, limits=limits), axis)
     layout = pareto_figure(data).layout
     low, high = (10**end for end in layout.xaxis.range)
     bottom, top = layout.yaxis.range
@@ -89,7 +85,7 @@ def test_the_view_holds_front_paper_models_and_near_limits(axis: str) -> None:
 
 
 def test_a_limit_line_and_its_words_stand_at_the_same_place() -> None:
-    layout = pareto_figure(pareto_data(STUDY, TWO, limits=LIMITS)).layout
+    layout = pareto_figure(pareto_data(view_of(STUDY, limits=LIMITS))).layout
     words = next(note for note in layout.annotations if "max_macs" in note.text)
     assert words.text == "max_macs 9G"
     assert 10**words.x == pytest.approx(layout.shapes[0].x0)
@@ -97,28 +93,26 @@ def test_a_limit_line_and_its_words_stand_at_the_same_place() -> None:
 
 def test_diverged_trials_do_not_squeeze_the_front() -> None:
     low = [make_record(100 + i, 0.1 + i / 100, macs=5 * 10**9) for i in range(3)]
-    data = pareto_data((*STUDY, *low), TWO)
+    data = pareto_data(view_of((*STUDY, *low)))
     layout = pareto_figure(data).layout
     assert layout.yaxis.range[0] > 0.5
     assert any(note.text.startswith("3 worse points outside") for note in layout.annotations)
 
 
 def test_one_trial_makes_a_picture() -> None:
-    data = pareto_data([make_record(0, 0.5)], TWO)
+    data = pareto_data(view_of([make_record(0, 0.5)]))
     low, high = pareto_figure(data).layout.xaxis.range
     assert low < math.log10(data.front[0].x) < high
 
 
 def test_names_of_neighbours_do_not_cover_each_other() -> None:
-    box = {"x_range": (1e9, 1e10), "y_range": (0.0, 1.0)}
-    points = [Box.around(x, 0.5, **box) for x in (3.0e9, 3.1e9, 3.2e9)]
+    points = [Box.around(x, 0.5) for x in (0.48, 0.49, 0.50)]
     sides = place_labels(points, ["conv_ms_s", "mlp_ms_s", "trans_ms_s"], obstacles=points)
     assert len(set(sides)) == 3
 
 
 def test_names_stay_inside_the_picture() -> None:
-    box = {"x_range": (1e9, 1e10), "y_range": (0.0, 1.0)}
-    left, right = Box.around(1e9, 0.5, **box), Box.around(1e10, 0.5, **box)
+    left, right = Box.around(0, 0.5), Box.around(1, 0.5)
     (at_left,) = place_labels([left], ["conv_ms_s"], obstacles=[])
     (at_right,) = place_labels([right], ["conv_ms_s"], obstacles=[])
     assert at_left.xanchor == "left"
@@ -164,10 +158,10 @@ def test_without_two_points_there_is_no_hypervolume(accuracies: list[float | Non
 
 
 def test_curves_are_those_of_the_front() -> None:
-    data = curves_data(STUDY, TWO)
+    data = curves_data(view_of(STUDY))
     members = front(STUDY, TWO)
-    assert [curve.trial for curve in data.curves] == [record.trial for record in members]
-    for curve, record in zip(data.curves, members, strict=True):
+    assert [curve.member for curve in data] == list(members)
+    for curve, record in zip(data, members, strict=True):
         assert curve.accuracy == tuple(epoch.accuracy for epoch in record.curve)
     assert len(traces(curves_figure(data))) == 0  # named by the colour bar, not a legend
 
@@ -177,8 +171,8 @@ def test_the_curve_of_a_promoted_trial_joins_its_rungs() -> None:
     rest = make_record(0, 0.8, rung=1, epochs=5)
     short = rest.curve[2:]
     object.__setattr__(rest, "curve", short)
-    (curve,) = curves_data([first, rest], TWO).curves
-    assert curve.epochs == (1, 2, 3, 4, 5)
+    (curve,) = curves_data(view_of([first, rest]))
+    assert curves_figure([curve]).data[0].x == (1, 2, 3, 4, 5)
     assert curve.accuracy == tuple(epoch.accuracy for epoch in (*first.curve, *short))
 
 
@@ -195,28 +189,28 @@ def test_shares_are_means_over_architectures() -> None:
         record(0, ("conv",), ("conv",) * 3 + ("mlp",), accuracy=0.9),
         record(1, ("conv",), ("attention",), accuracy=0.5),
     ]
-    data = shares_data(records, TWO)
-    groups = {group.name: group for group in data.groups}
-    assert data.mixers == ("conv", "attention", "mlp")
+    data = shares_data(view_of(records))
+    groups = {group.name: group for group in data}
     assert groups["front"].count == 1
     assert groups["front"].shares[1] == {"conv": 0.75, "mlp": 0.25}
     assert groups["all evaluated"].shares[1] == {"conv": 0.375, "mlp": 0.125, "attention": 0.5}
     bars = traces(shares_figure(data))
+    assert list(bars) == ["conv", "attention", "mlp"]
     # The first stage, with one mixer everywhere, says nothing.
     assert list(bars["mlp"]["x"]) == [0.25, 0.125]
 
 
 @pytest.mark.parametrize("study", [STUDY, make_study(3, references=())])
 def test_shares_of_a_stage_add_up(study: tuple[Record, ...]) -> None:
-    for group in shares_data(study, TWO).groups:
+    for group in shares_data(view_of(study)):
         for shares in group.shares:
             assert sum(shares.values()) == pytest.approx(1)
 
 
 def test_figures_of_an_empty_study_are_empty() -> None:
-    assert not pareto_figure(pareto_data([], TWO)).data
-    assert not curves_figure(curves_data([], TWO)).data
-    assert not shares_figure(shares_data([], TWO)).data
+    assert not pareto_figure(pareto_data(view_of([]))).data
+    assert not curves_figure(curves_data(view_of([]))).data
+    assert not shares_figure(shares_data(view_of([]))).data
     assert hypervolume_figure(hypervolume_data(STUDY, TWO)).data
 
 
@@ -227,12 +221,12 @@ def test_rows_keep_the_highest_rung_and_all_the_time() -> None:
         make_record(1, None),
         make_record(2, 0.4, rung=0),
     ]
-    first, failed, stopped = trial_rows(records, TWO)
-    assert (first.accuracy, first.rung, first.on_front) == (0.7, 1, True)
-    assert first.mark == "best, knee"
-    assert first.seconds == pytest.approx(2 * records[0].seconds, abs=0.02)
-    assert (failed.state, failed.accuracy) == ("failed", None)
-    assert (stopped.accuracy, stopped.on_front) == (0.4, False)
+    first, failed, stopped = table_rows(view_of(records))
+    assert (first["accuracy"], first["front"]) == (0.7, True)
+    assert first["note"] == "front · best, knee"
+    assert first["seconds"] == pytest.approx(2 * records[0].seconds, abs=0.02)
+    assert (failed["failed"], failed["accuracy"]) == (True, None)
+    assert (stopped["accuracy"], "front" in stopped) == (0.4, False)
 
 
 def scored(
@@ -249,25 +243,25 @@ def test_conclusion_counts_what_the_search_dominates_beyond_chance() -> None:
         scored(2, 0.80, macs=5 * 10**9, reference="mlp_ms_s"),
     ]
     found, lost = scored(3, 0.70, macs=4 * 10**9), make_record(4, None)
-    assert conclusion(summarise([*paper, found, lost], FACTS)) == (
+    assert conclusion(summarise(view_of([*paper, found, lost]))) == (
         "2 trials done (1 failed), 2 on the front; best accuracy 80.0 \N{PLUS-MINUS SIGN} 2.0 % at "
         "5G MACs (paper model mlp_ms_s). Of 3 paper models trained by the same protocol, the "
         "search dominates 1, is level with 1 and falls short of 1. Level means: a better accuracy "
         "at no higher cost, but within what chance explains with 1,600 validation images."
     )
     better = scored(3, 0.95, macs=2 * 10**9)
-    assert conclusion(summarise([*paper, better], FACTS)).endswith(
+    assert conclusion(summarise(view_of([*paper, better]))).endswith(
         "The search dominates all 3 paper models trained by the same protocol, with 40% of their "
         "MACs or less."
     )
     level = scored(3, 0.805, macs=5 * 10**9)
-    assert "is level with the paper model" in conclusion(summarise([paper[2], level], FACTS))
-    assert "dominates none of the 3" in conclusion(summarise(paper, FACTS))
+    assert "is level with the paper model" in conclusion(summarise(view_of([paper[2], level])))
+    assert "dominates none of the 3" in conclusion(summarise(view_of(paper)))
 
 
 def test_without_counted_images_nothing_is_dominated_for_sure() -> None:
     model = make_record(0, 0.5, macs=5 * 10**9, reference="conv_ms_s")
-    words = conclusion(summarise([model, make_record(1, 0.9, macs=10**9)], FACTS))
+    words = conclusion(summarise(view_of([model, make_record(1, 0.9, macs=10**9)])))
     assert "is level with the paper model" in words
     assert "the number of validation images is not" in words
 
@@ -275,7 +269,7 @@ def test_without_counted_images_nothing_is_dominated_for_sure() -> None:
 def test_a_difference_has_to_be_beyond_the_spread_of_trainings_too() -> None:
     model = scored(0, 0.800, macs=5 * 10**9, images=10**6, reference="conv_ms_s")
     found = scored(1, 0.805, macs=4 * 10**9, images=10**6)
-    assert summarise([model, found], FACTS).beaten == 1
+    assert summarise(view_of([model, found])).beaten == 1
     # Two trainings of one network that lie a point apart.
     loud = [
         replace(
@@ -283,14 +277,14 @@ def test_a_difference_has_to_be_beyond_the_spread_of_trainings_too() -> None:
         )
         for seed in (0, 1)
     ]
-    summary = summarise([model, found, *loud], FACTS)
+    summary = summarise(view_of([model, found, *loud]))
     assert (summary.beaten, summary.level) == (0, 1)
 
 
 def test_a_paper_model_over_the_limits_beats_nobody_but_can_be_beaten() -> None:
     model = scored(0, 0.9, macs=20 * 10**9, reference="hybrid_ms_s")
-    facts = StudyFacts(name="a", objectives=TWO, limits=Limits(max_macs=12 * 10**9))
-    summary = summarise([model, scored(1, 0.95, macs=3 * 10**9)], facts)
+    records = [model, scored(1, 0.95, macs=3 * 10**9)]
+    summary = summarise(view_of(records, limits=Limits(max_macs=12 * 10**9)))
     assert (summary.references, summary.beaten, summary.front) == (1, 1, 1)
 
 
@@ -298,30 +292,30 @@ def test_a_paper_model_over_the_limits_beats_nobody_but_can_be_beaten() -> None:
     ("records", "expected"),
     [
         ([], "No trial is finished yet."),
-        ([make_record(0, None)], "none is complete; the reasons stand under Failures"),
+        ([make_record(0, None)], "none is complete; see Failures for the reasons"),
         ([make_record(0, 0.5, macs=20 * 10**9)], "none is complete within the limits"),
         ([make_record(0, math.nan)], "none has a finite score"),
     ],
     ids=["none", "failed", "over the limits", "not finite"],
 )
 def test_conclusion_of_nothing_says_so(records: list[Record], expected: str) -> None:
-    facts = StudyFacts(name="a", objectives=TWO, limits=Limits(max_macs=12 * 10**9))
-    assert expected in conclusion(summarise(records, facts))
+    limits = Limits(max_macs=12 * 10**9)
+    assert expected in conclusion(summarise(view_of(records, limits=limits)))
 
 
 def test_meaning_says_whether_proxies_were_trained() -> None:
-    proxies = " ".join(meaning(STUDY))
+    proxies = " ".join(meaning(view_of(STUDY)))
     assert "small proxies" in proxies
     assert "not the ImageNet accuracy" in proxies
     record = make_record(0, 0.5)
     object.__setattr__(record, "proxy_id", record.arch_id)
-    assert "the targets themselves" in " ".join(meaning([record]))
+    assert "the targets themselves" in " ".join(meaning(view_of([record])))
 
 
 def test_meaning_says_how_many_seeds() -> None:
-    assert "trained once" in " ".join(meaning(STUDY))
+    assert "trained once" in " ".join(meaning(view_of(STUDY)))
     seeds = [make_record(0, 0.5, seed=0), make_record(0, 0.6, seed=1)]
-    assert "several seeds" in " ".join(meaning(seeds))
+    assert "several seeds" in " ".join(meaning(view_of(seeds)))
 
 
 def trained(trial: int, accuracies: dict[int, float], *, macs: int, stem: str) -> list[Record]:
@@ -341,7 +335,7 @@ STEADY = trained(1, {3: 0.70, 5: 0.74}, macs=2 * 10**9, stem="conv4")
 
 
 def test_an_architecture_of_several_seeds_stands_at_their_mean() -> None:
-    data = pareto_data([*LUCKY, *STEADY], TWO)
+    data = pareto_data(view_of([*LUCKY, *STEADY]))
     assert [point.trial for point in data.front] == [1]
     (steady,), (lucky,) = data.front, data.others
     assert (lucky.y, lucky.low, lucky.high) == (pytest.approx(0.66), 0.50, 0.90)
@@ -349,30 +343,32 @@ def test_an_architecture_of_several_seeds_stands_at_their_mean() -> None:
     bars = traces(pareto_figure(data))["interval"]["error_y"]
     assert bars["array"] == pytest.approx([0.02, 0.24])
     assert bars["arrayminus"] == pytest.approx([0.02, 0.16])
-    assert "mean of seeds 3, 5, 8" in lucky.label
+    assert lucky.trained.seeds == (3, 5, 8)
 
 
 def test_table_and_summary_count_means_too() -> None:
-    rows = trial_rows([*LUCKY, *STEADY], TWO)
-    assert [row.on_front for row in rows] == [False, True]
-    assert rows[0].accuracy == pytest.approx(0.66)
-    assert rows[0].accuracies == (0.50, 0.90, 0.58)
+    view = view_of([*LUCKY, *STEADY])
+    rows = table_rows(view)
+    assert [row.get("front", False) for row in rows] == [False, True]
+    assert rows[0]["accuracy"] == pytest.approx(0.66)
+    assert "mean of 3 seeds, 50.00% to 90.00%" in rows[0]["note"]
+    assert rows[0]["seeds"] == "mean of seeds 3, 5, 8"
     # What the study keeps the weights of is the front of its records.
-    assert [row.kept for row in rows] == [True, True]
-    summary = summarise([*LUCKY, *STEADY], FACTS)
+    assert [row["kept"] for row in rows] == [True, True]
+    summary = summarise(view)
     assert (summary.trials, summary.front, summary.best.trial) == (2, 1, 1)
-    assert [row.mark for row in rows] == ["", "best, knee"]
+    assert view.marks == {1: ("best", "knee")}
 
 
 def test_one_seed_twice_is_no_repetition() -> None:
     twice = [*LUCKY[:1], replace(LUCKY[0], trial=7, objectives={"accuracy": 0.8, "macs": 3e9})]
-    data = pareto_data(twice, TWO)
+    data = pareto_data(view_of(twice))
     assert sorted(point.trial for point in data.points) == [0, 7]
     assert "range over seeds" not in traces(pareto_figure(data))
 
 
 def test_training_memory_is_an_axis_of_every_study() -> None:
-    data = pareto_data(STUDY, TWO, axis=MEMORY)
+    data = pareto_data(view_of(STUDY), MEMORY)
     by_trial = {record.trial: record for record in STUDY}
     assert data.front
     for point in data.points:
@@ -393,11 +389,12 @@ def test_whatever_was_measured_is_an_axis(
         )
         for trial, (accuracy, speed) in values.items()
     ]
-    assert list(study_axes(records, TWO).values())[-1] == measured
-    assert measured not in study_axes(records[3:], TWO).values()
+    view = view_of(records)
+    assert list(study_axes(view.trained, TWO).values())[-1] == measured
+    assert measured not in study_axes(view.trained[3:], TWO).values()
     optimised = (OBJECTIVES["accuracy"], measured)
-    assert next(iter(study_axes(records, optimised).values())) == measured
-    data = pareto_data(records, TWO, axis="speed")
+    assert next(iter(study_axes(view.trained, optimised).values())) == measured
+    data = pareto_data(view, measured)
     # In both figures: less (more) speed, more accuracy.
     assert [point.trial for point in data.front] == ([1, 2] if direction == "min" else [2, 0])
     figure = pareto_figure(data)
@@ -415,7 +412,7 @@ def test_an_axis_that_reaches_zero_is_linear(monkeypatch: pytest.MonkeyPatch) ->
         replace(make_record(i, 0.5 + i / 9), objectives={"accuracy": 0.5 + i / 9, "energy": x})
         for i, x in enumerate((0.0, 4.0))
     ]
-    axis = pareto_figure(pareto_data(records, TWO, axis="energy")).layout.xaxis
+    axis = pareto_figure(pareto_data(view_of(records), measured)).layout.xaxis
     assert axis.type == "linear"
     assert axis.range[0] < 0 < 4 < axis.range[1]
     assert "log" not in axis.title.text
@@ -428,7 +425,7 @@ def test_reasons_that_differ_in_numbers_alone_are_one() -> None:
         "the loss is not finite after epoch 17",
     ]
     records = [make_record(i, None, reason=reason) for i, reason in enumerate(reasons)]
-    found = failures(trial_rows([*records, make_record(9, 0.5)], TWO))
+    found = failures(view_of([*records, make_record(9, 0.5)]))
     assert [item.trials for item in found] == [(0, 2), (1,)]
     assert found[0].reason == reasons[0]
     # What the table is filtered by finds each of them.
@@ -445,16 +442,16 @@ def test_time_is_divided_into_training_and_waiting() -> None:
     found = spent([*records, earlier])
     # Busy from 2 to 10 and from 12 to 15.
     assert (found.search_s, found.training_s, found.idle_s) == (15.0, 14.0, pytest.approx(4.0))
-    assert (found.taken_over, found.shared) == (1, 0)
+    assert found.shared == 0
 
 
 def test_time_and_trials_stand_by_rung() -> None:
     low = [replace(make_record(i, 0.5, epochs=1), seconds=2.0) for i in range(4)]
     high = [replace(make_record(i, 0.6, epochs=3, rung=1), seconds=5.0) for i in range(2)]
-    found = spent([*low, *high])
-    assert [(rung.trials, rung.seconds) for rung in found.rungs] == [(4, 8.0), (2, 10.0)]
-    assert "50%" in spent_html(found, {})
-    assert "<table" not in spent_html(spent(low), {})
+    words = spent_section(view_of([*low, *high])).body
+    assert "<dt>Rung 0</dt><dd>4 trials, to epoch 1 on 50%" in words
+    assert "px, 10s of training</dd>" in words
+    assert "Rung" not in spent_section(view_of(low)).body
 
 
 @pytest.mark.parametrize(

@@ -19,8 +19,9 @@ from spach_nas.cost.limits import Limits
 from spach_nas.errors import StudyError
 from spach_nas.report import StudyFacts, draw, write_report
 from spach_nas.report import document as document_module
+from spach_nas.report.comparison_figures import hover_text
 from spach_nas.report.study import write_study_report
-from spach_nas.report.trials import hover_text
+from spach_nas.report.view import Trained
 from spach_nas.study.records import Record, append_record
 from study_factory import make_record, make_study
 
@@ -150,7 +151,8 @@ def test_the_data_block_has_no_angle_bracket(tmp_path: Path) -> None:
 
 
 def test_plot_labels_escape_mark_up() -> None:
-    assert "&lt;b&gt;x" in hover_text(replace(make_record(0, 0.5), reference="<b>x</b>"))
+    record = replace(make_record(0, 0.5), reference="<b>x</b>")
+    assert "&lt;b&gt;x" in hover_text(Trained.of((record,)))
 
 
 NOT_FINITE = [
@@ -163,7 +165,7 @@ NOT_FINITE = [
     ("records", "words", "drawn"),
     [
         ([], "No trial is finished yet.", False),
-        ([make_record(0, None)], "Every trial failed; the reasons stand under Failures.", False),
+        ([make_record(0, None)], "Every trial failed; see Failures for the reasons.", False),
         (NOT_FINITE, "No trial has a finite accuracy.", False),
         ([make_record(0, 0.5)], "1 trial done, 1 on the front", True),
         ([make_record(0, 0.5, macs=20 * 10**9)], "none is complete within the limits", True),

@@ -1,5 +1,5 @@
 import importlib.util
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
@@ -11,11 +11,13 @@ from conftest import run_main
 from search_tools import make_study as begin
 from spach_nas.cost.limits import Limits
 from spach_nas.errors import SpachNasError
-from spach_nas.report import StudyFacts, static, write_pictures
-from spach_nas.report.sheet import sheet
+from spach_nas.report import StudyFacts, pictures, write_pictures
+from spach_nas.report.drawing import Drawing
+from spach_nas.report.pictures import sheet
+from spach_nas.report.view import study_view
 from spach_nas.space.references import REFERENCES
 from spach_nas.study.pareto import front, knee
-from spach_nas.study.records import append_record
+from spach_nas.study.records import Record, append_record
 from spach_nas.units import format_share
 from study_factory import make_record, make_study
 
@@ -30,6 +32,10 @@ BROWSER = choreographer.browsers.chromium.Chromium
 needs_chrome = pytest.mark.skipif(
     BROWSER.find_browser(skip_local=False) is None, reason=needs.CHROMIUM
 )
+
+
+def drawn(records: Sequence[Record], facts: StudyFacts = FACTS) -> Drawing:
+    return sheet(study_view(records, facts))
 
 
 def texts(svg: str) -> Iterator[str]:
@@ -65,7 +71,7 @@ def test_front_hypervolume_and_drawings_are_written(tmp_path: Path, one_chrome: 
         folder = tmp_path / kind
         folder.mkdir()
         paths = write_pictures(folder, kind=kind, records=STUDY, facts=FACTS)
-        assert {path.name for path in paths} == {f"{name}.{kind}" for name in static.NAMES}
+        assert {path.name for path in paths} == {f"{name}.{kind}" for name in pictures.NAMES}
         assert set(folder.iterdir()) == set(paths)
         for path in paths:
             content = path.read_bytes()
@@ -80,7 +86,7 @@ def test_front_hypervolume_and_drawings_are_written(tmp_path: Path, one_chrome: 
 
 
 def test_the_sheet_shows_the_front_in_order_and_the_best_paper_model_that_was_trained() -> None:
-    words = list(texts(sheet(STUDY, FACTS)))
+    words = list(texts(drawn(STUDY)))
     members = front(STUDY, FACTS.objectives)
     names = [record.reference or f"trial {record.trial}" for record in members]
     paper = [item for item in STUDY if item.reference is not None and item not in members]
@@ -98,7 +104,7 @@ def test_the_sheet_shows_the_front_in_order_and_the_best_paper_model_that_was_tr
 def test_a_sheet_has_one_scale() -> None:
     hybrid = REFERENCES["hybrid_ms_s"].architecture
     model = make_record(1, 0.4, architecture=hybrid, reference="hybrid_ms_s")
-    svg = ElementTree.fromstring(sheet([make_record(0, 0.5), model], FACTS))
+    svg = ElementTree.fromstring(drawn([make_record(0, 0.5), model]))
     _, first, paper = svg.iter(f"{SVG}svg")
     heights = {}
     for name, strip in (("conv_ms_xxs", first), ("hybrid_ms_s", paper)):
@@ -113,7 +119,7 @@ def test_a_long_front_is_thinned_out_and_keeps_its_ends() -> None:
     records = [
         make_record(i, 0.5 + min(i, 13) / 50 + i / 1000, macs=10**9 + i * 10**8) for i in range(40)
     ]
-    words = list(texts(sheet(records, FACTS)))
+    words = list(texts(drawn(records)))
     assert words[0] == f"{HOSTILE}: 12 of the 40 architectures on the front"
     captions = [text for text in words if text.startswith("trial ")]
     assert len(captions) == 12
@@ -125,9 +131,9 @@ def test_a_long_front_is_thinned_out_and_keeps_its_ends() -> None:
 
 def test_nothing_of_a_sheet_is_outside_of_it() -> None:
     named = replace(make_record(0, 0.5), reference=HOSTILE + "a_very_long_name" * 6)
-    assert any(text.startswith(named.reference) for text in texts(sheet([named], FACTS)))
+    assert any(text.startswith(named.reference) for text in texts(drawn([named])))
     for records in (STUDY, [named], ()):
-        root = ElementTree.fromstring(sheet(records, FACTS))
+        root = ElementTree.fromstring(drawn(records))
         wide, high = (float(root.get(name)) for name in ("width", "height"))
         for group in root.findall(f"{SVG}g"):
             x, y = map(float, group.get("transform").split("(")[1].split(")")[0].split())
@@ -139,7 +145,7 @@ def test_nothing_of_a_sheet_is_outside_of_it() -> None:
 def test_limits_decide_who_is_on_the_sheet() -> None:
     cheapest = front(STUDY, FACTS.objectives)[0]
     facts = replace(FACTS, limits=Limits(max_macs=cheapest.target_cost.macs))
-    strips = list(ElementTree.fromstring(sheet(STUDY, facts)).iter(f"{SVG}svg"))
+    strips = list(ElementTree.fromstring(drawn(STUDY, facts)).iter(f"{SVG}svg"))
     assert len(strips) == 1 + 1 + 1  # the sheet, one member, the paper's best
 
 
@@ -162,7 +168,7 @@ def test_without_chrome_the_drawings_are_written_and_a_line_says_why(
         write_pictures(tmp_path, kind=kind, records=STUDY, facts=FACTS)
     assert "\n" not in str(caught.value)
     assert [path.name for path in tmp_path.iterdir()] == ["drawings.svg"]
-    assert (tmp_path / "drawings.svg").read_text() == sheet(STUDY, FACTS)
+    assert (tmp_path / "drawings.svg").read_text() == drawn(STUDY)
 
 
 def test_a_missing_kaleido_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -176,7 +182,7 @@ def test_a_missing_kaleido_is_one_line(tmp_path: Path, monkeypatch: pytest.Monke
 def test_a_picture_that_chrome_did_not_make_is_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(static.plotly_io, "write_images", lambda *_, **__: None)
+    monkeypatch.setattr(pictures.plotly_io, "write_images", lambda *_, **__: None)
     with pytest.raises(SpachNasError, match=r"made no front\.png, hypervolume\.png"):
         write_pictures(tmp_path, kind="png", records=STUDY, facts=FACTS)
 

@@ -8,8 +8,9 @@ from search_tools import drive, evaluate, make_study
 from spach_nas.config.evaluation import Evaluation, EvaluationRequest
 from spach_nas.errors import StudyError
 from spach_nas.files import locked
-from spach_nas.report.page_parts import header
+from spach_nas.report.page import page_header
 from spach_nas.report.study import study_facts
+from spach_nas.report.view import study_view
 from spach_nas.study.driver import StudyDriver
 from spach_nas.study.ending import ending, resume_command
 from spach_nas.study.journal import LOG_JSONL, Foreseen, read_foreseen
@@ -22,6 +23,11 @@ FORESEEN = Foreseen(
     start_seconds=8.0,
     finish_seconds=4.0,
 )
+
+
+def head_of(study: StudyDriver) -> str:
+    view = study_view(study.records, study_facts(study.folder))
+    return page_header(view, folder=study.folder)
 
 
 def some(study: StudyDriver, count: int) -> None:
@@ -54,7 +60,7 @@ def test_a_search_that_max_duration_cut_says_so(tmp_path: Path) -> None:
         f"To go on: a larger max_duration in {file}, then "
         f"spach-nas search {file} --out {study.folder} --resume"
     )
-    head = header(study.records, study_facts(study.folder), folder=study.folder)
+    head = head_of(study)
     assert found.outcome in head and "a larger max_duration" in head
     study.close()
 
@@ -84,7 +90,7 @@ def test_a_search_that_did_all_has_nothing_to_go_on_with(tmp_path: Path) -> None
     study.close()
     found = ending(study.folder)
     assert (found.why, found.cut, found.command, found.advice) == ("done", False, "", "")
-    assert "To go on" not in header(study.records, study_facts(study.folder), folder=study.folder)
+    assert "To go on" not in head_of(study)
     # A budget that grew afterwards is another search: this one did what it was asked for.
     (study.folder / "search.yaml").write_text(
         (study.folder / "search.yaml").read_text().replace("trials: 12", "trials: 40")

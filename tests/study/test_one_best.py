@@ -14,9 +14,10 @@ from spach_nas.cost.limits import Limits
 from spach_nas.export.source import pick_record
 from spach_nas.feasible import FeasibleSet
 from spach_nas.report import front_table
-from spach_nas.report.comparison import group_studies, growth_data, read_studies
+from spach_nas.report.comparison import group_studies, read_studies
+from spach_nas.report.comparison_figures import growth_data
 from spach_nas.report.study import study_facts, study_records, validation_images
-from spach_nas.report.trials import marked
+from spach_nas.report.view import StudyFacts, study_view
 from spach_nas.study.driver import StudyDriver
 from spach_nas.study.folder import checkpoint_path
 from spach_nas.study.hypervolume import hypervolume_data, study_corners
@@ -48,7 +49,8 @@ def test_best_is_the_same_wherever_it_is_asked_for(study: StudyDriver) -> None:
     assert best.trial != accurate.trial
     assert study.best() == best
     assert pick_record(tuple(study.records), "best", config=study.config) == best
-    assert "best" in marked(study.records, study.objectives)[best.trial]
+    facts = StudyFacts(name="", objectives=study.objectives)
+    assert "best" in study_view(study.records, facts).marks[best.trial]
     tally = Tally(outline(study.config, study.folder))
     for record in study.records:
         tally.add(record)
@@ -114,7 +116,7 @@ def test_the_hypervolume_never_goes_down_and_is_the_same_in_every_view(tmp_path:
     compared = growth_data(group_studies(read_studies([study.folder for study in studies])))
     assert compared is not None
     assert compared.fixed
-    assert compared.curves[0].shares == tuple(seen)
+    assert compared.curves[0].data.shares == tuple(seen)
 
 
 def test_the_box_is_that_of_guessing_and_of_what_may_be_had(study: StudyDriver) -> None:

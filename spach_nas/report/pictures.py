@@ -1,4 +1,4 @@
-"""Pictures for print: front, hypervolume and drawings, through kaleido and a Chrome here.
+"""Pictures for print: front, hypervolume and drawings, through kaleido and a local Chrome.
 
 The drawings are SVG of our own making; for png and pdf they go through Chrome, too.
 """
@@ -6,7 +6,8 @@ The drawings are SVG of our own making; for png and pdf they go through Chrome, 
 import base64
 import importlib.util
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from html import escape
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
@@ -16,14 +17,16 @@ from plotly import graph_objects as go
 from plotly import io as plotly_io
 
 from spach_nas.errors import SpachNasError, one_line
-from spach_nas.report.hypervolume_figure import hypervolume_figure, reference_words
-from spach_nas.report.pareto_data import pareto_data
-from spach_nas.report.pareto_figure import pareto_figure
-from spach_nas.report.sheet import sheet
-from spach_nas.report.summary import StudyFacts
-from spach_nas.report.theme import LIGHT, plain
-from spach_nas.study.hypervolume import hypervolume_data
+from spach_nas.report.drawing import DRAWN_HEIGHT, Drawing, common_width, draw, drawn_width
+from spach_nas.report.hypervolume import hypervolume_figure, reference_words
+from spach_nas.report.pareto import pareto_data, pareto_figure
+from spach_nas.report.terminal import spread_rows
+from spach_nas.report.theme import FONT, LIGHT, MIXER_COLOURS, mixer_colour, mixer_letter, plain
+from spach_nas.report.view import StudyFacts, StudyView, study_view
+from spach_nas.space.architecture import Architecture
+from spach_nas.study.intervals import record_words
 from spach_nas.study.records import Record
+from spach_nas.units import format_count
 
 KINDS = ("png", "svg", "pdf")
 NAMES = ("front", "hypervolume", "drawings")
@@ -33,8 +36,15 @@ _SCALE = 2
 _LONGEST_LINE = 130
 _NO_KALEIDO = "pip install 'spach-nas[static]' brings kaleido"
 _NO_CHROME = "install Chrome or Chromium (Debian: apt install chromium) or run plotly_get_chrome"
-# What a mouse can do on a page and nobody can on paper.
+# Words of a page that mean nothing on paper.
 _ON_SCREEN = "; double-click for all"
+# The sheet of drawings, in px.
+_MOST = 12
+_ENLARGED = 1.25
+_MARGIN, _HEAD, _CAPTION, _GAP = 28, 76, 24, 16
+_ROW = _CAPTION + DRAWN_HEIGHT * _ENLARGED + _GAP
+_NARROWEST = 640
+_LETTER = 7.0  # a character of a caption at 13 px, generously
 
 
 class _Picture(NamedTuple):
@@ -63,8 +73,9 @@ def write_pictures(
     """
     if kind not in KINDS:
         raise SpachNasError(f"pictures: {kind!r}; expected png, svg or pdf")
-    pictures = _figures(records, facts)
-    drawings = sheet(records, facts)
+    view = study_view(records, facts)
+    pictures = _figures(view)
+    drawings = sheet(view)
     if kind != "svg":
         pictures["drawings"] = _on_canvas(drawings)
     with TemporaryDirectory(dir=folder, prefix=".pictures-") as temporary:
@@ -79,15 +90,16 @@ def write_pictures(
         return tuple(path.replace(folder / path.name) for path in paths)
 
 
-def _figures(records: Sequence[Record], facts: StudyFacts) -> dict[str, _Picture]:
-    data = pareto_data(records, facts.objectives, limits=facts.limits)
+def _figures(view: StudyView) -> dict[str, _Picture]:
+    data = pareto_data(view)
     if not (data.front or data.others or data.references):
-        raise SpachNasError(f"{facts.name}: no complete trial to draw; expected at least one")
-    figures = {"front": _titled(pareto_figure(data), facts.name)}
-    growth = hypervolume_data(records, facts.objectives, limits=facts.limits, corners=facts.corners)
-    if growth is not None:
-        figure = hypervolume_figure(growth)
-        figures["hypervolume"] = _titled(figure, facts.name, below=reference_words(growth))
+        raise SpachNasError(f"{view.facts.name}: no complete trial to draw; expected at least one")
+    figures = {"front": _titled(pareto_figure(data), view.facts.name)}
+    if view.growth is not None:
+        below = reference_words(view.growth)
+        figures["hypervolume"] = _titled(
+            hypervolume_figure(view.growth), view.facts.name, below=below
+        )
     return figures
 
 
@@ -147,3 +159,59 @@ def _render(pictures: Mapping[str, _Picture], *, kind: str, folder: Path) -> lis
     if missing:
         raise SpachNasError(f"Chrome made no {', '.join(missing)}; run the command again")
     return paths
+
+
+def sheet(view: StudyView) -> Drawing:
+    """The members of a front, cheapest first, and the best trained paper model beneath them.
+
+    All at the same scale on white paper. Of a long front the ends, best and knee are shown, and
+    others evenly between them.
+    """
+    members = view.front
+    long = len(members) > _MOST
+    chosen = spread_rows(members, rows=_MOST, kept=view.marks) if long else list(members)
+    shown = [*chosen, *([view.best_paper] if view.best_paper is not None else [])]
+    rows = [(*_words(view, record), record.architecture) for record in shown]
+    drawn = [architecture for _, _, architecture in rows]
+    captions = max((_LETTER * len(f"{name}   {words}") for name, words, _ in rows), default=0.0)
+    strips = _ENLARGED * max(map(drawn_width, drawn), default=0.0)
+    wide = 2 * _MARGIN + max(_NARROWEST, captions, strips)
+    high = _HEAD + len(rows) * _ROW
+    of = f"{len(chosen)} of the {len(members)}" if long else "the"
+    title = f"{view.facts.name}: {of} architectures on the front"
+    parts = [f'<text x="{_MARGIN}" y="34" font-size="18">{escape(title)}</text>', *_legend(drawn)]
+    full = common_width(drawn)
+    for number, (name, words, architecture) in enumerate(rows):
+        top = _HEAD + number * _ROW
+        parts.append(
+            f'<text x="{_MARGIN}" y="{top + 14:g}"><tspan font-weight="bold">{escape(name)}</tspan>'
+            f'<tspan dx="12" fill="{LIGHT.muted}">{escape(words)}</tspan></text>'
+        )
+        place = f"translate({_MARGIN} {top + _CAPTION:g}) scale({_ENLARGED})"
+        parts.append(f'<g transform="{place}">{draw(architecture, full_width=full)}</g>')
+    return Drawing(
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {wide:g} {high:g}" '
+        f'width="{wide:g}" height="{high:g}" font-family="{escape(FONT)}" font-size="13" '
+        f'fill="{LIGHT.text}" color="{LIGHT.text}"><title>{escape(title)}</title>'
+        f'<rect width="{wide:g}" height="{high:g}" fill="{LIGHT.surface}"/>{"".join(parts)}</svg>'
+    )
+
+
+def _words(view: StudyView, record: Record) -> tuple[str, str]:
+    cost = record.target_cost
+    name = record.reference or f"trial {record.trial}"
+    figures = [f"{format_count(cost.macs)} MACs", f"{format_count(cost.params)} params"]
+    figures.append(f"{view.score.name} {record_words(record, view.score)}")
+    return ", ".join([name, *view.marks.get(record.trial, ())]), ", ".join(figures)
+
+
+def _legend(drawn: Sequence[Architecture]) -> Iterator[str]:
+    x = float(_MARGIN)
+    used = {name for item in drawn for stage in item.stages for name in stage.mixers}
+    for name in (*MIXER_COLOURS, *sorted(used - set(MIXER_COLOURS))):
+        words = f"{mixer_letter(name)}  {name}"
+        yield (
+            f'<rect x="{x:g}" y="46" width="12" height="12" rx="2" fill="{mixer_colour(name)}"/>'
+            f'<text x="{x + 18:g}" y="56.5" fill="{LIGHT.muted}">{escape(words)}</text>'
+        )
+        x += 18 + _LETTER * len(words) + 22

@@ -50,10 +50,7 @@ const Figures = (() => {
     const figure = painted(own.data.figures[id][words], swaps());
     for (const prepare of own.prepare) prepare(id, figure, own.inks(), words);
     figure.layout.uirevision ??= words;
-    /* Some need more room than a phone has: their place scrolls sideways. */
-    const wide = figure.layout.meta?.width ?? 0;
-    if (wide > byId(`plot-${id}`).clientWidth) figure.layout.width = wide;
-    else if (narrow.matches && !own.printing) fitPhone(figure.layout);
+    if (narrow.matches && !own.printing) fitPhone(figure.layout);
     if (own.printing) figure.layout.width = PRINT_WIDTH;
     return figure;
   }

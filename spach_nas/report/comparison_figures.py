@@ -1,0 +1,518 @@
+"""The pictures of a comparison: the fronts of several studies, and how their hypervolumes grew."""
+
+from bisect import bisect_right
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import numpy as np
+from plotly import graph_objects as go
+
+from spach_nas.config.objectives import OBJECTIVES, Objective
+from spach_nas.report.axes import (
+    Bounds,
+    axis_limits,
+    cost_axis,
+    on_axis,
+    score_axis,
+    study_axes,
+)
+from spach_nas.report.comparison import (
+    ComparedStudy,
+    StudyGroup,
+    check_objectives,
+    protocol,
+    protocol_differences,
+    short,
+)
+from spach_nas.report.hypervolume import box_ends
+from spach_nas.report.pareto import Point, error_bars, pareto_data, point_of
+from spach_nas.report.theme import (
+    BLUE,
+    GREEN,
+    LIGHT,
+    ORANGE,
+    PURPLE,
+    SKY,
+    VERMILLION,
+    layout,
+    plain,
+)
+from spach_nas.report.view import Spread, Trained, pooled_spread, seed_words, study_view
+from spach_nas.study.hypervolume import (
+    Corners,
+    HypervolumeData,
+    hypervolume_data,
+    record_corners,
+    wider,
+)
+from spach_nas.study.intervals import record_words
+from spach_nas.study.pareto import value
+from spach_nas.study.records import Record
+from spach_nas.units import format_count
+
+# Yellow is not among them: a thin line of it is lost on white.
+_COLOURS = (BLUE, VERMILLION, GREEN, ORANGE, PURPLE, SKY)
+_SYMBOLS = ("circle", "square", "diamond", "triangle-up", "x", "triangle-down", "pentagon", "star")
+_DASHES = ("solid", "dash", "dot", "dashdot")
+# With more groups a figure has a height of its own, and intervals of more fronts hide each other.
+FEW_GROUPS = 4
+_HEIGHT, _LEGEND_LINE = 500, 22
+_LONGEST_LINE = 40
+# From this many seeds on, a band leaves out the most extreme ones.
+_MANY_SEEDS = 20
+# A median over time is drawn at so many moments, and a band with so many corners.
+_MOMENTS, _MOST_CORNERS = 200, 400
+_UNITS = ((7200, "h", 3600), (300, "min", 60), (0, "s", 1))
+_EARLY = 0.06
+
+Axis = Literal["trials", "seconds"]
+
+
+class Style(NamedTuple):
+    """How a group looks: an ink for the baseline, else a hue; plotly's names of symbol and dash."""
+
+    colour: str
+    symbol: str
+    dash: str
+    name: str
+    rank: int
+
+    def line(self, width: float, shape: str = "hv") -> dict[str, object]:
+        """For `line` of a trace."""
+        return {"color": self.colour, "dash": self.dash, "width": width, "shape": shape}
+
+
+def styles(groups: Sequence[StudyGroup]) -> dict[str, Style]:
+    """A look for each group, by its label; no two are alike among the first twenty-four."""
+    found, place = {}, 0
+    for rank, group in enumerate(groups, 1):
+        name = plain(short(group.words))
+        if group.baseline:
+            look = Style(LIGHT.muted, "circle-open", "dash", f"{name}, baseline", rank)
+        else:
+            lap, hue = divmod(place, len(_COLOURS))
+            symbol = _SYMBOLS[(place + lap) % len(_SYMBOLS)]
+            look = Style(_COLOURS[hue], symbol, _DASHES[lap % len(_DASHES)], name, rank)
+            place += 1
+        found[group.label] = look
+    return found
+
+
+def _make_room(figure: go.Figure, groups: Sequence[StudyGroup]) -> go.Figure:
+    """Make a figure higher where its legend is long: on a phone each entry is a line."""
+    extra = max(0, len(groups) - FEW_GROUPS)
+    return figure.update_layout(height=_HEIGHT + _LEGEND_LINE * extra) if extra else figure
+
+
+# Fronts
+
+
+class StudyFront(NamedTuple):
+    """The front of one study, cheapest first, by the labels of its group and its own."""
+
+    group: str
+    study: str
+    points: tuple[Point, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FrontsData:
+    """What the picture shows.
+
+    Attributes:
+        fronts: One for each study that has one.
+        paper: The paper's models, means over all studies; none where protocols differ.
+        limits: Where they are the same everywhere.
+    """
+
+    x: Objective
+    y: Objective
+    groups: tuple[StudyGroup, ...]
+    fronts: tuple[StudyFront, ...]
+    paper: tuple[Point, ...]
+    limits: Bounds
+
+
+def fronts_data(
+    groups: Sequence[StudyGroup], *, axis: Objective = OBJECTIVES["macs"]
+) -> FrontsData:
+    """The front of each study in a cost and the score, whatever else it optimised.
+
+    Args:
+        groups: Studies with the same objectives.
+        axis: The horizontal axis, one of `cost_axes`.
+    """
+    studies = [study for group in groups for study in group.studies]
+    y = studies[0].view.score
+    return FrontsData(
+        x=axis,
+        y=y,
+        groups=tuple(groups),
+        fronts=tuple(
+            StudyFront(group.label, study.label, pareto_data(study.view, axis).front)
+            for group in groups
+            for study in group.studies
+            if study.compared
+        ),
+        paper=() if protocol_differences(studies) else _paper(studies, axes=(axis, y)),
+        limits=axis_limits(studies[0].limits, axis)
+        if len({study.limits for study in studies}) == 1
+        else (),
+    )
+
+
+def cost_axes(groups: Sequence[StudyGroup]) -> Mapping[str, Objective]:
+    """What can stand on the horizontal axis, by the words of a switch; lower is better in all."""
+    studies = [study for group in groups for study in group.studies]
+    compared = [one for study in studies for one in study.compared]
+    known = study_axes(compared, studies[0].objectives)
+    return {words: item for words, item in known.items() if item.direction == "min"}
+
+
+def _paper(
+    studies: Sequence[ComparedStudy], *, axes: tuple[Objective, Objective]
+) -> tuple[Point, ...]:
+    found: dict[str, dict[int, Record]] = {}
+    for study in studies:
+        for one in study_view(study.records, study.view.facts).paper:
+            for record in one.trainings:
+                # The same network trained from the same seed is the same training.
+                found.setdefault(record.reference or "", {}).setdefault(record.seed, record)
+    models = on_axis([Trained.of(tuple(runs.values())) for runs in found.values()], axes[0])
+    return tuple(point_of(model, axes=axes) for model in models if model.values(axes[1]))
+
+
+def fronts_figure(data: FrontsData) -> go.Figure:
+    """A staircase for each study in the look of its group, paper models as stars; log x."""
+    figure, looks = go.Figure(layout=layout()), styles(data.groups)
+    shown: set[str] = set()
+    several = {group.label for group in data.groups if len(group.studies) > 1}
+    few = len(data.fronts) <= FEW_GROUPS
+    for one in data.fronts:
+        trace = _staircase(one, looks[one.group])
+        if few:
+            trace.update(error_y=error_bars(one.points, colour=looks[one.group].colour))
+        if one.group in several:
+            trace.update(line_width=1, marker_size=6)
+        figure.add_trace(trace.update(showlegend=one.group not in shown))
+        shown.add(one.group)
+    if data.paper:
+        figure.add_trace(_stars(data.paper))
+    points = [point for one in data.fronts for point in one.points]
+    barred = [*data.paper, *(points if few else [])]
+    cost_axis(
+        figure, data.x, values=[point.x for point in (*points, *data.paper)], limits=data.limits
+    )
+    ends = [end for point in barred for end in (point.low, point.high)]
+    score_axis(figure, data.y, values=[*(point.y for point in points), *ends])
+    return _make_room(figure, data.groups)
+
+
+def _staircase(one: StudyFront, look: Style) -> go.Scatter:
+    return go.Scatter(
+        x=[point.x for point in one.points],
+        y=[point.y for point in one.points],
+        text=[f"{plain(one.study)}<br>{hover_text(point.trained)}" for point in one.points],
+        hovertemplate="%{text}<extra></extra>",
+        mode="lines+markers",
+        line=look.line(1.5),
+        marker={
+            "symbol": look.symbol,
+            "size": 8,
+            "color": look.colour,
+            "line": {"width": 1, "color": LIGHT.surface},
+        },
+        name=look.name,
+        legendgroup=plain(one.group),
+        legendrank=look.rank,
+    )
+
+
+def _stars(paper: Sequence[Point]) -> go.Scatter:
+    return go.Scatter(
+        x=[point.x for point in paper],
+        y=[point.y for point in paper],
+        error_y=error_bars(paper, colour=LIGHT.text),
+        text=[
+            f"<b>{plain(point.name)}</b> (paper model)<br>{point.y:.4f}"
+            + (f", mean of {len(seeds)} seeds" if len(seeds := point.trained.seeds) > 1 else "")
+            for point in paper
+        ],
+        hovertemplate="%{text}<extra></extra>",
+        mode="markers",
+        marker={"symbol": "star", "size": 12, "color": LIGHT.text},
+        name="paper models",
+        legendrank=1000,
+    )
+
+
+def hover_text(one: Trained) -> str:
+    """A point's label in plotly's mark-up; everything from the study is escaped."""
+    record, cost = one.record, one.record.target_cost
+    accuracy = record_words(record, OBJECTIVES["accuracy"])
+    name = f"<b>{plain(record.reference)}</b> (paper model)<br>" if record.reference else ""
+    score = f"accuracy <b>{accuracy}</b><br>" if accuracy else ""
+    return (
+        f"{name}<b>{_wrapped(str(record.architecture))}</b><br>{score}"
+        f"{format_count(cost.macs)} MACs, {format_count(cost.params)} params, "
+        f"{format_count(cost.activations)} activations<br>"
+        f"trial {record.trial}, {plain(record.arch_id)}, {record.seconds:.1f} s, "
+        f"{seed_words(one.seeds)}"
+    )
+
+
+def _wrapped(drawing: str) -> str:
+    # Free layouts are long, and a label wider than a phone is cut off.
+    lines = [""]
+    for stage in drawing.split(" | "):
+        joined = f"{lines[-1]} | {stage}" if lines[-1] else stage
+        if lines[-1] and len(joined) > _LONGEST_LINE:
+            lines.append(stage)
+        else:
+            lines[-1] = joined
+    return " |<br>".join(plain(line) for line in lines)
+
+
+# Growth
+
+
+class Growth(NamedTuple):
+    """The growth of one study in the box that all share, by the labels of its group and its own."""
+
+    group: str
+    study: str
+    data: HypervolumeData
+
+    def steps(self, axis: Axis) -> Sequence[float]:
+        """Trials, or seconds of training: these depend on neither workers nor interruptions."""
+        return self.data.trials if axis == "trials" else self.data.training
+
+    def at(self, effort: float, *, axis: Axis) -> float:
+        """Share after so many trials or seconds of training."""
+        return self.data.shares[max(0, bisect_right(self.steps(axis), effort) - 1)]
+
+
+class Band(NamedTuple):
+    """The growth of a group's seeds, as far as all of them go; see `spread` for the ends."""
+
+    group: str
+    seeds: int
+    x: tuple[float, ...]
+    median: tuple[float, ...]
+    low: tuple[float, ...]
+    high: tuple[float, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class GrowthData:
+    """The growth of all studies in one box.
+
+    Attributes:
+        fixed: Whether the box was known before the first trial of any.
+        curves: One for each study that has something to compare.
+        equal_trials: As many as the shortest of them has.
+        equal_seconds: Of training, as many as the shortest of them has.
+    """
+
+    fixed: bool
+    groups: tuple[StudyGroup, ...]
+    curves: tuple[Growth, ...]
+    equal_trials: int
+    equal_seconds: float
+
+    def of(self, group: StudyGroup) -> tuple[Growth, ...]:
+        """The curves of a group."""
+        return tuple(curve for curve in self.curves if curve.group == group.label)
+
+
+def growth_data(groups: Sequence[StudyGroup]) -> GrowthData | None:
+    """The growth of all studies; None when all of them together span no box."""
+    studies = [study for group in groups for study in group.studies]
+    check_objectives(studies)
+    corners = _shared_corners(studies)
+    curves = []
+    for group in groups:
+        for one in group.studies:
+            grown = hypervolume_data(
+                one.records, one.objectives, limits=one.limits, corners=corners
+            )
+            if one.compared and grown is not None:
+                curves.append(Growth(group.label, one.label, grown))
+    if not curves:
+        return None
+    return GrowthData(
+        fixed=all(item.name in one.corners for one in studies for item in one.objectives),
+        groups=tuple(groups),
+        curves=tuple(curves),
+        equal_trials=min(curve.data.trials[-1] for curve in curves),
+        equal_seconds=min(curve.data.training[-1] for curve in curves),
+    )
+
+
+def _shared_corners(studies: Sequence[ComparedStudy]) -> Corners:
+    """The box that holds those of all studies; without its own, a study's records span it."""
+    corners: dict[str, tuple[float, float]] = {}
+    for study in studies:
+        seen = record_corners(study.records, study.objectives, limits=study.limits)
+        own = {**seen, **study.corners}
+        for item in study.objectives:
+            if item.name in own:
+                ends = corners.get(item.name, own[item.name])
+                corners[item.name] = wider(item, ends, own[item.name])
+    return corners
+
+
+def bands(data: GrowthData, *, axis: Axis) -> tuple[Band, ...]:
+    """Median and spread of each group of several seeds, up to the end of its shortest."""
+    found = [(group.label, data.of(group)) for group in data.groups]
+    return tuple(_band(label, curves, axis=axis) for label, curves in found if len(curves) > 1)
+
+
+def _band(group: str, curves: Sequence[Growth], *, axis: Axis) -> Band:
+    end = min(curve.steps(axis)[-1] for curve in curves)
+    moments = range(int(end) + 1) if axis == "trials" else np.linspace(0, end, _MOMENTS).tolist()
+    x = tuple(float(moment) for moment in moments)
+    ends = (spread([curve.at(moment, axis=axis) for curve in curves]) for moment in x)
+    low, median, high = zip(*ends, strict=True)
+    return Band(group, len(curves), x, median, low, high)
+
+
+def spread(values: Sequence[float]) -> tuple[float, float, float]:
+    """Low end, median and high end: of all, or of the middle 90 % where there are many."""
+    few = len(values) < _MANY_SEEDS
+    low, median, high = np.percentile(values, [0, 50, 100] if few else [5, 50, 95])
+    return float(low), float(median), float(high)
+
+
+def spread_words(seeds: int) -> str:
+    """What the ends of the spread of so many seeds are."""
+    return "worst to best" if seeds < _MANY_SEEDS else "5 to 95 %"
+
+
+def growth_figure(data: GrowthData, *, axis: Axis = "trials") -> go.Figure:
+    """Each study thin, the median of each group of seeds thick in its band."""
+    figure, looks = go.Figure(layout=layout()), styles(data.groups)
+    unit, factor = "", 1
+    if axis == "seconds":
+        longest = max(curve.data.training[-1] for curve in data.curves)
+        unit, factor = next((name, size) for least, name, size in _UNITS if longest >= least)
+    known = {band.group: band for band in bands(data, axis=axis)}
+    hover = f"%{{x:.4~g}} {unit or 'trials'}: %{{y:.1%}}"
+    for band in known.values():
+        figure.add_trace(_band_trace(band, looks[band.group], factor=factor))
+    for curve in data.curves:
+        trace = _curve(curve, looks[curve.group], axis=axis, factor=factor, hover=hover)
+        if curve.group in known:
+            trace.update(line_width=1, opacity=0.45, showlegend=False)
+        figure.add_trace(trace)
+    for band in known.values():
+        figure.add_trace(_median(band, looks[band.group], factor=factor, hover=hover))
+    # Without the first steep rise, which says little and would flatten the rest.
+    early = [curve.at(_EARLY * curve.steps(axis)[-1], axis=axis) for curve in data.curves]
+    low, high = min(early), max(curve.data.shares[-1] for curve in data.curves)
+    margin = 0.07 * (high - low) or 0.05
+    title = f"training time ({unit})" if axis == "seconds" else "trials done"
+    figure.update_xaxes(title_text=title, rangemode="tozero")
+    figure.update_yaxes(
+        title_text="hypervolume (share of the box)",
+        tickformat=".0%",
+        range=[max(-0.01, low - margin), min(1.03, high + margin)],
+    )
+    return _make_room(figure, data.groups)
+
+
+def box_words(data: GrowthData) -> str:
+    """The reference point and the ideal one of the shared box."""
+    reference, ideal = box_ends(data.curves[0].data)
+    why = "(guessing, and the limits or the space)" if data.fixed else "(the worst of any)"
+    return f"Reference point, one for all studies: {reference} {why}. Ideal: {ideal}."
+
+
+def _curve(curve: Growth, look: Style, *, axis: Axis, factor: int, hover: str) -> go.Scatter:
+    steps, shares = curve.steps(axis), curve.data.shares
+    # A step that changes nothing is drawn by its neighbours.
+    kept = [
+        place
+        for place in range(len(steps))
+        if place in (0, len(steps) - 1) or shares[place] != shares[place - 1]
+    ]
+    return go.Scatter(
+        x=[round(steps[place] / factor, 4) for place in kept],
+        y=[round(shares[place], 5) for place in kept],
+        mode="lines",
+        line=look.line(2.2),
+        name=look.name,
+        legendgroup=plain(curve.group),
+        legendrank=look.rank,
+        hovertemplate=f"<b>{plain(curve.study)}</b><br>{hover}<extra></extra>",
+    )
+
+
+def _median(band: Band, look: Style, *, factor: int, hover: str) -> go.Scatter:
+    ends = zip(band.low, band.high, strict=True)
+    return go.Scatter(
+        x=[round(x / factor, 4) for x in band.x],
+        y=[round(y, 5) for y in band.median],
+        customdata=[[round(low, 4), round(high, 4)] for low, high in ends],
+        mode="lines",
+        line=look.line(3),
+        name=look.name,
+        legendgroup=plain(band.group),
+        legendrank=look.rank,
+        hovertemplate=f"<b>{look.name}</b>, median<br>{hover} "
+        "(%{customdata[0]:.1%} to %{customdata[1]:.1%})<extra></extra>",
+    )
+
+
+def _band_trace(band: Band, look: Style, *, factor: int) -> go.Scatter:
+    """A filled outline: the upper stairs there and the lower ones back."""
+    x = [round(moment / factor, 4) for moment in band.x]
+    upper, lower = _corners(x, band.high), _corners(x, band.low)
+    points = [*upper, *reversed(lower), upper[0]]
+    return go.Scatter(
+        x=[x for x, _ in points],
+        y=[y for _, y in points],
+        mode="lines",
+        fill="toself",
+        fillcolor=look.colour,
+        opacity=0.18,
+        line={"width": 0, "color": look.colour},
+        hoverinfo="skip",
+        legendgroup=plain(band.group),
+        showlegend=False,
+    )
+
+
+def _corners(x: Sequence[float], y: Sequence[float]) -> list[tuple[float, float]]:
+    # More corners would be drawn finer than a screen.
+    places = [*range(0, len(x) - 1, max(1, len(x) // _MOST_CORNERS)), len(x) - 1]
+    found = [(x[0], round(y[0], 5))]
+    for place in places[1:]:
+        before, share = found[-1][1], round(y[place], 5)
+        if share != before or place == places[-1]:
+            found += [(x[place], before), (x[place], share)]
+    return found
+
+
+# Noise
+
+
+def repeats(groups: Sequence[StudyGroup]) -> tuple[list[tuple[float, ...]], Spread | None]:
+    """Scores of each architecture trained from several seeds by one protocol, and their spread."""
+    found: dict[tuple[str, frozenset[tuple[str, str]]], dict[int, list[float]]] = {}
+    for study in (study for group in groups for study in group.studies):
+        same = frozenset(protocol(study).items())
+        for one in study_view(study.records, study.view.facts).trained:
+            for record in one.trainings:
+                score = value(record, study.view.score)
+                if score is not None:
+                    by_seed = found.setdefault((record.arch_id, same), {})
+                    # Studies that share a seed do not repeat one another.
+                    by_seed.setdefault(record.seed, []).append(score)
+    scores = [
+        tuple(sum(some) / len(some) for some in by_seed.values())
+        for by_seed in found.values()
+        if len(by_seed) > 1
+    ]
+    return scores, pooled_spread(scores)
