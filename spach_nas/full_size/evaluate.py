@@ -22,10 +22,10 @@ from spach_nas.full_size.loaders import scoring_batches
 from spach_nas.full_size.plan import data_choice
 from spach_nas.full_size.recipe import DataOptions
 from spach_nas.full_size.recipe_files import load_recipe
-from spach_nas.full_size.scoring import Scores, score_batches
 from spach_nas.networks import Spach, build
 from spach_nas.training import Runtime, choose_runtime, move
 from spach_nas.training.device import autocast
+from spach_nas.training.scoring import Scores, score_batches
 
 _BATCH_SIZE = 256
 _WARM_UP = 3

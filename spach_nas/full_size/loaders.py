@@ -7,13 +7,11 @@ another number of loader processes, sees the same pixels; with another number of
 Letters: B images of a part, C channels, H and W height and width.
 """
 
-import random
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 from typing import Any, Protocol
 
-import numpy as np
 import torch
 from timm.data import create_loader
 from timm.data.distributed_sampler import RepeatAugSampler
@@ -29,7 +27,7 @@ from spach_nas.full_size.job import Job, Place
 from spach_nas.full_size.repairs import mend_posterize
 from spach_nas.training.batches import LoadedSet, Moves, batch, draw_moves, load
 from spach_nas.training.device import Runtime
-from spach_nas.training.seeds import derive_seed
+from spach_nas.training.seeds import derive_seed, seed_everything
 
 Batch = tuple[Tensor, Tensor]
 
@@ -67,24 +65,6 @@ def training_batches(
         images = pictures.in_memory(job.architecture.image_size)
         return _FromMemory(job, images, place=place, runtime=runtime)
     return _FromFiles(job, pictures, place=place, runtime=runtime, processes=processes)
-
-
-def seed_everything(seed: int, device: torch.device | None = None) -> None:
-    """Seed Python, numpy and torch, which timm's augmentation and dropped paths draw from.
-
-    Args:
-        seed: From 0 to 2**63 - 1.
-        device: Which is seeded beside the CPU.
-    """
-    random.seed(seed)
-    np.random.seed(seed % 2**32)
-    # Not torch.manual_seed: while a GPU is not in use it notes every call, with its traceback, for
-    # later: half a millisecond an image, and memory without end.
-    torch.default_generator.manual_seed(seed)
-    if device is not None and device.type == "cuda":
-        torch.cuda.manual_seed(seed)
-    elif device is not None and device.type == "mps":
-        torch.mps.manual_seed(seed)
 
 
 class _Order:

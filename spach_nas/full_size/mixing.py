@@ -6,7 +6,6 @@ arXiv:1905.04899.
 Letters: B images, C channels, H and W height and width, K classes.
 """
 
-import torch.nn.functional as F
 from timm.data.mixup import Mixup
 from timm.data.random_erasing import RandomErasing
 from torch import Tensor
@@ -42,7 +41,6 @@ class Mixer:
             if changes.mixes
             else None
         )
-        self._smoothing = 0.0 if changes.mixes else changes.label_smoothing
 
     def __call__(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Images (B, C, H, W), and labels (B,), or (B, K) where they are mixed."""
@@ -51,8 +49,3 @@ class Mixer:
         if self._mix is not None:
             images, labels = self._mix(images, labels)
         return images, labels
-
-    def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """Mean cross-entropy of (B, K) with the labels that the call gave."""
-        # Mixed labels are smoothed already.
-        return F.cross_entropy(logits.float(), labels, label_smoothing=self._smoothing)

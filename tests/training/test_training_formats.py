@@ -24,12 +24,12 @@ from spach_nas.search.plan import plan_search
 from spach_nas.training import (
     ProductRates,
     choose_runtime,
+    device,
     faster_precision,
     format_warning,
-    formats,
     train,
 )
-from spach_nas.training.formats import orthogonalisation_format
+from spach_nas.training.device import orthogonalisation_format
 from training_tools import DATA
 
 HALVES = {torch.bfloat16, torch.float16}
@@ -114,7 +114,7 @@ def test_bf16_is_there_for_who_names_it() -> None:
 def test_the_format_of_a_search_hangs_on_no_measurement(
     monkeypatch: pytest.MonkeyPatch, rates: ProductRates
 ) -> None:
-    monkeypatch.setattr(formats, "cpu_rates", lambda: rates)
+    monkeypatch.setattr(device, "cpu_rates", lambda: rates)
     assert not choose_runtime(device="cpu").bf16
     assert orthogonalisation_format(torch.device("cpu")) is torch.float32
 
@@ -135,7 +135,7 @@ def test_muon_takes_bf16_on_a_gpu_that_computes_in_it(
 def test_faster_precision_tries_no_step_where_bf16_is_emulated(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(formats, "cpu_rates", lambda: EMULATED)
+    monkeypatch.setattr(device, "cpu_rates", lambda: EMULATED)
     network, pixels = build(ARCHITECTURE), images(ARCHITECTURE)
     with Formats() as seen:
         assert faster_precision(network, pixels) == "fp32"
@@ -144,15 +144,15 @@ def test_faster_precision_tries_no_step_where_bf16_is_emulated(
 
 def test_rates_are_those_of_a_product(monkeypatch: pytest.MonkeyPatch) -> None:
     # 8 products of 128 x 128 x 128, two operations each: 33.5 million in half a second.
-    monkeypatch.setattr(formats, "_seconds", lambda matrices: 0.5)
-    rates = formats.cpu_rates.__wrapped__()
+    monkeypatch.setattr(device, "_seconds", lambda matrices: 0.5)
+    rates = device.cpu_rates.__wrapped__()
     assert rates.fp32 == rates.bf16 == rates.fp16 == pytest.approx(2 * 8 * 128**3 / 0.5 / 1e9)
 
 
 def warned(
     monkeypatch: pytest.MonkeyPatch, rates: ProductRates
 ) -> Callable[[str, str], str | None]:
-    monkeypatch.setattr(formats, "cpu_rates", lambda: rates)
+    monkeypatch.setattr(device, "cpu_rates", lambda: rates)
     return lambda precision, device: format_warning(precision, device=device)  # type: ignore[arg-type]
 
 
@@ -170,7 +170,7 @@ def test_who_asks_for_bf16_where_it_is_emulated_is_told_the_ratio(
 def test_a_search_a_training_and_a_timing_pass_the_warning_on(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(formats, "cpu_rates", lambda: EMULATED)
+    monkeypatch.setattr(device, "cpu_rates", lambda: EMULATED)
     said: list[str] = []
     for precision in ("fp32", "bf16"):
         path = write_search(tmp_path, training__precision=precision, training__device="cpu")
