@@ -12,7 +12,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from spach_nas.full_size.progress import EpochLine, Now, read_curve, read_now
+from spach_nas.full_size.run_folder import EpochLine, Now, read_curve, read_now
 from spach_nas.units import format_duration
 
 if TYPE_CHECKING:

@@ -238,7 +238,7 @@ def _is_out_of_memory(problem: Exception) -> bool:
 
 def _free_memory(device: torch.device) -> None:
     """Give back what nothing refers to any more."""
-    # A failed backward pass leaves cycles behind.
+    # A failed backward pass leaves reference cycles.
     gc.collect()
     if device.type == "cuda":
         torch.cuda.empty_cache()

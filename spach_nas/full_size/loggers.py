@@ -12,8 +12,8 @@ from functools import partial
 
 from spach_nas.errors import one_line
 from spach_nas.full_size.job import Job
-from spach_nas.full_size.progress import EpochLine, read_curve
 from spach_nas.full_size.recipe import LoggerName
+from spach_nas.full_size.run_folder import EpochLine, read_curve
 from spach_nas.search.ray.logger_choice import make_callback
 from spach_nas.search.ray.loggers import LOGS, Callback, LoggedTrial
 from spach_nas.study.journal import Journal

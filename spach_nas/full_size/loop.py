@@ -18,7 +18,7 @@ from spach_nas.data.reader import OpenData, open_data
 from spach_nas.files import room_needed
 from spach_nas.full_size.job import Job, Place
 from spach_nas.full_size.loaders import Batch
-from spach_nas.full_size.progress import EpochLine, Now, ProgressFile, read_curve, write_curve
+from spach_nas.full_size.run_folder import EpochLine, Now, ProgressFile, read_curve, write_curve
 from spach_nas.full_size.worker import Worker, make_worker
 from spach_nas.training.checkpoint import (
     BEST,

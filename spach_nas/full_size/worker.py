@@ -14,8 +14,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from spach_nas.data.reader import OpenData
 from spach_nas.full_size.job import Job, Place
-from spach_nas.full_size.loaders import Batch, Batches, scoring_batches, training_batches
-from spach_nas.full_size.mixing import Mixer
+from spach_nas.full_size.loaders import Batch, Batches, Mixer, scoring_batches, training_batches
 from spach_nas.full_size.recipe import Recipe
 from spach_nas.machine import cores
 from spach_nas.networks import Spach, build

@@ -39,7 +39,7 @@ BEST = "best.safetensors"
 NETWORK, EMA, OPTIMIZER = "network.", "ema.", "optimizer."
 _KEY = "spach_nas"
 _BAD = "is damaged"
-# Of the protocol, these change no figure that a study compares, or give way to the rungs.
+# These parts of the protocol change no figure that a study compares, or are the rungs' to say.
 _APART = ("epochs", "data_share", "compile", "device")
 
 
@@ -66,7 +66,7 @@ class Origin:
     images: int
 
     def as_dict(self) -> dict[str, Any]:
-        """As JSON has it, by the words for what a checkpoint of another one is."""
+        """Plain values for JSON; the keys are those that an error names."""
         protocol = asdict(self.settings)
         return {
             "architecture": self.architecture,
@@ -78,7 +78,7 @@ class Origin:
 
 
 def pack(network: nn.Module, *, state: TrainingState, origin: Origin) -> bytes:
-    """A checkpoint: the state of the optimizer is in it where the course goes on behind `state`."""
+    """A checkpoint; it holds the optimizer's state where the course goes on after `state`."""
     tensors = dict(network.state_dict())
     if state.epochs < origin.course[-1].epochs:
         tensors |= {OPTIMIZER + name: tensor for name, tensor in state.optimizer.items()}
@@ -157,7 +157,7 @@ def unseal(checkpoint: bytes) -> tuple[dict[str, Tensor], dict[str, Any]]:
     except (ValueError, RecursionError):
         raise CheckpointError(_BAD) from None
     if not isinstance(info, dict):
-        raise CheckpointError("is none of this program's")
+        raise CheckpointError("was not written by spach-nas")
     digest = info.pop("sha256", None)
     if digest != _digest(info, tensors):
         raise CheckpointError(_BAD)
@@ -246,7 +246,7 @@ def load_state(path: Path) -> tuple[dict[str, Tensor], Position]:
 
 
 def with_prefix(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    """The tensors under this prefix, by the names behind it."""
+    """The tensors with this prefix, under their names without it."""
     return {
         name.removeprefix(prefix): value
         for name, value in tensors.items()

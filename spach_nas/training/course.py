@@ -1,7 +1,7 @@
 """Which images, steps and learning rates the epochs of a training take, in whatever pieces it runs.
 
 A course is one training over several rungs: each adds epochs, on a share of the images of its own.
-An epoch belongs to the first rung that ends behind it, so that a run up to a rung and a run that
+An epoch belongs to the first rung that ends after it, so that a run up to a rung and a run that
 goes on from there take the same images in the same steps as an uninterrupted one.
 """
 
@@ -23,7 +23,7 @@ class Leg:
 
     Attributes:
         first: First epoch, counted from 0 over the whole course.
-        stop: Epoch behind the last one.
+        stop: Epoch after the last one.
         first_step: Steps of the course before its first epoch.
         steps: Steps of each epoch.
         chosen: (N,), indices of the images, ascending.

@@ -23,7 +23,7 @@ from spach_nas.errors import ConfigError
 # The kind of product that small networks and Muon spend their time in; 34 million operations.
 _SHAPE = (8, 128, 128)
 _RUNS = 5
-# A gain that noise may feign is not worth the lost digits.
+# A gain within the noise of timing is not worth the lost digits.
 _LEAST_GAIN = 1.1
 
 
@@ -44,7 +44,7 @@ def choose_runtime(*, device: Device = "auto", precision: Precision = "auto") ->
     """The device and format that the settings mean on this machine.
 
     A fixed rule and not `faster_precision`: a search compares scores, so all its candidates need
-    the same format, and a score that repeats itself must not hang on a measured time.
+    the same format, and a reproducible score must not depend on a measured time.
 
     Raises:
         ConfigError: This machine has no such device.
@@ -179,7 +179,7 @@ def format_warning(precision: Precision, *, device: Device) -> str | None:
     rates = cpu_rates()
     return (
         f"precision: bf16; this processor emulates it, at {rates.bf16_gain:.2f} times the speed of "
-        f"fp32 ({rates.bf16:.1f} beside {rates.fp32:.0f} GFLOP/s a core); expected auto or fp32"
+        f"fp32 ({rates.bf16:.1f} against {rates.fp32:.0f} GFLOP/s a core); expected auto or fp32"
     )
 
 

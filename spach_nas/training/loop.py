@@ -39,7 +39,7 @@ Tell = Callable[[float, int], None]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrainingState:
-    """Where a training stands, beside the weights of its network.
+    """Where a training stands, without the weights of its network.
 
     Attributes:
         epochs: Epochs done.
@@ -95,10 +95,9 @@ def train(
         start: Where the weights of the network come from; None: from the beginning. Without an
             epoch to go it is scored.
         micro_batch: Most images at once in memory. A larger batch is trained in parts whose
-            gradients add up to those of the batch, up to rounding. That is no more so where the
-            images of a batch meet or draw together: a BatchNorm takes its statistics from each
-            part, and dropped paths are other ones.
-        tell: Told how far it is; nothing of the training hangs on it.
+            gradients add up to those of the batch, up to rounding. Two exceptions: a
+            BatchNorm takes its statistics from each part, and dropped paths differ.
+        tell: Told how far it is; the training does not depend on it.
     """
     start = start or TrainingState()
     course = course or (fidelity,)

@@ -33,7 +33,7 @@ def seed_everything(seed: int, device: torch.device | None = None) -> None:
 
     Args:
         seed: From 0 to 2**63 - 1.
-        device: Which is seeded beside the CPU.
+        device: Seeded as well as the CPU.
     """
     random.seed(seed)
     np.random.seed(seed % 2**32)

@@ -26,9 +26,9 @@ from torch import Tensor
 from training_steps import proxy
 
 from spach_nas.full_size.job import Place
+from spach_nas.full_size.loaders import mend_posterize
 from spach_nas.full_size.loop import _Course
 from spach_nas.full_size.plan import TrainingPlan, TrainingRequest, plan_training
-from spach_nas.full_size.repairs import mend_posterize
 from spach_nas.full_size.run import prepare
 from spach_nas.full_size.worker import make_worker
 from spach_nas.networks import build

@@ -24,8 +24,8 @@ from spach_nas.full_size import loop
 from spach_nas.full_size.job import Place
 from spach_nas.full_size.loop import train_worker
 from spach_nas.full_size.plan import TrainingPlan
-from spach_nas.full_size.progress import read_curve
 from spach_nas.full_size.run import prepare, run_training
+from spach_nas.full_size.run_folder import read_curve
 from spach_nas.full_size.worker import make_worker
 from spach_nas.networks import build
 from spach_nas.training.checkpoint import BEST, LAST, load_state

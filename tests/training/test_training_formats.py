@@ -7,7 +7,6 @@ from typing import Any, get_args
 
 import pytest
 import torch
-import torch.nn.functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from full_tools import plan_in
@@ -15,9 +14,6 @@ from network_tools import images, small
 from search_tools import write_search
 from spach_nas.config.evaluation import Fidelity
 from spach_nas.config.training_settings import Optimizer, TrainingSettings
-from spach_nas.full_size.recipe import OptimizerSettings
-from spach_nas.full_size.recipe_files import load_recipe
-from spach_nas.full_size.worker import _optimizer
 from spach_nas.latency.timing import cautions, conditions
 from spach_nas.networks import build
 from spach_nas.search.plan import plan_search
@@ -86,17 +82,6 @@ def test_a_training_of_a_search_computes_in_float32(optimizer: Optimizer) -> Non
     assert not formats.seen & HALVES
 
 
-@pytest.mark.parametrize("optimizer", get_args(OptimizerSettings.__annotations__["name"]))
-def test_an_optimizer_of_a_full_training_computes_in_float32(optimizer: str) -> None:
-    recipe = load_recipe("short", changes=[f"optimizer.name={optimizer}"])
-    network = build(ARCHITECTURE)
-    F.cross_entropy(network(images(ARCHITECTURE)), torch.arange(2)).backward()
-    with Formats() as formats:
-        _optimizer(network, recipe).step()
-    assert torch.float32 in formats.seen
-    assert not formats.seen & HALVES
-
-
 def test_bf16_is_there_for_who_names_it() -> None:
     with Formats() as formats:
         train(
@@ -161,7 +146,7 @@ def test_who_asks_for_bf16_where_it_is_emulated_is_told_the_ratio(
 ) -> None:
     warning = warned(monkeypatch, EMULATED)
     text = warning("bf16", "cpu")
-    assert text is not None and "0.04 times the speed" in text and "1.5 beside 40" in text
+    assert text is not None and "0.04 times the speed" in text and "1.5 against 40" in text
     assert [warning(precision, "cpu") for precision in ("auto", "fp32")] == [None, None]
     assert warning("bf16", "cuda") is None
     assert warned(monkeypatch, NATIVE)("bf16", "cpu") is None
