@@ -72,12 +72,12 @@ class Stored:
 
     @property
     def word(self) -> str:
-        """The mode for a person: `colour`, `grey`, `palette`."""
+        """The mode in plain English: `colour`, `grey`, `palette`."""
         return _WORDS.get(self.mode, self.mode)
 
 
 class BrokenImagesError(DataError):
-    """Files that are no whole images.
+    """Files that are not whole images.
 
     Attributes:
         files: What is wrong with each, by its path.
@@ -125,7 +125,7 @@ def decode(
             even so.
 
     Raises:
-        DataError: It is no whole image; the message says why, not which.
+        DataError: It is not a whole image; the message says why, not which file.
     """
     try:
         with Image.open(file) as image:
@@ -138,8 +138,8 @@ def decode(
 
 
 def why_unreadable(problem: Exception) -> str:
-    """What a decoder raised, for a person."""
-    # Pillow tells of its buffer, which nobody knows.
+    """What a decoder raised, as a user should read it."""
+    # Pillow names its own buffer, which means nothing to a user.
     return "no image" if isinstance(problem, UnidentifiedImageError) else one_line(problem)
 
 
@@ -185,7 +185,7 @@ def pixels(image: Image.Image, *, channels: int) -> Pixels:
 def _orientation(image: Image.Image) -> int:
     try:
         return int(image.getexif().get(_ORIENTATION, 1))
-    # The pixels are whole: what is wrong with words about them does not matter.
+    # The pixels are whole: damaged metadata does not matter.
     except Exception:
         return 1
 
@@ -215,7 +215,7 @@ def is_grey(image: Image.Image) -> bool:
 def channels_of(files: Sequence[Path]) -> int:
     """1 where no file has colours by its mode, else 3; of many files, 2,000 evenly spaced ones.
 
-    Those that cannot be opened have no say.
+    Files that cannot be opened do not count.
     """
     return channels_of_images(_opened(files[i]) for i in evenly(len(files), _LOOKED_AT))
 
@@ -241,7 +241,7 @@ def evenly(length: int, most: int) -> list[int]:
 
 
 def conversions(found: Iterable[Stored], *, channels: int) -> str | None:
-    """What was converted, in words; None: nothing was."""
+    """A note on what was converted; None: nothing was."""
     usual = "grey" if channels == 1 else "colour"
     counts = Counter(item.word for item in found)
     others = [f"{number:,} {word}" for word, number in counts.items() if word != usual]

@@ -90,7 +90,7 @@ def _open_whole(
     labels = read_idx(fashion_path(folder, split=split, kind="labels"))
     if images.ndim != 3 or labels.shape != images.shape[:1] or not len(labels):
         raise DataError(
-            f"{path}: {images.shape} beside labels of {labels.shape}; expected a label an image"
+            f"{path}: {images.shape} and labels of {labels.shape}; expected one label per image"
         )
     if labels.max() >= len(CLASS_NAMES):
         raise DataError(f"{path}: has label {labels.max()}; expected 0 to {len(CLASS_NAMES) - 1}")

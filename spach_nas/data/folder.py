@@ -143,7 +143,7 @@ def class_folders(folder: Path) -> tuple[str, ...]:
 
 
 def _images(folder: Path, left: Counter[str] | None = None) -> Iterator[Path]:
-    """The images of a class; `left` counts what is there besides, in words."""
+    """The images of a class; `left` counts everything else, by kind."""
     left = Counter() if left is None else left
     for place, folders, files in os.walk(folder):
         hidden = {name for name in folders if name.startswith(".")}
@@ -162,7 +162,7 @@ def _images(folder: Path, left: Counter[str] | None = None) -> Iterator[Path]:
 
 
 def left_aside(root: Path, splits: Mapping[Split, Path]) -> str | None:
-    """What lies in a folder of data and is not used, in words; None: nothing does.
+    """A note on what is in a folder of data and is not used; None: nothing.
 
     Args:
         root: Of the data.

@@ -10,15 +10,23 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from spach_nas.data.decoding import Stored, decode, pixels, stored, upright, why_unreadable
-from spach_nas.data.images import THREADS, ImageSet, Labels, Pixels, all_to_size, require_memory
-from spach_nas.data.images import to_size as image_to_size
+from spach_nas.data.images import (
+    THREADS,
+    ImageSet,
+    Labels,
+    Pixels,
+    all_to_size,
+    require_memory,
+    to_size,
+)
 from spach_nas.data.splits import Indices
-from spach_nas.errors import DataError
+from spach_nas.errors import DataError, one_line
 from spach_nas.machine import cores
 
 Opener = Callable[[int], Image.Image]
@@ -114,7 +122,7 @@ class Pictures:
             try:
                 with self.opener(position) as image:
                     found = pixels(image, channels=self.channels)
-                    images[position] = image_to_size(found, size)
+                    images[position] = to_size(found, size)
                     return stored(image)
             except Exception as problem:  # see `image`
                 return why_unreadable(problem)
@@ -154,6 +162,62 @@ def _unreadable(place: str, why: str) -> DataError:
 
 def _at(opener: Opener, positions: Indices, position: int) -> Image.Image:
     return opener(int(positions[position]))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Stream:
+    """A split that is only read from its beginning to its end, such as a webdataset.
+
+    Attributes:
+        name: Of the data set.
+        class_names: One for each class.
+        channels: 1 or 3.
+        dataset: Iterates over pairs of an image and its label.
+    """
+
+    name: str
+    class_names: tuple[str, ...]
+    channels: int
+    dataset: Any
+
+    def read(self, size: tuple[int, int]) -> Decoded:
+        """All images at `size` (H, W); broken ones are left out and named.
+
+        Raises:
+            DataError: It breaks off, has no labels, or there is not enough memory.
+        """
+        count = len(self.dataset)
+        require_memory((count, *size, self.channels), name=self.name)
+        images, labels = [], []
+        found: list[Stored] = []
+        broken: dict[str, str] = {}
+        number = -1
+        try:
+            for number, (image, label) in enumerate(self.dataset):
+                try:
+                    images.append(to_size(pixels(image, channels=self.channels), size))
+                # A decoder may raise anything over bytes that it did not expect.
+                except Exception as problem:
+                    broken[f"{self.name}: image {number}"] = why_unreadable(problem)
+                    continue
+                found.append(stored(image))
+                labels.append(int(label))
+        except Exception as problem:
+            where = f"{self.name}: image {number + 1} of {count}"
+            raise DataError(f"{where} cannot be read: {one_line(problem)}") from None
+        whole = np.array(labels, dtype=np.int64)
+        check_labels(whole, classes=len(self.class_names), name=self.name)
+        return Decoded(pixels=np.stack(images), labels=whole, stored=found, broken=broken)
+
+
+def check_labels(labels: Labels, *, classes: int, name: str) -> None:
+    """Check that a split has labels from 0 to `classes` - 1.
+
+    Raises:
+        DataError: It has others, or none.
+    """
+    if not len(labels) or labels.min() < 0 or labels.max() >= classes:
+        raise DataError(f"{name}: has no labels from 0 to {classes - 1}")
 
 
 def from_memory(images: ImageSet, *, name: str) -> Pictures:

@@ -31,8 +31,8 @@ from spach_nas.data.images import (
     Pixels,
     measure_normalisation,
 )
-from spach_nas.data.pictures import Pictures, Scan, scan
-from spach_nas.data.source import DataSource, Readable, Split
+from spach_nas.data.pictures import Pictures, Scan, Stream, scan
+from spach_nas.data.source import DataSource, Split
 from spach_nas.data.splits import split_validation
 from spach_nas.data.timm_sets import PREFIXES, TIMM
 from spach_nas.errors import DataError, did_you_mean, one_of
@@ -42,7 +42,7 @@ EvaluationSplit = Literal["validation", "test"]
 Part = TypeVar("Part", ImageSet, Pictures)
 _SOURCES = {"fashion-mini": FASHION_MINI, "fashion-mnist": FASHION_MNIST, "folder": FOLDER}
 _BY_POSITION = ("torch/", "hfds/")
-# More than that is no accident in a large set, but a copied folder.
+# A larger share is not an accident but a copied folder.
 _MOST_DOUBLES = 0.1
 
 
@@ -166,8 +166,8 @@ def load_test(settings: DataSettings, *, image_size: tuple[int, int]) -> ImageSe
 def sample_validation(settings: DataSettings, *, image_size: tuple[int, int], count: int) -> Pixels:
     """Evenly spaced images of the part that scores candidates, (n, H, W, C) with n <= `count`.
 
-    Only these are decoded, unless the set is a stream or broken files are to be left out: which
-    images are held out hangs on all others.
+    Only these are decoded, unless the set is a library's or broken files are left out: which images
+    are held out depends on which others are whole.
 
     Raises:
         DataError: The data are missing, unreadable or too large for the memory.
@@ -394,7 +394,7 @@ def check_split(choice: DataChoice, split: EvaluationSplit) -> tuple[Pictures, t
         notes.append(f"{choice.part_note}, and chose it: unseen images would be a little harder")
     if not (pictures.files and choice.check_images):
         return pictures, tuple(notes)
-    # What is held out of train hangs on which files of train are whole.
+    # What is held out of train depends on which of its files are whole.
     whole = replace(choice, broken=frozenset())
     train = _open(whole, "train") if held else None
     found = scan((train or pictures).files, channels=pictures.channels)
@@ -463,7 +463,7 @@ def _notes(found: Scan, validation: Pictures | None, *, channels: int) -> tuple[
     return tuple(notes)
 
 
-def _check_classes(labels: Labels, split: Readable) -> None:
+def _check_classes(labels: Labels, split: Pictures | Stream) -> None:
     """Check that every class of a split is left with a whole image."""
     empty = sorted(set(range(len(split.class_names))) - set(labels.tolist()))
     if empty:

@@ -5,44 +5,19 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from spach_nas.config.training_settings import DataSettings
-from spach_nas.data.pictures import Decoded
+from spach_nas.data.pictures import Pictures, Stream
 from spach_nas.space.scaling import DataShape
 
 Split = Literal["train", "validation", "test"]
 
 
-class Readable(Protocol):
-    """A split that can be read into memory: `Pictures`, or a stream without positions."""
-
-    @property
-    def name(self) -> str:
-        """For messages."""
-
-    @property
-    def class_names(self) -> tuple[str, ...]:
-        """One for each class."""
-
-    @property
-    def channels(self) -> int:
-        """1 or 3."""
-
-    def read(self, size: tuple[int, int]) -> Decoded:
-        """All images at `size` (H, W)."""
-
-
 class Open(Protocol):
-    """Opens a split; None where the set has none."""
+    """Opens a split."""
 
     def __call__(
         self, settings: DataSettings, split: Split, *, channels: int | None = None
-    ) -> Readable | None:
-        """The split.
-
-        Args:
-            settings: Of the data.
-            split: Which one.
-            channels: 1 or 3; None: those of the train split.
-        """
+    ) -> Pictures | Stream | None:
+        """The split, with these channels or those of train; None where the set has none."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -7,7 +7,6 @@ root, and train and test mix. `name: folder` serves instead.
 import io
 import itertools
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -15,17 +14,9 @@ import numpy as np
 from PIL import Image
 
 from spach_nas.config.training_settings import DataSettings
-from spach_nas.data.decoding import (
-    Stored,
-    channels_of_images,
-    evenly,
-    pixels,
-    stored,
-    why_unreadable,
-)
-from spach_nas.data.images import Labels, require_memory, to_size
-from spach_nas.data.pictures import Decoded, Pictures
-from spach_nas.data.source import DataSource, Readable, Split
+from spach_nas.data.decoding import channels_of_images, evenly
+from spach_nas.data.pictures import Pictures, Stream, check_labels
+from spach_nas.data.source import DataSource, Split
 from spach_nas.errors import DataError, one_line
 from spach_nas.space.scaling import DataShape
 
@@ -88,7 +79,7 @@ def _image_at(dataset: Any, position: int) -> Image.Image:
 
 
 def _looked_at(dataset: Any) -> Iterator[Image.Image | None]:
-    """Evenly spaced images; None for one that cannot be opened, which has no say."""
+    """Evenly spaced images; None for one that cannot be opened, which does not count."""
     for position in evenly(len(dataset), _LOOKED_AT):
         try:
             with _image_at(dataset, position) as image:
@@ -101,14 +92,16 @@ def _shape(settings: DataSettings) -> DataShape:
     from torch.utils.data import IterableDataset
 
     dataset = _dataset(settings, "train")
-    names = _class_names(dataset)
     stream = isinstance(dataset, IterableDataset)
+    names = _class_names(dataset)
     try:
-        first = (pair[0] for pair in itertools.islice(dataset, _LOOKED_AT)) if stream else None
-        channels = channels_of_images(_looked_at(dataset) if first is None else first)
-        # Without names, as in most webdatasets, the labels have to be counted.
-        labels = () if names else (label for _, label in dataset) if stream else _labels(dataset)
-        classes = len(names) or 1 + max(map(int, labels))
+        first = itertools.islice(dataset, _LOOKED_AT) if stream else ()
+        images = (image for image, _ in first) if stream else _looked_at(dataset)
+        channels, classes = channels_of_images(images), len(names)
+        if not names:
+            # As in most webdatasets: the labels have to be counted.
+            labels = (int(label) for _, label in dataset) if stream else _labels(dataset)
+            classes = 1 + max(labels)
     except Exception as problem:
         raise DataError(f"{settings.name}: cannot be read: {one_line(problem)}") from None
     return DataShape(in_channels=channels, num_classes=classes)
@@ -122,7 +115,9 @@ def _class_names(dataset: Any) -> tuple[str, ...]:
     return tuple(str(name) for name in names)
 
 
-def _open(settings: DataSettings, split: Split, *, channels: int | None = None) -> Readable | None:
+def _open(
+    settings: DataSettings, split: Split, *, channels: int | None = None
+) -> Pictures | Stream | None:
     if split == "validation":
         return None
     from torch.utils.data import IterableDataset
@@ -138,7 +133,7 @@ def _open(settings: DataSettings, split: Split, *, channels: int | None = None) 
     # Whatever a foreign library raises over a missing file or a damaged one.
     except Exception as problem:
         raise DataError(f"{settings.name}: cannot be read: {one_line(problem)}") from None
-    _check_labels(labels, classes=shape.num_classes, name=settings.name)
+    check_labels(labels, classes=shape.num_classes, name=settings.name)
     return Pictures(
         name=settings.name,
         class_names=names,
@@ -148,15 +143,13 @@ def _open(settings: DataSettings, split: Split, *, channels: int | None = None) 
     )
 
 
-def _check_labels(labels: Labels, *, classes: int, name: str) -> None:
-    if not len(labels) or labels.min() < 0 or labels.max() >= classes:
-        raise DataError(f"{name}: has no labels from 0 to {classes - 1}")
-
-
 def _labels(dataset: Any) -> list[int]:
     for name in ("targets", "_labels", "labels"):
         if hasattr(dataset, name):
             return [int(label) for label in getattr(dataset, name)]
+    # Hugging Face's: without the bytes of the images.
+    if hasattr(getattr(dataset, "reader", None), "iter_targets"):
+        return [int(label) for label in dataset.reader.iter_targets()]
     if hasattr(dataset, "reader"):
         return [_label_of(dataset.reader[position]) for position in range(len(dataset))]
     return [int(dataset[position][1]) for position in range(len(dataset))]
@@ -167,52 +160,6 @@ def _label_of(item: Any) -> int:
     if hasattr(file, "close"):
         file.close()
     return int(label)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Stream:
-    """A split that is only read from its beginning to its end, such as a webdataset.
-
-    Attributes:
-        name: Of the data set.
-        class_names: One for each class.
-        channels: 1 or 3.
-        dataset: Iterates over pairs of an image and its label.
-    """
-
-    name: str
-    class_names: tuple[str, ...]
-    channels: int
-    dataset: Any
-
-    def read(self, size: tuple[int, int]) -> Decoded:
-        """All images at `size` (H, W); broken ones are left out and named.
-
-        Raises:
-            DataError: It breaks off, has no labels, or there is not enough memory.
-        """
-        count = len(self.dataset)
-        require_memory((count, *size, self.channels), name=self.name)
-        images, labels = [], []
-        found: list[Stored] = []
-        broken: dict[str, str] = {}
-        number = -1
-        try:
-            for number, (image, label) in enumerate(self.dataset):
-                try:
-                    images.append(to_size(pixels(image, channels=self.channels), size))
-                # A decoder may raise anything over bytes that it did not expect.
-                except Exception as problem:
-                    broken[f"{self.name}: image {number}"] = why_unreadable(problem)
-                    continue
-                found.append(stored(image))
-                labels.append(int(label))
-        except Exception as problem:
-            where = f"{self.name}: image {number + 1} of {count}"
-            raise DataError(f"{where} cannot be read: {one_line(problem)}") from None
-        whole = np.array(labels, dtype=np.int64)
-        _check_labels(whole, classes=len(self.class_names), name=self.name)
-        return Decoded(pixels=np.stack(images), labels=whole, stored=found, broken=broken)
 
 
 def _has_test(settings: DataSettings) -> bool:

@@ -1,5 +1,6 @@
 """Proxy training: build the small copy of a candidate, train it, score it."""
 
+import gc
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -12,7 +13,6 @@ from spach_nas.config.evaluation import Evaluation, EvaluationRequest
 from spach_nas.config.training_settings import TrainingSettings
 from spach_nas.data import DataSplits
 from spach_nas.errors import one_line
-from spach_nas.evaluators.out_of_memory import free_memory, is_out_of_memory
 from spach_nas.evaluators.pulse import Pulse, PulseAddress
 from spach_nas.machine import describe_machine
 from spach_nas.networks import build
@@ -34,6 +34,14 @@ from spach_nas.training import (
 # A process that has seen one cannot use its device again. Older releases of torch do not tell it
 # from other errors.
 _LOST_DEVICE: type[Exception] | tuple[()] = getattr(torch, "AcceleratorError", ())
+# Not every allocator has an exception of its own.
+_SIGNS = (
+    "can't allocate memory",
+    "not enough memory",
+    "out of memory",
+    "bad_alloc",
+    "STATUS_ALLOC_FAILED",
+)
 # After memory ran out, a batch is trained in so many parts.
 _PARTS = 4
 # Between two pulses of one training.
@@ -140,10 +148,10 @@ def _attempt(job: _Job, micro_batch: int | None, *, remark: str = "") -> Evaluat
         raise
     # A mixer of a user's may raise anything.
     except Exception as problem:
-        out_of_memory = is_out_of_memory(problem)
+        out_of_memory = _is_out_of_memory(problem)
         reason = one_line(problem, named=True)
     # Only here: before, the problem held the frames that hold the tensors.
-    free_memory(job.runtime.device)
+    _free_memory(job.runtime.device)
     return None if out_of_memory else Evaluation(state="failed", reason=reason)
 
 
@@ -219,3 +227,20 @@ def _start(job: _Job, network: nn.Module) -> tuple[TrainingState | None, str]:
         return unpack(job.checkpoint, network=network, origin=job.origin, epochs=epochs), ""
     except CheckpointError as problem:
         return None, f"trained from the start: its checkpoint {problem}"
+
+
+def _is_out_of_memory(problem: Exception) -> bool:
+    """Whether a problem means that the device or the host has no memory left."""
+    if isinstance(problem, torch.OutOfMemoryError | MemoryError):
+        return True
+    return isinstance(problem, RuntimeError) and any(sign in str(problem) for sign in _SIGNS)
+
+
+def _free_memory(device: torch.device) -> None:
+    """Give back what nothing refers to any more."""
+    # A failed backward pass leaves reference cycles.
+    gc.collect()
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+    elif device.type == "mps":
+        torch.mps.empty_cache()

@@ -1,7 +1,7 @@
 """How far a training is, told while it runs: datagrams from a worker to the driver of the search.
 
-They serve the eye alone. Nobody waits for one, and one that is lost, or a network that lets none
-through, changes nothing but what is shown: no record, no proposal and no score hangs on them.
+They are for display only. Nothing waits for one: if one is lost, or a network blocks them all, the
+display is less current; no record, proposal or score depends on them.
 """
 
 import contextlib
@@ -80,7 +80,7 @@ class PulseAddress:
     token: str
 
     def send(self, pulse: Pulse) -> None:
-        """Send without waiting, and without complaint."""
+        """Send without waiting; a failure is ignored."""
         text = json.dumps({"token": self.token, **asdict(pulse)}).encode()
         with contextlib.suppress(OSError), _socket(self.host) as sender:
             sender.setblocking(False)

@@ -3,8 +3,6 @@
 Letters: B batch, C channels, H and W height and width, K classes.
 """
 
-import statistics
-import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -22,15 +20,13 @@ from spach_nas.full_size.loaders import scoring_batches
 from spach_nas.full_size.plan import data_choice
 from spach_nas.full_size.recipe import DataOptions
 from spach_nas.full_size.recipe_files import load_recipe
-from spach_nas.full_size.scoring import Scores, score_batches
+from spach_nas.latency.timing import SECONDS, conditions, time_calls
 from spach_nas.networks import Spach, build
 from spach_nas.training import Runtime, choose_runtime, move
 from spach_nas.training.device import autocast
+from spach_nas.training.scoring import Scores, score_batches
 
 _BATCH_SIZE = 256
-_WARM_UP = 3
-_ROUNDS = 20
-_MOST_SECONDS = 5.0
 _MOST_LISTED = 5
 
 
@@ -218,19 +214,18 @@ def _by_class(names: Sequence[str], scores: Scores) -> tuple[ClassScore, ...]:
 
 
 def _speed(network: Spach, batch: int, *, runtime: Runtime) -> Speed:
+    """By the timer of `latency`, with as many threads as torch has."""
     architecture = network.architecture
     shape = (batch, architecture.in_channels, *architecture.image_size)
     images = torch.randn(shape, generator=torch.Generator().manual_seed(0))
     images = images.to(runtime.device).contiguous(memory_format=torch.channels_last)
     network.eval()
-    seconds: list[float] = []
+    where = conditions(
+        device=runtime.device.type,  # type: ignore[arg-type]
+        batch_size=batch,
+        threads=torch.get_num_threads(),
+        precision="bf16" if runtime.bf16 else "fp32",
+    )
     with torch.inference_mode(), autocast(runtime):
-        for round_ in range(_WARM_UP + _ROUNDS):
-            started = time.perf_counter()
-            network(images).sum().item()  # waits for the device
-            if round_ >= _WARM_UP:
-                seconds.append(time.perf_counter() - started)
-            if sum(seconds) > _MOST_SECONDS:
-                break
-    median = statistics.median(seconds)
-    return Speed(batch_size=batch, latency_ms=1e3 * median, images_per_s=batch / median)
+        seconds = time_calls(lambda: network(images), where, seconds=SECONDS).median / 1e9
+    return Speed(batch_size=batch, latency_ms=1e3 * seconds, images_per_s=batch / seconds)

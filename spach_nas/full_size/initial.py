@@ -1,19 +1,50 @@
-"""Weights that a training begins with: official ones, a bundle's, or those of a search's proxy."""
+"""Weights that a training begins with: official ones, a bundle's, or those of a search's proxy.
+
+Torch is imported once what can be checked without it was checked.
+"""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-
-import torch
-from safetensors.torch import save
+from typing import TYPE_CHECKING
 
 from spach_nas.data.preprocessing import Preprocessing
-from spach_nas.errors import BundleError
-from spach_nas.export import choose, load_weights
-from spach_nas.full_size.init_source import OFFICIAL, check_initial
-from spach_nas.networks import Spach, build, load_official, resize
+from spach_nas.errors import BundleError, did_you_mean, one_of
+from spach_nas.export import choose
 from spach_nas.space.architecture import Architecture
+from spach_nas.space.references import REFERENCES
+
+if TYPE_CHECKING:
+    from spach_nas.networks import Spach
 
 _MOST_LISTED = 3
+OFFICIAL = "official:"
+
+
+def check_initial(init: str, *, source: str) -> None:
+    """Whether there is something of the kind that `--init` names.
+
+    Args:
+        init: `official:PATH`, or the folder of a bundle or of a study.
+        source: What is trained.
+
+    Raises:
+        BundleError: There is not.
+    """
+    if init.startswith(OFFICIAL):
+        if source not in REFERENCES:
+            raise BundleError(
+                f"--init {init}: belongs to a model of the paper, which {source} is not; expected "
+                f"{one_of(REFERENCES)}{did_you_mean(source, REFERENCES)}"
+            )
+        if not Path(init.removeprefix(OFFICIAL)).is_file():
+            raise BundleError(
+                f"--init {init}: no such file; expected a checkpoint of the paper's code"
+            )
+    elif not Path(init).is_dir():
+        raise BundleError(
+            f"--init {init}: is not a folder; expected official:PATH, or the folder of a bundle or "
+            "of a study"
+        )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -26,7 +57,7 @@ class Initial:
         preprocessing: Of the images that it was trained on, when it is known.
     """
 
-    network: Spach
+    network: "Spach"
     name: str
     preprocessing: Preprocessing | None = None
 
@@ -43,6 +74,9 @@ def load_initial(init: str, *, source: str) -> Initial:
         BundleError: There is no such thing, it has no weights, is damaged, or would execute code.
     """
     check_initial(init, source=source)
+    from spach_nas.export import load_weights
+    from spach_nas.networks import build, load_official
+
     if init.startswith(OFFICIAL):
         return Initial(network=load_official(Path(init.removeprefix(OFFICIAL)), source), name=init)
     choice = choose(init)
@@ -56,7 +90,7 @@ def load_initial(init: str, *, source: str) -> Initial:
 def fitted(
     initial: Initial, architecture: Architecture, *, resample_tokens: bool
 ) -> tuple[bytes, str]:
-    """The weights as `architecture` takes them, and what was changed, in words.
+    """The weights as `architecture` takes them, and a note on what was changed.
 
     Another image size needs `resample_tokens` where there are token-MLPs; another number of classes
     gets a new head.
@@ -65,6 +99,11 @@ def fitted(
         ArchitectureError: The image size is another one, and weights fit one only.
         BundleError: They belong to another network; the message names tensors.
     """
+    import torch
+    from safetensors.torch import save
+
+    from spach_nas.networks import build, resize
+
     network, before = initial.network, initial.network.architecture
     notes = [f"begins with the weights of {initial.name}"]
     if architecture.image_size != before.image_size:
@@ -94,7 +133,7 @@ def fitted(
 def adapted_architecture(
     architecture: Architecture, *, classes: int, channels: int, image_size: tuple[int, int] | None
 ) -> tuple[Architecture, str]:
-    """The architecture for the data, and what was changed, in words.
+    """The architecture for the data, and a note on what was changed.
 
     Raises:
         ArchitectureError: It cannot take the image size.

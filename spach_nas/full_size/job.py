@@ -1,4 +1,4 @@
-"""What workers are told: everything that a training needs beside the images."""
+"""What workers are told: everything that a training needs except the images."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +15,7 @@ class Job:
     """One training.
 
     Attributes:
-        name: For a person.
+        name: Shown to users.
         architecture: Of the network, with the channels and classes of the data.
         recipe: How it is trained.
         data: On what.

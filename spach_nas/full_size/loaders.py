@@ -4,19 +4,23 @@ What an image goes through depends on the seed, the epoch and its position in th
 on which process reads it or when. So a training that goes on in the middle of an epoch, or with
 another number of loader processes, sees the same pixels; with another number of workers, too.
 
-Letters: B images of a part, C channels, H and W height and width.
+Sources of what changes whole batches: random erasing, Zhong et al. 2017, arXiv:1708.04896; Mixup,
+Zhang et al. 2017, arXiv:1710.09412; CutMix, Yun et al. 2019, arXiv:1905.04899; all timm's.
+
+Letters: B images of a part, C channels, H and W height and width, K classes.
 """
 
-import random
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 from typing import Any, Protocol
 
-import numpy as np
 import torch
-from timm.data import create_loader
+from PIL import Image
+from timm.data import auto_augment, create_loader
 from timm.data.distributed_sampler import RepeatAugSampler
+from timm.data.mixup import Mixup
+from timm.data.random_erasing import RandomErasing
 from torch import Tensor
 from torch.utils.data import Dataset, DistributedSampler, Sampler
 
@@ -26,10 +30,10 @@ from spach_nas.data.pictures import Pictures
 from spach_nas.data.preprocessing import Preprocessing
 from spach_nas.errors import ConfigError
 from spach_nas.full_size.job import Job, Place
-from spach_nas.full_size.repairs import mend_posterize
+from spach_nas.full_size.recipe import FullAugmentation
 from spach_nas.training.batches import LoadedSet, Moves, batch, draw_moves, load
 from spach_nas.training.device import Runtime
-from spach_nas.training.seeds import derive_seed
+from spach_nas.training.seeds import derive_seed, seed_everything
 
 Batch = tuple[Tensor, Tensor]
 
@@ -67,24 +71,6 @@ def training_batches(
         images = pictures.in_memory(job.architecture.image_size)
         return _FromMemory(job, images, place=place, runtime=runtime)
     return _FromFiles(job, pictures, place=place, runtime=runtime, processes=processes)
-
-
-def seed_everything(seed: int, device: torch.device | None = None) -> None:
-    """Seed Python, numpy and torch, which timm's augmentation and dropped paths draw from.
-
-    Args:
-        seed: From 0 to 2**63 - 1.
-        device: Which is seeded beside the CPU.
-    """
-    random.seed(seed)
-    np.random.seed(seed % 2**32)
-    # Not torch.manual_seed: while a GPU is not in use it notes every call, with its traceback, for
-    # later: half a millisecond an image, and memory without end.
-    torch.default_generator.manual_seed(seed)
-    if device is not None and device.type == "cuda":
-        torch.cuda.manual_seed(seed)
-    elif device is not None and device.type == "mps":
-        torch.mps.manual_seed(seed)
 
 
 class _Order:
@@ -271,3 +257,73 @@ def scoring_batches(
 def _parts(data: LoadedSet, size: int) -> Iterator[Batch]:
     for first in range(0, len(data.labels), size):
         yield batch(data, torch.arange(first, min(first + size, len(data.labels))))
+
+
+class Mixer:
+    """Changes batches in place, by Python's, numpy's and torch's random numbers."""
+
+    def __init__(self, changes: FullAugmentation, *, classes: int, runtime: Runtime) -> None:
+        """A mixer.
+
+        Args:
+            changes: Which, and how strong.
+            classes: K.
+            runtime: Where the batches are.
+        """
+        self._erase = (
+            RandomErasing(probability=changes.erasing, mode="pixel", device=runtime.device)
+            if changes.erasing
+            else None
+        )
+        self._mix = (
+            Mixup(
+                mixup_alpha=changes.mixup,
+                cutmix_alpha=changes.cutmix,
+                prob=changes.mix,
+                label_smoothing=changes.label_smoothing,
+                num_classes=classes,
+            )
+            if changes.mixes
+            else None
+        )
+
+    def __call__(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Images (B, C, H, W), and labels (B,), or (B, K) where they are mixed."""
+        if self._erase is not None:
+            images = self._erase(images)
+        if self._mix is not None:
+            images, labels = self._mix(images, labels)
+        return images, labels
+
+
+def mend_posterize(transform: Any) -> None:
+    """Let `posterize` keep 0 bits, which is black, where Pillow 12 and later raise.
+
+    `rand-m9-mstd0.5-inc1` asks for it whenever it draws a magnitude of 10: one image in 700, so
+    that a training by the paper's recipe would end within its first steps.
+    """
+    for operation in _operations(transform):
+        if operation.aug_fn is auto_augment.posterize:
+            operation.aug_fn = _posterize
+
+
+def _posterize(image: Image.Image, bits: int, **options: Any) -> Image.Image:
+    if bits < 1:
+        return Image.new(image.mode, image.size)
+    posterized: Image.Image = auto_augment.posterize(image, bits, **options)
+    return posterized
+
+
+def _operations(part: Any) -> Iterator[Any]:
+    if hasattr(part, "aug_fn"):
+        yield part
+    for inner in (*_listed(part, "transforms"), *_listed(part, "ops"), *_listed(part, "policy")):
+        yield from _operations(inner)
+    if isinstance(part, list | tuple):
+        for inner in part:
+            yield from _operations(inner)
+
+
+def _listed(part: Any, name: str) -> list[Any]:
+    found = getattr(part, name, None)
+    return list(found) if isinstance(found, list | tuple) else []

@@ -7,7 +7,7 @@ import threading
 from dataclasses import asdict
 
 from spach_nas.full_size.job import Job
-from spach_nas.full_size.progress import read_curve
+from spach_nas.full_size.run_folder import read_curve
 from spach_nas.search.loggers import LogEntry, Loggers, named_loggers
 
 _SECONDS = 1.0

@@ -16,7 +16,11 @@ from torch import Tensor, nn
 
 from spach_nas.data.reader import OpenData, open_data
 from spach_nas.files import room_needed
-from spach_nas.full_size.checkpoints import (
+from spach_nas.full_size.job import Job, Place
+from spach_nas.full_size.loaders import Batch
+from spach_nas.full_size.run_folder import EpochLine, Now, ProgressFile, read_curve, write_curve
+from spach_nas.full_size.worker import Worker, make_worker
+from spach_nas.training.checkpoint import (
     BEST,
     LAST,
     NETWORK,
@@ -25,13 +29,10 @@ from spach_nas.full_size.checkpoints import (
     load_state,
     save_state,
 )
-from spach_nas.full_size.job import Job, Place
-from spach_nas.full_size.loaders import Batch, seed_everything
-from spach_nas.full_size.progress import EpochLine, Now, ProgressFile, read_curve, write_curve
-from spach_nas.full_size.scoring import Scores, score_batches
-from spach_nas.full_size.worker import Worker, make_worker
-from spach_nas.training.device import autocast
-from spach_nas.training.seeds import derive_seed
+from spach_nas.training.course import learning_rate
+from spach_nas.training.learner import Part
+from spach_nas.training.scoring import Scores, score_batches
+from spach_nas.training.seeds import derive_seed, seed_everything
 
 # Called after every step with epoch and step, both from 0.
 OnStep = Callable[[int, int], None]
@@ -119,7 +120,7 @@ class _Course:
         before = position.loss if self._writes else 0.0
         total = torch.tensor(before, dtype=torch.float64, device=self._worker.runtime.device)
         clock = _Clock(time.perf_counter())
-        self._worker.model.train()
+        self._worker.learner.model.train()
         parts = self._worker.batches.epoch(epoch, first_step=position.step)
         for step in range(position.step, self._steps):
             total += self._step(epoch, step, islice(parts, self._recipe.accumulation))
@@ -146,27 +147,25 @@ class _Course:
 
     def _step(self, epoch: int, step: int, parts: Iterator[Batch]) -> Tensor:
         """One step of the optimizer; the mean loss of this worker's images."""
-        worker, recipe = self._worker, self._recipe
         number = epoch * self._steps + step
-        worker.scheduler.step_update(number)
-        worker.optimizer.zero_grad(set_to_none=True)
-        losses = []
+        return self._worker.learner.step(
+            self._parts(epoch, step, parts),
+            number=number,
+            rate=learning_rate(self._worker.schedule, number),
+        )
+
+    def _parts(self, epoch: int, step: int, parts: Iterator[Batch]) -> Iterator[Part]:
+        worker, recipe = self._worker, self._recipe
         for index, (images, labels) in enumerate(parts):
             purpose = f"step {step} part {index} worker {worker.place.rank}"
             seed_everything(derive_seed(recipe.seed, epoch, purpose), worker.runtime.device)
             images, labels = worker.mixer(images, labels)
-            with worker.apart(index + 1 == recipe.accumulation):
-                with autocast(worker.runtime):
-                    logits = worker.model(images)
-                loss = worker.mixer.loss(logits, labels) / recipe.accumulation
-                loss.backward()  # type: ignore[no-untyped-call]
-            losses.append(loss.detach())
-        if recipe.optimizer.clip_norm is not None:
-            nn.utils.clip_grad_norm_(worker.network.parameters(), recipe.optimizer.clip_norm)
-        worker.optimizer.step()
-        if worker.ema is not None:
-            worker.ema.update(worker.network, step=number + 1)
-        return torch.stack(losses).sum()
+            yield Part(
+                images=images,
+                labels=labels,
+                share=1 / recipe.accumulation,
+                last=index + 1 == recipe.accumulation,
+            )
 
     def _sum(self, total: Tensor) -> float:
         """Over the steps so far and all workers."""
@@ -179,15 +178,15 @@ class _Course:
         self, epoch: int, *, loss: float, best: Best | None
     ) -> tuple[EpochLine, Best | None]:
         worker, started = self._worker, time.perf_counter()
-        rate = float(worker.optimizer.param_groups[0]["lr"])
+        rate = float(worker.learner.optimizer.param_groups[0]["lr"])
         line = EpochLine(epoch=epoch + 1, loss=loss, learning_rate=rate)
         if worker.scored is None:
             return line, best
         self._tell(Now(phase="scoring", epoch=epoch + 1, step=self._steps, loss=loss))
-        own = self._scores(worker.network)
+        own = self._scores(worker.learner.network)
         line = replace(line, top1=own.top1, top5=own.top5, validation_loss=own.loss)
-        if worker.ema is not None:
-            average = self._scores(worker.ema.module)
+        if worker.learner.ema is not None:
+            average = self._scores(worker.learner.ema.module)
             line = replace(
                 line, ema_top1=average.top1, ema_top5=average.top5, ema_loss=average.loss
             )
@@ -209,8 +208,8 @@ class _Course:
         averaged = line.ema_top1 is not None and line.ema_top1 == top1
         best = Best(top1=top1, epoch=line.epoch, averaged=averaged)
         if self._writes:
-            ema = self._worker.ema
-            network = ema.module if averaged and ema is not None else self._worker.network
+            learner = self._worker.learner
+            network = learner.ema.module if averaged and learner.ema else learner.network
             tensors = {NETWORK + name: value for name, value in network.state_dict().items()}
             save_state(self._folder / BEST, tensors, Position(epoch=line.epoch, best=best))
         return best

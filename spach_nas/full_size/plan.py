@@ -6,7 +6,6 @@ What is quick comes first, and what needs torch is imported after it.
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -24,18 +23,20 @@ from spach_nas.data.reader import (
 )
 from spach_nas.errors import BundleError, ConfigError, DataError, StudyError
 from spach_nas.export import Choice, choose
-from spach_nas.full_size.init_source import check_initial
+from spach_nas.full_size.initial import (
+    Initial,
+    adapted_architecture,
+    check_initial,
+    fitted,
+    load_initial,
+)
 from spach_nas.full_size.job import Job
-from spach_nas.full_size.origin import RUN_JSON, check_origin, known_files
-from spach_nas.full_size.recipe import DataOptions, Recipe
+from spach_nas.full_size.recipe import HERE, LOCAL, DataOptions, Recipe
 from spach_nas.full_size.recipe_files import load_recipe
-from spach_nas.full_size.resources import HERE, LOCAL
+from spach_nas.full_size.run_folder import RUN_JSON, check_origin, known_files
 from spach_nas.search.loggers import check_packages
 from spach_nas.space.architecture import Architecture
 from spach_nas.space.mixers import plugin_mixers
-
-if TYPE_CHECKING:
-    from spach_nas.full_size.initial import Initial
 
 _SAMPLE = 10_000
 # Of trainings that began before a run said what it holds out.
@@ -100,8 +101,6 @@ def plan_training(request: TrainingRequest) -> TrainingPlan:
     going_on = _going_on(folder, resume=request.resume)
     check_there(data_choice(request.data, recipe.data), for_training=True)
     # From here on, torch.
-    from spach_nas.full_size.initial import adapted_architecture, load_initial
-
     _check_device(recipe)
     initial = None if init is None else load_initial(init, source=request.source)
     images = _open(
@@ -236,7 +235,7 @@ def _going_on(folder: Path, *, resume: bool) -> bool:
 
 
 def _open(
-    name: str, recipe: Recipe, folder: Path | None, *, initial: "Initial | None", source: Choice
+    name: str, recipe: Recipe, folder: Path | None, *, initial: Initial | None, source: Choice
 ) -> OpenData:
     channels = None if initial is None else initial.network.in_chans
     choice = data_choice(name, recipe.data, channels=channels)
@@ -267,7 +266,7 @@ def _held_out(source: Choice, choice: DataChoice) -> HeldOut | None:
 
 
 def _weights(
-    initial: "Initial | None",
+    initial: Initial | None,
     architecture: Architecture,
     *,
     choice: Choice,
@@ -276,8 +275,6 @@ def _weights(
 ) -> tuple[bytes | None, list[str]]:
     """To begin with, and what a person should know of them."""
     if initial is not None:
-        from spach_nas.full_size.initial import fitted
-
         weights, begun = fitted(initial, architecture, resample_tokens=recipe.resample_tokens)
         return weights, [begun]
     if choice.weights is not None:
@@ -286,7 +283,7 @@ def _weights(
 
 
 def _normalisation(
-    recipe: Recipe, architecture: Architecture, images: OpenData, initial: "Initial | None"
+    recipe: Recipe, architecture: Architecture, images: OpenData, initial: Initial | None
 ) -> Normalisation:
     if initial is not None and initial.preprocessing is not None:
         # Weights expect what they were trained on.

@@ -22,7 +22,7 @@ from spach_nas.config.search_settings import Resources
 from spach_nas.errors import SpachNasError, StudyError, one_line
 from spach_nas.full_size.job import Job, Place
 from spach_nas.full_size.loop import train_worker
-from spach_nas.full_size.resources import FullResources
+from spach_nas.full_size.recipe import FullResources
 from spach_nas.search.ray.cluster import nodes, ray_session
 from spach_nas.search.ray.repairs import mend_ray
 from spach_nas.space.mixers import MixerSpec

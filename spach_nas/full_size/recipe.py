@@ -4,30 +4,38 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict
+from pydantic import AfterValidator, ConfigDict, Field
 
 from spach_nas.config.training_settings import Device, Optimizer, Precision, outside, raise_mistakes
-from spach_nas.full_size.bounds import (
-    Above0,
-    Between,
-    Chance,
-    From0,
-    From0Whole,
-    From1,
-    RandAugment,
-    Share,
-    checked,
-)
-from spach_nas.full_size.resources import FullResources
-from spach_nas.units import Real, Size
+from spach_nas.units import Real, Size, Whole
 
 _STRICT = ConfigDict(extra="forbid")
 LoggerName = Literal["tensorboard", "mlflow", "wandb"]
+From1 = Annotated[Whole, Field(ge=1)]
+From0Whole = Annotated[Whole, Field(ge=0)]
+From0 = Annotated[Real, Field(ge=0)]
+Above0 = Annotated[Real, Field(gt=0)]
+Between = Annotated[Real, Field(gt=0, lt=1)]
+Share = Annotated[Real, Field(ge=0, lt=1)]
+Chance = Annotated[Real, Field(ge=0, le=1)]
+HERE, LOCAL = "here", "local"
+
+
+def _check_rand_augment(value: str) -> str:
+    if value.split("-")[0] not in ("rand", "augmix", "original", "v0", "3a"):
+        raise ValueError(f"{value!r}; expected a text such as rand-m9-mstd0.5-inc1")
+    return value
+
+
+def _check_scale(value: tuple[float, float]) -> tuple[float, float]:
+    if not 0 < value[0] <= value[1] <= 1:
+        raise ValueError(f"{value!r}; expected 0 < low <= high <= 1")
+    return value
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class OptimizerSettings:
-    """Who moves the weights.
+    """The optimizer and its learning rate.
 
     Attributes:
         name: `adamw`, or `muon` of timm, which learns faster from the same images.
@@ -66,7 +74,7 @@ class ScheduleSettings:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EmaSettings:
-    """A moving average of the weights, scored beside them.
+    """A moving average of the weights, scored as well.
 
     Attributes:
         decay: Share that stays in each step, in (0, 1); None: no average.
@@ -105,13 +113,10 @@ class FullAugmentation:
     __pydantic_config__ = _STRICT
 
     crop: Literal["resized", "shifted"]
-    crop_scale: Annotated[
-        tuple[Real, Real],
-        checked("0 < low <= high <= 1", lambda value: 0 < value[0] <= value[1] <= 1),
-    ]
+    crop_scale: Annotated[tuple[Real, Real], AfterValidator(_check_scale)]
     shift: From0Whole
     flip: Chance
-    rand_augment: RandAugment | None
+    rand_augment: Annotated[str, AfterValidator(_check_rand_augment)] | None
     color_jitter: From0
     erasing: Chance
     mixup: From0
@@ -180,8 +185,46 @@ class EvaluationSettings:
 
     __pydantic_config__ = _STRICT
 
-    crop_share: Annotated[Above0, checked("in (0, 1]", lambda value: value <= 1)]
+    crop_share: Annotated[Real, Field(gt=0, le=1)]
     batch_size: From1
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FullResources:
+    """Workers that share every batch, and what each gets.
+
+    Attributes:
+        address: `here`: one worker, in this process. Otherwise Ray Train starts the workers: on
+            this machine (`local`), or on a running Ray cluster (`auto` or `host:port`) whose
+            machines see the data and the output folder under the same names.
+        workers: How many; auto: one for each GPU, or one where there is none.
+        cpus_per_worker: Cores, and threads of torch; auto: those of the largest machine, shared by
+            its workers.
+        gpus_per_worker: 0 or 1; auto: 1 where there are GPUs.
+        max_failures: How often lost workers are replaced, from the last checkpoint.
+
+    Raises:
+        ConfigError: A number out of range.
+    """
+
+    __pydantic_config__ = _STRICT
+
+    address: Annotated[str, Field(min_length=1)]
+    workers: From1 | Literal["auto"]
+    cpus_per_worker: From1 | Literal["auto"]
+    gpus_per_worker: Literal[0, 1, "auto"]
+    max_failures: From0Whole
+
+    def __post_init__(self) -> None:
+        enough = self.address != HERE or self.workers in ("auto", 1)
+        raise_mistakes(
+            outside("workers", self.workers, "1 where address is here; local takes more", enough)
+        )
+
+    @property
+    def known_workers(self) -> int:
+        """How many workers there will be, as far as it is known; at least so many."""
+        return 1 if self.workers == "auto" else self.workers
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -202,8 +245,8 @@ class Recipe:
         sync_batch_norm: Whether norms over a batch take the images of all GPUs together.
         final: Whether the bundle gets the `best` weights by validation top-1, or the `last`.
         checkpoint_steps: Steps between checkpoints within an epoch; None: at its end only.
-        loggers: Who gets the curve besides the files.
-        optimizer: Who moves the weights, and how far.
+        loggers: Where the curve is sent, besides the files.
+        optimizer: Optimizer and learning rate.
         schedule: The learning rate.
         ema: Moving average of the weights.
         augmentation: Of the training images.

@@ -11,18 +11,16 @@ from spach_nas.errors import DataError, StudyError
 from spach_nas.export import Choice, export
 from spach_nas.export.samples import BATCHES
 from spach_nas.files import locked, room_needed, staged, write_durably
-from spach_nas.full_size.card import training_section
-from spach_nas.full_size.checkpoints import BEST, EMA, LAST, NETWORK, load_state, with_prefix
 from spach_nas.full_size.job import Job
 from spach_nas.full_size.loggers import CurveLoggers
 from spach_nas.full_size.loop import train_worker
-from spach_nas.full_size.origin import RUN_JSON, run_text
 from spach_nas.full_size.plan import TrainingPlan
-from spach_nas.full_size.progress import read_curve
+from spach_nas.full_size.recipe import HERE
 from spach_nas.full_size.recipe_files import recipe_text
-from spach_nas.full_size.resources import HERE
+from spach_nas.full_size.run_folder import RUN_JSON, read_curve, run_text, training_section
 from spach_nas.full_size.worker import initial_file
 from spach_nas.space.mixers import plugin_mixers
+from spach_nas.training.checkpoint import BEST, EMA, LAST, NETWORK, load_state, with_prefix
 
 BUNDLE = "bundle"
 RECIPE = "recipe.yaml"

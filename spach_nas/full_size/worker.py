@@ -1,33 +1,29 @@
 """What one worker holds while it trains: network, optimizer, schedule, average, images."""
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 import torch.distributed as dist
 from safetensors.torch import load as load_tensors
-from timm.optim import create_optimizer_v2
-from timm.scheduler import CosineLRScheduler
 from timm.utils import ModelEmaV3
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from spach_nas.data.reader import OpenData
-from spach_nas.full_size.checkpoints import EMA, NETWORK, OPTIMIZER, with_prefix
 from spach_nas.full_size.job import Job, Place
-from spach_nas.full_size.loaders import Batch, Batches, scoring_batches, training_batches
-from spach_nas.full_size.mixing import Mixer
+from spach_nas.full_size.loaders import Batch, Batches, Mixer, scoring_batches, training_batches
 from spach_nas.full_size.recipe import Recipe
 from spach_nas.machine import cores
 from spach_nas.networks import Spach, build
 from spach_nas.networks.allocator import keep_freed_memory
 from spach_nas.training import Runtime, choose_runtime, faster_precision, global_seed, move
-from spach_nas.training.muon import make_muon
-from spach_nas.training.optimizer import optimizer_state, restore_optimizer
+from spach_nas.training.checkpoint import EMA, NETWORK, OPTIMIZER, with_prefix
+from spach_nas.training.course import Schedule
+from spach_nas.training.learner import Learner
+from spach_nas.training.optimizer import make_optimizer, optimizer_state, restore_optimizer
 from spach_nas.training.seeds import derive_seed
 
 INITIAL = "initial.safetensors"
@@ -43,11 +39,8 @@ class Worker:
         job: The training.
         place: Which worker it is.
         runtime: Device and number format.
-        network: The plain network.
-        model: The network, or what shares its gradients with other workers.
-        optimizer: Of the recipe.
-        scheduler: timm's, moved with every step.
-        ema: The averaged weights; None: none.
+        learner: The network and what moves its weights.
+        schedule: The learning rate.
         mixer: Changes whole batches.
         batches: Of the training images.
         scored: Goes through the validation images; None: nothing is validated.
@@ -56,39 +49,33 @@ class Worker:
     job: Job
     place: Place
     runtime: Runtime
-    network: Spach
-    model: nn.Module
-    optimizer: torch.optim.Optimizer
-    scheduler: CosineLRScheduler
-    ema: ModelEmaV3 | None
+    learner: Learner
+    schedule: Schedule
     mixer: Mixer
     batches: Batches
     scored: Callable[[], Iterator[Batch]] | None
 
     def tensors(self) -> dict[str, Tensor]:
         """All that a checkpoint holds."""
+        learner = self.learner
         parts: dict[str, Mapping[str, Tensor]] = {
-            NETWORK: self.network.state_dict(),
-            OPTIMIZER: optimizer_state(self.optimizer, self.network),
+            NETWORK: learner.network.state_dict(),
+            OPTIMIZER: optimizer_state(learner.optimizer, learner.network),
         }
-        if self.ema is not None:
-            parts[EMA] = self.ema.module.state_dict()
+        if learner.ema is not None:
+            parts[EMA] = learner.ema.module.state_dict()
         return {
             prefix + name: value for prefix, part in parts.items() for name, value in part.items()
         }
 
     def restore(self, tensors: Mapping[str, Tensor]) -> None:
         """Go on from what `tensors` gave."""
-        self.network.load_state_dict(with_prefix(tensors, NETWORK))
-        restore_optimizer(self.optimizer, self.network, state=with_prefix(tensors, OPTIMIZER))
-        if self.ema is not None:
-            self.ema.module.load_state_dict(with_prefix(tensors, EMA))
-
-    def apart(self, last: bool) -> AbstractContextManager[Any]:
-        """Around a part of a batch: only the last one's backward pass shares the gradients."""
-        if last or not isinstance(self.model, DistributedDataParallel):
-            return nullcontext()
-        return self.model.no_sync()
+        learner = self.learner
+        learner.network.load_state_dict(with_prefix(tensors, NETWORK))
+        state = with_prefix(tensors, OPTIMIZER)
+        restore_optimizer(learner.optimizer, learner.network, state=state)
+        if learner.ema is not None:
+            learner.ema.module.load_state_dict(with_prefix(tensors, EMA))
 
 
 def make_worker(job: Job, data: OpenData, *, place: Place, threads: int | None = None) -> Worker:
@@ -117,17 +104,28 @@ def make_worker(job: Job, data: OpenData, *, place: Place, threads: int | None =
     average = ModelEmaV3(network, decay=ema.decay, use_warmup=ema.warmup) if ema.decay else None
     if recipe.compile:
         network.compile()
-    model = _shared(network, job) if place.world > 1 else network
-    optimizer = _optimizer(network, recipe)
+    settings = recipe.optimizer
+    learner = Learner(
+        network=network,
+        model=_shared(network, job) if place.world > 1 else network,
+        optimizer=make_optimizer(
+            network,
+            name=settings.name,
+            learning_rate=recipe.peak_rate,
+            weight_decay=settings.weight_decay,
+        ),
+        runtime=runtime,
+        # Mixed labels are smoothed already.
+        label_smoothing=0.0 if recipe.augmentation.mixes else recipe.augmentation.label_smoothing,
+        clip_norm=settings.clip_norm,
+        ema=average,
+    )
     return Worker(
         job=job,
         place=place,
         runtime=runtime,
-        network=network,
-        model=model,
-        optimizer=optimizer,
-        scheduler=_scheduler(optimizer, job, steps=batches.steps),
-        ema=average,
+        learner=learner,
+        schedule=_schedule(recipe, steps=batches.steps),
         mixer=Mixer(recipe.augmentation, classes=len(job.class_names), runtime=runtime),
         batches=batches,
         scored=_scored(job, data, place=place, runtime=runtime, processes=processes),
@@ -151,15 +149,14 @@ def _scored(
     )
 
 
-def _scheduler(optimizer: torch.optim.Optimizer, job: Job, *, steps: int) -> CosineLRScheduler:
-    recipe, schedule = job.recipe, job.recipe.schedule
-    return CosineLRScheduler(
-        optimizer,
-        t_initial=recipe.epochs * steps,
-        lr_min=schedule.final,
-        warmup_t=round(schedule.warmup_epochs * steps),
-        warmup_lr_init=schedule.warmup_from,
-        t_in_epochs=False,
+def _schedule(recipe: Recipe, *, steps: int) -> Schedule:
+    settings = recipe.schedule
+    return Schedule(
+        peak=recipe.peak_rate,
+        steps=recipe.epochs * steps,
+        warmup_steps=round(settings.warmup_epochs * steps),
+        first=settings.warmup_from,
+        final=settings.final,
     )
 
 
@@ -178,22 +175,6 @@ def _shared(network: Spach, job: Job) -> nn.Module:
     if job.recipe.sync_batch_norm:
         model = nn.SyncBatchNorm.convert_sync_batchnorm(network)  # type: ignore[no-untyped-call]
     return DistributedDataParallel(model, gradient_as_bucket_view=True)
-
-
-def _optimizer(network: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
-    settings = recipe.optimizer
-    if settings.name == "muon":
-        return make_muon(
-            network, learning_rate=recipe.peak_rate, weight_decay=settings.weight_decay
-        )
-    optimizer: torch.optim.Optimizer = create_optimizer_v2(
-        network,
-        opt=settings.name,
-        lr=recipe.peak_rate,
-        weight_decay=settings.weight_decay,
-        fused=True,
-    )
-    return optimizer
 
 
 def _runtime(job: Job, place: Place) -> Runtime:

@@ -1,15 +1,18 @@
-"""Training of one network on images in memory."""
+"""Training of one network: steps, courses, number formats, checkpoints, scores."""
 
 from spach_nas.training.checkpoint import CheckpointError, Origin, network_weights, pack, unpack
-from spach_nas.training.device import Runtime, choose_runtime, move, threads
-from spach_nas.training.formats import (
+from spach_nas.training.device import (
     ProductRates,
+    Runtime,
+    choose_runtime,
     cpu_rates,
+    faster_precision,
     format_warning,
+    move,
+    threads,
 )
 from spach_nas.training.loop import TrainingResult, TrainingState, train
-from spach_nas.training.precision import faster_precision
-from spach_nas.training.predict import predict, score, score_images
+from spach_nas.training.scoring import predict, score, score_images
 from spach_nas.training.seeds import global_seed
 
 __all__ = [

@@ -21,7 +21,7 @@ class LoadedSet:
 
     Attributes:
         images: (N, H, W, C), uint8; on the device, or on the host where it is too large for it.
-        labels: (N,), int64, beside the images.
+        labels: (N,), int64, on the device of the images.
         scale: (C,), factor on a pixel in [0, 255], on the device.
         offset: (C,), added after the factor.
         device: Where batches are needed.

@@ -1,8 +1,14 @@
 """A trained network as one safetensors file, from which its training can go on.
 
+Of a proxy, as bytes for its study (`pack`, `unpack`):
+
     the weights, under their plain names
-    optimizer.*     the state of AdamW by the names of the parameters; only where the course goes on
+    optimizer.*     the optimizer's state by the names of the parameters, where the course goes on
     __metadata__    `spach_nas`: JSON of the epochs done, the origin and a sha256
+
+Of a training at full size, as a file (`save_state`, `load_state`): `network.*`, `ema.*` where there
+is an average, `optimizer.*`, and its position in the header. It is written under another name,
+brought to the disk and only then renamed: whatever happens, the older one stays whole.
 
 The origin says what training the weights belong to: architecture of the network, seed, course,
 protocol, number of images. A checkpoint of another one would go on wrongly and is refused, as is
@@ -13,6 +19,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -22,13 +29,17 @@ from torch import Tensor, nn
 
 from spach_nas.config.evaluation import Fidelity
 from spach_nas.config.training_settings import TrainingSettings
+from spach_nas.errors import BundleError
+from spach_nas.files import write_durably
 from spach_nas.training.loop import TrainingState
 from spach_nas.training.optimizer import STEP
 
-PREFIX = "optimizer."
+LAST = "last.safetensors"
+BEST = "best.safetensors"
+NETWORK, EMA, OPTIMIZER = "network.", "ema.", "optimizer."
 _KEY = "spach_nas"
 _BAD = "is damaged"
-# Of the protocol, these change no figure that a study compares, or give way to the rungs.
+# These parts of the protocol change no figure that a study compares, or are the rungs' to say.
 _APART = ("epochs", "data_share", "compile", "device")
 
 
@@ -55,7 +66,7 @@ class Origin:
     images: int
 
     def as_dict(self) -> dict[str, Any]:
-        """As JSON has it, by the words for what a checkpoint of another one is."""
+        """Plain values for JSON; the keys are those that an error names."""
         protocol = asdict(self.settings)
         return {
             "architecture": self.architecture,
@@ -67,10 +78,10 @@ class Origin:
 
 
 def pack(network: nn.Module, *, state: TrainingState, origin: Origin) -> bytes:
-    """A checkpoint: the state of the optimizer is in it where the course goes on behind `state`."""
+    """A checkpoint; it holds the optimizer's state where the course goes on after `state`."""
     tensors = dict(network.state_dict())
     if state.epochs < origin.course[-1].epochs:
-        tensors |= {PREFIX + name: tensor for name, tensor in state.optimizer.items()}
+        tensors |= {OPTIMIZER + name: tensor for name, tensor in state.optimizer.items()}
     return seal(tensors, {"epochs": state.epochs, **origin.as_dict()})
 
 
@@ -101,14 +112,10 @@ def unpack(checkpoint: bytes, *, network: nn.Module, origin: Origin, epochs: int
     for key, value in origin.as_dict().items():
         if info.get(key) != value:
             raise CheckpointError(f"is of another {key}")
-    weights = {name: value for name, value in tensors.items() if not name.startswith(PREFIX)}
+    weights = {name: value for name, value in tensors.items() if not name.startswith(OPTIMIZER)}
     state = TrainingState(
         epochs=info["epochs"],
-        optimizer={
-            name.removeprefix(PREFIX): value
-            for name, value in tensors.items()
-            if name.startswith(PREFIX)
-        },
+        optimizer=with_prefix(tensors, OPTIMIZER),
     )
     if state.epochs > epochs:
         raise CheckpointError(f"is {state.epochs} epochs old already")
@@ -126,7 +133,7 @@ def network_weights(checkpoint: bytes) -> bytes:
         CheckpointError: It is no safetensors file.
     """
     tensors = _load(checkpoint)
-    return save({name: value for name, value in tensors.items() if not name.startswith(PREFIX)})
+    return save({name: value for name, value in tensors.items() if not name.startswith(OPTIMIZER)})
 
 
 def _load(checkpoint: bytes) -> dict[str, Tensor]:
@@ -150,7 +157,7 @@ def unseal(checkpoint: bytes) -> tuple[dict[str, Tensor], dict[str, Any]]:
     except (ValueError, RecursionError):
         raise CheckpointError(_BAD) from None
     if not isinstance(info, dict):
-        raise CheckpointError("is none of this program's")
+        raise CheckpointError("was not written by spach-nas")
     digest = info.pop("sha256", None)
     if digest != _digest(info, tensors):
         raise CheckpointError(_BAD)
@@ -178,3 +185,75 @@ def _check_shapes(
         expected = torch.Size() if key == STEP else shapes.get(parameter)
         if value.shape != expected:
             raise CheckpointError("has another optimizer's state")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Best:
+    """The best weights so far.
+
+    Attributes:
+        top1: On the validation images, in [0, 1].
+        epoch: After so many.
+        averaged: Whether they are the moving average.
+    """
+
+    top1: float
+    epoch: int
+    averaged: bool
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Position:
+    """Where a training stands. All random numbers follow from it and the seed.
+
+    Attributes:
+        epoch: Epochs done.
+        step: Steps done of the next one.
+        loss: Sum over these steps.
+        seconds: Spent in training, all in all.
+        best: The best weights so far; None before the first.
+    """
+
+    epoch: int = 0
+    step: int = 0
+    loss: float = 0.0
+    seconds: float = 0.0
+    best: Best | None = None
+
+
+def save_state(path: Path, tensors: Mapping[str, Tensor], position: Position) -> None:
+    """Write a checkpoint: whole or not at all.
+
+    Raises:
+        OSError: The disk is full; the file is what it was.
+    """
+    write_durably(path, seal(tensors, {"position": asdict(position)}))
+
+
+def load_state(path: Path) -> tuple[dict[str, Tensor], Position]:
+    """What `save_state` was given.
+
+    Raises:
+        BundleError: It is damaged.
+    """
+    try:
+        tensors, info = unseal(path.read_bytes())
+        return tensors, _position(info["position"])
+    except (CheckpointError, KeyError, TypeError, OSError) as problem:
+        raise BundleError(
+            f"{path}: {problem or 'is damaged'}; expected a checkpoint of this training"
+        ) from None
+
+
+def with_prefix(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """The tensors with this prefix, under their names without it."""
+    return {
+        name.removeprefix(prefix): value
+        for name, value in tensors.items()
+        if name.startswith(prefix)
+    }
+
+
+def _position(plain: Mapping[str, Any]) -> Position:
+    best = plain["best"]
+    return Position(**{**plain, "best": None if best is None else Best(**best)})

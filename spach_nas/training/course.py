@@ -1,10 +1,11 @@
-"""Which images and which steps the epochs of a training take, in whatever pieces it is run.
+"""Which images, steps and learning rates the epochs of a training take, in whatever pieces it runs.
 
 A course is one training over several rungs: each adds epochs, on a share of the images of its own.
-An epoch belongs to the first rung that ends behind it, so that a run up to a rung and a run that
+An epoch belongs to the first rung that ends after it, so that a run up to a rung and a run that
 goes on from there take the same images in the same steps as an uninterrupted one.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -22,7 +23,7 @@ class Leg:
 
     Attributes:
         first: First epoch, counted from 0 over the whole course.
-        stop: Epoch behind the last one.
+        stop: Epoch after the last one.
         first_step: Steps of the course before its first epoch.
         steps: Steps of each epoch.
         chosen: (N,), indices of the images, ascending.
@@ -74,3 +75,47 @@ def steps_per_epoch(images: int, batch_size: int) -> int:
     The rest is left out of an epoch, and is another rest in every one.
     """
     return max(1, images // batch_size)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Schedule:
+    """A learning rate over a whole training: a linear warm-up, then half a cosine, step by step.
+
+    Source: Loshchilov and Hutter 2017, arXiv:1608.03983, without restarts. The shape comes in two
+    kinds. Short trainings waste no step: the warm-up begins above 0, the cosine where it ends, and
+    the rate is that of the middle of each step. With `first`, it is timm's: the cosine spans all
+    steps, and the warm-up takes the place of its beginning.
+
+    Attributes:
+        peak: Highest learning rate.
+        steps: Steps of the whole training.
+        warmup_steps: Steps until the peak, less than `steps`.
+        first: Learning rate of the first step of the warm-up, for timm's shape; None: the other.
+        final: Learning rate after the last step, of timm's shape.
+    """
+
+    peak: float
+    steps: int
+    warmup_steps: int = 0
+    first: float | None = None
+    final: float = 0.0
+
+
+def make_schedule(*, peak: float, steps: int, warmup_share: float) -> Schedule:
+    """A schedule that warms up for a share of the steps, never for all of them."""
+    warmup_steps = min(round(warmup_share * steps), steps - 1)
+    return Schedule(peak=peak, steps=steps, warmup_steps=warmup_steps)
+
+
+def learning_rate(schedule: Schedule, step: int) -> float:
+    """The learning rate of `step`, counted from 0; more than 0 throughout."""
+    peak, first, final = schedule.peak, schedule.first, schedule.final
+    warming = step < schedule.warmup_steps
+    if first is not None:
+        if warming:
+            return first + step * ((peak - first) / schedule.warmup_steps)
+        return final + 0.5 * (peak - final) * (1 + math.cos(math.pi * step / schedule.steps))
+    if warming:
+        return peak * (step + 1) / schedule.warmup_steps
+    done = (step - schedule.warmup_steps + 0.5) / (schedule.steps - schedule.warmup_steps)
+    return peak * 0.5 * (1 + math.cos(math.pi * min(done, 1.0)))

@@ -1,15 +1,30 @@
-"""Where and in which number format a network runs."""
+"""Where and in which number format a network runs: what a device computes in, and how fast.
 
-from collections.abc import Iterator
+A processor without units for bfloat16 takes it all the same, and emulates: on one with AVX2 alone a
+batched product in bfloat16 was seen to reach 1.5 GFLOP/s a core where float32 reaches 41. So on a
+CPU nothing uses it unless it is asked for by name, and a warning says what it costs.
+"""
+
+import copy
+import statistics
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
+from typing import Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from spach_nas.config.training_settings import Device, Precision
 from spach_nas.errors import ConfigError
-from spach_nas.training.formats import computes_in_bf16
+
+# The kind of product that small networks and Muon spend their time in; 34 million operations.
+_SHAPE = (8, 128, 128)
+_RUNS = 5
+# A gain within the noise of timing is not worth the lost digits.
+_LEAST_GAIN = 1.1
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -29,7 +44,7 @@ def choose_runtime(*, device: Device = "auto", precision: Precision = "auto") ->
     """The device and format that the settings mean on this machine.
 
     A fixed rule and not `faster_precision`: a search compares scores, so all its candidates need
-    the same format, and a score that repeats itself must not hang on a measured time.
+    the same format, and a reproducible score must not depend on a measured time.
 
     Raises:
         ConfigError: This machine has no such device.
@@ -74,7 +89,7 @@ def threads(count: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def move(network: torch.nn.Module, runtime: Runtime) -> torch.nn.Module:
+def move(network: nn.Module, runtime: Runtime) -> nn.Module:
     """`network` on the device, with convolutions channels-last: a view of (B, H, W, C) to them."""
     return network.to(runtime.device).to(memory_format=torch.channels_last)
 
@@ -85,3 +100,140 @@ def fits(tensor: Tensor, runtime: Runtime) -> bool:
         return True
     free, _ = torch.cuda.mem_get_info(runtime.device)
     return tensor.nbytes < 0.4 * free
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ProductRates:
+    """How fast one core multiplies matrices, in GFLOP/s; higher is better.
+
+    Attributes:
+        fp32: In float32.
+        bf16: In bfloat16.
+        fp16: In float16.
+    """
+
+    fp32: float
+    bf16: float
+    fp16: float
+
+    @property
+    def bf16_gain(self) -> float:
+        """Rate of bfloat16 over that of float32; less than 1 where it is only emulated."""
+        return self.bf16 / self.fp32
+
+
+@cache
+def cpu_rates() -> ProductRates:
+    """Measured once a process on one thread, in about 0.3 s on a processor that emulates."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        return ProductRates(
+            fp32=_rate(torch.float32), bf16=_rate(torch.bfloat16), fp16=_rate(torch.float16)
+        )
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _rate(dtype: torch.dtype) -> float:
+    matrices = torch.linspace(-1, 1, _SHAPE[0] * _SHAPE[1] * _SHAPE[2]).reshape(_SHAPE).to(dtype)
+    with torch.inference_mode():
+        _seconds(matrices)  # sets up kernels
+        seconds = statistics.median(_seconds(matrices) for _ in range(_RUNS))
+    return 2 * _SHAPE[0] * _SHAPE[1] ** 3 / seconds / 1e9
+
+
+def _seconds(matrices: Tensor) -> float:
+    started = time.perf_counter()
+    torch.bmm(matrices, matrices)
+    return time.perf_counter() - started
+
+
+def computes_in_bf16(device: torch.device) -> bool:
+    """Whether products in bfloat16 are at least as fast as in float32; measured on a CPU."""
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    return device.type == "cpu" and cpu_rates().bf16_gain >= 1
+
+
+def orthogonalisation_format(device: torch.device) -> torch.dtype:
+    """Format of Muon's products: bfloat16 on a GPU that computes in it, float32 elsewhere.
+
+    A fixed rule on a CPU, and nothing measured: a search repeats itself on every processor.
+    """
+    if device.type == "cuda" and computes_in_bf16(device):
+        return torch.bfloat16
+    return torch.float32
+
+
+def format_warning(precision: Precision, *, device: Device) -> str | None:
+    """What asking for `precision` costs on this machine; None where it costs nothing.
+
+    Args:
+        precision: As a YAML or a flag names it.
+        device: Where it would be used.
+    """
+    on_cpu = device == "cpu" or (device == "auto" and not torch.cuda.is_available())
+    if precision != "bf16" or not on_cpu or computes_in_bf16(torch.device("cpu")):
+        return None
+    rates = cpu_rates()
+    return (
+        f"precision: bf16; this processor emulates it, at {rates.bf16_gain:.2f} times the speed of "
+        f"fp32 ({rates.bf16:.1f} against {rates.fp32:.0f} GFLOP/s a core); expected auto or fp32"
+    )
+
+
+# Seconds of one forward and backward pass.
+StepTimer = Callable[[nn.Module, Tensor, Runtime], float]
+
+
+def faster_precision(
+    network: nn.Module, images: Tensor, *, rounds: int = 3, timer: StepTimer | None = None
+) -> Literal["fp32", "bf16"]:
+    """`bf16` where a training step with bfloat16 autocast is at least 1.1 times as fast.
+
+    For trainings that stand alone. A search must not ask it: near the break-even point the answer
+    may change from run to run, so that candidates would be trained by different protocols and a
+    score would not repeat itself.
+
+    Takes the time of `rounds + 1` steps in either format, with torch's current number of threads;
+    none where the device only emulates bfloat16, since a single step of a large network would take
+    minutes there.
+    The network, its gradients and torch's random state are left as they are.
+
+    Args:
+        network: (B, C, H, W) -> (B, K), on the device of the images.
+        images: A batch as in the training, (B, C, H, W).
+        rounds: Timed steps in either format, in turn; their medians are compared.
+        timer: Seconds of a step; None measures them.
+    """
+    device = images.device
+    if timer is None and not computes_in_bf16(device):
+        return "fp32"
+    timer = seconds_of_step if timer is None else timer
+    twin = copy.deepcopy(network).train()
+    runtimes = [Runtime(device=device, bf16=bf16) for bf16 in (False, True)]
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        # The first step of each sets up kernels and memory.
+        first, *timed = [[timer(twin, images, r) for r in runtimes] for _ in range(rounds + 1)]
+    assert len(first) == 2
+    fp32, bf16 = (statistics.median(seconds) for seconds in zip(*timed, strict=True))
+    return "bf16" if fp32 >= _LEAST_GAIN * bf16 else "fp32"
+
+
+def seconds_of_step(network: nn.Module, images: Tensor, runtime: Runtime) -> float:
+    """Seconds of one forward and backward pass, waiting for the device before and after."""
+    _wait(runtime.device)
+    started = time.perf_counter()
+    with autocast(runtime):
+        logits = network(images)
+    logits.float().square().mean().backward()
+    _wait(runtime.device)
+    return time.perf_counter() - started
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    elif device.type == "mps":
+        torch.mps.synchronize()

@@ -11,18 +11,25 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from spach_nas.config.evaluation import Epoch, Fidelity
 from spach_nas.config.training_settings import TrainingSettings
 from spach_nas.data import DataSplits
 from spach_nas.training.batches import LoadedSet, batch, draw_moves, load
-from spach_nas.training.course import Leg, leg_of, make_legs, total_steps
-from spach_nas.training.device import Runtime, autocast
+from spach_nas.training.course import (
+    Leg,
+    Schedule,
+    learning_rate,
+    leg_of,
+    make_legs,
+    make_schedule,
+    total_steps,
+)
+from spach_nas.training.device import Runtime
+from spach_nas.training.learner import Learner, parts_of
 from spach_nas.training.optimizer import make_optimizer, optimizer_state, restore_optimizer
-from spach_nas.training.predict import BATCH, predict, score
-from spach_nas.training.schedule import Schedule, learning_rate, make_schedule
+from spach_nas.training.scoring import BATCH, predict, score
 from spach_nas.training.seeds import derive_seed, global_seed
 
 # Told before the first step and after each: epochs of the course that are done, with a fraction,
@@ -32,7 +39,7 @@ Tell = Callable[[float, int], None]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrainingState:
-    """Where a training stands, beside the weights of its network.
+    """Where a training stands, without the weights of its network.
 
     Attributes:
         epochs: Epochs done.
@@ -88,10 +95,9 @@ def train(
         start: Where the weights of the network come from; None: from the beginning. Without an
             epoch to go it is scored.
         micro_batch: Most images at once in memory. A larger batch is trained in parts whose
-            gradients add up to those of the batch, up to rounding. That is no more so where the
-            images of a batch meet or draw together: a BatchNorm takes its statistics from each
-            part, and dropped paths are other ones.
-        tell: Told how far it is; nothing of the training hangs on it.
+            gradients add up to those of the batch, up to rounding. Two exceptions: a
+            BatchNorm takes its statistics from each part, and dropped paths differ.
+        tell: Told how far it is; the training does not depend on it.
     """
     start = start or TrainingState()
     course = course or (fidelity,)
@@ -120,7 +126,7 @@ def train(
         curve=tuple(curve),
         scores={"accuracy": last.accuracy, "loss": last.loss} if last else _scores(run),
         state=TrainingState(
-            epochs=fidelity.epochs, optimizer=optimizer_state(run.optimizer, network)
+            epochs=fidelity.epochs, optimizer=optimizer_state(run.learner.optimizer, network)
         ),
     )
 
@@ -136,8 +142,7 @@ def _compile(network: nn.Module) -> None:
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Run:
     # What stays the same over the epochs.
-    network: nn.Module
-    optimizer: torch.optim.Optimizer
+    learner: Learner
     schedule: Schedule
     data: LoadedSet
     validation: LoadedSet
@@ -169,11 +174,21 @@ def _prepare(
         steps=total_steps(legs),
         warmup_share=settings.warmup_share,
     )
-    optimizer = make_optimizer(network, settings)
+    optimizer = make_optimizer(
+        network,
+        name=settings.optimizer,
+        learning_rate=settings.learning_rate,
+        weight_decay=settings.weight_decay,
+    )
     restore_optimizer(optimizer, network, state=start.optimizer)
     return _Run(
-        network=network,
-        optimizer=optimizer,
+        learner=Learner(
+            network=network,
+            model=network,
+            optimizer=optimizer,
+            runtime=runtime,
+            label_smoothing=settings.label_smoothing,
+        ),
         schedule=schedule,
         data=load(splits.train, splits.normalisation, runtime=runtime),
         validation=load(splits.validation, splits.normalisation, runtime=runtime),
@@ -202,7 +217,7 @@ def _epoch(run: _Run, number: int) -> Epoch:
 
 def _scores(run: _Run) -> dict[str, float]:
     size = BATCH if run.micro_batch is None else min(BATCH, run.micro_batch)
-    logits = predict(run.network, run.validation, runtime=run.runtime, batch_size=size)
+    logits = predict(run.learner.network, run.validation, runtime=run.runtime, batch_size=size)
     return score(logits, run.validation.labels)
 
 
@@ -216,43 +231,15 @@ def _train_epoch(run: _Run, epoch: int) -> float:
     moves = draw_moves(len(order), run.settings.augmentation, generator=generator)
     moves = moves.on(run.runtime.device)
     total = torch.zeros((), device=run.runtime.device)
-    run.network.train()
+    run.learner.model.train()
     with global_seed(derive_seed(run.seed, epoch, "paths"), run.runtime):
         for step in range(leg.steps):
             part = slice(step * size, (step + 1) * size)
             images, labels = batch(run.data, order[part], moves.of(part))
-            # Kept on the device: reading it here would make the host wait in every step.
-            total += _step(run, images, labels, rate=learning_rate(run.schedule, first_step + step))
+            total += run.learner.step(
+                parts_of(images, labels, run.micro_batch),
+                number=first_step + step,
+                rate=learning_rate(run.schedule, first_step + step),
+            )
             run.tell(epoch + (step + 1) / leg.steps, len(labels))
     return float(total / leg.steps)
-
-
-def _step(run: _Run, images: Tensor, labels: Tensor, *, rate: float) -> Tensor:
-    run.optimizer.zero_grad(set_to_none=True)
-    loss = _add_gradients(run, images, labels)
-    for group in run.optimizer.param_groups:
-        group["lr"] = rate
-    run.optimizer.step()
-    return loss
-
-
-def _add_gradients(run: _Run, images: Tensor, labels: Tensor) -> Tensor:
-    """Add the gradients of the mean loss of a batch, and return that loss."""
-    count, size = len(labels), run.micro_batch
-    if size is not None and size < count:
-        parts = [slice(first, first + size) for first in range(0, count, size)]
-        shares = [_backward(run, images[part], labels[part], count=count) for part in parts]
-        return torch.stack(shares).sum()
-    return _backward(run, images, labels, count=count)
-
-
-def _backward(run: _Run, images: Tensor, labels: Tensor, *, count: int) -> Tensor:
-    # The share of these images in the mean loss of `count` images.
-    with autocast(run.runtime):
-        logits = run.network(images)
-    smoothing = run.settings.label_smoothing
-    loss = F.cross_entropy(logits.float(), labels, label_smoothing=smoothing)
-    if len(labels) < count:
-        loss = loss * (len(labels) / count)
-    loss.backward()  # type: ignore[no-untyped-call]
-    return loss.detach()

@@ -24,7 +24,7 @@ from timm.optim.muon import (
 from torch import Tensor, nn
 from torch.optim.adamw import adamw
 
-from spach_nas.training.formats import orthogonalisation_format
+from spach_nas.training.device import orthogonalisation_format
 
 
 def make_muon(network: nn.Module, *, learning_rate: float, weight_decay: float) -> "BatchedMuon":

@@ -10,32 +10,28 @@ import torch
 from timm.optim import param_groups_weight_decay
 from torch import Tensor, nn
 
-from spach_nas.config.training_settings import TrainingSettings
+from spach_nas.config.training_settings import Optimizer
 from spach_nas.training.muon import make_muon
 
 # Of each parameter, where an optimizer counts them: a tensor without dimensions.
 STEP = "step"
 
 
-def make_optimizer(network: nn.Module, settings: TrainingSettings) -> torch.optim.Optimizer:
+def make_optimizer(
+    network: nn.Module, *, name: Optimizer, learning_rate: float, weight_decay: float
+) -> torch.optim.Optimizer:
     """The optimizer; norms, biases and what `network.no_weight_decay()` names are not decayed.
 
     Sources: Loshchilov and Hutter 2019, arXiv:1711.05101 (AdamW); Jordan et al. 2024,
     https://kellerjordan.github.io/posts/muon (Muon), with updates brought to the size of AdamW's
     (Liu et al. 2025, arXiv:2502.16982), as timm does it.
     """
-    if settings.optimizer == "muon":
-        return make_muon(
-            network, learning_rate=settings.learning_rate, weight_decay=settings.weight_decay
-        )
+    if name == "muon":
+        return make_muon(network, learning_rate=learning_rate, weight_decay=weight_decay)
     exempt: set[str] = getattr(network, "no_weight_decay", set)()
-    groups = param_groups_weight_decay(
-        network, settings.weight_decay, no_weight_decay_list=tuple(exempt)
-    )
+    groups = param_groups_weight_decay(network, weight_decay, no_weight_decay_list=tuple(exempt))
     device = next(network.parameters()).device.type
-    return torch.optim.AdamW(
-        groups, lr=settings.learning_rate, fused=device in ("cpu", "cuda", "mps")
-    )
+    return torch.optim.AdamW(groups, lr=learning_rate, fused=device in ("cpu", "cuda", "mps"))
 
 
 def optimizer_state(optimizer: torch.optim.Optimizer, network: nn.Module) -> dict[str, Tensor]:

@@ -25,15 +25,15 @@ from timm.utils import ModelEmaV3
 from torch import Tensor
 from training_steps import proxy
 
-from spach_nas.full_size.checkpoints import Position
 from spach_nas.full_size.job import Place
+from spach_nas.full_size.loaders import mend_posterize
 from spach_nas.full_size.loop import _Course
 from spach_nas.full_size.plan import TrainingPlan, TrainingRequest, plan_training
-from spach_nas.full_size.repairs import mend_posterize
 from spach_nas.full_size.run import prepare
 from spach_nas.full_size.worker import make_worker
 from spach_nas.networks import build
 from spach_nas.networks.allocator import keep_freed_memory
+from spach_nas.training.checkpoint import Position
 
 pytestmark = [
     pytest.mark.benchmark,

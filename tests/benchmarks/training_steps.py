@@ -8,7 +8,6 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from spach_nas.config.training_settings import TrainingSettings
 from spach_nas.cost.closed_form import cost
 from spach_nas.networks import build
 from spach_nas.space.architecture import Architecture
@@ -101,7 +100,7 @@ class Trainer:
 
 
 def fused_adamw(network: nn.Module) -> torch.optim.Optimizer:
-    return make_optimizer(network, TrainingSettings())
+    return make_optimizer(network, name="adamw", learning_rate=2e-3, weight_decay=0.05)
 
 
 class MatrixProduct:

@@ -6,12 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from make_fashion_mini import first_of_each_class, main
 from needs import FASHION_MNIST
 from own_data import idx, write_set
 from spach_nas.config.training_settings import DataSettings
 from spach_nas.data import DataSplits, data_shape, load_test, load_train_and_validation
 from spach_nas.data.fashion import CLASS_NAMES, DEBIAN_FOLDER, MINI_FILE, read_idx
-from spach_nas.data.make_fashion_mini import first_of_each_class, main
 from spach_nas.errors import DataError
 
 MINI = DataSettings(name="fashion-mini", validation=0.2)
@@ -111,7 +111,7 @@ def test_a_missing_file_names_the_package(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("count", "message"),
-    [(19, r"\(20, 28, 28\) beside labels of \(19,\)"), (20, "has label 200; expected 0 to 9")],
+    [(19, r"\(20, 28, 28\) and labels of \(19,\)"), (20, "has label 200; expected 0 to 9")],
 )
 def test_labels_that_do_not_fit_the_images_are_refused(
     tmp_path: Path, count: int, message: str

@@ -4,7 +4,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -15,6 +15,7 @@ from own_data import write_set
 from spach_nas.config.training_settings import DataSettings
 from spach_nas.data import data_shape, load_test, load_train_and_validation, validate_settings
 from spach_nas.data.fashion import read_idx
+from spach_nas.data.reader import DataChoice, open_data
 from spach_nas.errors import ConfigError, DataError
 
 SIZE = (8, 8)
@@ -168,3 +169,33 @@ def test_an_image_that_timm_cannot_read_is_not_replaced_by_the_next(
         load_train_and_validation(
             DataSettings(name="hfds/set", root=tmp_path, download=True), image_size=SIZE
         )
+
+
+class _NoImages:
+    """A library's reader of labels, whose images nobody is to ask for."""
+
+    class_to_idx: ClassVar[dict[str, int]] = {"ant": 0, "bee": 1}
+
+    def iter_targets(self) -> Iterator[int]:
+        yield from [0, 1, 1, 0, 1, 0]
+
+    def __getitem__(self, _: int) -> tuple[Any, int]:
+        raise AssertionError("reads an image to know its label")
+
+
+class _Labelled:
+    reader = _NoImages()
+
+    def __len__(self) -> int:
+        return 6
+
+
+def test_labels_are_read_without_images_where_a_library_can(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("timm.data.create_dataset", lambda *_, **__: _Labelled())
+    settings = DataSettings(name="hfds/labels", root=tmp_path, download=True, validation=0.34)
+    data = open_data(DataChoice(settings=settings, channels=3))
+    assert data.validation is not None
+    np.testing.assert_array_equal(np.sort(data.train.labels), [0, 0, 1, 1])
+    np.testing.assert_array_equal(np.sort(data.validation.labels), [0, 1])

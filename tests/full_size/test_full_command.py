@@ -20,9 +20,9 @@ from spach_nas import load_model
 from spach_nas.cli.training_view import TrainingView
 from spach_nas.errors import ConfigError, DataError, StudyError
 from spach_nas.full_size import ray_train
-from spach_nas.full_size.progress import EpochLine, Now, ProgressFile, read_curve, write_curve
 from spach_nas.full_size.ray_train import Shape, shape_of
 from spach_nas.full_size.run import run_training
+from spach_nas.full_size.run_folder import EpochLine, Now, ProgressFile, read_curve, write_curve
 from spach_nas.search.loggers import LogEntry
 from spach_nas.study.journal import read_journal
 

@@ -131,7 +131,7 @@ def test_an_unknown_recipe_or_base_is_told_with_its_nearest(tmp_path: Path) -> N
 
 def test_reading_a_recipe_needs_no_heavy_library() -> None:
     code = (
-        "import sys, spach_nas.full_size.recipe_files, spach_nas.full_size.progress\n"
+        "import sys, spach_nas.full_size.recipe_files, spach_nas.full_size.run_folder\n"
         "print(*{'torch', 'ray', 'timm'} & set(sys.modules))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

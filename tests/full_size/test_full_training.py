@@ -22,14 +22,15 @@ from spach_nas import files, load_model
 from spach_nas.errors import BundleError, StudyError
 from spach_nas.export import verify
 from spach_nas.full_size import loop
-from spach_nas.full_size.checkpoints import BEST, LAST, load_state
 from spach_nas.full_size.job import Place
 from spach_nas.full_size.loop import train_worker
 from spach_nas.full_size.plan import TrainingPlan
-from spach_nas.full_size.progress import read_curve
 from spach_nas.full_size.run import prepare, run_training
+from spach_nas.full_size.run_folder import read_curve
 from spach_nas.full_size.worker import make_worker
 from spach_nas.networks import build
+from spach_nas.training.checkpoint import BEST, LAST, load_state
+from spach_nas.training.course import learning_rate
 
 RECIPES = ("spach", "short")
 CONTEXT = multiprocessing.get_context("forkserver")
@@ -236,15 +237,13 @@ def test_only_matrices_decay_and_the_rate_follows_the_paper(tmp_path: Path) -> N
     plan = plan_in(tmp_path, "optimizer.learning_rate=1e-3", "epochs=6")
     prepare(plan)
     worker = make_worker(plan.job, plan.data, place=Place())
-    names = {id(value): name for name, value in worker.network.named_parameters()}
-    for group in worker.optimizer.param_groups:
+    names = {id(value): name for name, value in worker.learner.network.named_parameters()}
+    for group in worker.learner.optimizer.param_groups:
         for value in group["params"]:
             exempt = value.ndim == 1 or names[id(value)].endswith("gamma_1")
             assert group["weight_decay"] == (0.0 if exempt else 0.05)
-    steps, rates = worker.batches.steps, []
-    for number in range(6 * steps + 1):
-        worker.scheduler.step_update(number)
-        rates.append(worker.optimizer.param_groups[0]["lr"])
+    steps = worker.batches.steps
+    rates = [learning_rate(worker.schedule, number) for number in range(6 * steps + 1)]
     expected = [
         1e-6 + (1e-3 - 1e-6) * n / steps
         if n < steps

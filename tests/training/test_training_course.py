@@ -26,8 +26,7 @@ from spach_nas.training import (
     train,
     unpack,
 )
-from spach_nas.training.course import leg_of, make_legs, total_steps
-from spach_nas.training.schedule import Schedule
+from spach_nas.training.course import Schedule, leg_of, make_legs, total_steps
 from training_tools import CPU, DATA, SETTINGS, Recorder, architecture, state, timeless
 
 STILL = replace(SETTINGS, augmentation=Augmentation())

@@ -7,7 +7,6 @@ from typing import Any, get_args
 
 import pytest
 import torch
-import torch.nn.functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from full_tools import plan_in
@@ -15,21 +14,18 @@ from network_tools import images, small
 from search_tools import write_search
 from spach_nas.config.evaluation import Fidelity
 from spach_nas.config.training_settings import Optimizer, TrainingSettings
-from spach_nas.full_size.recipe import OptimizerSettings
-from spach_nas.full_size.recipe_files import load_recipe
-from spach_nas.full_size.worker import _optimizer
 from spach_nas.latency.timing import cautions, conditions
 from spach_nas.networks import build
 from spach_nas.search.plan import plan_search
 from spach_nas.training import (
     ProductRates,
     choose_runtime,
+    device,
     faster_precision,
     format_warning,
-    formats,
     train,
 )
-from spach_nas.training.formats import orthogonalisation_format
+from spach_nas.training.device import orthogonalisation_format
 from training_tools import DATA
 
 HALVES = {torch.bfloat16, torch.float16}
@@ -86,17 +82,6 @@ def test_a_training_of_a_search_computes_in_float32(optimizer: Optimizer) -> Non
     assert not formats.seen & HALVES
 
 
-@pytest.mark.parametrize("optimizer", get_args(OptimizerSettings.__annotations__["name"]))
-def test_an_optimizer_of_a_full_training_computes_in_float32(optimizer: str) -> None:
-    recipe = load_recipe("short", changes=[f"optimizer.name={optimizer}"])
-    network = build(ARCHITECTURE)
-    F.cross_entropy(network(images(ARCHITECTURE)), torch.arange(2)).backward()
-    with Formats() as formats:
-        _optimizer(network, recipe).step()
-    assert torch.float32 in formats.seen
-    assert not formats.seen & HALVES
-
-
 def test_bf16_is_there_for_who_names_it() -> None:
     with Formats() as formats:
         train(
@@ -114,7 +99,7 @@ def test_bf16_is_there_for_who_names_it() -> None:
 def test_the_format_of_a_search_hangs_on_no_measurement(
     monkeypatch: pytest.MonkeyPatch, rates: ProductRates
 ) -> None:
-    monkeypatch.setattr(formats, "cpu_rates", lambda: rates)
+    monkeypatch.setattr(device, "cpu_rates", lambda: rates)
     assert not choose_runtime(device="cpu").bf16
     assert orthogonalisation_format(torch.device("cpu")) is torch.float32
 
@@ -135,7 +120,7 @@ def test_muon_takes_bf16_on_a_gpu_that_computes_in_it(
 def test_faster_precision_tries_no_step_where_bf16_is_emulated(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(formats, "cpu_rates", lambda: EMULATED)
+    monkeypatch.setattr(device, "cpu_rates", lambda: EMULATED)
     network, pixels = build(ARCHITECTURE), images(ARCHITECTURE)
     with Formats() as seen:
         assert faster_precision(network, pixels) == "fp32"
@@ -144,15 +129,15 @@ def test_faster_precision_tries_no_step_where_bf16_is_emulated(
 
 def test_rates_are_those_of_a_product(monkeypatch: pytest.MonkeyPatch) -> None:
     # 8 products of 128 x 128 x 128, two operations each: 33.5 million in half a second.
-    monkeypatch.setattr(formats, "_seconds", lambda matrices: 0.5)
-    rates = formats.cpu_rates.__wrapped__()
+    monkeypatch.setattr(device, "_seconds", lambda matrices: 0.5)
+    rates = device.cpu_rates.__wrapped__()
     assert rates.fp32 == rates.bf16 == rates.fp16 == pytest.approx(2 * 8 * 128**3 / 0.5 / 1e9)
 
 
 def warned(
     monkeypatch: pytest.MonkeyPatch, rates: ProductRates
 ) -> Callable[[str, str], str | None]:
-    monkeypatch.setattr(formats, "cpu_rates", lambda: rates)
+    monkeypatch.setattr(device, "cpu_rates", lambda: rates)
     return lambda precision, device: format_warning(precision, device=device)  # type: ignore[arg-type]
 
 
@@ -161,7 +146,7 @@ def test_who_asks_for_bf16_where_it_is_emulated_is_told_the_ratio(
 ) -> None:
     warning = warned(monkeypatch, EMULATED)
     text = warning("bf16", "cpu")
-    assert text is not None and "0.04 times the speed" in text and "1.5 beside 40" in text
+    assert text is not None and "0.04 times the speed" in text and "1.5 against 40" in text
     assert [warning(precision, "cpu") for precision in ("auto", "fp32")] == [None, None]
     assert warning("bf16", "cuda") is None
     assert warned(monkeypatch, NATIVE)("bf16", "cpu") is None
@@ -170,7 +155,7 @@ def test_who_asks_for_bf16_where_it_is_emulated_is_told_the_ratio(
 def test_a_search_a_training_and_a_timing_pass_the_warning_on(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(formats, "cpu_rates", lambda: EMULATED)
+    monkeypatch.setattr(device, "cpu_rates", lambda: EMULATED)
     said: list[str] = []
     for precision in ("fp32", "bf16"):
         path = write_search(tmp_path, training__precision=precision, training__device="cpu")

@@ -21,10 +21,9 @@ from spach_nas.training import (
     loop,
     train,
 )
-from spach_nas.training.course import steps_per_epoch
+from spach_nas.training.course import Schedule, steps_per_epoch
 from spach_nas.training.loop import _train_epoch
 from spach_nas.training.optimizer import make_optimizer
-from spach_nas.training.schedule import Schedule
 from spach_nas.training.seeds import derive_seed
 from training_tools import (
     CPU,
@@ -124,13 +123,16 @@ def test_label_smoothing_is_part_of_the_training_loss_only() -> None:
     assert result.curve[0].train_loss == pytest.approx(-(targets @ logs), abs=1e-5)
 
 
+def optimizer_of(net: nn.Module, name: Optimizer) -> torch.optim.Optimizer:
+    return make_optimizer(net, name=name, learning_rate=1e-2, weight_decay=SETTINGS.weight_decay)
+
+
 @pytest.mark.parametrize("optimizer", get_args(Optimizer))
 def test_norms_biases_and_gamma_1_are_not_decayed(optimizer: Optimizer) -> None:
     net = network("attention", "mlp")
-    settings = replace(SETTINGS, optimizer=optimizer)
     names = {id(parameter): name for name, parameter in net.named_parameters()}
     decayed: dict[str, float] = {}
-    for group in make_optimizer(net, settings).param_groups:
+    for group in optimizer_of(net, optimizer).param_groups:
         decayed |= {names[id(p)]: group["weight_decay"] for p in group["params"]}
     assert set(decayed) == set(names.values())
     for name, parameter in net.named_parameters():
@@ -153,7 +155,7 @@ class Declaring(nn.Module):
 @pytest.mark.parametrize("optimizer", get_args(Optimizer))
 def test_what_a_network_names_is_not_decayed(optimizer: Optimizer) -> None:
     net = Declaring()
-    groups = make_optimizer(net, replace(SETTINGS, optimizer=optimizer)).param_groups
+    groups = optimizer_of(net, optimizer).param_groups
     found = {id(group["params"][0]): group["weight_decay"] for group in groups}
     assert found == {id(net.scale): 0.0, id(net.weight): SETTINGS.weight_decay}
 

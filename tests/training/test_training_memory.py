@@ -12,7 +12,7 @@ from spach_nas.config.evaluation import Fidelity
 from spach_nas.config.training_settings import Augmentation
 from spach_nas.space.mixers import mixer_names
 from spach_nas.training import TrainingResult, train
-from spach_nas.training.loop import _add_gradients
+from spach_nas.training.learner import parts_of
 from training_tools import CPU, DATA, SETTINGS, Recorder, network, prepare
 
 ONE = Fidelity(epochs=1, image_size=(12, 12), data_share=1.0)
@@ -35,7 +35,8 @@ def test_the_gradients_of_the_parts_add_up_to_those_of_the_batch(
     loss.backward()
 
     run = prepare(net, settings=settings, fidelity=ONE, micro_batch=micro_batch)
-    assert float(_add_gradients(run, images, labels)) == pytest.approx(loss.item(), rel=1e-5)
+    total = run.learner.add_gradients(parts_of(images, labels, micro_batch))
+    assert float(total) == pytest.approx(loss.item(), rel=1e-5)
     for (name, parameter), expected in zip(net.named_parameters(), exact.parameters(), strict=True):
         assert parameter.grad is not None and expected.grad is not None
         error = (parameter.grad - expected.grad).abs().max() / expected.grad.abs().max()

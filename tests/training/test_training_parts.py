@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from pydantic import TypeAdapter, ValidationError
+from timm.scheduler import CosineLRScheduler
 from torch import nn
 
 from spach_nas.config.training_settings import Augmentation, DataSettings, TrainingSettings
@@ -14,8 +15,8 @@ from spach_nas.data import ImageSet, Normalisation
 from spach_nas.errors import ConfigError
 from spach_nas.training import choose_runtime, predict, score, score_images, threads
 from spach_nas.training.batches import Moves, apply_moves, batch, draw_moves, load
+from spach_nas.training.course import Schedule, learning_rate, make_schedule
 from spach_nas.training.device import autocast
-from spach_nas.training.schedule import learning_rate, make_schedule
 
 CPU = choose_runtime(device="cpu")
 NORMALISATION = Normalisation(mean=(0.3, 0.5, 0.1), std=(0.2, 0.1, 0.4))
@@ -39,6 +40,17 @@ def test_the_learning_rate_rises_in_a_line_and_falls_as_half_a_cosine() -> None:
     # The mean over the fall of a cosine is half its peak.
     assert math.fsum(rates[10:]) / 40 == pytest.approx(0.15)
     assert min(rates) > 0
+
+
+def test_the_learning_rate_at_full_size_is_that_of_timm() -> None:
+    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(()))], lr=0.3)
+    theirs = CosineLRScheduler(
+        optimizer, t_initial=40, lr_min=1e-3, warmup_t=7, warmup_lr_init=1e-4, t_in_epochs=False
+    )
+    schedule = Schedule(peak=0.3, steps=40, warmup_steps=7, first=1e-4, final=1e-3)
+    for step in range(40):
+        theirs.step_update(step)
+        assert learning_rate(schedule, step) == optimizer.param_groups[0]["lr"]
 
 
 @pytest.mark.parametrize("steps", [1, 2, 3])

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from network_tools import images, randomised, zoo
 from spach_nas.training import Runtime, faster_precision
-from spach_nas.training.precision import seconds_of_step
+from spach_nas.training.device import seconds_of_step
 
 X = torch.ones(2, 3)
 

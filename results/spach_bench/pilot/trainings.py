@@ -26,10 +26,10 @@ from spach_nas.space.architecture import Architecture
 from spach_nas.space.scaling import DataShape, ProxyRule, scale
 from spach_nas.training import choose_runtime, global_seed, move
 from spach_nas.training.batches import batch, draw_moves, load
+from spach_nas.training.course import learning_rate, make_schedule
 from spach_nas.training.device import autocast
 from spach_nas.training.optimizer import make_optimizer
-from spach_nas.training.predict import predict, score
-from spach_nas.training.schedule import learning_rate, make_schedule
+from spach_nas.training.scoring import predict, score
 from spach_nas.training.seeds import derive_seed
 
 SHAPE = DataShape(in_channels=1, num_classes=10)
@@ -216,7 +216,12 @@ def _rate(job: Job, steps: int) -> Callable[[int], float]:
 def _optimizer(network: nn.Module, job: Job) -> torch.optim.Optimizer:
     settings, tricks = job.training, job.tricks
     if tricks.optimizer == "adamw":
-        optimizer = make_optimizer(network, settings)
+        optimizer = make_optimizer(
+            network,
+            name=settings.optimizer,
+            learning_rate=settings.learning_rate,
+            weight_decay=settings.weight_decay,
+        )
         for group in optimizer.param_groups:
             group["betas"] = (0.9, tricks.beta2)
     else:

@@ -1,4 +1,4 @@
-"""Make the embedded `fashion_mini.npz`: `python -m spach_nas.data.make_fashion_mini`.
+"""Make the embedded `fashion_mini.npz`: `python tests/tools/make_fashion_mini.py`.
 
 It holds the first 800 images of each class of Fashion-MNIST's train split and the first 200 of each
 class of its test split, in the order of the source (Xiao et al. 2017, arXiv:1708.07747). The source
