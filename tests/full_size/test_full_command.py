@@ -36,7 +36,7 @@ def test_the_command_trains_says_what_it_does_and_goes_on(
     arguments = ("train", str(source), "--data", str(root), "--recipe", "short", "--out", str(out))
     with mock.patch("spach_nas.full_size.run.train_worker", side_effect=KeyboardInterrupt):
         code, errors = run_main(*arguments, *changes)
-    assert (code, errors) == (130, ["stopped; the same command with --resume goes on"])
+    assert (code, errors) == (130, ["stopped; the same command with --resume continues it"])
     capsys.readouterr()
     assert run_main(*arguments, *changes)[0] == 2
     assert run_main(*arguments, *changes, "--resume")[0] == 0
