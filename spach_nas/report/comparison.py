@@ -5,7 +5,7 @@ Mistakes are reported before Plotly is imported.
 studies = read_studies([Path("results/a"), Path("results/b")])
 groups = group_studies(studies)                     # seeds of one search are a group
 fronts_figure(fronts_data(groups)).show()           # of comparison_figures.py
-growth_figure(growth_data(groups), axis="seconds").show()
+growth_figure(growth_data(groups), axis="training").show()
 """
 
 import itertools

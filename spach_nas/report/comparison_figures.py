@@ -3,7 +3,7 @@
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from plotly import graph_objects as go
@@ -25,7 +25,15 @@ from spach_nas.report.comparison import (
     protocol_differences,
     short,
 )
-from spach_nas.report.hypervolume import box_ends
+from spach_nas.report.hypervolume import (
+    Axis,
+    Unit,
+    along,
+    axis_unit,
+    box_ends,
+    set_axes,
+    staircase,
+)
 from spach_nas.report.pareto import Point, error_bars, pareto_data, point_of
 from spach_nas.report.theme import (
     BLUE,
@@ -63,10 +71,7 @@ _LONGEST_LINE = 40
 _MANY_SEEDS = 20
 # A median over time is drawn at so many moments, and a band with so many corners.
 _MOMENTS, _MOST_CORNERS = 200, 400
-_UNITS = ((7200, "h", 3600), (300, "min", 60), (0, "s", 1))
 _EARLY = 0.06
-
-Axis = Literal["trials", "seconds"]
 
 
 class Style(NamedTuple):
@@ -278,19 +283,18 @@ def _wrapped(drawing: str) -> str:
 
 
 class Growth(NamedTuple):
-    """The growth of one study in the box that all share, by the labels of its group and its own."""
+    """The growth of one study in the box that all share, by the labels of its group and its own.
+
+    Time is that of training, which depends on neither workers nor interruptions.
+    """
 
     group: str
     study: str
     data: HypervolumeData
 
-    def steps(self, axis: Axis) -> Sequence[float]:
-        """Trials, or seconds of training: these depend on neither workers nor interruptions."""
-        return self.data.trials if axis == "trials" else self.data.training
-
     def at(self, effort: float, *, axis: Axis) -> float:
         """Share after so many trials or seconds of training."""
-        return self.data.shares[max(0, bisect_right(self.steps(axis), effort) - 1)]
+        return self.data.shares[max(0, bisect_right(along(self.data, axis), effort) - 1)]
 
 
 class Band(NamedTuple):
@@ -370,7 +374,7 @@ def bands(data: GrowthData, *, axis: Axis) -> tuple[Band, ...]:
 
 
 def _band(group: str, curves: Sequence[Growth], *, axis: Axis) -> Band:
-    end = min(curve.steps(axis)[-1] for curve in curves)
+    end = min(along(curve.data, axis)[-1] for curve in curves)
     moments = range(int(end) + 1) if axis == "trials" else np.linspace(0, end, _MOMENTS).tolist()
     x = tuple(float(moment) for moment in moments)
     ends = (spread([curve.at(moment, axis=axis) for curve in curves]) for moment in x)
@@ -393,33 +397,30 @@ def spread_words(seeds: int) -> str:
 def growth_figure(data: GrowthData, *, axis: Axis = "trials") -> go.Figure:
     """Each study thin, the median of each group of seeds thick in its band."""
     figure, looks = go.Figure(layout=layout()), styles(data.groups)
-    unit, factor = "", 1
-    if axis == "seconds":
-        longest = max(curve.data.training[-1] for curve in data.curves)
-        unit, factor = next((name, size) for least, name, size in _UNITS if longest >= least)
+    unit = axis_unit(axis, max(along(curve.data, axis)[-1] for curve in data.curves))
     known = {band.group: band for band in bands(data, axis=axis)}
-    hover = f"%{{x:.4~g}} {unit or 'trials'}: %{{y:.1%}}"
     for band in known.values():
-        figure.add_trace(_band_trace(band, looks[band.group], factor=factor))
+        figure.add_trace(_band_trace(band, looks[band.group], unit=unit))
     for curve in data.curves:
-        trace = _curve(curve, looks[curve.group], axis=axis, factor=factor, hover=hover)
-        if curve.group in known:
-            trace.update(line_width=1, opacity=0.45, showlegend=False)
-        figure.add_trace(trace)
+        thin = curve.group in known
+        look, words = looks[curve.group], f"<b>{plain(curve.study)}</b><br>"
+        trace = staircase(curve.data, axis, unit=unit, words=words)
+        trace.update(
+            line=look.line(1 if thin else 2.2),
+            name=look.name,
+            legendgroup=plain(curve.group),
+            legendrank=look.rank,
+        )
+        figure.add_trace(trace.update(opacity=0.45, showlegend=False) if thin else trace)
     for band in known.values():
-        figure.add_trace(_median(band, looks[band.group], factor=factor, hover=hover))
+        figure.add_trace(_median(band, looks[band.group], unit=unit))
     # Without the first steep rise, which says little and would flatten the rest.
-    early = [curve.at(_EARLY * curve.steps(axis)[-1], axis=axis) for curve in data.curves]
+    early = [curve.at(_EARLY * along(curve.data, axis)[-1], axis=axis) for curve in data.curves]
     low, high = min(early), max(curve.data.shares[-1] for curve in data.curves)
     margin = 0.07 * (high - low) or 0.05
-    title = f"training time ({unit})" if axis == "seconds" else "trials done"
-    figure.update_xaxes(title_text=title, rangemode="tozero")
-    figure.update_yaxes(
-        title_text="hypervolume (share of the box)",
-        tickformat=".0%",
-        range=[max(-0.01, low - margin), min(1.03, high + margin)],
-    )
-    return _make_room(figure, data.groups)
+    shares = (max(-0.01, low - margin), min(1.03, high + margin))
+    title = "trials done" if axis == "trials" else "training time"
+    return _make_room(set_axes(figure, title, unit=unit, shares=shares), data.groups)
 
 
 def box_words(data: GrowthData) -> str:
@@ -429,30 +430,10 @@ def box_words(data: GrowthData) -> str:
     return f"Reference point, one for all studies: {reference} {why}. Ideal: {ideal}."
 
 
-def _curve(curve: Growth, look: Style, *, axis: Axis, factor: int, hover: str) -> go.Scatter:
-    steps, shares = curve.steps(axis), curve.data.shares
-    # A step that changes nothing is drawn by its neighbours.
-    kept = [
-        place
-        for place in range(len(steps))
-        if place in (0, len(steps) - 1) or shares[place] != shares[place - 1]
-    ]
-    return go.Scatter(
-        x=[round(steps[place] / factor, 4) for place in kept],
-        y=[round(shares[place], 5) for place in kept],
-        mode="lines",
-        line=look.line(2.2),
-        name=look.name,
-        legendgroup=plain(curve.group),
-        legendrank=look.rank,
-        hovertemplate=f"<b>{plain(curve.study)}</b><br>{hover}<extra></extra>",
-    )
-
-
-def _median(band: Band, look: Style, *, factor: int, hover: str) -> go.Scatter:
+def _median(band: Band, look: Style, *, unit: Unit) -> go.Scatter:
     ends = zip(band.low, band.high, strict=True)
     return go.Scatter(
-        x=[round(x / factor, 4) for x in band.x],
+        x=[round(x / unit.size, 4) for x in band.x],
         y=[round(y, 5) for y in band.median],
         customdata=[[round(low, 4), round(high, 4)] for low, high in ends],
         mode="lines",
@@ -460,14 +441,14 @@ def _median(band: Band, look: Style, *, factor: int, hover: str) -> go.Scatter:
         name=look.name,
         legendgroup=plain(band.group),
         legendrank=look.rank,
-        hovertemplate=f"<b>{look.name}</b>, median<br>{hover} "
+        hovertemplate=f"<b>{look.name}</b>, median<br>%{{x:.4~g}} {unit.name}: %{{y:.1%}} "
         "(%{customdata[0]:.1%} to %{customdata[1]:.1%})<extra></extra>",
     )
 
 
-def _band_trace(band: Band, look: Style, *, factor: int) -> go.Scatter:
+def _band_trace(band: Band, look: Style, *, unit: Unit) -> go.Scatter:
     """A filled outline: the upper stairs there and the lower ones back."""
-    x = [round(moment / factor, 4) for moment in band.x]
+    x = [round(moment / unit.size, 4) for moment in band.x]
     upper, lower = _corners(x, band.high), _corners(x, band.low)
     points = [*upper, *reversed(lower), upper[0]]
     return go.Scatter(

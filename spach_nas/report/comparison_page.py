@@ -197,7 +197,7 @@ def _growth_section(
         size=size,
         figure={
             "trials": growth_figure(growth, axis="trials"),
-            "training time": growth_figure(growth, axis="seconds"),
+            "training time": growth_figure(growth, axis="training"),
         },
         note="Share of the box between a reference point and the ideal one that a search dominates "
         "so far; higher is better. Thick: the median of a group's seeds in its band, worst to "
@@ -297,7 +297,7 @@ def study_figures(study: ComparedStudy, growth: GrowthData | None) -> StudyFigur
         seconds=sum(record.seconds for record in study.found if record.origin is None),
         share=curve.data.shares[-1] if curve else None,
         at_trials=curve.at(growth.equal_trials, axis="trials") if curve and growth else None,
-        at_seconds=curve.at(growth.equal_seconds, axis="seconds") if curve and growth else None,
+        at_seconds=curve.at(growth.equal_seconds, axis="training") if curve and growth else None,
     )
 
 

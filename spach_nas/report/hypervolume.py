@@ -1,6 +1,6 @@
 """How the front of a study grew: hypervolume over trials, training time or time by the clock."""
 
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from plotly import graph_objects as go
 
@@ -9,14 +9,12 @@ from spach_nas.report.theme import LIGHT, VERMILLION, layout
 from spach_nas.report.view import StudyView
 from spach_nas.study.hypervolume import HypervolumeData, figure_words
 
-Against = Literal["trials", "training", "clock"]
-_TITLES: dict[Against, str] = {
+Axis = Literal["trials", "training", "clock"]
+_TITLES: dict[Axis, str] = {
     "trials": "trials done",
     "training": "training time of all trials together",
     "clock": "time since the start of the search",
 }
-# Seconds of each; an axis shows at least two of its unit.
-_UNITS = (("hours", 3600.0), ("minutes", 60.0), ("seconds", 1.0))
 
 
 def hypervolume_section(view: StudyView) -> Section:
@@ -47,25 +45,22 @@ def hypervolume_section(view: StudyView) -> Section:
     )
 
 
-def hypervolume_figure(data: HypervolumeData, *, against: Against = "trials") -> go.Figure:
+def hypervolume_figure(data: HypervolumeData, *, against: Axis = "trials") -> go.Figure:
     """A staircase, the baseline's next to it, and the paper's models as a line."""
     figure = go.Figure(layout=layout())
-    ends = [_along(item, against)[-1] for item in (data, data.baseline) if item is not None]
-    end = max(map(float, ends))
-    unit, size = "trials", 1.0
-    if against != "trials":
-        unit, size = next((one for one in _UNITS if end >= 2 * one[1]), _UNITS[-1])
-    if data.baseline is not None:
-        look = {"width": 2, "dash": "dot", "color": LIGHT.muted}
-        trace = _stairs(data.baseline, against, unit, size)
-        figure.add_trace(trace.update(line=look, name="the baseline"))
-    look = {"shape": "hv", "width": 2.5, "color": LIGHT.accent}
-    trace = _stairs(data, against, unit, size)
-    figure.add_trace(trace.update(line=look, name="found by the search"))
+    both = [data, *([data.baseline] if data.baseline is not None else [])]
+    end = max(float(along(item, against)[-1]) for item in both)
+    unit = axis_unit(against, end)
+    looks = (
+        ("found by the search", {"width": 2.5, "color": LIGHT.accent}),
+        ("the baseline", {"width": 2, "dash": "dot", "color": LIGHT.muted}),
+    )
+    for item, (name, line) in reversed(list(zip(both, looks, strict=False))):
+        figure.add_trace(staircase(item, against, unit=unit).update(name=name, line=line))
     if data.paper is not None:
         figure.add_trace(
             go.Scatter(
-                x=[0, max(end, 1e-9) / size],
+                x=[0, max(end, 1e-9) / unit.size],
                 y=[data.paper, data.paper],
                 mode="lines",
                 line={"width": 2, "dash": "dash", "color": VERMILLION},
@@ -73,26 +68,58 @@ def hypervolume_figure(data: HypervolumeData, *, against: Against = "trials") ->
                 hovertemplate="paper models: %{y:.1%}<extra></extra>",
             )
         )
-    title = _TITLES[against] if against == "trials" else f"{_TITLES[against]} ({unit})"
+    return set_axes(figure, _TITLES[against], unit=unit, shares=(0, 1.03))
+
+
+class Unit(NamedTuple):
+    """Of the horizontal axis; `size` in seconds, or 1 for trials."""
+
+    name: str
+    size: float
+
+
+_UNITS = (Unit("hours", 3600.0), Unit("minutes", 60.0), Unit("seconds", 1.0))
+
+
+def axis_unit(axis: Axis, end: float) -> Unit:
+    """The largest unit of which the axis shows at least two."""
+    if axis == "trials":
+        return Unit("trials", 1.0)
+    return next((unit for unit in _UNITS if end >= 2 * unit.size), _UNITS[-1])
+
+
+def set_axes(
+    figure: go.Figure, title: str, *, unit: Unit, shares: tuple[float, float]
+) -> go.Figure:
+    """Name the axes of a growth, and show these shares."""
+    title = title if unit.name == "trials" else f"{title} ({unit.name})"
     figure.update_xaxes(title_text=title, rangemode="tozero")
-    figure.update_yaxes(
-        title_text="hypervolume (share of the box)", tickformat=".0%", range=[0, 1.03]
+    return figure.update_yaxes(
+        title_text="hypervolume (share of the box)", tickformat=".0%", range=list(shares)
     )
-    return figure
 
 
-def _stairs(data: HypervolumeData, against: Against, unit: str, size: float) -> go.Scatter:
-    figures, digits = _along(data, against), "" if against == "trials" else ":.3g"
+def along(data: HypervolumeData, axis: Axis) -> tuple[float, ...]:
+    """Trials or seconds at each step."""
+    return {"trials": data.trials, "training": data.training, "clock": data.seconds}[axis]
+
+
+def staircase(data: HypervolumeData, axis: Axis, *, unit: Unit, words: str = "") -> go.Scatter:
+    """The growth of one study; `words` begin its label in plotly's mark-up."""
+    steps, shares = along(data, axis), data.shares
+    # A step that changes nothing is drawn by its neighbours.
+    kept = [
+        place
+        for place in range(len(steps))
+        if place in (0, len(steps) - 1) or shares[place] != shares[place - 1]
+    ]
     return go.Scatter(
-        x=[figure / size for figure in figures] if against != "trials" else list(figures),
-        y=list(data.shares),
+        x=[round(steps[place] / unit.size, 4) for place in kept],
+        y=[round(shares[place], 5) for place in kept],
         mode="lines",
-        hovertemplate=f"%{{x{digits}}} {unit}: %{{y:.1%}}<extra></extra>",
+        line={"shape": "hv"},
+        hovertemplate=f"{words}%{{x:.4~g}} {unit.name}: %{{y:.1%}}<extra></extra>",
     )
-
-
-def _along(data: HypervolumeData, against: Against) -> tuple[float, ...]:
-    return {"trials": data.trials, "training": data.training, "clock": data.seconds}[against]
 
 
 def box_ends(data: HypervolumeData) -> tuple[str, str]:

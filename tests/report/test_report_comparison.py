@@ -160,7 +160,7 @@ def test_equal_effort_is_what_the_shortest_study_has() -> None:
     assert figures.at_trials == pytest.approx(200 / 320)
     assert study_figures(SLOW, growth).failed == 1
     fast = growth.curves[0]
-    assert fast.at(29.9, axis="seconds") == pytest.approx(120 / 320)
+    assert fast.at(29.9, axis="training") == pytest.approx(120 / 320)
     assert fast.at(0, axis="trials") == 0
 
 
@@ -514,7 +514,7 @@ def test_figures_have_a_trace_for_each_study_and_escape_names() -> None:
     figures = [
         fronts_figure(fronts_data(groups)),
         growth_figure(growth, axis="trials"),
-        growth_figure(growth, axis="seconds"),
+        growth_figure(growth, axis="training"),
     ]
     for figure in figures:
         assert len({trace.name for trace in figure.data if trace.name}) == 2
