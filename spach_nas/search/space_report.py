@@ -38,11 +38,9 @@ class Spread:
     """How a figure is spread over architectures, plain counts.
 
     Attributes:
-        low: Lowest.
         p5: A twentieth lies at or below it.
         median: Half lies at or below it.
         p95: All but a twentieth lies at or below it.
-        high: Highest.
         ends_exact: Whether `low` and `high` are those of all architectures; else of a sample.
     """
 
@@ -77,7 +75,7 @@ class Quantity:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Binding:
-    """One limit beside the others.
+    """What one limit excludes, given the others.
 
     Attributes:
         limit: `max_macs`, `min_params`, `proxy_limits.max_macs` ...
@@ -107,9 +105,6 @@ class PaperModel:
     """Where a model of the paper stands.
 
     Attributes:
-        name: As in the paper.
-        macs: Multiply-accumulates per image.
-        params: Parameters.
         encoding: Its choices; None where it is outside of the space.
         outside: What the space does not offer; None where it is inside.
         violations: Limits that it breaks, on itself and its proxy; empty where it meets them.
@@ -146,8 +141,6 @@ class Proxies:
     """What would be trained.
 
     Attributes:
-        macs: Of the proxies of feasible targets.
-        params: The same.
         hidden: Changes of targets that proxies do not have.
     """
 
@@ -161,16 +154,13 @@ class SpaceReport:
     """All that is known of a space within limits before a search.
 
     Attributes:
-        targets: Their channels and classes, and whose they are.
-        limits: In words.
-        architectures: Distinct ones.
+        targets: Their channels and classes, and where they come from.
         encodings: Of the samplers; several may give one architecture.
         feasible: Architectures inside the limits; None where there are too many to count.
         feasible_share: Of the architectures, in [0, 1]; from a sample where they are not counted.
         binding: Each limit that is set.
-        sampled: Size of the samples behind spreads and shares; 0: everything was gone through.
+        sampled: Size of the samples behind spreads and shares; 0: all architectures were used.
         quantities: Spread of MACs and parameters.
-        stages: Share of each mixer.
         paper: The paper's models.
         proxies: None for a space alone, without a search.
     """

@@ -1,4 +1,4 @@
-"""What a study writes: the records, which are the truth, and what mirrors or serves them."""
+"""Where a study writes: the records, which are the truth, their mirrors, weights and journal."""
 
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
@@ -31,7 +31,7 @@ class Archive(Protocol):
         """Add a saved record to what mirrors the records."""
 
     def kept(self) -> Collection[CheckpointKey]:
-        """Whose weights are kept."""
+        """Proxies and rungs whose weights are kept."""
 
     def holds(self, key: CheckpointKey) -> bool:
         """Whether the weights of a proxy after a rung are kept."""
@@ -43,7 +43,7 @@ class Archive(Protocol):
         """Note what happened."""
 
     def close(self) -> None:
-        """Let go of all files."""
+        """Close all files."""
 
 
 class MemoryArchive:
@@ -61,7 +61,7 @@ class MemoryArchive:
         """Nothing."""
 
     def kept(self) -> Collection[CheckpointKey]:
-        """Whose weights would be kept."""
+        """Proxies and rungs whose weights would be kept."""
         return self._kept
 
     def holds(self, key: CheckpointKey) -> bool:
@@ -85,7 +85,7 @@ class FolderArchive:
     def __init__(
         self, folder: Path, config: SearchConfig, *, records: Sequence[Record], mirrored: bool
     ) -> None:
-        """Open it, and mend the mirrors where an earlier run was killed.
+        """Open it, and repair the mirrors where an earlier run was killed.
 
         Args:
             folder: Made by `create_folder`.
@@ -123,7 +123,7 @@ class FolderArchive:
             self._mirror.add(record)
 
     def kept(self) -> Collection[CheckpointKey]:
-        """Whose weights are there."""
+        """Proxies and rungs whose weights are there."""
         return kept_checkpoints(self._folder)
 
     def holds(self, key: CheckpointKey) -> bool:
@@ -139,6 +139,6 @@ class FolderArchive:
         self._journal.write(event, fields)
 
     def close(self) -> None:
-        """Let go of all files."""
+        """Close all files."""
         if self._mirror is not None:
             self._mirror.close()
