@@ -75,7 +75,7 @@ def replay(benchmark: Benchmark, strategy: Strategy, *, seed: int, budget: Budge
         budget: When it ends.
     """
     # Imports Optuna, so only after mistakes in the table or the strategies were told.
-    from spach_nas.study.archive import MemoryArchive
+    from spach_nas.study.archive import Archive
     from spach_nas.study.driver import StudyDriver
 
     assert not strategy.stock
@@ -86,7 +86,7 @@ def replay(benchmark: Benchmark, strategy: Strategy, *, seed: int, budget: Budge
         folder=Path("replay"),
         data=_data_shape(config),
         feasible=benchmark.feasible,
-        archive=MemoryArchive(),
+        archive=Archive(),
         latency=benchmark.latency,
         clock=workers.clock,
     )
