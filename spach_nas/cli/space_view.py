@@ -16,8 +16,8 @@ from spach_nas.cost.limits import measure_words
 from spach_nas.search.estimate import TimeEstimate
 from spach_nas.search.space_report import (
     Binding,
+    Hidden,
     PaperModel,
-    Proxies,
     Quantity,
     SpaceReport,
     Spread,
@@ -86,29 +86,18 @@ def _numbers(report: SpaceReport) -> Table:
     table.add_row("feasible", count, share or f"{percent(report.feasible_share)} {how}")
     table.add_row("targets", "", report.targets)
     if report.proxies is not None:
-        table.add_row("targets per proxy", *_sharing(report.proxies))
+        table.add_row("hidden changes", *_hidden(report.proxies.hidden))
     if report.sampled:
         table.add_row("sampled", f"{report.sampled:,}", "of all and of the feasible, uniformly")
     return table
 
 
-def _sharing(proxies: Proxies) -> tuple[str, str | Text]:
-    found = proxies.sharing
-    if found is None:
-        return "unknown", "widths and ratios have too many combinations"
-    if found.reason is None:
-        return f"{found.targets_per_proxy:g}", "no two targets have the same proxy"
-    if found.targets_per_proxy == 1:
-        return "1", "in a sample"
-    text = (
-        f"{found.reason}: a search cannot distinguish them, and the cheapest dominates the others"
-        f"{'' if found.exact else '; an estimate'}"
-    )
-    return _ratio(found.targets_per_proxy), Text(text, style="yellow")
-
-
-def _ratio(value: float) -> str:
-    return f"{value:.3g}" if value < 1000 else format_count(value)
+def _hidden(found: Hidden) -> tuple[str, str | Text]:
+    if not found.share:
+        return "none", "in a sample, each change of a choice changes the proxy"
+    names = ", ".join(found.choices[:3]) + (" ..." if len(found.choices) > 3 else "")
+    text = f"{names}: a search cannot distinguish these, and the cheapest dominates the others"
+    return percent(found.share), Text(text, style="yellow")
 
 
 def _limits(binding: Sequence[Binding]) -> Table:

@@ -27,10 +27,10 @@ TABLE_FILES = ("table.parquet", "table.csv")
 
 @dataclass(frozen=True, kw_only=True)
 class Benchmark:
-    """Where strategies are compared.
+    """A search space whose architectures were all trained, to compare strategies on.
 
     Attributes:
-        config: The search YAML of the table; sampler, budget and rungs of it do not matter.
+        config: The search YAML of the table; its sampler, budget and rungs do not matter.
         table: What was trained.
         latency: Predicts that of the architectures, where it is an objective or a limit.
     """
@@ -131,7 +131,7 @@ def read_benchmark(sources: Sequence[Path]) -> Benchmark:
     """The benchmark that files hold.
 
     Args:
-        sources: One table file beside its `search.yaml`, a folder of both, or folders of studies
+        sources: One table file next to its `search.yaml`, a folder of both, or folders of studies
             by one protocol.
 
     Raises:

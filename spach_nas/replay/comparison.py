@@ -18,7 +18,7 @@ Axis = Literal["trials", "seconds"]
 TENTHS = tuple(tenth / 10 for tenth in range(1, 11))
 # Stock samplers may waste most of their proposals, which take no time: they have to end as well.
 _MOST_WASTED = 10
-# Names of samplers that are Optuna's, besides those of its classes.
+# Samplers of Optuna under names of ours; its classes have their own.
 _OF_OPTUNA = ("nsga2", "tpe", "gp")
 
 
@@ -34,7 +34,6 @@ class Regret:
         median: Share of the exact front's hypervolume that is not found; lower is better.
         low: The 5th of 100, so that 90 % of the seeds are between `low` and `high`.
         high: The 95th.
-        seeds: How many.
     """
 
     strategy: str
@@ -88,7 +87,7 @@ def compare(
         seeds: Searches of each strategy.
         trials: The budget on the one axis; on the other the time in which the workers train so
             many to the end, with as many trials as fit in.
-        workers: At work at once.
+        workers: Trainings at once.
         on_search: Called before each search with the number of those that are done; a strategy
             has `2 * seeds`.
     """

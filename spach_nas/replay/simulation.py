@@ -38,7 +38,6 @@ class Workers(Generic[Task]):
     simulation is the same every time.
 
     Attributes:
-        number: How many.
         clock: Set to the end of each task that comes back.
         busy: Seconds that tasks took, summed over the workers.
     """
@@ -74,7 +73,6 @@ class TabularEvaluator:
     """Answers with figures of a table.
 
     Attributes:
-        table: What was trained.
         seed: Of the replay: where an architecture was trained with several seeds, one is drawn.
     """
 

@@ -28,11 +28,11 @@ from spach_nas.samplers.feasible_sampler import OPTUNA_DIRECTIONS, distributions
 
 @dataclass(kw_only=True, slots=True)
 class AshaRung:
-    """One rung of Ray's ASHA: who is among the best of those before goes on.
+    """One rung of Ray's ASHA: a trial among the best of those so far is promoted.
 
     Attributes:
-        reduction: One of so many goes on, about.
-        scores: Of all that came here; higher is better.
+        reduction: About one in this many is promoted.
+        scores: Of all trials that reached the rung; higher is better.
     """
 
     reduction: int

@@ -1,4 +1,4 @@
-"""Ways to search a table: ours, and those of Ray and Optuna as they come."""
+"""Ways to search a table: our own, and those of stock Ray and Optuna."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -21,7 +21,7 @@ class Strategy:
 
     Attributes:
         sampler: As in a search YAML.
-        rungs: Who goes on to more epochs; `off`: everyone is trained to the end.
+        rungs: Which trials get more epochs; `off`: all are trained to the end.
         stock: Optuna's sampler asked by Ray's `OptunaSearch`, which knows no limits, and with
             rungs Ray's ASHA.
     """
@@ -43,7 +43,7 @@ class Budget:
     Attributes:
         trials: Architectures that are begun.
         seconds: Virtual time after which nothing new starts; None: no bound.
-        workers: At work at once.
+        workers: Trainings at once.
     """
 
     trials: int
@@ -56,9 +56,8 @@ class Step:
     """The end of an evaluation.
 
     Attributes:
-        trials: Trials of which something is known by then.
-        seconds: Virtual time.
-        arch_id: What was trained to the end and is feasible; None for all else.
+        trials: Trials with a result at that time.
+        arch_id: Of a feasible architecture trained to the end; None otherwise.
     """
 
     trials: int
@@ -75,8 +74,8 @@ def replay(benchmark: Benchmark, strategy: Strategy, *, seed: int, budget: Budge
         seed: Of the search, and of which training is met where the table has several.
         budget: When it ends.
     """
-    # With Optuna: whatever is wrong with the table or the strategies was told before.
-    from spach_nas.study.archive import MemoryArchive
+    # Imports Optuna, so only after mistakes in the table or the strategies were told.
+    from spach_nas.study.archive import Archive
     from spach_nas.study.driver import StudyDriver
 
     assert not strategy.stock
@@ -87,7 +86,7 @@ def replay(benchmark: Benchmark, strategy: Strategy, *, seed: int, budget: Budge
         folder=Path("replay"),
         data=_data_shape(config),
         feasible=benchmark.feasible,
-        archive=MemoryArchive(),
+        archive=Archive(),
         latency=benchmark.latency,
         clock=workers.clock,
     )

@@ -52,9 +52,7 @@ class Entry:
     """One architecture, trained with one seed or more.
 
     Attributes:
-        architecture: The target.
         reference: Name of the paper's model, when it is one.
-        target_cost: Cost of the target.
         proxy_cost: Cost of what was trained.
         curves: Figures after each epoch, by the seed of the training.
     """
@@ -174,10 +172,6 @@ def _undisturbed(epoch: Epoch) -> Epoch:
 
 class TableSet:
     """Some architectures of a space; takes the place of a `FeasibleSet`.
-
-    Attributes:
-        space: The space.
-        count: How many there are.
 
     Raises:
         StudyError: None of them is in the space.

@@ -90,8 +90,8 @@ class RegularisedEvolution(FromTrials):
         Args:
             space: What is searched.
             seed: Of the proposal.
-            population: So many last complete trials are parents.
-            tournament: So many of these are drawn for a child.
+            population: Number of parents, the last complete trials.
+            tournament: Number of parents that are drawn for a child.
 
         Raises:
             ValueError: A number out of range.

@@ -59,8 +59,7 @@ class SamplerRequest:
 
     Attributes:
         name: Of the sampler, as in the YAML.
-        seed: Of this proposal.
-        startup: So many proposals are uniform before the sampler takes over.
+        startup: Number of uniform proposals before the sampler takes over.
         options: `search.sampler_options` of the YAML.
         feasible: What may be proposed: a sampler may draw from it, or ask it; it need not, since
             its proposals are made feasible.
@@ -183,7 +182,7 @@ def local(request: SamplerRequest) -> BaseSampler:
 
 
 def surrogate(request: SamplerRequest) -> BaseSampler:
-    """A Gaussian process of the scores, beside exact costs."""
+    """A Gaussian process of the scores, with exact costs."""
     return make_sampler(Surrogate, request)
 
 
@@ -313,7 +312,7 @@ def check_options(
 
 
 class _Uncounted:
-    """Stands for what is feasible while a sampler is made, and asked nothing."""
+    """Stands in for the feasible set while a sampler is made, which asks it nothing."""
 
     def __init__(self, space: SearchSpace) -> None:
         self.space = space
@@ -364,7 +363,7 @@ class _Unrepaired(BaseSampler):
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
         found = whole_proposal(self._inner, study, trial, known=search_space)
-        self._space.decode(found)  # complains of what is none of the choices
+        self._space.decode(found)  # raises for a value that is not a choice
         return found
 
     def sample_independent(

@@ -92,7 +92,7 @@ class FeasibleSampler(BaseSampler):
         Args:
             make: Makes the sampler.
             feasible: What may be proposed.
-            startup: So many first proposals are uniform over the feasible architectures.
+            startup: Number of first proposals that are uniform over the feasible architectures.
             seed: Of the study.
             remembers: Whether the sampler is asked even where the encoding is given.
         """

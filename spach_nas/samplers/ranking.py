@@ -1,4 +1,4 @@
-"""An order of candidates by several objectives: who goes on, and who has offspring.
+"""An order of candidates by several objectives, for promotion and for evolution.
 
 Non-dominated sorting, then crowding distance: Deb et al. 2002, "A fast and elitist multiobjective
 genetic algorithm: NSGA-II", IEEE Transactions on Evolutionary Computation 6 (2).

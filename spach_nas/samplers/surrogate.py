@@ -34,7 +34,7 @@ _DRAWS = 16
 _SECOND_CHANGE = 0.5
 # Objectives are scaled from 0, the best, to 1.
 _REFERENCE = 1.1
-# Beside trainings on every core, a second thread of the linear algebra waits more than it works.
+# While every core trains, a second thread of the linear algebra waits more than it works.
 _LIBRARIES = ThreadpoolController()
 # Hyperparameters, of which the likeliest are taken. Features have distances of about 1.4.
 _LENGTHS = (0.5, 1.0, 2.0, 4.0)
@@ -146,7 +146,7 @@ def features(architectures: Sequence[Architecture], exact: np.ndarray) -> np.nda
     rows = [dict(_parts(item)) for item in architectures]
     columns = [np.log1p(exact.astype(float))]
     for name in dict.fromkeys(name for row in rows for name in row):
-        # A stage without a mixer has none of its blocks, which come neither early nor late.
+        # A stage without a mixer has 0 of its blocks, neither early nor late.
         values = [row.get(name, 0) for row in rows]
         texts = sorted({value for value in values if isinstance(value, str)})
         numbers = [0.0 if isinstance(value, str) else float(value) for value in values]

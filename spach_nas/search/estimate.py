@@ -57,7 +57,7 @@ class RungTime:
         image_size: Height and width of the input.
         evaluations: Candidates and paper models that reach it.
         images: That one of them trains on, over its epochs.
-        seconds: Of one evaluation beside the others, on average.
+        seconds: Of one evaluation while others run, on average.
     """
 
     epochs: int
@@ -76,13 +76,10 @@ class TimeEstimate:
         limited: Whether `max_duration` ends it earlier than its trials do.
         unlimited: Seconds that all trials would take.
         cut: Evaluations that `max_duration` leaves undone.
-        device: Where it trains.
-        concurrent: Trials at once.
-        slowdown: How many times longer a training takes beside the others than alone.
+        slowdown: How many times longer a training takes while others run.
         load: Processes that ran here before it was timed; their number may change.
         start_seconds: Of it before and after all trials.
         rungs: Cheapest first.
-        timed: What was measured.
         scatter: Largest share by which a measured proxy is off the fitted line.
         checkpoint_bytes: Weights of one proxy, on average.
         disk_bytes: Of the folder at most, as if every candidate were on the front.
@@ -149,7 +146,7 @@ def estimate_search(
         timed: What was measured.
         device: Where.
         concurrent: Trials at once.
-        slowdown: Of a training by the others beside it, at least 1.
+        slowdown: Of a training by others at the same time, at least 1.
         load: Of the machine by others.
 
     Raises:
@@ -200,7 +197,7 @@ def cut_by(left: float, wall: float, *, evaluations: int, at_once: int) -> int:
         left: Seconds until nothing new starts.
         wall: Seconds that all evaluations take.
         evaluations: Their number.
-        at_once: So many begin together.
+        at_once: Number that begin together.
     """
     if wall <= left:
         return 0
@@ -241,7 +238,7 @@ def _rung_time(
     validated = epochs * len(plan.images.validation)
     trials = candidates_at(config, rung, feasible=plan.feasible.count)
     models = [reference_target(name, config.space.shape) for name in config.references]
-    # Of candidates the mean stands for all; the paper's models are known.
+    # The mean stands for all candidates; the paper's models are known.
     mean = float(_proxy_costs(plan, targets, rung)[:, 1].mean())
     macs = trials * mean + float(_proxy_costs(plan, models, rung)[:, 1].sum())
     macs /= trials + len(models)
@@ -256,13 +253,13 @@ def _rung_time(
 
 
 def added_epochs(config: SearchConfig, rung: int) -> int:
-    """Epochs that a rung trains: a promoted candidate goes on where the image size is the same."""
+    """Epochs that a rung trains: with the same image size, a promoted candidate continues."""
     before = [fidelity for fidelity in config.course(rung) if fidelity.rung < rung]
     return config.fidelities[rung].epochs - (before[-1].epochs if before else 0)
 
 
 def candidates_at(config: SearchConfig, rung: int, *, feasible: int | None) -> int:
-    """Candidates that reach a rung: one of so many goes on from each."""
+    """Candidates that reach a rung: one in `reduction` is promoted from each."""
     count = min(config.search.trials, config.search.trials if feasible is None else feasible)
     for _ in range(rung):
         count = max(1, count // config.rungs.reduction)
@@ -284,7 +281,7 @@ def _disk(
         _WEIGHT_BYTES * float(_proxy_costs(plan, targets, rung)[:, 0].mean())
         for rung in range(len(rungs))
     ]
-    # Below the top a checkpoint holds AdamW's two moments, too; the best is exported besides.
+    # Below the top a checkpoint holds AdamW's two moments, too; the best is also exported.
     kept = sum(3 * size * rung.evaluations for size, rung in zip(weights, rungs[:-1], strict=False))
     kept += weights[-1] * (rungs[-1].evaluations + 1)
     some = targets[0]

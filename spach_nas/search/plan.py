@@ -1,7 +1,7 @@
 """A search before it begins: everything that can be checked, checked; free of Ray.
 
-What is quick comes first, and what needs Optuna or torch is imported after it: a mistake in the
-YAML is told at once.
+Quick checks come first, and Optuna and torch are imported after them: a mistake in the YAML is told
+at once.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -48,9 +48,9 @@ if TYPE_CHECKING:
 
 # A search YAML, the name of a shipped one, what such a file holds, or what it means.
 SearchSource: TypeAlias = str | Path | Mapping[str, Any] | SearchConfig
-# Names in messages what stands in no file.
+# The place in messages about a search that is in no file.
 _IN_PYTHON = "search"
-# So many architectures hold every mixer of a space at least once, all but surely.
+# This many architectures almost surely contain every mixer of a space.
 _TRIED = 200
 
 
@@ -76,15 +76,15 @@ class Plan:
 
     @property
     def images(self) -> DataSplits:
-        """Those of the full fidelity."""
+        """The images of the full fidelity."""
         return self.splits[self.config.fidelity.image_size]
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What a person should know of the images."""
+        """What the user should know about the images."""
         images, part = self.images, self.images.held_out
         notes = []
-        # A share that the file says, or a set that always goes so, is no news.
+        # Not for a share that the file names, nor for a set that is always split in this way.
         if part is not None and self.config.data.validation is None and self.config.data.root:
             notes.append(f"validation images: held out of the train split, {part}")
         few = few_scored(len(images.validation))
@@ -92,12 +92,12 @@ class Plan:
 
     @property
     def targets(self) -> str:
-        """Channels and classes of the targets, and whose they are."""
+        """Channels and classes of the targets, and where they come from."""
         return self.config.space.describe_targets(self.preprocessing.data_shape)
 
     @property
     def preprocessing(self) -> Preprocessing:
-        """What the images of the full fidelity go through."""
+        """Of the images of the full fidelity."""
         return preprocessing(self.images)
 
 
@@ -123,10 +123,10 @@ def plan_search(
         source: A search YAML, the name of a shipped one, a mapping of its keys, or a
             `SearchConfig`.
         out: Folder of the study; None: `results/STUDY` here.
-        resume: Go on with the study in that folder, and so with its table of latencies.
-        say: Gets a line for the eye before and after anything that takes long.
-        doing: Told what goes on, in a few words.
-        begins: Whether the search is to begin or go on in that folder; else it is only looked at.
+        resume: Continue the study in that folder, with its table of latencies.
+        say: Gets a line to show before and after anything that takes long.
+        doing: Told what is being done, in a few words.
+        begins: Whether the search will begin or continue in that folder.
 
     Raises:
         SpachNasError: A mistake in the YAML, limits that nothing meets, missing data, GPUs that are
@@ -143,7 +143,7 @@ def plan_search(
         folder = study_path(config, out) if resume else None
         _check_sampler_options(config)
         shape = data_shape(config.data)
-        # A study goes on with the targets that it began with.
+        # A study keeps the targets that it began with.
         config = config.for_data((folder and target_shape(folder)) or shape)
         latency = _latency(config, folder, say=say)
         _check_references(config, latency)
@@ -206,8 +206,8 @@ def read_space_source(
     Args:
         source: A file, or the name of a shipped one.
         images: Whether to load the images of a search.
-        say: Gets a line for the eye before and after anything that takes long.
-        doing: Told what goes on, in a few words.
+        say: Gets a line to show before and after anything that takes long.
+        doing: Told what is being done, in a few words.
 
     Raises:
         SpachNasError: A mistake in the file, limits that nothing meets, or missing data.
@@ -281,7 +281,7 @@ def _check_folder(config: SearchConfig, folder: Path, *, resume: bool) -> bool:
     """Whether the search has begun in its folder.
 
     Raises:
-        StudyError: It may neither begin nor go on there.
+        StudyError: It can neither begin nor continue there.
     """
     if resume and folder.exists():
         shape = target_shape(folder)

@@ -1,6 +1,6 @@
 """Architectures of a space to take figures of: all of them where they are few, else a sample.
 
-Besides: the exact ends of the range of a cost, and bins for the eye.
+Also the exact ends of the range of a cost, and round bins for histograms.
 """
 
 import itertools
@@ -187,7 +187,7 @@ def _series(low: float, high: float, steps: Sequence[float]) -> Iterator[float]:
 
 
 def _even(low: float, high: float) -> list[float]:
-    """Bins of one width, for a range that is narrow beside its distance from zero."""
+    """Bins of equal width, for a range that is narrow compared with its distance from zero."""
     rough = (high - low) / 6
     power = 10.0 ** math.floor(math.log10(rough))
     width = next(step * power for step in (1, 2, 5, 10) if step * power >= rough)

@@ -54,7 +54,7 @@ def search(
         source: A search YAML, the name of a shipped one, a mapping of its keys, or a
             `SearchConfig`.
         out: Folder of the study; None: `results/STUDY` here. Without `resume` it must not exist.
-        resume: Go on with the study in that folder, wherever it was stopped or killed; where there
+        resume: Continue the study in that folder, wherever it was stopped or killed; where there
             is none yet, begin it. `trials` and `max_duration` may have grown.
         listener: Called with the study when it begins, and with every new record.
         loggers: What makes loggers of your own, by name, next to the `callbacks` of the YAML.
@@ -86,11 +86,11 @@ def run_plan(
     Args:
         plan: The search.
         out: Folder of the study.
-        resume: Go on with the study in that folder.
+        resume: Continue the study in that folder.
         listener: Called with the study when it begins, and with every new record.
         loggers: What makes loggers of your own, by name.
-        foreseen: What it was estimated to take, for those who watch.
-        doing: Told what goes on before and after the trainings, in a few words.
+        foreseen: Its estimate, for the live view.
+        doing: Told what is done before and after the trainings, in a few words.
     """
     config, tell = plan.config, listener or _ignore
     folder = study_path(config, out)
@@ -158,10 +158,10 @@ def _too_short(plan: Plan) -> str:
 def prepare_folder(
     plan: Plan, folder: Path, *, mixers: Sequence[MixerSpec] = (), resume: bool = False
 ) -> None:
-    """Make the folder of a search, or see that it can go on in the one that is there.
+    """Make the folder of a search, or check that it can continue in the existing one.
 
     Raises:
-        StudyError: The folder exists, or holds something that the search cannot go on with.
+        StudyError: The folder exists, or its study cannot be continued by this search.
     """
     config, texts = plan.config, dict(plan.texts)
     if resume and folder.exists():

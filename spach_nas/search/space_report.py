@@ -1,6 +1,7 @@
 """What a search space offers within its limits, told before anything is trained; free of torch."""
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -19,7 +20,6 @@ from spach_nas.search.population import (
     nice_edges,
     population,
 )
-from spach_nas.search.sharing import Sharing, targets_per_proxy
 from spach_nas.space.architecture import Architecture
 from spach_nas.space.references import REFERENCES, reference_target
 from spach_nas.space.scaling import scale
@@ -29,6 +29,7 @@ from spach_nas.space.stage_space import Encoding
 QUANTITIES = ("macs", "params")
 _SAMPLED = 4_000
 _PROXIES = 1_000
+_CHANGED = 40
 _OUTSIDE = "is outside of the space: "
 
 
@@ -37,11 +38,9 @@ class Spread:
     """How a figure is spread over architectures, plain counts.
 
     Attributes:
-        low: Lowest.
         p5: A twentieth lies at or below it.
         median: Half lies at or below it.
         p95: All but a twentieth lies at or below it.
-        high: Highest.
         ends_exact: Whether `low` and `high` are those of all architectures; else of a sample.
     """
 
@@ -76,7 +75,7 @@ class Quantity:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Binding:
-    """One limit beside the others.
+    """What one limit excludes, given the others.
 
     Attributes:
         limit: `max_macs`, `min_params`, `proxy_limits.max_macs` ...
@@ -106,9 +105,6 @@ class PaperModel:
     """Where a model of the paper stands.
 
     Attributes:
-        name: As in the paper.
-        macs: Multiply-accumulates per image.
-        params: Parameters.
         encoding: Its choices; None where it is outside of the space.
         outside: What the space does not offer; None where it is inside.
         violations: Limits that it breaks, on itself and its proxy; empty where it meets them.
@@ -127,18 +123,30 @@ class PaperModel:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Hidden:
+    """Changes of a target that its proxy does not have: a search cannot tell the two apart.
+
+    Attributes:
+        share: Of the changes of one choice that stay inside the limits, in [0, 1]; 0 is best. From
+            a sample of feasible targets.
+        choices: Parameters of the space with such changes, the most affected first.
+    """
+
+    share: float
+    choices: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Proxies:
     """What would be trained.
 
     Attributes:
-        macs: Of the proxies of feasible targets.
-        params: The same.
-        sharing: How many targets share one; None where it cannot be said.
+        hidden: Changes of targets that proxies do not have.
     """
 
     macs: Spread
     params: Spread
-    sharing: Sharing | None
+    hidden: Hidden
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -146,16 +154,13 @@ class SpaceReport:
     """All that is known of a space within limits before a search.
 
     Attributes:
-        targets: Their channels and classes, and whose they are.
-        limits: In words.
-        architectures: Distinct ones.
+        targets: Their channels and classes, and where they come from.
         encodings: Of the samplers; several may give one architecture.
         feasible: Architectures inside the limits; None where there are too many to count.
         feasible_share: Of the architectures, in [0, 1]; from a sample where they are not counted.
         binding: Each limit that is set.
-        sampled: Size of the samples behind spreads and shares; 0: everything was gone through.
+        sampled: Size of the samples behind spreads and shares; 0: all architectures were used.
         quantities: Spread of MACs and parameters.
-        stages: Share of each mixer.
         paper: The paper's models.
         proxies: None for a space alone, without a search.
     """
@@ -346,13 +351,25 @@ def _proxies(feasible: FeasibleSet, inside: Population, proxy: ProxyLimits) -> P
     return Proxies(
         macs=_spread(trained.figures("macs"), exact=inside.exact),
         params=_spread(trained.figures("params"), exact=inside.exact),
-        sharing=targets_per_proxy(
-            some,
-            everything=inside.exact,
-            space=feasible.space,
-            limits=feasible.limits,
-            latency=feasible.latency,
-            rule=proxy.rule,
-            data=proxy.data,
-        ),
+        hidden=hidden_changes(some[:: -(-len(some) // _CHANGED)], feasible, proxy=proxy),
+    )
+
+
+def hidden_changes(
+    targets: Sequence[Architecture], feasible: FeasibleSet, *, proxy: ProxyLimits
+) -> Hidden:
+    """Try each other value of each choice of some targets, and see whether the proxy changes."""
+    space = feasible.space
+    changes, hidden = 0, Counter[str]()
+    for target in targets:
+        encoding, trained = space.encode(target), scale(target, proxy.rule, proxy.data)
+        for name, values in space.parameters.items():
+            changed = {space.decode({**encoding, name: value}) for value in values} - {target}
+            inside = [other for other in changed if feasible.allows(other)]
+            changes += len(inside)
+            equal = sum(scale(other, proxy.rule, proxy.data) == trained for other in inside)
+            hidden.update({name: equal} if equal else {})
+    return Hidden(
+        share=hidden.total() / max(1, changes),
+        choices=tuple(name for name, _ in hidden.most_common()),
     )

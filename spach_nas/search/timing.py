@@ -62,8 +62,8 @@ class Care:
     """How much time a timing may take.
 
     Attributes:
-        seconds: After so many no other proxy is begun, nor a closer look at one.
-        places: So many of the range, the most telling first.
+        seconds: After these, no other proxy is timed, and none more closely.
+        places: Number of places in the range of MACs, the most telling first.
         timed_seconds: Of the steps of one proxy that are measured together.
         step_seconds: A step that is likely to take longer is timed on fewer images.
     """
@@ -84,9 +84,6 @@ class Bench:
     """All that a timing needs of a search; small, so that it may go to another process.
 
     Attributes:
-        settings: The protocol.
-        threads: Of one training.
-        seed: Of it.
         images: The first ones of either part.
         proxies: Target and proxy, the most telling first.
         mixers: Those that do not come with this package.
@@ -141,19 +138,19 @@ def time_search(plan: Plan, *, seed: int = 0, care: Care = THOROUGH) -> TimeEsti
 def _measure(bench: Bench, *, device: str, concurrent: int) -> tuple[tuple[Timed, ...], float]:
     if device == "cpu":
         return time_proxies(bench), side_by_side(concurrent, threads=bench.threads)
-    # In a process of its own: this one would keep a part of the device until the search has ended.
+    # In another process, since this one would hold a part of the device until the search ends.
     try:
         with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
             return pool.submit(time_proxies, bench).result(), 1.0
     except SpachNasError:
         raise
-    # A device that is lost or taken, a process that is killed: the search itself says it better.
+    # A device that is lost or taken, a process that is killed: the search reports it better.
     except Exception as problem:
         raise StudyError(f"no step can be timed: {one_line(problem, named=True)}") from problem
 
 
 def _protocol(plan: Plan, *, device: str, concurrent: int) -> tuple[object, ...]:
-    """All that the time for an image depends on, besides this machine."""
+    """Everything that the time for an image depends on, except this machine."""
     config, found = plan.config, device
     if device == "cuda":
         found = torch.cuda.get_device_name()
@@ -166,7 +163,7 @@ def _protocol(plan: Plan, *, device: str, concurrent: int) -> tuple[object, ...]
 
 
 def side_by_side(count: int, *, threads: int) -> float:
-    """How many times longer the same work takes on so many threads at once than on one.
+    """How many times longer the same work takes on `count` threads at once than on one.
 
     Cores share caches, memory and, as two threads of one core, units. The work is what a block
     does, large enough for Python's own lock not to count.
@@ -255,7 +252,7 @@ def time_proxies(bench: Bench) -> tuple[Timed, ...]:
 def _time(bench: Bench, target: Architecture, proxy: Architecture, *, until: float) -> Timed:
     """Seconds for an image, by what an epoch takes longer for more steps or more validation.
 
-    A difference, since an epoch of few steps is mostly what an epoch takes besides them.
+    A difference, since an epoch of few steps is mostly overhead.
     """
     macs, care = cost(proxy).macs, bench.care
     size = _images_of_a_step(bench, macs)
@@ -280,7 +277,7 @@ def _time(bench: Bench, target: Architecture, proxy: Architecture, *, until: flo
         longer = _epoch_seconds(train(steps=1 + more, validated=1, epochs=3))
         # Another process may have got in between.
         step = min(max(longer - shortest, 0.0) / more or shortest, shortest)
-    # Where there is no time to look: the forward pass is a third of a step.
+    # Without time to measure it: the forward pass is a third of a step.
     validate_seconds = step / size / 3
     if time.perf_counter() < until:
         validated = len(bench.images.validation)

@@ -1,8 +1,7 @@
-"""What a study writes: the records, which are the truth, and what mirrors or serves them."""
+"""Where a study writes: the records, which are the truth, their mirrors, weights and journal."""
 
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Protocol
 
 from spach_nas.config.search_yaml import SearchConfig
 from spach_nas.samplers.feasible_sampler import distributions
@@ -21,71 +20,46 @@ from spach_nas.study.mirror import StudyMirror
 from spach_nas.study.records import Record
 
 
-class Archive(Protocol):
-    """Where a study puts what it has found."""
-
-    def save(self, record: Record, weights: bytes | None) -> None:
-        """Keep a record, so that it outlives a crash at any moment."""
-
-    def mirror(self, record: Record) -> None:
-        """Add a saved record to what mirrors the records."""
-
-    def kept(self) -> Collection[CheckpointKey]:
-        """Whose weights are kept."""
-
-    def holds(self, key: CheckpointKey) -> bool:
-        """Whether the weights of a proxy after a rung are kept."""
-
-    def forget(self, keys: Collection[CheckpointKey]) -> None:
-        """Remove weights."""
-
-    def log(self, event: str, fields: Mapping[str, object]) -> None:
-        """Note what happened."""
-
-    def close(self) -> None:
-        """Let go of all files."""
-
-
-class MemoryArchive:
+class Archive:
     """Writes nothing, as a replay wants it, and knows only whose weights would be kept."""
 
     def __init__(self) -> None:
         self._kept: set[CheckpointKey] = set()
 
     def save(self, record: Record, weights: bytes | None) -> None:
-        """Note whose weights they are."""
+        """Keep a record and its weights."""
         if weights is not None:
             self._kept.add((record.proxy_id, record.fidelity.rung))
 
     def mirror(self, record: Record) -> None:
-        """Nothing."""
+        """Add a saved record to the mirrors of the records."""
 
     def kept(self) -> Collection[CheckpointKey]:
-        """Whose weights would be kept."""
+        """Proxies and rungs whose weights are kept."""
         return self._kept
 
     def holds(self, key: CheckpointKey) -> bool:
-        """Whether the weights would be kept."""
+        """Whether the weights of a proxy after a rung are kept."""
         return key in self._kept
 
     def forget(self, keys: Collection[CheckpointKey]) -> None:
-        """As if they were removed."""
+        """Remove weights."""
         self._kept.difference_update(keys)
 
     def log(self, event: str, fields: Mapping[str, object]) -> None:
-        """Nothing."""
+        """Note what happened in the journal."""
 
     def close(self) -> None:
-        """Nothing."""
+        """Close all files."""
 
 
-class FolderArchive:
+class FolderArchive(Archive):
     """The folder of a study, open for writing."""
 
     def __init__(
         self, folder: Path, config: SearchConfig, *, records: Sequence[Record], mirrored: bool
     ) -> None:
-        """Open it, and mend the mirrors where an earlier run was killed.
+        """Open it, and repair the mirrors where an earlier run was killed.
 
         Args:
             folder: Made by `create_folder`.
@@ -93,6 +67,7 @@ class FolderArchive:
             records: What it holds already, oldest first.
             mirrored: Whether `study.db` mirrors the records.
         """
+        super().__init__()
         self._folder = folder
         self._journal = Journal(folder)
         self._mirror = None
@@ -123,7 +98,7 @@ class FolderArchive:
             self._mirror.add(record)
 
     def kept(self) -> Collection[CheckpointKey]:
-        """Whose weights are there."""
+        """Proxies and rungs whose weights are there."""
         return kept_checkpoints(self._folder)
 
     def holds(self, key: CheckpointKey) -> bool:
@@ -139,6 +114,6 @@ class FolderArchive:
         self._journal.write(event, fields)
 
     def close(self) -> None:
-        """Let go of all files."""
+        """Close all files."""
         if self._mirror is not None:
             self._mirror.close()

@@ -64,8 +64,6 @@ class StudyDriver(Study):
     Trials are numbered: those of a warm start, then the references, then the proposals.
 
     Attributes:
-        config: The search YAML.
-        folder: Where records are written.
         foreseen: The estimate made before the search; None without one.
         concluded: Whether all trainings are over.
         ladder: Who is on which rung.

@@ -36,11 +36,11 @@ class Ending:
         planned: Trials that were asked for, the paper's models among them.
         done: Of them those with a record, failed ones too.
         seconds: Of the search, over all its sessions.
-        session_seconds: Since it was begun or resumed the last time.
-        foreseen_seconds: What that was estimated to take; None where it was not.
+        session_seconds: Since it last began or resumed.
+        foreseen_seconds: The estimate for that session; None without one.
         max_duration: Seconds that the search YAML allows; None: no limit.
         reason: Why it stopped itself; empty where it did not.
-        command: What goes on with it, quoted for a shell; empty where nothing is left to do.
+        command: Resumes it, quoted for a shell; empty where nothing is left to do.
         file: The search YAML in the folder, whose budget may be raised.
     """
 
@@ -81,7 +81,7 @@ class Ending:
 
     @property
     def advice(self) -> str:
-        """How to go on, in a sentence; nothing where it cannot."""
+        """How to continue, in a sentence; empty where it cannot."""
         if not self.command or not self.cut:
             return ""
         if self.why == "max_duration":
@@ -90,7 +90,7 @@ class Ending:
 
     @property
     def duration(self) -> str:
-        """What the last session took beside what was estimated."""
+        """What the last session took, and its estimate."""
         took = f"took {format_duration(self.session_seconds)}"
         if self.foreseen_seconds is None:
             return took
@@ -114,7 +114,7 @@ def ending(folder: Path, records: Sequence[Record] | None = None) -> Ending:
     said = _last(session, "concluded") or {}
     planned, done = said.get("planned"), said.get("done")
     if not isinstance(planned, int) or not isinstance(done, int):
-        # The records are asked where the journal does not say it.
+        # The journal does not say.
         known = read_records(folder) if records is None else records
         own = [record for record in known if record.origin is None]
         planned = config.search.trials + len(config.references)
@@ -138,7 +138,7 @@ def ending(folder: Path, records: Sequence[Record] | None = None) -> Ending:
 
 
 def resume_command(folder: Path) -> str:
-    """What goes on with the search in a folder, quoted for a shell."""
+    """The command that resumes the search in a folder, quoted for a shell."""
     plugins = [word for module in _plugins(folder) for word in ("--plugin", module)]
     return command_line("search", folder / SEARCH_YAML, "--out", folder, "--resume", *plugins)
 

@@ -8,7 +8,7 @@ space.yaml        its search space, where the search names a file
 data.json         how its images were prepared
 latency.json      times of the parts of its networks, where latency is an objective or a limit
 plugins.json      modules of the mixers that do not come with this package, where there are any
-checkpoints/      weights of the proxies on the front and of those that may go on, PROXY_ID-RUNG
+checkpoints/      weights of proxies on the front or that may be promoted, PROXY_ID-RUNG
 log.jsonl         what happened when
 report.html       the page of the results
 best/             the exported best network
@@ -157,12 +157,12 @@ def class_count(folder: Path) -> int | None:
 
 
 def checkpoint_path(folder: Path, record: Record) -> Path:
-    """Where the weights of a record lie, when they were kept."""
+    """Where the weights of a record are, if they were kept."""
     return checkpoint_file(folder, (record.proxy_id, record.fidelity.rung))
 
 
 def checkpoint_file(folder: Path, key: CheckpointKey) -> Path:
-    """Where the weights of a proxy after a rung lie."""
+    """Where the weights of a proxy after a rung are."""
     proxy_id, rung = key
     return folder / CHECKPOINTS / f"{proxy_id}-{rung}.safetensors"
 
@@ -204,7 +204,7 @@ def copy_checkpoints(source: Path, folder: Path, records: Iterable[Record]) -> N
 
 
 def kept_checkpoints(folder: Path) -> set[CheckpointKey]:
-    """Which weights are there."""
+    """Proxies and rungs whose weights are there."""
     names = [path.stem for path in (folder / CHECKPOINTS).glob("*.safetensors")]
     return {
         (proxy_id, int(rung))
@@ -220,7 +220,7 @@ def remove_checkpoints(folder: Path, keys: Iterable[CheckpointKey]) -> None:
 
 
 def remove_if_empty(folder: Path) -> None:
-    """Take back a folder in which nothing has been recorded, so that the search can start again."""
+    """Remove a folder without records, so that the search can start again."""
     if not (folder / RECORDS_FILE).stat().st_size:
         shutil.rmtree(folder)
 

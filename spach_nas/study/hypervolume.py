@@ -285,7 +285,7 @@ def finished_after(record: Record) -> float:
 
 
 def figure_words(objective: Objective, number: float) -> str:
-    """A value of an objective, for the eye: `81.25%`, `12.18G`, `0.5312`."""
+    """A value of an objective, formatted: `81.25%`, `12.18G`, `0.5312`."""
     if objective.name == "accuracy":
         return format_share(number, digits=1)
     if objective.source == "target_cost":

@@ -1,6 +1,6 @@
 """How far a score may be off by chance: of the images it was measured on, and of its training.
 
-An accuracy is a share of so many validation images; its 95 % interval is Wilson's (1927), the
+An accuracy is a share of the validation images; its 95 % interval is Wilson's (1927), the
 difference of two has Newcombe's (1998, method 10). All trials of a study are scored on the same
 images, which makes a difference surer than that: what is told apart here is told apart.
 """
@@ -33,7 +33,7 @@ class Interval(NamedTuple):
 
 
 def wilson(share: float, *, images: int) -> Interval:
-    """The interval of a share of so many images."""
+    """The interval of a share of a number of images."""
     shrunk = 1 + _Z**2 / images
     centre = (share + _Z**2 / (2 * images)) / shrunk
     reach = _Z * math.sqrt(share * (1 - share) / images + _Z**2 / (4 * images**2)) / shrunk

@@ -21,7 +21,7 @@ class Journal:
     """Appends lines to the journal of a study.
 
     Attributes:
-        path: The file. It is opened for every line, so that nothing has to be closed.
+        path: The file. It is opened for every line, so there is nothing to close.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -74,8 +74,7 @@ class Foreseen:
 
     Attributes:
         seconds: From then on to the report, `max_duration` counted in.
-        evaluation_seconds: Of one evaluation beside the others, by rung, cheapest first.
-        at_once: Trials at once.
+        evaluation_seconds: Of one evaluation while others run, by rung, cheapest first.
         start_seconds: Before the first training: Ray and its workers.
         finish_seconds: After the last one: the report and the best network.
     """

@@ -1,8 +1,8 @@
-"""Who goes on to the next rung, without waiting for the others of a rung.
+"""Which trial is promoted to the next rung, without waiting for the others of its rung.
 
-Successive halving as in ASHA (Li et al. 2020, arXiv:1810.05934), but never more than one of so many
-goes on, and candidates are ranked by non-domination and crowding, so that cheap ones go on beside
-accurate ones, as in MO-ASHA (Schmucker et al. 2021, arXiv:2106.12639).
+Successive halving as in ASHA (Li et al. 2020, arXiv:1810.05934), but never more than one in
+`reduction` is promoted, and candidates are ranked by non-domination and crowding, so that cheap
+ones are promoted as well as accurate ones, as in MO-ASHA (Schmucker et al. 2021, arXiv:2106.12639).
 """
 
 from collections.abc import Collection, Sequence
@@ -21,9 +21,9 @@ Step = tuple[int, int]
 
 
 class Ladder:
-    """The rungs of a study and who stands on them.
+    """An index over the records of a study: `add` fills it, `next` and `may_go_on` only look.
 
-    The paper's models always go on, and take no place of others.
+    The paper's models are always promoted, and take no place of others.
     """
 
     def __init__(self, rungs: Rungs, *, objectives: Sequence[Objective], trials: int) -> None:
@@ -32,7 +32,7 @@ class Ladder:
         Args:
             rungs: Levels, reduction and rank.
             objectives: Of the study.
-            trials: So many will ever stand on the lowest rung.
+            trials: Number that the lowest rung will hold in the end.
         """
         self.top = len(rungs.levels)
         self._reduction = rungs.reduction
@@ -45,7 +45,7 @@ class Ladder:
         self._references: list[Record] = []
 
     def add(self, record: Record) -> list[Record]:
-        """Take a finished record; those that could be promoted before it and cannot any more."""
+        """Take a finished record; return those that can no longer be promoted."""
         rung = record.fidelity.rung
         ended = self._go_on(record.trial, rung - 1) if rung else []
         if record.state != "complete" or rung == self.top:
@@ -56,7 +56,7 @@ class Ladder:
         return ended + self._rungs[rung].add(record, places=self._places[rung + 1])
 
     def _go_on(self, trial: int, rung: int) -> list[Record]:
-        """Note that a trial has been at the rung above; its record at this one."""
+        """Note that a trial has left for the rung above; its record at this one."""
         if (trial, rung) in self._gone_on:
             return []
         self._gone_on.add((trial, rung))
@@ -68,11 +68,11 @@ class Ladder:
         return references + self._rungs[rung].leave(trial)
 
     def next(self, running: Collection[Step], *, closing: bool) -> Record | None:
-        """The record whose trial goes on to the next rung now; None when none does.
+        """The record whose trial is promoted now; None when none is.
 
         Args:
             running: Trials and the rungs that they are being trained at.
-            closing: Whether nothing else will come: then at least one of a rung goes on.
+            closing: Whether nothing else will come: then at least one of each rung is promoted.
         """
         taken = {(trial, rung - 1) for trial, rung in running} - self._gone_on
         for record in self._references:
@@ -84,7 +84,7 @@ class Ladder:
             places = len(rung.records) // self._reduction
             if closing and rung.records:
                 places = max(places, 1)
-            # Ranks change while others come: without this, more would go on than there are places.
+            # Ranks change with every record: without this, more than `places` would be promoted.
             on_way = {trial for trial, below in taken if below == number}
             if places <= rung.left + rung.count(on_way):
                 continue
@@ -103,7 +103,7 @@ class Ladder:
             return False
         if record.reference is not None:
             return True
-        # Those that dominate it will be ahead of it for ever.
+        # Those that dominate it will always rank before it.
         return self._rungs[rung].ahead(record) < self._places[rung + 1]
 
 
@@ -112,7 +112,7 @@ class _Rung:
 
     def __init__(self, objectives: Sequence[Objective]) -> None:
         self.records: list[Record] = []
-        self.left = 0  # so many have been at the rung above
+        self.left = 0  # number that have been at the rung above
         self._objectives = objectives
         # Gains, higher is better, and by how many others each candidate is dominated; in blocks
         # that double, so that adding one costs one comparison with all.
@@ -122,7 +122,7 @@ class _Rung:
         self._ranked: tuple[int, NDArray[np.intp]] = (0, np.empty(0, dtype=np.intp))
 
     def add(self, record: Record, *, places: int) -> list[Record]:
-        """Take a candidate; those that have now so many ahead of them."""
+        """Take a candidate; return those that `places` others now dominate."""
         gains = []
         for item in self._objectives:
             figure = value(record, item)
@@ -159,7 +159,7 @@ class _Rung:
         return int(self._ahead[self._index[record.trial]])
 
     def best(self, count: int) -> list[Record]:
-        """So many candidates, best first."""
+        """The best candidates, best first."""
         if not count:
             return []
         seen, order = self._ranked

@@ -109,7 +109,7 @@ class StudyMirror:
         trials = self._storage.get_all_trials(self._id, deepcopy=False)
         self._ids = {trial.number: trial._trial_id for trial in trials}
         if len(self._ids) < len(trials):
-            return {-1: None}  # a kill has left what a trial was beside what it is
+            return {-1: None}  # a kill has left an earlier state of a trial next to its last
         return {trial.number: trial.user_attrs.get("mark") for trial in trials}
 
     def _number(self, session: Session, *_: object) -> None:
@@ -136,7 +136,7 @@ class StudyMirror:
         self._ids[record.trial] = added
         if before is None:
             return
-        # Afterwards: whoever reads meanwhile looks for larger identities than those it has seen.
+        # Afterwards, since a reader looks for larger identities than those it has seen.
         with self._storage.engine.begin() as connection:
             for table in self._tables.sorted_tables:
                 if "trial_id" in table.c:
@@ -187,8 +187,8 @@ class StudyMirror:
             self._write(self._waiting.popleft())
         self._storage.remove_session()
         self._storage.engine.dispose()
-        # In WAL mode nobody can open it in a folder that cannot be written. Whoever reads it just
-        # now keeps it so.
+        # A database in WAL mode cannot be opened in a read-only folder. A reader at this moment
+        # keeps it in that mode.
         with (
             contextlib.suppress(sqlite3.Error),
             contextlib.closing(sqlite3.connect(self._path, timeout=0)) as connection,

@@ -1,7 +1,7 @@
 """Which trials are best: the Pareto front, its best and knee points, and its hypervolume.
 
-Only complete records of the highest rung are compared: a score after one epoch says nothing beside
-one after ten. Records outside the limits, as some of the paper's models are, stay out when the
+Only complete records of the highest rung are compared: scores after one epoch and after ten are not
+comparable. Records outside the limits, as some of the paper's models are, stay out when the
 limits are given.
 """
 
@@ -23,7 +23,7 @@ def value(record: Record, objective: Objective) -> float | None:
         return float(getattr(record.target_cost, objective.name))
     figure = record.objectives.get(objective.name)
     if figure is None and objective.source == "score" and record.curve:
-        # A study may optimise the loss alone; its accuracy is in the curve all the same.
+        # A study may optimise the loss alone; its accuracy is in the curve.
         figure = getattr(record.curve[-1], objective.name, None)
     return None if figure is None or not math.isfinite(figure) else float(figure)
 

@@ -1,4 +1,4 @@
-"""How far a search is: one value, the same for the live view and for whoever watches a folder.
+"""How far a search is: one value, for the live view and for watching a folder alike.
 
 A `Tally` takes records one by one and keeps what they add up to, so that a look at a study of
 thousands of trials costs no more than at a small one.
@@ -32,11 +32,11 @@ from spach_nas.study.records import Record
 
 Phase = Literal["running", "stopping", "finishing", "stopped", "ended", "silent"]
 _OVER = ("stopped", "ended", "silent")
-# The pace is that of so many evaluations.
+# The pace is measured over this many evaluations.
 _LATELY = 20
-# The estimate before the search weighs as much as so many evaluations.
+# The estimate before the search weighs as much as this many evaluations.
 _TRUST = 2
-# An evaluation that nothing is heard of is taken to be at most so far.
+# An evaluation without news is assumed to be at most this far.
 _UNHEARD = 0.9
 
 
@@ -45,15 +45,11 @@ class Outline:
     """What a search set out to do.
 
     Attributes:
-        name: Of the study.
-        folder: Of the study.
-        objectives: What is optimised.
-        limits: On the target.
         corners: The box that hypervolumes are shares of.
         rungs: Fidelities, cheapest first.
         trials: The budget, without references.
         references: How many of the paper's models.
-        reduction: One of so many trials goes on to the next rung.
+        reduction: One of this many trials goes on to the next rung.
         max_duration: Seconds after which nothing new starts; None: no limit.
     """
 
@@ -85,7 +81,6 @@ class Progress:
         pace: Evaluations a second, lately; None before there is one.
         time_left: Seconds until all trainings are over, more than 0 while one runs; None when
             unknown.
-        trials: Trials with a record.
         front: Records that no other dominates, cheapest target first.
         marks: Words for members of the front by trial: `best`, `knee`.
         hypervolume: Its growth; None before the first trial, or where no box is known.
@@ -117,7 +112,7 @@ class Progress:
 
     @property
     def total(self) -> int:
-        """Evaluations in all. More may go on than were wanted, since nobody waits for all ranks."""
+        """Evaluations in all. Promotion waits for no one, so more may go on than were wanted."""
         return sum(max(number, self.started(rung)) for rung, number in enumerate(self.wanted))
 
     def started(self, rung: int) -> int:

@@ -23,7 +23,7 @@ from spach_nas.study.records import Record
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Asked:
-    # A proposal whose trial is on its way, in the study of the rung that it was learned from.
+    # A proposal without a record yet, in the study of the rung that it was made from.
     rung: int
     trial: optuna.Trial
 
@@ -49,7 +49,7 @@ class Proposer:
         Args:
             config: The search YAML.
             feasible: What may be proposed.
-            warm: So many trials it will be told before it proposes, which stand for uniform ones.
+            warm: Number of trials that it will learn from first, in place of uniform ones.
         """
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         settings = config.search
@@ -73,8 +73,8 @@ class Proposer:
         self._thread = ThreadPoolExecutor(max_workers=1) if self._spec.ahead else None
 
     def take(self, architecture: Architecture) -> None:
-        """An architecture that is trained anyhow is never proposed."""
-        # Others, such as models of the paper, must not count as a part of the space that is done.
+        """Never propose this architecture, since it is trained already."""
+        # Architectures outside the space, such as some models of the paper, must not count.
         if self._space.contains(architecture) and self._feasible.allows(architecture):
             self._sampler.taken.add(architecture.arch_id)
 
@@ -104,7 +104,7 @@ class Proposer:
         self._look_ahead(number + 1)
 
     def learn(self, record: Record, *, number: int) -> None:
-        """Take what came of a trial at a rung.
+        """Take the outcome of a trial at a rung.
 
         Args:
             record: With an encoding.
@@ -115,7 +115,7 @@ class Proposer:
         complete = record.state == "complete"
         self._sampler.number = number
         if asked is not None and not (complete and asked.rung == rung):
-            # Nothing is known of it at the rung that it was asked for.
+            # It has no score at the rung that it was asked for.
             self.models[asked.rung].tell(asked.trial, state=TrialState.FAIL)
         if not complete:
             return
@@ -129,7 +129,7 @@ class Proposer:
         self._complete[rung] += 1
 
     def close(self) -> None:
-        """Stop thinking ahead."""
+        """Stop the thread that makes proposals in advance."""
         if self._thread is not None:
             self._thread.shutdown(wait=False, cancel_futures=True)
 
@@ -153,7 +153,7 @@ class Proposer:
         self._ahead = _Ahead(number=number, trials=trials, made=None)
 
     def _make_ahead(self, number: int, trials: tuple[FrozenTrial, ...]) -> Encoding | None:
-        # In a study of its own: the other one goes on learning meanwhile.
+        # In a study of its own, since the other one keeps learning meanwhile.
         study = self._create_study()
         known = [t for t in trials if t.state in (TrialState.COMPLETE, TrialState.RUNNING)]
         study.add_trials(known)

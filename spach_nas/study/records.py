@@ -1,6 +1,6 @@
 """Records: one immutable line for each finished evaluation, the one truth of a study.
 
-They are appended to `records.jsonl`, each flushed to the disk before the search goes on. A torn
+They are appended to `records.jsonl`, each flushed to the disk before the search continues. A torn
 last line, as a power cut leaves it, is ignored.
 """
 

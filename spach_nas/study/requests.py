@@ -26,7 +26,6 @@ class Pending:
     """A request that has no record yet.
 
     Attributes:
-        request: What is evaluated.
         encoding: Of the target; None for a reference outside the space.
         reference: Name of the paper's model, when it is one.
         known: Number of records that existed when the trial was proposed.

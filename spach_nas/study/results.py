@@ -1,4 +1,4 @@
-"""What a study has found, for whoever works on with it in Python."""
+"""What a study has found, for use in Python: `spach_nas.open_study`."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -23,7 +23,6 @@ class Study:
 
     Attributes:
         config: The search YAML.
-        folder: Where it lies.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Going on with a study that was stopped or killed, and beginning one with another's records."""
+"""Resuming a study that was stopped or killed, and beginning one with the records of another."""
 
 import json
 import math
@@ -27,7 +27,7 @@ _OPENED = (
 
 
 def check_resumable(folder: Path, config: SearchConfig, images: Preprocessing) -> None:
-    """Whether a search may go on in this folder; nothing in it is changed.
+    """Check that a search may continue in this folder; nothing in it is changed.
 
     Raises:
         StudyError: The folder is no study, is damaged, is of another version, or was begun by
@@ -166,7 +166,7 @@ def _check_version(folder: Path) -> None:
     try:
         made_by = str(json.loads(first)["version"])
     except (ValueError, KeyError, TypeError):
-        return  # empty, torn or damaged: whoever reads the records says so
+        return  # empty, torn or damaged: reading the records says so
     if made_by.split(".")[:2] != __version__.split(".")[:2]:
         raise StudyError(
             f"{folder}: was made by spach-nas {made_by}, and this is {__version__}, whose "

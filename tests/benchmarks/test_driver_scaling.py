@@ -26,7 +26,7 @@ from spach_nas.config.shipped import shipped_folder
 from spach_nas.feasible import FeasibleSet
 from spach_nas.replay import VirtualClock, Workers, simulate
 from spach_nas.space.scaling import DataShape
-from spach_nas.study.archive import MemoryArchive
+from spach_nas.study.archive import Archive
 from spach_nas.study.driver import StudyDriver
 from spach_nas.study.folder import create_folder
 
@@ -88,7 +88,7 @@ class Driver:
             data=DataShape(in_channels=1, num_classes=10),
             feasible=FeasibleSet(config.space, config.limits),
             mirrored=case.archive == "disk",
-            archive=MemoryArchive() if case.archive == "memory" else None,
+            archive=Archive() if case.archive == "memory" else None,
             clock=self.workers.clock,
         )
 

@@ -43,7 +43,7 @@ from spach_nas.replay.table import make_table
 from spach_nas.space.architecture import Architecture
 from spach_nas.space.scaling import DataShape, scale
 from spach_nas.space.search_space import SearchSpace
-from spach_nas.study.archive import MemoryArchive
+from spach_nas.study.archive import Archive
 from spach_nas.study.driver import StudyDriver
 
 EPOCHS = 9
@@ -299,7 +299,7 @@ def test_a_study_that_writes_nothing_is_the_study_that_writes(tmp_path: Path) ->
         folder=written.folder,
         data=DataShape(in_channels=1, num_classes=10),
         feasible=_feasible(written),
-        archive=MemoryArchive(),
+        archive=Archive(),
         clock=workers.clock,
     )
     before = sorted(path.name for path in written.folder.rglob("*"))

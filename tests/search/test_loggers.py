@@ -1,3 +1,4 @@
+import contextlib
 import json
 import sys
 import threading
@@ -10,9 +11,10 @@ import pytest
 from tensorboardX.proto.event_pb2 import Event
 
 from conftest import run_main
-from search_tools import write_search
+from search_tools import evaluate, write_search
+from spach_nas.config.evaluation import EvaluationRequest
 from spach_nas.errors import ConfigError
-from spach_nas.search import loggers
+from spach_nas.search import loggers, run
 from spach_nas.search.loggers import (
     LogEntry,
     Loggers,
@@ -23,6 +25,7 @@ from spach_nas.search.loggers import (
     has_wandb_key,
     record_entries,
 )
+from spach_nas.study.driver import StudyDriver
 from spach_nas.study.journal import read_journal
 from study_factory import make_record
 
@@ -119,6 +122,24 @@ def _join() -> None:
             thread.join(60)
 
 
+def test_a_search_hands_its_records_to_a_logger_of_the_caller(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def run_study(study: StudyDriver, *_: Any, on_record: Any, **__: Any) -> None:
+        while isinstance(request := study.next(), EvaluationRequest):
+            on_record(study.tell(request, evaluate(request)))
+
+    monkeypatch.setattr(run, "ray_session", lambda *_, **__: contextlib.nullcontext())
+    monkeypatch.setattr(run, "run_study", run_study)
+    monkeypatch.setattr(run, "finish", lambda _: None)
+    recorder = Recorder()
+    path, folder = write_search(tmp_path, search__trials=2), tmp_path / "study"
+    study = run.search(path, out=folder, loggers={"mine": lambda: recorder})
+    assert [entry.run for (entry,) in told(recorder, "log")] == ["trial-0-rung-0", "trial-1-rung-0"]
+    assert len(study.records) == 2
+    assert recorder.calls[-1] == ("end",)
+
+
 def test_without_loggers_nothing_is_started(tmp_path: Path) -> None:
     before = threading.active_count()
     group = Loggers({}, study="small", folder=tmp_path)
@@ -148,8 +169,8 @@ def test_tensorboard_gets_curves_and_parameters(tmp_path: Path) -> None:
     assert curve == expected
     tags = {item.tag for event in events for item in event.summary.value}
     assert {"loss", "target_macs", "_hparams_/session_start_info"} <= tags
-    for run in ("trial-8-rung-0", "open"):
-        last = list(_events(tmp_path / "logs" / "tensorboard" / run))[-1]
+    for name in ("trial-8-rung-0", "open"):
+        last = list(_events(tmp_path / "logs" / "tensorboard" / name))[-1]
         assert last.summary.value[0].tag == "_hparams_/session_end_info", "it is closed"
 
 

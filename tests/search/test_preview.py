@@ -21,7 +21,6 @@ from spach_nas.errors import ConfigError, SearchSpaceError, StudyError
 from spach_nas.feasible import FeasibleSet
 from spach_nas.search import estimate as time_estimate
 from spach_nas.search import population as space_population
-from spach_nas.search import sharing as proxy_sharing
 from spach_nas.search import space_report
 from spach_nas.search.estimate import (
     Timed,
@@ -32,8 +31,7 @@ from spach_nas.search.estimate import (
 )
 from spach_nas.search.plan import Plan, plan_search, read_space_source
 from spach_nas.search.population import every_architecture, extremes, nice_edges
-from spach_nas.search.sharing import targets_per_proxy
-from spach_nas.search.space_report import describe_space
+from spach_nas.search.space_report import Hidden, describe_space, hidden_changes
 from spach_nas.search.timing import THOROUGH, time_search, trials_at_once
 from spach_nas.space.references import REFERENCES
 from spach_nas.space.scaling import ProxyRule, scale
@@ -50,7 +48,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Small samples and short timings, where their figures are not looked at."""
     monkeypatch.setattr(space_report, "_SAMPLED", 100)
     monkeypatch.setattr(space_report, "_PROXIES", 50)
-    monkeypatch.setattr(proxy_sharing, "_TARGETS", 20)
+    monkeypatch.setattr(space_report, "_CHANGED", 5)
     brief = replace(THOROUGH, timed_seconds=0.02)
     monkeypatch.setitem(time_search.__kwdefaults__, "care", brief)
 
@@ -154,52 +152,37 @@ def test_what_each_limit_excludes_is_counted() -> None:
     ]
 
 
-@pytest.mark.parametrize("name", FEW)
-@pytest.mark.parametrize("share", with_slow([1.0, 0.4], 1.0))
-def test_targets_of_a_proxy_are_as_many_as_scale_to_it(
-    name: str, share: float, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    # With every target asked, and all that share its proxy looked at, the estimate is exact.
-    monkeypatch.setattr(proxy_sharing, "_TARGETS", 10**9)
-    monkeypatch.setattr(proxy_sharing, "_MEMBERS", 10**9)
-    targets = enumerate_space(SPACES[name])
-    limits = Limits(max_macs=int(np.quantile([cost(item).macs for item in targets], share)))
-    inside = [target for target in targets if limits.allow(cost(target))]
-    rule = ProxyRule(depth_scale=0.5, width_scale=0.5, image_size=(32, 32))
-    expected = len(inside) / len({scale(target, rule, DATA) for target in inside})
-    for everything in (False, True):
-        found = targets_per_proxy(
-            inside,
-            everything=everything,
-            space=SPACES[name],
-            limits=limits,
-            rule=rule,
-            data=DATA,
-        )
-        assert found is not None
-        assert found.targets_per_proxy == pytest.approx(expected)
-        assert found.exact or not everything
-
-
-def test_a_sample_tells_how_many_targets_share_a_proxy() -> None:
-    space, rule = SPACES["layouts and free blocks"], ProxyRule(depth_scale=0.4, width_scale=0.5)
-    targets = enumerate_space(space)
-    some = [targets[i] for i in np.random.default_rng(0).integers(len(targets), size=400)]
-    found = targets_per_proxy(
-        some, everything=False, space=space, limits=Limits(), rule=rule, data=DATA
+def test_a_change_that_a_proxy_lacks_is_hidden() -> None:
+    # At half the depth, stages of 1 and 2 blocks have one, and those of 3 and 4 have two.
+    space = SearchSpace.from_dict(
+        {
+            "patch_size": 4,
+            "stem_width": 8,
+            "expansion_ratio": 2,
+            "heads": 2,
+            "stages": [{"depth": [1, 2, 3, 4], "width": [8, 16], "mixers": "conv"}],
+        }
     )
-    expected = len(targets) / len({scale(target, rule, DATA) for target in targets})
-    assert found is not None and not found.exact
-    assert found.targets_per_proxy == pytest.approx(expected, rel=0.15) and expected > 2
+    proxy = ProxyLimits(rule=ProxyRule(depth_scale=0.5), data=DATA)
+    targets = enumerate_space(space)
+    assert len(targets) == 8
+    found = hidden_changes(targets, FeasibleSet(space, Limits(), proxy=proxy), proxy=proxy)
+    # Of three other depths and one other width, one depth.
+    assert found.share == 1 / 4
+    assert len(found.choices) == 1 and "depth" in found.choices[0]
+    # Only one target is outside: the deepest and widest. Its three changes of depth and one of
+    # width are no longer made.
+    limits = Limits(max_macs=sorted(cost(item).macs for item in targets)[-2])
+    inside = [item for item in targets if limits.allow(cost(item))]
+    feasible = FeasibleSet(space, limits, proxy=proxy)
+    assert hidden_changes(inside, feasible, proxy=proxy).share == 6 / (7 * 4 - 4)
 
 
-def test_a_rule_that_merges_nothing_is_known_to_in_any_space(quick: None) -> None:
+def test_a_rule_that_keeps_all_choices_hides_nothing(quick: None) -> None:
     rule = ProxyRule(image_size=(32, 32), patch_size=2, width_scale=0.125)
-    proxy = ProxyLimits(rule=rule, data=DATA)
-    report = describe_space(FeasibleSet(MS, Limits(), proxy=proxy))
-    assert report.proxies is not None and report.proxies.sharing is not None
-    assert report.proxies.sharing.exact
-    assert report.proxies.sharing.targets_per_proxy == 1
+    report = describe_space(FeasibleSet(MS, Limits(), proxy=ProxyLimits(rule=rule, data=DATA)))
+    assert report.proxies is not None
+    assert report.proxies.hidden == Hidden(share=0.0, choices=())
 
 
 @slow
@@ -401,7 +384,7 @@ def test_text_is_readable_in_100_columns(
     assert max(map(len, text.splitlines())) <= 100
     for words in (
         "binds most",
-        "depth_scale: a search cannot",
+        "a search cannot distinguish",
         "1 epoch,",
         "at most",
         "about",
@@ -415,7 +398,7 @@ def test_a_bare_space_has_no_limits_and_no_proxies(
     quick: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
     text = run_space(capsys, "spach_tiny")
-    assert "limits: none" in text and "targets per proxy" not in text
+    assert "limits: none" in text and "hidden changes" not in text
     assert "outside the space" in text and "whole search" not in text
 
 
@@ -443,7 +426,7 @@ def test_nothing_is_loaded_or_trained_without_timing(
 ) -> None:
     monkeypatch.setattr("spach_nas.search.plan.plan_search", None)
     found = json.loads(run_space(capsys, write_search(tmp_path), "--no-timing", "--json"))
-    assert found["estimate"] is None and found["proxies"]["sharing"]["targets_per_proxy"] == 1
+    assert found["estimate"] is None and found["proxies"]["hidden"]["share"] == 0
 
 
 def test_a_mixer_of_a_plugin_takes_part(

@@ -219,7 +219,7 @@ def _times(name: str, have: float, amount: float) -> int:
     if name == "GPU" and amount > 1 and amount % 1:
         return 0  # Ray gives shares of one GPU, or whole ones
     if name == "GPU" and amount < 1:
-        return int(have) * _floor(1 / amount)  # a share lies on one GPU
+        return int(have) * _floor(1 / amount)  # a share is on one GPU
     return _floor(have / amount)
 
 
@@ -233,7 +233,7 @@ def trial_slots(
     *,
     clock: Callable[[], float] = time.monotonic,
 ) -> Callable[[], int]:
-    """A function that says how many trials run at once, on the nodes that are alive by then.
+    """A function that says how many trials run at once on the nodes that are alive at that time.
 
     Args:
         resources: Bounds their number.

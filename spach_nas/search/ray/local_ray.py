@@ -12,7 +12,7 @@ from spach_nas.errors import StudyError
 # Behind the folder come `/session_2026-11-28_18-52-51_442776_1174912/sockets/plasma_store` and a
 # number; Unix sockets have names of 107 bytes, on macOS 103.
 _LONGEST = (103 if sys.platform == "darwin" else 107) - 67
-# Beside the images: weights that travel to the next rung or back. More than that goes to the disk.
+# In addition to the images: weights on their way to the next rung or back. More goes to the disk.
 _SPARE = 256 * 2**20
 _SHARED_MEMORY = Path("/dev/shm")
 

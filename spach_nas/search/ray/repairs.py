@@ -1,6 +1,6 @@
-"""Ways of Ray that a search cannot live with, mended from outside.
+"""Patches of Ray's private names, without which searches end early or print what nobody wants.
 
-Each sets a private name of Ray's, and does nothing in a release that has no such name.
+Each does nothing in a release that lacks the name.
 """
 
 import contextlib

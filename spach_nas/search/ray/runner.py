@@ -1,7 +1,7 @@
 """Ray Tune carries out what a study asks for.
 
 Ray's part is small on purpose: it places evaluations on the resources of a machine or a cluster.
-What to evaluate, what comes of it and what is written is the study's.
+What to evaluate, what is learned from it and what is written is up to the study.
 """
 
 import contextlib
@@ -165,7 +165,7 @@ def stop_on_signals(study: StudyDriver) -> Iterator[None]:
             study.stop()
 
     before = {number: signal.signal(number, stop) for number in _SIGNALS}
-    # Who started the search by `nohup` wants it to go on.
+    # `nohup` means that the search shall continue.
     if _HANGUP is not None and signal.getsignal(_HANGUP) != signal.SIG_IGN:
         before[_HANGUP] = signal.signal(_HANGUP, hang_up)
     try:

@@ -1,7 +1,7 @@
 """Ray Tune's view of a study: a thin adapter.
 
-Tune keeps the configuration, the last result and the error of every trial for ever, so that what
-is large is let go of here as soon as a trial is over.
+Tune never forgets the configuration, the last result and the error of a trial, so large values are
+removed from them here as soon as a trial is over.
 """
 
 import contextlib
@@ -32,7 +32,6 @@ class WorkerTask:
     """What a worker needs for one request.
 
     Attributes:
-        request: What to evaluate.
         checkpoint: Reference to the bytes of the request's parent, in Ray's object store: other
             machines cannot read the study's folder. None when the training begins afresh.
         arrived: The same in the worker.
@@ -47,8 +46,8 @@ class WorkerTask:
         return self
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # What has arrived is not sent on: workers answer with their configuration, and Tune keeps
-        # answers for ever, which would keep the bytes in the object store.
+        # Workers answer with their configuration, and Tune keeps all answers: bytes that arrived
+        # are left out, or they would stay in the object store.
         return _unpack, (self.request, self.checkpoint)
 
 
@@ -57,7 +56,7 @@ def _unpack(request: EvaluationRequest, checkpoint: Any) -> WorkerTask:
 
 
 class StudySearcher(Searcher):  # type: ignore[misc]  # ray is untyped
-    """Asks a study for Tune, and tells it what came of the trials.
+    """Asks a study on behalf of Tune, and tells it the outcome of trials.
 
     Attributes:
         failure: What kept the study from going on, as on a full disk. Tune would take an exception
