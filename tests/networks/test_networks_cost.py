@@ -42,7 +42,7 @@ def test_closed_form_equals_the_trace_of_a_reference(name: str) -> None:
 
 @thorough
 @settings(
-    max_examples=some_or_all(10, 60), deadline=None, suppress_health_check=[HealthCheck.too_slow]
+    max_examples=some_or_all(8, 40), deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
 @given(architectures())
 def test_closed_form_equals_the_trace_of_any_architecture(architecture: Architecture) -> None:
@@ -111,7 +111,7 @@ def test_closed_form_equals_the_network_of_any_architecture_of_a_shipped_space(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Spach, "init_weights", lambda self: None)  # half of the time
-    for architecture in drawn(name, some_or_all(5, 100)):
+    for architecture in drawn(name, some_or_all(5, 50)):
         with torch.device("meta"):
             network = build(architecture)
         assert sum(p.numel() for p in network.parameters()) == cost(architecture).params
