@@ -3,13 +3,15 @@
 import re
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
+from functools import cache
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar, get_type_hints
 
 import yaml
-from pydantic import TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError, create_model
 
-from spach_nas.errors import SpachNasError, did_you_mean, one_line, one_of
+from spach_nas.errors import ConfigError, SpachNasError, did_you_mean, one_line, one_of
 from spach_nas.foreign_words import meant, note, ours_for
 
 T = TypeVar("T")
@@ -28,6 +30,14 @@ _EXPECTED = {
     "string": "a text",
     "tuple": "a list",
 }
+# The words of a bound, by its name in pydantic and in a JSON Schema.
+_BOUNDS = {
+    ("gt", "exclusiveMinimum"): "more than",
+    ("ge", "minimum"): "at least",
+    ("lt", "exclusiveMaximum"): "less than",
+    ("le", "maximum"): "at most",
+}
+_OUT_OF_BOUNDS = ("greater_than", "greater_than_equal", "less_than", "less_than_equal")
 
 
 def read_yaml(path: str | Path, *, error: type[SpachNasError]) -> Any:
@@ -127,6 +137,33 @@ def _mistakes(root: yaml.Node | None) -> Iterator[str]:
     yield f"holds more than {_MOST_VALUES} values; expected a file that a person wrote"
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Settings:
+    """Base of what a YAML file holds: each field states its type, its bounds and its meaning.
+
+    A value made in Python is checked like one that is read from a file.
+
+    Raises:
+        SpachNasError: As `error`, with a line for each mistake.
+    """
+
+    __pydantic_config__ = ConfigDict(extra="forbid")
+    error: ClassVar[type[SpachNasError]] = ConfigError
+
+    def __post_init__(self) -> None:
+        values = {item.name: getattr(self, item.name) for item in fields(self)}
+        kind: Any = type(self)
+        validate(_fields_of(kind), values, where="", error=self.error)
+
+
+@cache
+def _fields_of(cls: type) -> TypeAdapter[BaseModel]:
+    # An adapter of the class itself would construct it, and so check without end.
+    hints = get_type_hints(cls, include_extras=True)
+    items = {item.name: (hints[item.name], ...) for item in fields(cls)}
+    return TypeAdapter(create_model(cls.__name__, **items))  # type: ignore[call-overload]
+
+
 def validate(
     adapter: TypeAdapter[T],
     data: Any,
@@ -140,7 +177,7 @@ def validate(
     Args:
         adapter: The type, for pydantic.
         data: What `yaml.safe_load` or `json.load` gave.
-        where: Name of the file or value, which starts every line of the message.
+        where: Name of the file or value, which starts every line of the message; may be empty.
         error: Which error to raise.
         context: For validators that need to know more than the data.
 
@@ -167,7 +204,8 @@ def _lines(detail: Any, data: Any, schema: dict[str, Any], where: str) -> list[s
     else:
         lines, inner = [_explain(kind, detail, keys, schema)], set()
     path = _path(keys)
-    return [f"{where}: {_place(path, line, inner)}" for line in lines]
+    start = f"{where}: " if where else ""
+    return [f"{start}{_place(path, line, inner)}" for line in lines]
 
 
 def _place(path: str, line: str, inner: Collection[str]) -> str:
@@ -196,6 +234,8 @@ def _explain(kind: str, detail: Any, keys: Sequence[int | str], schema: dict[str
         legal = [word.strip("'") for word in words]
         hint = did_you_mean(detail["input"], legal) if isinstance(detail["input"], str) else ""
         return f"{value}; expected {one_of(legal)}{hint}"
+    if kind in _OUT_OF_BOUNDS:
+        return f"{value}; expected {next(filter(None, map(bound_words, _nodes_at(schema, keys))))}"
     if kind in ("dataclass_type", "model_type", "dict_type", "model_attributes_type"):
         return f"{value}; expected a mapping of keys to values"
     message = _EXPECTED.get(kind.split("_")[0]) or detail["msg"].removeprefix("Input should be ")
@@ -264,7 +304,22 @@ def _path(keys: Sequence[int | str]) -> str:
     return text.removeprefix(".")
 
 
+def bound_words(node: Mapping[str, Any]) -> str:
+    """The bounds of a number in a JSON Schema: `at least 0 and less than 1`."""
+    found = [
+        f"{word} {node[name]:g}"
+        for names, word in _BOUNDS.items()
+        for name in names
+        if name in node
+    ]
+    return " and ".join(found)
+
+
 def _legal_keys(schema: dict[str, Any], keys: Sequence[int | str]) -> list[str]:
+    return sorted({name for node in _nodes_at(schema, keys) for name in node.get("properties", {})})
+
+
+def _nodes_at(schema: dict[str, Any], keys: Sequence[int | str]) -> list[dict[str, Any]]:
     nodes = _alternatives(schema, schema)
     for key in keys:
         inner: list[dict[str, Any]] = []
@@ -274,7 +329,7 @@ def _legal_keys(schema: dict[str, Any], keys: Sequence[int | str]) -> list[str]:
             )
             inner += _alternatives(step, schema) if isinstance(step, dict) else []
         nodes = inner
-    return sorted({name for node in nodes for name in node.get("properties", {})})
+    return nodes
 
 
 def _alternatives(node: dict[str, Any], schema: dict[str, Any]) -> list[dict[str, Any]]:

@@ -9,6 +9,8 @@ from dataclasses import MISSING, Field, fields, is_dataclass
 from types import NoneType
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
+from pydantic.fields import FieldInfo
+
 from spach_nas.config.docstrings import attributes, body
 from spach_nas.config.schema_parts import BOUNDS, Node, by_place, by_type, either, one_of_names
 from spach_nas.config.search_yaml import SearchConfig
@@ -57,7 +59,10 @@ def _key(cls: type, item: "Field[Any]", hint: Any, texts: Mapping[str, str]) -> 
     found = by_place().get(place)
     found = dict(_node(hint) if found is None else found) | BOUNDS.get(place, {})
     # What a section says of itself follows what its key says of it.
-    found["description"] = f"{texts.get(item.name, '')} {found.get('description', '')}".strip()
+    said = " ".join(part.description or "" for part in _field_infos(hint))
+    found["description"] = (
+        f"{said or texts.get(item.name, '')} {found.get('description', '')}".strip()
+    )
     default = _default(item)
     if default is MISSING:
         return found
@@ -66,7 +71,14 @@ def _key(cls: type, item: "Field[Any]", hint: Any, texts: Mapping[str, str]) -> 
     return found | {"default": {} if empty else _plain(default)}
 
 
+def _field_infos(hint: Any) -> list[FieldInfo]:
+    return [part for part in getattr(hint, "__metadata__", ()) if isinstance(part, FieldInfo)]
+
+
 def _node(hint: Any) -> Node:
+    if _field_infos(hint):
+        rest = [part for part in hint.__metadata__ if not isinstance(part, FieldInfo)]
+        hint = Annotated[hint.__origin__, *rest] if rest else hint.__origin__
     for known, node in by_type():
         if hint == known:
             return node

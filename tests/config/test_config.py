@@ -158,9 +158,9 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"objectives": {"accuracy": "maximise"}}, "objectives.accuracy: 'maximise'; expected max or"),
     ({"objectives": ["accuracy"]}, "objectives: ['accuracy']; expected a mapping of keys to value"),
     ({"objectives__mac": "min"}, "objectives: unknown objective 'mac'; expected accuracy, loss, m"),
-    ({"data__validation": 1}, "data.validation: 1.0; expected between 0 and 1"),
+    ({"data__validation": 1}, "data.validation: 1; expected more than 0 and less than 1"),
     ({"data__validation": math.nan}, "data.validation: nan; expected a finite number"),
-    ({"data__split_seed": -1}, "data.split_seed: -1; expected 0 or more"),
+    ({"data__split_seed": -1}, "data.split_seed: -1; expected at least 0"),
     ({"data": None}, "data: None; expected a mapping of keys to values"),
     ({"data": {"validation": 0.1}}, "data.name: is missing"),
     (
@@ -183,12 +183,21 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"training__epochs": 10**30}, "training.epochs: 1000000000000000000000000000000; expected a"),
     ({"training__data_share": 1.5}, "training.data_share: 1.5; expected more than 0 and at most 1"),
     ({"training__batch_size": 0}, "training.batch_size: 0; expected at least 1"),
-    ({"training__learning_rate": 0}, "training.learning_rate: 0.0; expected more than 0"),
+    ({"training__learning_rate": 0}, "training.learning_rate: 0; expected more than 0"),
     ({"training__learning_rate": "1e999"}, "training.learning_rate: inf; expected a finite number"),
-    ({"training__weight_decay": -1}, "training.weight_decay: -1.0; expected 0 or more"),
-    ({"training__warmup_share": 1}, "training.warmup_share: 1.0; expected in [0, 1)"),
-    ({"training__label_smoothing": 1}, "training.label_smoothing: 1.0; expected in [0, 1)"),
-    ({"training__drop_path_rate": -0.1}, "training.drop_path_rate: -0.1; expected in [0, 1)"),
+    ({"training__weight_decay": -1}, "training.weight_decay: -1; expected at least 0"),
+    (
+        {"training__warmup_share": 1},
+        "training.warmup_share: 1; expected at least 0 and less than 1",
+    ),
+    (
+        {"training__label_smoothing": 1},
+        "training.label_smoothing: 1; expected at least 0 and less than 1",
+    ),
+    (
+        {"training__drop_path_rate": -0.1},
+        "training.drop_path_rate: -0.1; expected at least 0 and less than 1",
+    ),
     (
         {"training__device": "gpu"},
         "training.device: 'gpu'; expected auto, cpu, cuda or mps; did yo",
