@@ -1,9 +1,9 @@
 """Bounds on the cost of the target, and of the proxy that is trained for it."""
 
 from dataclasses import dataclass, field, fields
-from typing import Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
-from pydantic import ConfigDict
+from pydantic import ConfigDict, Field
 
 from spach_nas.cost.closed_form import Cost, cost
 from spach_nas.errors import ConfigError
@@ -11,34 +11,31 @@ from spach_nas.space.architecture import Architecture
 from spach_nas.space.scaling import DataShape, ProxyRule, scale
 from spach_nas.units import Count, Latency, format_count, format_latency
 
+_MACS = "Multiply-accumulates per image (FLOPs = 2 x MACs)"
+_ACTIVATIONS = "Output elements of convolutions and linear layers per image"
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Limits:
-    """Upper and lower bounds on the cost of a network; None means unbounded.
-
-    Attributes:
-        max_macs: Multiply-accumulates per image (FLOPs = 2 x MACs).
-        min_macs: The same, from below.
-        max_params: Parameters, a count.
-        min_params: The same, from below.
-        max_activations: Output elements of convolutions and linear layers per image.
-        min_activations: The same, from below.
-        max_latency: Predicted time of a forward pass on the device that `latency` names, such as
-            `12ms`; nanoseconds. Only targets have one.
-
-    Raises:
-        ConfigError: A lower bound above its upper bound, or no time at all.
-    """
+    """Upper and lower bounds on the cost of a network, both inclusive."""
 
     __pydantic_config__ = ConfigDict(extra="forbid")
 
-    max_macs: Count | None = None
-    min_macs: Count | None = None
-    max_params: Count | None = None
-    min_params: Count | None = None
-    max_activations: Count | None = None
-    min_activations: Count | None = None
-    max_latency: Latency | None = None
+    max_macs: Annotated[Count | None, Field(description=f"{_MACS}, at most.")] = None
+    min_macs: Annotated[Count | None, Field(description=f"{_MACS}, at least.")] = None
+    max_params: Annotated[Count | None, Field(description="Parameters, at most.")] = None
+    min_params: Annotated[Count | None, Field(description="Parameters, at least.")] = None
+    max_activations: Annotated[Count | None, Field(description=f"{_ACTIVATIONS}, at most.")] = None
+    min_activations: Annotated[Count | None, Field(description=f"{_ACTIVATIONS}, at least.")] = None
+    # Nanoseconds: predicted latencies are sums of whole numbers, which feasible networks are
+    # counted by.
+    max_latency: Annotated[
+        Latency | None,
+        Field(
+            description="Predicted time of a forward pass on the device that `latency` names, at "
+            "most. Only targets have one."
+        ),
+    ] = None
 
     def __post_init__(self) -> None:
         if self.max_latency is not None and self.max_latency < 1:

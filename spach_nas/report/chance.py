@@ -14,8 +14,7 @@ from spach_nas.errors import SearchSpaceError
 from spach_nas.feasible import FeasibleSet
 from spach_nas.feasible.interface import Latency
 from spach_nas.space.architecture import Architecture
-from spach_nas.space.search_space import SearchSpace
-from spach_nas.space.space_counting import contexts
+from spach_nas.space.search_space import SearchSpace, contexts
 
 # The standard error of a share is at most 1.6 points with so many, and they are there at once.
 _ENOUGH, _DRAWN = 1000, 3000

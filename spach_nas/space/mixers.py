@@ -224,6 +224,12 @@ def _known_options() -> dict[str, tuple[OptionValue, ...]]:
     return {name: values for spec in _REGISTRY.values() for name, values in spec.options.items()}
 
 
+def option_values() -> dict[str, tuple[OptionValue, ...]]:
+    """The legal values of every option that a mixer declares, installed plugins included."""
+    load_installed(ENTRY_POINTS)
+    return _known_options()
+
+
 def legal_option(name: str, value: object) -> OptionValue:
     """A value of an option as its mixers declare it: `3.0` is the 3 of `(3, 5)`.
 
