@@ -84,16 +84,23 @@ def _plain(node: Any, parts: Node) -> Any:
         node["default"] = default[0]  # a choice of one value is written as the value
     elif default == [] and node.get("type") == "object":
         node["default"] = {}  # pairs by name are written as a mapping
-    if isinstance(default, dict) and isinstance(node.get("properties"), dict):
-        keys = node["properties"]
-        node["default"] = {
-            key: value
-            for key, value in default.items()
-            if value is not None and value != keys[key].get("default")
-        }
+    if isinstance(default, dict) and "properties" in node:
+        node["default"] = _departures(default, node)
     return node
 
 
 def _options(node: Node) -> list[Node]:
     """The alternatives of an alternative that has nothing else to say."""
-    return node["anyOf"] if node.keys() <= {"anyOf", "title"} else [node]
+    return node["anyOf"] if node.keys() == {"anyOf"} else [node]
+
+
+def _departures(default: Node, node: Node) -> Node:
+    """Of the default of a section what its keys would not have by themselves."""
+    found = {}
+    for name, value in default.items():
+        key = node["properties"].get(name, {})
+        if isinstance(value, dict) and "properties" in key:
+            value = _departures(value, key)
+        if value is not None and value != key.get("default"):
+            found[name] = value
+    return found

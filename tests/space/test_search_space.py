@@ -280,7 +280,7 @@ BAD: list[tuple[tuple[str | int, ...], Any, str]] = [
     ),
     (("stages", 0, "mixers"), [], "stages[0].mixers: is an empty choice"),
     (("stages", 0, "widht"), 3, "stages[0].widht: unknown key; expected depth, expansion_ratio"),
-    (("stages", 1, "width"), {"time": 2}, "stages[1].width.time: unknown key; expected from; did"),
+    (("stages", 1, "width"), {"time": 2}, "stages[1].width.time: unknown key; expected from, "),
     (("stages", 1, "width"), {"times": 1.03}, "stages[1].width: 1.03 times 16 channels is 16.48; "),
     (("stages", 1, "width"), {"times": -1}, "stages[1].width.times: -1.0; expected more than 0"),
     (("stages", 2, "mixers"), {"leading": "conv"}, "stages[2].mixers.trailing: is missing"),
