@@ -25,7 +25,6 @@ from spach_nas.errors import (
     ArchitectureError,
     ConfigError,
     SearchSpaceError,
-    did_you_mean,
     one_of,
 )
 from spach_nas.space.choices import one_of_names
@@ -64,11 +63,13 @@ def _check_study_name(value: str) -> str:
 def _check_objectives(value: Mapping[str, Direction]) -> Mapping[str, Direction]:
     mistakes = []
     for name, direction in value.items():
-        if name not in OBJECTIVES:
-            hint = did_you_mean(name, OBJECTIVES)
-            mistakes.append(f"unknown objective {name!r}; expected {one_of(OBJECTIVES)}{hint}")
-        elif direction != OBJECTIVES[name].direction:
-            mistakes.append(f"{name}: {direction}; expected {OBJECTIVES[name].direction}")
+        try:
+            expected = OBJECTIVES.find(name).direction
+        except ConfigError as problem:
+            mistakes.append(str(problem))
+            continue
+        if direction != expected:
+            mistakes.append(f"{name}: {direction}; expected {expected}")
     if not mistakes and not any(OBJECTIVES[name].source == "score" for name in value):
         mistakes.append(f"{list(value)}; expected one that is trained for, such as accuracy: max")
     if mistakes:

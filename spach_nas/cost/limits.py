@@ -1,6 +1,6 @@
 """Bounds on the cost of the target, and of the proxy that is trained for it."""
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Annotated, Literal, NamedTuple
 
 from pydantic import ConfigDict, Field
@@ -55,12 +55,17 @@ class Limits:
             (name, getattr(self, f"min_{name}"), getattr(self, f"max_{name}")) for name in names
         )
 
-    def violations(self, cost: Cost, *, latency: int | None = None) -> tuple[str, ...]:
+    @property
+    def without_latency(self) -> "Limits":
+        """The bounds on counts alone, which are known of every network."""
+        return replace(self, max_latency=None)
+
+    def violations(self, cost: Cost, *, latency_ns: int | None = None) -> tuple[str, ...]:
         """One phrase for each bound that is broken; empty when the network is feasible.
 
         Args:
             cost: Of the network.
-            latency: Its predicted latency, nanoseconds; None leaves it out.
+            latency_ns: Its predicted latency; None: not known, which breaks a bound on it.
         """
         found = []
         for name, low, high in self.bounds:
@@ -69,16 +74,19 @@ class Limits:
                 found.append(f"{name} {format_count(value)} above max_{name} {format_count(high)}")
             if low is not None and value < low:
                 found.append(f"{name} {format_count(value)} below min_{name} {format_count(low)}")
-        if latency is not None and self.max_latency is not None and latency > self.max_latency:
-            found.append(
-                f"latency {format_latency(latency)} above max_latency "
-                f"{format_latency(self.max_latency)}"
+        if self.max_latency is not None and (latency_ns is None or latency_ns > self.max_latency):
+            timed = (
+                "not known, with a" if latency_ns is None else f"{format_latency(latency_ns)} above"
             )
+            found.append(f"latency {timed} max_latency {format_latency(self.max_latency)}")
         return tuple(found)
 
-    def allow(self, cost: Cost, *, latency: int | None = None) -> bool:
-        """Whether a network of this cost, and of this latency where one is given, is feasible."""
-        return not self.violations(cost, latency=latency)
+    def allow(self, cost: Cost, *, latency_ns: int | None = None) -> bool:
+        """Whether a network of this cost and this latency is feasible.
+
+        Without a latency it is not where there is a limit on it; see `without_latency`.
+        """
+        return not self.violations(cost, latency_ns=latency_ns)
 
     def __str__(self) -> str:
         parts = [

@@ -2,11 +2,10 @@
 
 from collections.abc import Sequence
 
-from spach_nas.config.plugins import home
 from spach_nas.data.preprocessing import Preprocessing
 from spach_nas.export.formats import INPUT, ONNX, OUTPUT, PT2
 from spach_nas.export.source import Choice
-from spach_nas.space.mixers import plugin_mixers
+from spach_nas.space.mixers import home, plugin_mixers
 
 
 def use_section(choice: Choice, *, forms: Sequence[str]) -> str:

@@ -97,7 +97,7 @@ class FeasibleSet:
         """One phrase for each limit on the target that an architecture breaks."""
         timed = self.latency is not None and self.limits.max_latency is not None
         latency = self.latency.of(architecture) if self.latency and timed else None
-        return self.limits.violations(cost(architecture), latency=latency)
+        return self.limits.violations(cost(architecture), latency_ns=latency)
 
     def near(self, encoding: Encoding, rng: np.random.Generator) -> Architecture:
         """A feasible architecture near a proposal; the proposal itself when it is feasible.

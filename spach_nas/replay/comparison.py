@@ -9,7 +9,12 @@ from typing import Literal
 
 import numpy as np
 
-from spach_nas.config.sampler_registry import has_sampler, optuna_samplers, sampler_names
+from spach_nas.config.sampler_registry import (
+    get_sampler,
+    has_sampler,
+    optuna_samplers,
+    sampler_names,
+)
 from spach_nas.errors import ConfigError, did_you_mean, one_of
 from spach_nas.replay.ground import Ground
 from spach_nas.replay.strategies import Budget, RungRule, Step, Strategy, replay
@@ -62,8 +67,7 @@ def strategies(samplers: Sequence[str], rules: Sequence[RungRule]) -> tuple[Stra
                 f"optuna.samplers{did_you_mean(name, known)}"
             )
     ours = [Strategy(sampler=name, rungs=rule) for name in samplers for rule in rules]
-    own = ("random", "local", "evolution", "surrogate")  # not of Optuna, but for its random sampler
-    of_optuna = [name for name in samplers if name not in own]
+    of_optuna = [name for name in samplers if get_sampler(name).stock]
     plain = [Strategy(sampler="random"), Strategy(sampler="local")]
     stock = [Strategy(sampler=name, stock=True) for name in of_optuna]
     asha = [Strategy(sampler=name, stock=True, rungs="accuracy") for name in ("random", *of_optuna)]

@@ -63,7 +63,7 @@ def draw_feasible(
     kept = tuple(
         architecture
         for architecture, cost in zip(drawn, inside, strict=True)
-        if limits.allow(cost, latency=latency.of(architecture) if latency else None)
+        if limits.allow(cost, latency_ns=latency.of(architecture) if latency else None)
         and (proxy is None or proxy.allow(architecture))
     )
     if len(kept) < _ENOUGH and len(kept) < len(drawn) and work.pairs <= _MOST_PAIRS:

@@ -9,7 +9,7 @@ from spach_nas.cost.limits import Limits
 from spach_nas.report.axes import COSTS, MEMORY, with_memory
 from spach_nas.report.seeds import Trained, group_seeds
 from spach_nas.report.trials import hover_text, marked
-from spach_nas.study.pareto import comparable, front, value
+from spach_nas.study.pareto import comparable, front, value, within
 from spach_nas.study.records import Record
 
 AXES = tuple(item.name for item in COSTS)
@@ -108,7 +108,7 @@ def pareto_views(
         group.record.trial: _Candidate(
             group=group,
             label=hover_text(group.record, seeds=group.seeds),
-            within=allowed.allow(group.record.target_cost),
+            within=within(group.record, allowed),
         )
         for group in groups
         if group.values(y)

@@ -12,7 +12,7 @@ from spach_nas.space.search_space import SearchSpace
 from spach_nas.study.folder import CheckpointKey
 from spach_nas.study.hypervolume import Corners
 from spach_nas.study.intervals import record_words
-from spach_nas.study.pareto import best, comparable, dominates, front, value
+from spach_nas.study.pareto import best, comparable, dominates, front, value, within
 from spach_nas.study.records import Record
 from spach_nas.units import format_count
 
@@ -104,7 +104,7 @@ def summarise(records: Sequence[Record], facts: StudyFacts) -> Summary:
     averaged, score = average_seeds(records), score_of(facts.objectives)
     groups = group_seeds(records)
     found = [group for group in groups if group.record.reference is None]
-    allowed = [group for group in found if facts.limits.allow(group.record.target_cost)]
+    allowed = [group for group in found if within(group.record, facts.limits)]
     paper = [group for group in groups if group.record.reference is not None]
     spread = pooled_spread([group.values(score) for group in groups])
     rivals = [

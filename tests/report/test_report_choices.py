@@ -550,7 +550,7 @@ def test_figures_of_bad_input_are_made(case: str) -> None:
 @pytest.fixture
 def hostile(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     name = "</script><img src=x onerror='window.hacked=1'><b>"
-    monkeypatch.setattr(mixers, "_REGISTRY", dict(mixers._REGISTRY))
+    monkeypatch.setattr(mixers.MIXERS, "known", dict(mixers.MIXERS))
     spec = MixerSpec(name=name, short="<i>evil</i>", cost=lambda _: MixerCost(0, 0, 0), module=None)
     register_mixer(spec)
     yield name
