@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from decimal import Decimal
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BeforeValidator
+from pydantic import AfterValidator, BeforeValidator, WithJsonSchema
 
 _COUNTS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
 _SHOWN = {"G": 1e9, "M": 1e6, "k": 1e3}
@@ -133,7 +133,54 @@ def _sensible(value: float) -> float:
 
 Whole = Annotated[int, AfterValidator(_sensible), BeforeValidator(_no_flag)]
 Real = Annotated[float, AfterValidator(_sensible), BeforeValidator(_no_flag)]
-Count = Annotated[int, BeforeValidator(parse_count)]
-Latency = Annotated[int, BeforeValidator(parse_latency)]
-Seconds = Annotated[float, BeforeValidator(parse_duration)]
-Size = Annotated[tuple[int, int], BeforeValidator(parse_size)]
+# How the other numbers are written in a file is stated for editors, which know no letters.
+_AMOUNT = r"^\s*[0-9]*\.?[0-9]+([eE][+-]?[0-9]+)?\s*"
+Count = Annotated[
+    int,
+    BeforeValidator(parse_count),
+    WithJsonSchema(
+        {
+            "title": "count such as 12.3G, 63.2M, 500k or 1000",
+            "type": ["integer", "string"],
+            "minimum": 0,
+            "pattern": f"{_AMOUNT}[kKmMgGtT]?\\s*$",
+        }
+    ),
+]
+Latency = Annotated[
+    int,
+    BeforeValidator(parse_latency),
+    WithJsonSchema(
+        {
+            "title": "latency such as 12ms, 800us or 1.5s",
+            "type": "string",
+            "pattern": f"{_AMOUNT}([nNuUmM]?[sS])\\s*$",
+        }
+    ),
+]
+Seconds = Annotated[
+    float,
+    BeforeValidator(parse_duration),
+    WithJsonSchema(
+        {
+            "title": "duration such as 90s, 5m, 2h, 1d or a number of seconds",
+            "type": ["number", "string"],
+            "pattern": f"{_AMOUNT}([sSmMhHdD]|[mM][iI][nN])?\\s*$",
+        }
+    ),
+]
+Size = Annotated[
+    tuple[int, int],
+    BeforeValidator(parse_size),
+    WithJsonSchema(
+        {
+            "title": "size such as 32 (a square), [32, 48] or 32x48",
+            "type": ["integer", "string", "array"],
+            "minimum": 1,
+            "pattern": r"^\s*[0-9]{1,9}\s*([xX]\s*[0-9]{1,9}\s*)?$",
+            "items": {"type": "integer", "minimum": 1},
+            "minItems": 1,
+            "maxItems": 2,
+        }
+    ),
+]

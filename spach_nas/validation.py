@@ -1,15 +1,16 @@
-"""Plain data in, typed values out: pydantic at the edge, its complaints in our words."""
+"""YAML in, typed values out: pydantic at the edge, its complaints in our words."""
 
 import re
-from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
+from functools import cache
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar, get_type_hints
 
 import yaml
-from pydantic import TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError, create_model
 
-from spach_nas.errors import SpachNasError, did_you_mean, one_line, one_of
+from spach_nas.errors import ConfigError, SpachNasError, did_you_mean, one_line, one_of
 from spach_nas.foreign_words import meant, note, ours_for
 
 T = TypeVar("T")
@@ -19,6 +20,7 @@ _MOST_PLACES = 2
 _OCTAL = re.compile(r"[-+]?0[0-9_]+")
 # Aliases of aliases may write billions of values in a few lines.
 _MOST_VALUES = 20_000
+# What a value of a pydantic type is called, by the start of the kind of error.
 _EXPECTED = {
     "bool": "true or false",
     "float": "a number",
@@ -28,49 +30,97 @@ _EXPECTED = {
     "string": "a text",
     "tuple": "a list",
 }
+# The words of a bound, by its name in pydantic and in a JSON Schema.
+_BOUNDS = {
+    ("gt", "exclusiveMinimum"): "more than",
+    ("ge", "minimum"): "at least",
+    ("lt", "exclusiveMaximum"): "less than",
+    ("le", "maximum"): "at most",
+}
+_OUT_OF_BOUNDS = ("greater_than", "greater_than_equal", "less_than", "less_than_equal")
+
+
+Keys = tuple[int | str, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Document:
+    """What a YAML file holds, and on which line.
+
+    Attributes:
+        path: The file, as the user named it.
+        data: Plain data: mappings, lists, texts and numbers.
+        lines: The line of each key and of each item of a list, from 1.
+    """
+
+    path: str
+    data: Any
+    lines: Mapping[Keys, int]
+
+    def place(self, keys: Sequence[int | str]) -> str:
+        """`search.yaml:12`: where the innermost of these keys that the file holds stands."""
+        for length in range(len(keys), 0, -1):
+            line = self.lines.get(tuple(keys[:length]))
+            if line:
+                return f"{self.path}:{line}"
+        return self.path
 
 
 def read_yaml(path: str | Path, *, error: type[SpachNasError]) -> Any:
+    """The data of `read_document`."""
+    return read_document(path, error=error).data
+
+
+def read_document(path: str | Path, *, error: type[SpachNasError]) -> Document:
     """The plain data in a YAML file: nothing in it is executed.
 
     Words are words: `no`, `on`, `1:30` and `2024-01-31` stay texts, of which YAML 1.1 makes false,
     true, 90 and a date.
 
     Raises:
-        SpachNasError: As `error`, when the file is missing or is no YAML, when a key stands twice,
-            of which YAML would keep the last without a word, or when a number begins with a zero,
-            which makes it octal to YAML 1.1 and to nobody else.
+        SpachNasError: As `error`, when the file is missing or is not YAML, when a key is repeated,
+            of which YAML would silently keep the last value, or when a number begins with a zero,
+            which only YAML 1.1 takes for octal.
     """
     try:
         text = Path(path).read_text(encoding="utf-8")
-        mistakes = list(dict.fromkeys(_mistakes(yaml.compose(text, Loader=_Loader))))
+        lines: dict[Keys, int] = {}
+        found = _mistakes(yaml.compose(text, Loader=_Loader), lines)
+        mistakes = list(dict.fromkeys(found))
         data = None if mistakes else yaml.load(text, Loader=_Loader)
     except OSError as problem:
         raise error(f"{path}: {problem.strerror or problem}; expected a YAML file") from None
     except UnicodeDecodeError:
-        raise error(f"{path}: is no text; expected a YAML file") from None
+        raise error(f"{path}: is not text; expected a YAML file") from None
     except RecursionError:
         raise error(f"{path}: is nested too deeply; expected a YAML file") from None
+    except yaml.MarkedYAMLError as problem:
+        mark = problem.problem_mark or problem.context_mark
+        line = f":{mark.line + 1}" if mark else ""
+        said = ", ".join(filter(None, (problem.context, problem.problem)))
+        raise error(f"{path}{line}: is not YAML: {said}") from None
     except (yaml.YAMLError, ValueError) as problem:  # ValueError: a number of 5,000 digits
-        raise error(f"{path}: is no YAML: {one_line(problem)}") from None
+        raise error(f"{path}: is not YAML: {one_line(problem)}") from None
+    document = Document(path=str(path), data=data, lines=lines)
     if mistakes:
-        raise error("\n".join(f"{path}: {mistake}" for mistake in mistakes))
-    return data
+        raise error(
+            "\n".join(f"{path}{f':{line}' if line else ''}: {said}" for line, said in mistakes)
+        )
+    return document
 
 
 def read_yaml_value(text: str) -> Any:
     """One value as `read_yaml` reads it.
 
     Raises:
-        ValueError: It is no YAML; the message says why.
+        ValueError: It is not YAML; the message says why.
     """
     try:
-        mistakes = list(_mistakes(yaml.compose(text, Loader=_Loader)))
-        if mistakes:
-            raise ValueError(mistakes[0])
+        for _, mistake in _mistakes(yaml.compose(text, Loader=_Loader), {}):
+            raise ValueError(mistake)
         return yaml.load(text, Loader=_Loader)
     except (yaml.YAMLError, RecursionError):
-        raise ValueError(f"{text!r} is no YAML") from None
+        raise ValueError(f"{text!r} is not YAML") from None
 
 
 class _Loader(yaml.SafeLoader):
@@ -101,37 +151,88 @@ for _tag, _pattern, _letters in (
     )
 
 
-def _mistakes(root: yaml.Node | None) -> Iterator[str]:
-    nodes = [(root, "")]
+def _mistakes(root: yaml.Node | None, lines: dict[Keys, int]) -> Iterator[tuple[int, str]]:
+    """Line and text of each mistake; fills in the line of each key."""
+    nodes: list[tuple[yaml.Node | None, Keys]] = [(root, ())]
     for _ in range(_MOST_VALUES):
         if not nodes:
             return
-        node, path = nodes.pop()
+        node, keys = nodes.pop()
         if isinstance(node, yaml.ScalarNode):
             if node.tag.endswith(":int") and _OCTAL.fullmatch(node.value):
+                place = f"{_path(keys)}: " if keys else ""
                 decimal = int(node.value.replace("_", ""))
                 yield (
-                    f"{f'{path}: ' if path else ''}{node.value}; expected {decimal}, or "
-                    f"'{node.value}' in quotes: YAML takes a zero in front for an octal number"
+                    node.start_mark.line + 1,
+                    f"{place}{node.value}; expected {decimal}, or '{node.value}' in quotes: YAML "
+                    "takes a leading zero for an octal number",
                 )
         elif isinstance(node, yaml.SequenceNode):
-            nodes += [(item, f"{path}[{i}]") for i, item in enumerate(node.value)]
+            for number, item in enumerate(node.value):
+                lines[*keys, number] = item.start_mark.line + 1
+                nodes.append((item, (*keys, number)))
         elif isinstance(node, yaml.MappingNode):
-            # A key that is no scalar is refused when the data is made.
-            plain = [pair for pair in node.value if isinstance(pair[0], yaml.ScalarNode)]
-            nodes += [(value, f"{path}.{key.value}".removeprefix(".")) for key, value in plain]
-            for key, number in Counter(key.value for key, _ in plain).items():
-                if number > 1:
-                    name = f"{path}.{key}".removeprefix(".")
-                    yield f"{name}: stands twice; expected it once"
-    yield f"holds more than {_MOST_VALUES} values; expected a file that a person wrote"
+            own: dict[str, int] = {}
+            for key, value in node.value:
+                # A key that is not a scalar is refused when the data is made.
+                if not isinstance(key, yaml.ScalarNode):
+                    continue
+                line, inner = key.start_mark.line + 1, (*keys, key.value)
+                if key.value in own:
+                    before = f"is repeated, first on line {own[key.value]}"
+                    yield line, f"{_path(inner)}: {before}; expected it once"
+                own[key.value] = lines[inner] = line
+                nodes.append((value, inner))
+    yield 0, f"holds more than {_MOST_VALUES} values; expected a file that a person wrote"
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """Annotates a type with how a file writes it, where that is known only at run time.
+
+    Attributes:
+        schema: Gives the JSON Schema.
+    """
+
+    schema: Callable[[], dict[str, Any]]
+
+    def __get_pydantic_json_schema__(self, _: Any, handler: Any) -> dict[str, Any]:
+        """Called by pydantic."""
+        return self.schema()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Settings:
+    """Base of what a YAML file holds: each field states its type, its bounds and its meaning.
+
+    A value made in Python is checked like one that is read from a file.
+
+    Raises:
+        SpachNasError: As `error`, with a line for each mistake.
+    """
+
+    __pydantic_config__ = ConfigDict(extra="forbid")
+    error: ClassVar[type[SpachNasError]] = ConfigError
+
+    def __post_init__(self) -> None:
+        values = {item.name: getattr(self, item.name) for item in fields(self)}
+        kind: Any = type(self)
+        validate(_fields_of(kind), values, where="", error=self.error)
+
+
+@cache
+def _fields_of(cls: type) -> TypeAdapter[BaseModel]:
+    # An adapter of the class itself would construct it, and so check without end.
+    hints = get_type_hints(cls, include_extras=True)
+    items = {item.name: (hints[item.name], ...) for item in fields(cls)}
+    return TypeAdapter(create_model(cls.__name__, **items))  # type: ignore[call-overload]
 
 
 def validate(
     adapter: TypeAdapter[T],
     data: Any,
     *,
-    where: str,
+    where: str | Document,
     error: type[SpachNasError],
     context: Mapping[str, Any] | None = None,
 ) -> T:
@@ -139,8 +240,9 @@ def validate(
 
     Args:
         adapter: The type, for pydantic.
-        data: What `yaml.safe_load` or `json.load` gave.
-        where: Name of the file or value, which starts every line of the message.
+        data: Plain data.
+        where: Starts every line of the message: the name of the value, which may be empty, or the
+            file, which adds the line of each mistake.
         error: Which error to raise.
         context: For validators that need to know more than the data.
 
@@ -157,7 +259,7 @@ def validate(
         raise error("\n".join(lines)) from None
 
 
-def _lines(detail: Any, data: Any, schema: dict[str, Any], where: str) -> list[str]:
+def _lines(detail: Any, data: Any, schema: dict[str, Any], where: str | Document) -> list[str]:
     kind = detail["type"]
     loc = detail["loc"][:-1] if kind == "invalid_key" else detail["loc"]
     keys = _keys(loc, data, missing=kind == "missing")
@@ -167,7 +269,16 @@ def _lines(detail: Any, data: Any, schema: dict[str, Any], where: str) -> list[s
     else:
         lines, inner = [_explain(kind, detail, keys, schema)], set()
     path = _path(keys)
-    return [f"{where}: {_place(path, line, inner)}" for line in lines]
+    return [_told(where, _place(path, line, inner)) for line in lines]
+
+
+def _told(where: str | Document, line: str) -> str:
+    if isinstance(where, Document):
+        # What two keys do not agree in is told of one of them, which only the text names.
+        start = re.match(r"[\w-]+(\[\d+\]|\.[\w-]+)*(?=:)", line)
+        parts = re.findall(r"[\w-]+", start[0]) if start else []
+        where = where.place([int(part) if part.isdigit() else part for part in parts])
+    return f"{where}: {line}" if where else line
 
 
 def _place(path: str, line: str, inner: Collection[str]) -> str:
@@ -196,6 +307,10 @@ def _explain(kind: str, detail: Any, keys: Sequence[int | str], schema: dict[str
         legal = [word.strip("'") for word in words]
         hint = did_you_mean(detail["input"], legal) if isinstance(detail["input"], str) else ""
         return f"{value}; expected {one_of(legal)}{hint}"
+    if kind in _OUT_OF_BOUNDS:
+        # The schema has both bounds, the complaint the one that is broken.
+        stated = map(bound_words, (*_nodes_at(schema, keys), detail["ctx"]))
+        return f"{value}; expected {next(filter(None, stated))}"
     if kind in ("dataclass_type", "model_type", "dict_type", "model_attributes_type"):
         return f"{value}; expected a mapping of keys to values"
     message = _EXPECTED.get(kind.split("_")[0]) or detail["msg"].removeprefix("Input should be ")
@@ -264,7 +379,22 @@ def _path(keys: Sequence[int | str]) -> str:
     return text.removeprefix(".")
 
 
+def bound_words(node: Mapping[str, Any]) -> str:
+    """The bounds of a number in a JSON Schema: `at least 0 and less than 1`."""
+    found = [
+        f"{word} {node[name]:g}"
+        for names, word in _BOUNDS.items()
+        for name in names
+        if name in node
+    ]
+    return " and ".join(found)
+
+
 def _legal_keys(schema: dict[str, Any], keys: Sequence[int | str]) -> list[str]:
+    return sorted({name for node in _nodes_at(schema, keys) for name in node.get("properties", {})})
+
+
+def _nodes_at(schema: dict[str, Any], keys: Sequence[int | str]) -> list[dict[str, Any]]:
     nodes = _alternatives(schema, schema)
     for key in keys:
         inner: list[dict[str, Any]] = []
@@ -274,7 +404,7 @@ def _legal_keys(schema: dict[str, Any], keys: Sequence[int | str]) -> list[str]:
             )
             inner += _alternatives(step, schema) if isinstance(step, dict) else []
         nodes = inner
-    return sorted({name for node in nodes for name in node.get("properties", {})})
+    return nodes
 
 
 def _alternatives(node: dict[str, Any], schema: dict[str, Any]) -> list[dict[str, Any]]:

@@ -14,6 +14,7 @@ import yaml
 
 from spach_nas.config.schema import search_schema, space_schema
 from spach_nas.config.shipped import shipped_folder
+from spach_nas.validation import bound_words
 
 Node = dict[str, Any]
 ROOT = Path(__file__).parents[2]
@@ -154,15 +155,20 @@ def _words(node: Node) -> str:
     if "const" in node:
         return _value(node["const"])
     if "enum" in node:
-        return "one of " + ", ".join(_value(item) for item in node["enum"] if item is not None)
+        return "one of " + ", ".join(map(_value, node["enum"]))
     if "title" in node:
         return node["title"] + _names(node)
+    options = [item for item in node.get("anyOf", ()) if item.get("type") != "null"]
+    if options:
+        return " or ".join(dict.fromkeys(map(_words, options)))
     if node.get("type") == "array":
         return f"list: {_words(node['items'])}"
-    kinds = [kind for kind in _as_list(node["type"]) if kind != "null"]
-    if kinds == ["object"]:
+    if node["type"] == "object":
         return "mapping"
-    return " or ".join(_TYPES[kind] for kind in kinds) + _bounds(node)
+    if node.get("format") == "path":
+        return "path"
+    bounds = bound_words(node)
+    return _TYPES[node["type"]] + (f", {bounds}" if bounds else "")
 
 
 def _names(node: Node) -> str:
@@ -181,25 +187,10 @@ def _names(node: Node) -> str:
     return ""
 
 
-def _bounds(node: Node) -> str:
-    words = {
-        "exclusiveMinimum": "above",
-        "minimum": "at least",
-        "exclusiveMaximum": "below",
-        "maximum": "at most",
-    }
-    found = [f"{word} {node[key]}" for key, word in words.items() if key in node]
-    return f", {' and '.join(found)}" if found else ""
-
-
 def _value(value: Any) -> str:
     text = yaml.safe_dump(value, default_flow_style=True, width=1000, sort_keys=False)
     plain = text.removesuffix("\n").removesuffix("\n...")
     return f"`{plain}`"
-
-
-def _as_list(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else [value]
 
 
 def _commands_page() -> str:

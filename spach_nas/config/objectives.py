@@ -1,11 +1,34 @@
 """The registry of objectives: what a search can optimise, and which direction is better."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal, Protocol
+
+from spach_nas.cost.closed_form import Cost
+from spach_nas.errors import ConfigError
+from spach_nas.registry import Registry
+from spach_nas.units import format_count, format_share
 
 Direction = Literal["max", "min"]
 Source = Literal["score", "target_cost", "measured"]
+Unit = Literal["share", "count", "ms", ""]
+
+
+class Measured(Protocol):
+    """What a record says of a trial."""
+
+    @property
+    def target_cost(self) -> Cost:
+        """Cost of the target."""
+
+    @property
+    def objectives(self) -> Mapping[str, float]:
+        """Figures by objective name."""
+
+    @property
+    def curve(self) -> Sequence[Any]:
+        """Scores after each epoch, as attributes."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -18,26 +41,77 @@ class Objective:
         direction: `max` when higher is better.
         source: `score`, from the validation of the proxy; `target_cost`, a field of `Cost` of the
             target; `measured`, by a function of its own, whose figure the records carry.
+        unit: `share`, of validation images in [0, 1]; `count`; `ms`; empty for a bare number.
     """
 
     name: str
     label: str
     direction: Direction
     source: Source
+    unit: Unit = ""
+
+    @property
+    def is_share(self) -> bool:
+        """Whether it is a share of images, which chance makes uncertain and people read in %."""
+        return self.unit == "share"
+
+    @property
+    def ticks(self) -> str:
+        """How the axis of a plot writes it, in the language of d3-format."""
+        return {"share": ".1%", "count": "~s", "ms": "~g", "": ".3f"}[self.unit]
+
+    def words(self, number: float) -> str:
+        """A value for the eye: `81.3%`, `12.18G`, `3.2 ms`, `0.5312`."""
+        if self.unit == "share":
+            return format_share(number, digits=1)
+        if self.unit == "count":
+            return format_count(number)
+        return f"{number:.4g} {self.unit}".rstrip()
+
+    def of(self, record: Measured) -> float | None:
+        """The figure of a record; None when it has none or it is not finite."""
+        if self.source == "target_cost":
+            return float(getattr(record.target_cost, self.name))
+        figure = record.objectives.get(self.name)
+        if figure is None and self.source == "score" and record.curve:
+            # A study may optimise the loss alone; its accuracy is in the curve all the same.
+            figure = getattr(record.curve[-1], self.name, None)
+        return None if figure is None or not math.isfinite(figure) else float(figure)
 
 
-LATENCY = Objective(name="latency", label="target latency, ms", direction="min", source="measured")
-_ALL = (
-    Objective(name="accuracy", label="validation accuracy", direction="max", source="score"),
-    Objective(name="loss", label="validation loss", direction="min", source="score"),
-    Objective(name="macs", label="target MACs", direction="min", source="target_cost"),
-    Objective(name="params", label="target parameters", direction="min", source="target_cost"),
+LATENCY = Objective(
+    name="latency", label="target latency, ms", direction="min", source="measured", unit="ms"
+)
+OBJECTIVES: Registry[Objective] = Registry("objective", error=ConfigError)
+for _objective in (
     Objective(
-        name="activations", label="target activations", direction="min", source="target_cost"
+        name="accuracy",
+        label="validation accuracy",
+        direction="max",
+        source="score",
+        unit="share",
+    ),
+    Objective(name="loss", label="validation loss", direction="min", source="score"),
+    Objective(
+        name="macs", label="target MACs", direction="min", source="target_cost", unit="count"
+    ),
+    Objective(
+        name="params",
+        label="target parameters",
+        direction="min",
+        source="target_cost",
+        unit="count",
+    ),
+    Objective(
+        name="activations",
+        label="target activations",
+        direction="min",
+        source="target_cost",
+        unit="count",
     ),
     LATENCY,
-)
-OBJECTIVES: dict[str, Objective] = {objective.name: objective for objective in _ALL}
+):
+    OBJECTIVES.register(_objective)
 # What a search optimises whose YAML says nothing else.
 USUAL = (OBJECTIVES["accuracy"], OBJECTIVES["macs"])
 

@@ -1,9 +1,8 @@
-"""Mixers and samplers of the user's: modules that register them when they are imported.
+"""Modules of the user's that register mixers, samplers and so on when they are imported.
 
-They call `register_mixer` or `register_sampler`. An installed package names such a module under the
-entry point group `spach_nas.mixers` or `spach_nas.samplers`, and is loaded when a name is not known
-without it. Any other module is imported by the user: in Python, or by `--plugin MODULE` on the
-command line. A file never names what is imported.
+An installed package names such a module by an entry point, see `Registry`. Any other module is
+imported by the user: in Python, or by `--plugin MODULE` on the command line. A file never names
+what is imported.
 """
 
 import sys
@@ -11,23 +10,28 @@ from collections.abc import Iterable
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
-from spach_nas.config.sampler_registry import known_samplers
-from spach_nas.errors import PluginError, SpachNasError, one_line
-from spach_nas.space.mixers import MixerSpec, known_mixers, plugin_mixers, register_mixer
+from spach_nas.config.objectives import OBJECTIVES
+from spach_nas.config.sampler_registry import SAMPLERS
+from spach_nas.errors import PluginError, SpachNasError, one_line, one_of
+from spach_nas.registry import Registry
+from spach_nas.space.mixers import MIXERS, MixerSpec, modules_of, register_mixer
 
+# What a module of the user's may add to.
+REGISTRIES: tuple[Registry[Any], ...] = (MIXERS, SAMPLERS, OBJECTIVES)
 _brought_in: set[str] = set()
 
 
 def load_plugins(modules: Iterable[str]) -> None:
-    """Import modules that register mixers or samplers; also finds those in the current folder.
+    """Import modules that register something; also finds those in the current folder.
 
     Args:
         modules: Names such as `my_mixers` or `package.module`.
 
     Raises:
-        PluginError: A module cannot be imported, registers nothing, or takes the name of another
-            mixer or sampler.
+        PluginError: A module cannot be imported, registers nothing, or takes a name that another
+            entry has.
     """
     here = str(Path.cwd())
     if here not in sys.path:
@@ -39,14 +43,15 @@ def load_plugins(modules: Iterable[str]) -> None:
 
 
 def _bring_in(name: str) -> None:
-    before = {*known_mixers(), *known_samplers()}
+    before = [len(registry) for registry in REGISTRIES]
     _import(name)
-    new = {*known_mixers(), *known_samplers()} - before
-    # A module that was imported before has registered what it brings in before.
-    if not new and name not in _homes():
+    new = before != [len(registry) for registry in REGISTRIES]
+    # A module that was imported earlier has registered what it brings in by then.
+    if not new and name not in set[str]().union(*(registry.homes() for registry in REGISTRIES)):
         raise PluginError(
-            f"plugin {name}: registers neither a mixer nor a sampler; expected it to call "
-            "spach_nas.register_mixer or spach_nas.register_sampler when it is imported"
+            f"plugin {name}: registers no {one_of(registry.kind for registry in REGISTRIES)}; "
+            "expected it to call spach_nas.register_mixer, spach_nas.register_sampler or the like "
+            "when it is imported"
         )
 
 
@@ -58,29 +63,13 @@ def _import(name: str) -> ModuleType:
     except SystemExit as problem:
         raise PluginError(
             f"plugin {name}: ends the program when it is imported (exit code {problem.code}); "
-            "expected a module that registers a mixer or a sampler, and runs nothing else"
+            "expected a module that registers what it brings in, and runs nothing else"
         ) from problem
     except Exception as problem:
         raise PluginError(
             f"plugin {name}: cannot be imported: {one_line(problem, named=True)}; expected "
             "a module in the current folder or one that is installed"
         ) from problem
-
-
-def _homes() -> set[str]:
-    """Modules that mixers and samplers which are known say they come from."""
-    mixers = plugin_mixers(known_mixers())
-    samplers = {spec.factory.partition(":")[0] for spec in known_samplers().values()}
-    return samplers.union(*({home(spec), _class_module(spec)} for spec in mixers))
-
-
-def _class_module(spec: MixerSpec) -> str:
-    return (spec.module or "").partition(":")[0]
-
-
-def home(spec: MixerSpec) -> str:
-    """The module whose import brings in a mixer: that of its cost function."""
-    return getattr(spec.cost, "func", spec.cost).__module__  # of a partial, what it calls
 
 
 def shipped_modules(specs: Iterable[MixerSpec]) -> list[ModuleType]:
@@ -103,12 +92,12 @@ def restore(specs: Iterable[MixerSpec]) -> None:
     for spec in specs:
         for module in _modules(spec):
             _import(module)
-        if spec.name not in known_mixers():
+        if spec.name not in MIXERS:
             register_mixer(spec)
 
 
 def _modules(spec: MixerSpec) -> set[str]:
-    found = {home(spec), _class_module(spec)} - {""}
+    found = modules_of(spec)
     if "__main__" in found:
         raise PluginError(
             f"mixer {spec.name!r}: is defined in the script that runs; expected a module of its "

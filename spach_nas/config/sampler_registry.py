@@ -4,18 +4,12 @@ What makes a sampler is imported when a search begins, so that a YAML is checked
 """
 
 import ast
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
-from types import MappingProxyType
 
-from spach_nas.entry_points import load_installed
-from spach_nas.errors import PluginError
-
-# Installed packages bring in samplers by this group of entry points, each naming a module.
-ENTRY_POINTS = "spach_nas.samplers"
+from spach_nas.registry import Registry
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -27,6 +21,7 @@ class SamplerSpec:
         factory: `package.module:function`; called with a `SamplerRequest`, it returns a sampler of
             Optuna. It is called anew for each proposal, so that a proposal follows from the seed
             and the finished trials alone.
+        stock: Whether it is Optuna's; a replay can also ask such a sampler without our wrapping.
         ahead: Whether proposals take so long that the next one is made while workers train.
         remembers: Whether the sampler keeps notes in Optuna's study besides the trials, as
             generations are. A resumed search then asks it again for every trial it had proposed.
@@ -34,23 +29,25 @@ class SamplerSpec:
 
     name: str
     factory: str
+    stock: bool = False
     ahead: bool = False
     remembers: bool = True
 
 
 _BUILT_IN = "spach_nas.samplers.factories"
-_ALL: dict[str, SamplerSpec] = {
-    spec.name: spec
-    for spec in (
-        SamplerSpec(name="random", factory=f"{_BUILT_IN}:random", remembers=False),
-        SamplerSpec(name="nsga2", factory=f"{_BUILT_IN}:nsga2"),
-        SamplerSpec(name="tpe", factory=f"{_BUILT_IN}:tpe", remembers=False),
-        SamplerSpec(name="gp", factory=f"{_BUILT_IN}:gp", remembers=False, ahead=True),
-        SamplerSpec(name="evolution", factory=f"{_BUILT_IN}:evolution", remembers=False),
-        SamplerSpec(name="local", factory=f"{_BUILT_IN}:local", remembers=False),
-        SamplerSpec(name="surrogate", factory=f"{_BUILT_IN}:surrogate", remembers=False),
-    )
-}
+SAMPLERS: Registry[SamplerSpec] = Registry(
+    "sampler", homes=lambda spec: {spec.factory.partition(":")[0]}
+)
+for _spec in (
+    SamplerSpec(name="random", factory=f"{_BUILT_IN}:random", remembers=False),
+    SamplerSpec(name="nsga2", factory=f"{_BUILT_IN}:nsga2", stock=True),
+    SamplerSpec(name="tpe", factory=f"{_BUILT_IN}:tpe", stock=True, remembers=False),
+    SamplerSpec(name="gp", factory=f"{_BUILT_IN}:gp", stock=True, remembers=False, ahead=True),
+    SamplerSpec(name="evolution", factory=f"{_BUILT_IN}:evolution", remembers=False),
+    SamplerSpec(name="local", factory=f"{_BUILT_IN}:local", remembers=False),
+    SamplerSpec(name="surrogate", factory=f"{_BUILT_IN}:surrogate", remembers=False),
+):
+    SAMPLERS.register(_spec)
 
 
 def register_sampler(spec: SamplerSpec) -> None:
@@ -59,18 +56,16 @@ def register_sampler(spec: SamplerSpec) -> None:
     Raises:
         PluginError: Another sampler has the name.
     """
-    if _ALL.setdefault(spec.name, spec) != spec:
-        raise PluginError(f"sampler {spec.name!r}: is known already; expected another name")
+    SAMPLERS.register(spec)
 
 
 def sampler_names() -> tuple[str, ...]:
-    """All names but those of Optuna's classes."""
-    return tuple(_ALL)
+    """All names but those of Optuna's classes.
 
-
-def known_samplers() -> Mapping[str, SamplerSpec]:
-    """All that is registered so far, by name; installed plugins only once one was asked for."""
-    return MappingProxyType(_ALL)
+    Raises:
+        PluginError: An installed plugin cannot be imported.
+    """
+    return SAMPLERS.names()
 
 
 def has_sampler(name: str) -> bool:
@@ -79,15 +74,15 @@ def has_sampler(name: str) -> bool:
     Raises:
         PluginError: An installed plugin cannot be imported.
     """
-    if name not in _ALL:
-        load_installed(ENTRY_POINTS)
-    return name in _ALL or name in optuna_samplers()
+    return name in SAMPLERS or name in SAMPLERS.names() or name in optuna_samplers()
 
 
 def get_sampler(name: str) -> SamplerSpec:
     """The sampler of a name that `has_sampler` knows; a class of Optuna's becomes one."""
-    assert name in _ALL or name.endswith("Sampler"), name
-    return _ALL.get(name) or SamplerSpec(name=name, factory=f"{_BUILT_IN}:of_optuna")
+    assert name in SAMPLERS or name.endswith("Sampler"), name
+    return SAMPLERS.get(name) or SamplerSpec(
+        name=name, factory=f"{_BUILT_IN}:of_optuna", stock=True
+    )
 
 
 @cache

@@ -1,120 +1,106 @@
-"""From the dataclasses that a YAML file is read into to one JSON Schema, without references.
+"""The JSON Schemas of a search YAML and of a search space, for editors and for the reference pages.
 
-Types, keys and defaults are those of the fields, descriptions those of the docstrings; what they
-do not tell stands in `parts`.
+Pydantic makes them from the types that read the files. Here they are put into the form that editors
+know best: draft 7, without references, each key with its description and its default.
+
+Whatever such a schema refuses, the reader of the file refuses as well; what depends on several keys
+at once only the reader finds. A number written as a text (`"3"`) is the exception: the reader takes
+it, an editor should not.
 """
 
-from collections.abc import Mapping
-from dataclasses import MISSING, Field, fields, is_dataclass
-from types import NoneType
-from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any
 
-from spach_nas.config.docstrings import attributes, body
-from spach_nas.config.schema_parts import BOUNDS, Node, by_place, by_type, either, one_of_names
+from pydantic import TypeAdapter
+from pydantic.json_schema import GenerateJsonSchema
+
 from spach_nas.config.search_yaml import SearchConfig
-from spach_nas.space.choices import Counts, Names
-from spach_nas.space.layouts import Layout
 from spach_nas.space.search_space import SearchSpace
-from spach_nas.space.stage_space import Arrangement, Heads, HeadsRule, Times, Width
 
+Node = dict[str, Any]
 # The draft that all editors know.
 _DRAFT = "http://json-schema.org/draft-07/schema#"
-# Types that are written as choices or as a mapping.
-_FORMS: tuple[tuple[Any, Any, type, str], ...] = (
-    (Heads, Counts, HeadsRule, "a rule"),
-    (Width, Counts, Times, "a multiple of the stage before"),
-    (Arrangement, Names, Layout, "a layout"),
-)
+_FILE = {"title": "a file, or a shipped space by its name", "type": "string"}
+# Pydantic names the bounds of a type with checks of its own as in Python.
+_BOUNDS = {
+    "ge": "minimum",
+    "gt": "exclusiveMinimum",
+    "le": "maximum",
+    "lt": "exclusiveMaximum",
+}
 
 
 def search_schema() -> Node:
     """The JSON Schema of a search YAML, with the mixers and samplers that are registered now."""
-    return {"$schema": _DRAFT, "title": "A search", **_object(SearchConfig)}
+    schema = _schema(SearchConfig)
+    keys = schema["properties"]
+    said = keys["space"].pop("description")
+    keys["space"] = {"description": said, "anyOf": [_FILE, keys["space"]]}
+    return {"$schema": _DRAFT, "title": "A search", **schema}
 
 
 def space_schema() -> Node:
     """The JSON Schema of a search space file, with the mixers that are registered now."""
-    return {"$schema": _DRAFT, "title": "A search space", **_object(SearchSpace)}
+    return {"$schema": _DRAFT, "title": "A search space", **_schema(SearchSpace)}
 
 
-def _object(cls: type) -> Node:
-    """A mapping with a key for each field of a dataclass."""
-    hints = get_type_hints(cls, include_extras=True)
-    texts = attributes(cls)
-    items = fields(cls)
-    node: Node = {
-        "type": "object",
-        "description": body(cls),
-        "properties": {item.name: _key(cls, item, hints[item.name], texts) for item in items},
-        "required": [item.name for item in items if _default(item) is MISSING],
-        "additionalProperties": False,
-    }
-    return {key: value for key, value in node.items() if value or key == "additionalProperties"}
+class _Generator(GenerateJsonSchema):
+    """Without titles that only repeat a name, and with defaults that a function makes."""
+
+    def field_title_should_be_set(self, schema: Any) -> bool:
+        return False
+
+    def get_default_value(self, schema: Any) -> Any:
+        return schema["default"] if "default" in schema else schema["default_factory"]()
 
 
-def _key(cls: type, item: "Field[Any]", hint: Any, texts: Mapping[str, str]) -> Node:
-    place = f"{cls.__name__}.{item.name}"
-    found = by_place().get(place)
-    found = dict(_node(hint) if found is None else found) | BOUNDS.get(place, {})
-    # What a section says of itself follows what its key says of it.
-    found["description"] = f"{texts.get(item.name, '')} {found.get('description', '')}".strip()
-    default = _default(item)
-    if default is MISSING:
-        return found
-    # Pairs by name are a tuple in a frozen value, and a mapping in a file.
-    empty = found.get("type") == "object" and default == ()
-    return found | {"default": {} if empty else _plain(default)}
+def _schema(cls: type) -> Node:
+    schema = TypeAdapter(cls).json_schema(schema_generator=_Generator)
+    parts = schema.pop("$defs")
+    node: Node = _plain(schema, parts)
+    del node["title"]
+    return node
 
 
-def _node(hint: Any) -> Node:
-    for known, node in by_type():
-        if hint == known:
-            return node
-    for known, choices, cls, title in _FORMS:
-        if hint == known:
-            return either(_node(choices), _object(cls) | {"title": title})
-    if hint is SearchSpace:
-        file = {"title": "a file, or a shipped space by its name", "type": "string"}
-        return either(file, _object(SearchSpace) | {"title": "the choices themselves"})
-    return _composed(hint)
+def _plain(node: Any, parts: Node) -> Any:
+    """A schema without references, in the words of draft 7."""
+    if isinstance(node, list):
+        return [_plain(item, parts) for item in node]
+    if not isinstance(node, dict):
+        return node
+    node = {_BOUNDS.get(key, key): _plain(item, parts) for key, item in node.items()}
+    if "$ref" in node:
+        part = _plain(parts[node.pop("$ref").rsplit("/", 1)[-1]], parts)
+        # What a section says of itself follows what its key says of it.
+        texts = [item["description"] for item in (node, part) if "description" in item]
+        node = {key: item for key, item in part.items() if key != "title"} | node
+        node |= {"description": " ".join(texts)}
+    options = node.pop("oneOf", None) or node.get("anyOf")
+    if options:
+        node["anyOf"] = [flat for item in options for flat in _options(item)]
+    if isinstance(node.get("description"), str):
+        node["description"] = " ".join(node["description"].split())
+    default = node.get("default")
+    if isinstance(default, list) and len(default) == 1 and options:
+        node["default"] = default[0]  # a choice of one value is written as the value
+    elif default == [] and node.get("type") == "object":
+        node["default"] = {}  # pairs by name are written as a mapping
+    if isinstance(default, dict) and "properties" in node:
+        node["default"] = _departures(default, node)
+    return node
 
 
-def _composed(hint: Any) -> Node:
-    arguments = get_args(hint)
-    if get_origin(hint) is Literal:
-        return one_of_names(arguments)
-    if get_origin(hint) is Annotated:  # by a check that is no matter of notation
-        return _node(arguments[0])
-    if get_origin(hint) is tuple and arguments[1:] == (...,):
-        return {"type": "array", "items": _node(arguments[0])}
-    if NoneType in arguments:
-        [inner] = (argument for argument in arguments if argument is not NoneType)
-        return _or_null(_node(inner))
-    assert is_dataclass(hint), f"{hint}: no part of the schema says how it is written"
-    return _object(hint)  # type: ignore[arg-type]
+def _options(node: Node) -> list[Node]:
+    """The alternatives of an alternative that has nothing else to say."""
+    return node["anyOf"] if node.keys() == {"anyOf"} else [node]
 
 
-def _or_null(node: Node) -> Node:
-    if "anyOf" in node:
-        return node | {"anyOf": [*node["anyOf"], {"type": "null"}]}
-    if "enum" in node:
-        node = node | {"enum": [*node["enum"], None]}
-    types = node["type"] if isinstance(node["type"], list) else [node["type"]]
-    return node | {"type": [*types, "null"]}
-
-
-def _default(item: "Field[Any]") -> Any:
-    return item.default if item.default_factory is MISSING else item.default_factory()
-
-
-def _plain(value: Any) -> Any:
-    """A default as a file would say it: one value where there is no choice."""
-    if is_dataclass(value):
-        return {
-            item.name: _plain(getattr(value, item.name))
-            for item in fields(value)
-            if getattr(value, item.name) != _default(item)
-        }
-    if isinstance(value, tuple):
-        return _plain(value[0]) if len(value) == 1 else [_plain(item) for item in value]
-    return value
+def _departures(default: Node, node: Node) -> Node:
+    """Of the default of a section what its keys would not have by themselves."""
+    found = {}
+    for name, value in default.items():
+        key = node["properties"].get(name, {})
+        if isinstance(value, dict) and "properties" in key:
+            value = _departures(value, key)
+        if value is not None and value != key.get("default"):
+            found[name] = value
+    return found

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import AfterValidator, BeforeValidator, ConfigDict, TypeAdapter, ValidationInfo
+from pydantic import AfterValidator, BeforeValidator, Field, TypeAdapter, ValidationInfo
 
 from spach_nas.config.evaluation import Fidelity
 from spach_nas.config.latency_settings import LatencySettings
 from spach_nas.config.mistakes import proxy_mistakes, reference_mistakes, rung_mistakes
-from spach_nas.config.objectives import LATENCY, OBJECTIVES, Direction, Objective
+from spach_nas.config.objectives import LATENCY, OBJECTIVES, USUAL, Direction, Objective
 from spach_nas.config.search_settings import Resources, Rungs, SearchSettings
 from spach_nas.config.shipped import find_yaml
 from spach_nas.config.study_files import DATA_JSON, RECORDS_FILE, SEARCH_YAML, SPACE_YAML
@@ -25,13 +25,13 @@ from spach_nas.errors import (
     ArchitectureError,
     ConfigError,
     SearchSpaceError,
-    did_you_mean,
     one_of,
 )
-from spach_nas.space.references import get_reference
+from spach_nas.space.choices import one_of_names
+from spach_nas.space.references import REFERENCES, get_reference
 from spach_nas.space.scaling import DataShape, ProxyRule
 from spach_nas.space.search_space import SearchSpace
-from spach_nas.validation import read_yaml, validate
+from spach_nas.validation import Document, Settings, Written, read_document, read_yaml, validate
 
 CallbackName = Literal["tensorboard", "mlflow", "wandb"]
 _STUDY_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
@@ -63,16 +63,32 @@ def _check_study_name(value: str) -> str:
 def _check_objectives(value: Mapping[str, Direction]) -> Mapping[str, Direction]:
     mistakes = []
     for name, direction in value.items():
-        if name not in OBJECTIVES:
-            hint = did_you_mean(name, OBJECTIVES)
-            mistakes.append(f"unknown objective {name!r}; expected {one_of(OBJECTIVES)}{hint}")
-        elif direction != OBJECTIVES[name].direction:
-            mistakes.append(f"{name}: {direction}; expected {OBJECTIVES[name].direction}")
+        try:
+            expected = OBJECTIVES.find(name).direction
+        except ConfigError as problem:
+            mistakes.append(str(problem))
+            continue
+        if direction != expected:
+            mistakes.append(f"{name}: {direction}; expected {expected}")
     if not mistakes and not any(OBJECTIVES[name].source == "score" for name in value):
         mistakes.append(f"{list(value)}; expected one that is trained for, such as accuracy: max")
     if mistakes:
         raise ValueError("\n".join(mistakes))
     return value
+
+
+def _objectives_schema() -> dict[str, Any]:
+    scores = [item.name for item in OBJECTIVES.values() if item.source == "score"]
+    return {
+        "title": f"mapping with {one_of(scores)}",
+        "type": "object",
+        "properties": {
+            item.name: {"const": item.direction, "description": f"{item.label}."}
+            for item in OBJECTIVES.values()
+        },
+        "anyOf": [{"required": [name]} for name in scores],
+        "additionalProperties": False,
+    }
 
 
 def _check_references(value: tuple[str, ...]) -> tuple[str, ...]:
@@ -88,49 +104,55 @@ def _check_references(value: tuple[str, ...]) -> tuple[str, ...]:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class SearchConfig:
-    """Everything about a search.
+class SearchConfig(Settings):
+    """Everything about a search."""
 
-    Attributes:
-        study: Name of the study and of its folder.
-        space: What is searched.
-        limits: Bounds on the cost of the target.
-        proxy_limits: Bounds on the cost of the network that is trained.
-        objectives: Direction by name.
-        data: What candidates are trained and validated on.
-        proxy: How a target becomes the network that is trained.
-        training: The protocol of training.
-        rungs: Lower fidelities, and who goes on to the next.
-        search: Sampler and budget.
-        latency: Where the latency of targets comes from, when it is an objective or a limit.
-        references: The paper's models to evaluate by the same protocol.
-        resources: What a trial takes.
-        callbacks: Loggers of Ray that get every record: tensorboard, mlflow, wandb.
-
-    Raises:
-        ConfigError: Parts that do not fit each other; one line for each mistake.
-    """
-
-    __pydantic_config__ = ConfigDict(extra="forbid")
-
-    study: Annotated[str, AfterValidator(_check_study_name)]
+    study: Annotated[
+        str,
+        AfterValidator(_check_study_name),
+        Field(
+            description="Name of the study and of its folder.",
+            json_schema_extra={
+                "title": "letters, digits, `.`, `_` and `-`",
+                "pattern": f"^{_STUDY_NAME.pattern}$",
+            },
+        ),
+    ]
     space: Annotated[SearchSpace, BeforeValidator(_read_space)]
-    limits: Limits = field(default_factory=Limits)
-    proxy_limits: Limits = field(default_factory=Limits)
-    objectives: Annotated[Mapping[str, Direction], AfterValidator(_check_objectives)] = field(
-        default_factory=lambda: {"accuracy": "max", "macs": "min"}
+    limits: Annotated[Limits, Field(description="Bounds on the cost of the target.")] = field(
+        default_factory=Limits
     )
+    proxy_limits: Annotated[
+        Limits, Field(description="Bounds on the cost of the network that is trained.")
+    ] = field(default_factory=Limits)
+    objectives: Annotated[
+        Mapping[str, Direction],
+        AfterValidator(_check_objectives),
+        Written(_objectives_schema),
+        Field(description="What is optimised, with its direction."),
+    ] = field(default_factory=lambda: {item.name: item.direction for item in USUAL})
     data: DataSettings
     proxy: ProxyRule = field(default_factory=ProxyRule)
     training: TrainingSettings = field(default_factory=TrainingSettings)
     rungs: Rungs = field(default_factory=Rungs)
     search: SearchSettings
     latency: LatencySettings = field(default_factory=LatencySettings)
-    references: Annotated[tuple[str, ...], AfterValidator(_check_references)] = ()
+    references: Annotated[
+        tuple[Annotated[str, Written(lambda: one_of_names(tuple(REFERENCES)))], ...],
+        AfterValidator(_check_references),
+        Field(
+            description="The paper's models to evaluate by the same protocol.",
+            json_schema_extra={"title": "list of the paper's models"},
+        ),
+    ] = ()
     resources: Resources = field(default_factory=Resources)
-    callbacks: tuple[CallbackName, ...] = ()
+    callbacks: Annotated[
+        tuple[CallbackName, ...],
+        Field(description="Loggers of Ray that get every record: tensorboard, mlflow, wandb."),
+    ] = ()
 
     def __post_init__(self) -> None:
+        Settings.__post_init__(self)
         fidelities = self.fidelities
         proxies = [self.proxy_at(rung) for rung in range(len(fidelities))]
         mistakes = [
@@ -238,19 +260,19 @@ def load_config(path: str | Path) -> SearchConfig:
     Raises:
         ConfigError: One line `file: key.path: what; expected` for each mistake.
     """
-    data = read_yaml(path, error=ConfigError)
+    document = read_document(path, error=ConfigError)
     folder = Path(path).resolve().parent
-    config = parse_config(data, where=str(path), folder=folder)
+    config = parse_config(document.data, where=document, folder=folder)
     shape = target_shape(folder) if config.space.is_open else None
     return config if shape is None else config.for_data(shape)
 
 
-def parse_config(data: Any, *, where: str, folder: Path) -> SearchConfig:
+def parse_config(data: Any, *, where: str | Document, folder: Path) -> SearchConfig:
     """Check the plain data of a search YAML.
 
     Args:
         data: What the file holds.
-        where: Names it in messages.
+        where: The file, or what names the data in messages.
         folder: What the path of a space is relative to.
 
     Raises:
@@ -264,11 +286,6 @@ def to_yaml(config: SearchConfig) -> str:
     plain = _adapter().dump_python(config, mode="json", exclude_none=True)
     if "max_latency" in plain["limits"]:
         plain["limits"]["max_latency"] = f"{plain['limits']['max_latency']}ns"
-    space = plain["space"]
-    for part in (space, *space["stages"]):
-        part["options"] = dict(part["options"])
-    for stage in space["stages"]:
-        stage["mixers"] = stage["mixers"].get("choices", stage["mixers"])
     return yaml.safe_dump(plain, sort_keys=False, default_flow_style=None)
 
 

@@ -1,9 +1,9 @@
 """Bounds on the cost of the target, and of the proxy that is trained for it."""
 
-from dataclasses import dataclass, field, fields
-from typing import Literal, NamedTuple
+from dataclasses import dataclass, field, fields, replace
+from typing import Annotated, Literal, NamedTuple
 
-from pydantic import ConfigDict
+from pydantic import ConfigDict, Field
 
 from spach_nas.cost.closed_form import Cost, cost
 from spach_nas.errors import ConfigError
@@ -11,34 +11,31 @@ from spach_nas.space.architecture import Architecture
 from spach_nas.space.scaling import DataShape, ProxyRule, scale
 from spach_nas.units import Count, Latency, format_count, format_latency
 
+_MACS = "Multiply-accumulates per image (FLOPs = 2 x MACs)"
+_ACTIVATIONS = "Output elements of convolutions and linear layers per image"
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Limits:
-    """Upper and lower bounds on the cost of a network; None means unbounded.
-
-    Attributes:
-        max_macs: Multiply-accumulates per image (FLOPs = 2 x MACs).
-        min_macs: The same, from below.
-        max_params: Parameters, a count.
-        min_params: The same, from below.
-        max_activations: Output elements of convolutions and linear layers per image.
-        min_activations: The same, from below.
-        max_latency: Predicted time of a forward pass on the device that `latency` names, such as
-            `12ms`; nanoseconds. Only targets have one.
-
-    Raises:
-        ConfigError: A lower bound above its upper bound, or no time at all.
-    """
+    """Upper and lower bounds on the cost of a network, both inclusive."""
 
     __pydantic_config__ = ConfigDict(extra="forbid")
 
-    max_macs: Count | None = None
-    min_macs: Count | None = None
-    max_params: Count | None = None
-    min_params: Count | None = None
-    max_activations: Count | None = None
-    min_activations: Count | None = None
-    max_latency: Latency | None = None
+    max_macs: Annotated[Count | None, Field(description=f"{_MACS}, at most.")] = None
+    min_macs: Annotated[Count | None, Field(description=f"{_MACS}, at least.")] = None
+    max_params: Annotated[Count | None, Field(description="Parameters, at most.")] = None
+    min_params: Annotated[Count | None, Field(description="Parameters, at least.")] = None
+    max_activations: Annotated[Count | None, Field(description=f"{_ACTIVATIONS}, at most.")] = None
+    min_activations: Annotated[Count | None, Field(description=f"{_ACTIVATIONS}, at least.")] = None
+    # Nanoseconds: predicted latencies are sums of whole numbers, which feasible networks are
+    # counted by.
+    max_latency: Annotated[
+        Latency | None,
+        Field(
+            description="Predicted time of a forward pass on the device that `latency` names, at "
+            "most. Only targets have one."
+        ),
+    ] = None
 
     def __post_init__(self) -> None:
         if self.max_latency is not None and self.max_latency < 1:
@@ -58,12 +55,17 @@ class Limits:
             (name, getattr(self, f"min_{name}"), getattr(self, f"max_{name}")) for name in names
         )
 
-    def violations(self, cost: Cost, *, latency: int | None = None) -> tuple[str, ...]:
+    @property
+    def without_latency(self) -> "Limits":
+        """The bounds on counts alone, which are known of every network."""
+        return replace(self, max_latency=None)
+
+    def violations(self, cost: Cost, *, latency_ns: int | None = None) -> tuple[str, ...]:
         """One phrase for each bound that is broken; empty when the network is feasible.
 
         Args:
             cost: Of the network.
-            latency: Its predicted latency, nanoseconds; None leaves it out.
+            latency_ns: Its predicted latency; None: not known, which breaks a bound on it.
         """
         found = []
         for name, low, high in self.bounds:
@@ -72,16 +74,19 @@ class Limits:
                 found.append(f"{name} {format_count(value)} above max_{name} {format_count(high)}")
             if low is not None and value < low:
                 found.append(f"{name} {format_count(value)} below min_{name} {format_count(low)}")
-        if latency is not None and self.max_latency is not None and latency > self.max_latency:
-            found.append(
-                f"latency {format_latency(latency)} above max_latency "
-                f"{format_latency(self.max_latency)}"
+        if self.max_latency is not None and (latency_ns is None or latency_ns > self.max_latency):
+            timed = (
+                "not known, with a" if latency_ns is None else f"{format_latency(latency_ns)} above"
             )
+            found.append(f"latency {timed} max_latency {format_latency(self.max_latency)}")
         return tuple(found)
 
-    def allow(self, cost: Cost, *, latency: int | None = None) -> bool:
-        """Whether a network of this cost, and of this latency where one is given, is feasible."""
-        return not self.violations(cost, latency=latency)
+    def allow(self, cost: Cost, *, latency_ns: int | None = None) -> bool:
+        """Whether a network of this cost and this latency is feasible.
+
+        Without a latency it is not where there is a limit on it; see `without_latency`.
+        """
+        return not self.violations(cost, latency_ns=latency_ns)
 
     def __str__(self) -> str:
         parts = [

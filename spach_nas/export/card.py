@@ -6,7 +6,6 @@ from typing import Any
 import yaml
 
 from spach_nas.config.objectives import OBJECTIVES
-from spach_nas.config.plugins import home
 from spach_nas.cost.closed_form import cost
 from spach_nas.data.preprocessing import Preprocessing
 from spach_nas.export.bundle import SAMPLES
@@ -15,7 +14,7 @@ from spach_nas.export.proof import Proof
 from spach_nas.export.source import Choice
 from spach_nas.report.drawing import DRAWN_HEIGHT, describe, draw, drawn_width
 from spach_nas.space.architecture import Architecture
-from spach_nas.space.mixers import plugin_mixers
+from spach_nas.space.mixers import home, plugin_mixers
 from spach_nas.space.references import REFERENCES
 from spach_nas.study import pareto
 from spach_nas.study.records import Record

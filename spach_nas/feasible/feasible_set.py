@@ -100,7 +100,7 @@ class FeasibleSet:
         # A prediction is made only if a limit needs it: a table may lack parts of the architecture.
         timed = self.latency is not None and self.limits.max_latency is not None
         latency = self.latency.of(architecture) if self.latency and timed else None
-        return self.limits.violations(cost(architecture), latency=latency)
+        return self.limits.violations(cost(architecture), latency_ns=latency)
 
     def near(self, encoding: Encoding, rng: np.random.Generator) -> Architecture:
         """A feasible architecture near a proposal, or the proposal itself if it is feasible.

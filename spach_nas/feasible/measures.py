@@ -16,9 +16,7 @@ from spach_nas.feasible.interface import Latency
 from spach_nas.space.architecture import Architecture, Stage
 from spach_nas.space.layouts import Mixers, PerBlock
 from spach_nas.space.scaling import scale, scale_stage
-from spach_nas.space.search_space import SearchSpace
-from spach_nas.space.space_choices import stage_sizes
-from spach_nas.space.space_counting import contexts
+from spach_nas.space.search_space import SearchSpace, contexts, stage_sizes
 from spach_nas.space.stage_space import Encoding, StageSizes
 
 _KEPT_FRAMES = 4096

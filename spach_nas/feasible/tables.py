@@ -21,8 +21,7 @@ from spach_nas.errors import SearchSpaceError
 from spach_nas.feasible.interface import Latency
 from spach_nas.feasible.measures import Frame, Measures, Resolution
 from spach_nas.space.layouts import MixerCounts
-from spach_nas.space.search_space import SearchSpace
-from spach_nas.space.space_counting import contexts, effect_names, required_effects
+from spach_nas.space.search_space import SearchSpace, contexts, effect_names, required_effects
 from spach_nas.space.stage_space import Encoding, StageSizes, effects, own_choices
 from spach_nas.units import format_count
 

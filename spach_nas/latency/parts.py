@@ -18,8 +18,7 @@ from spach_nas.space.architecture import (
     Stage,
 )
 from spach_nas.space.mixers import MixerSite, OptionValue, get_mixer
-from spach_nas.space.search_space import SearchSpace
-from spach_nas.space.space_choices import all_choices, stage_sizes
+from spach_nas.space.search_space import SearchSpace, all_choices, stage_sizes
 from spach_nas.space.stage_space import own_choices
 
 _MOST_COMBINATIONS = 200_000  # for one stage; at a tenth of a second each, more than five hours

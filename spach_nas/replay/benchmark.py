@@ -88,7 +88,7 @@ class Benchmark:
     def allows(self, architecture: Architecture) -> bool:
         """Whether an architecture, in the table or not, is inside the limits."""
         latency = None if self.latency is None else self.latency.of(architecture)
-        return self.config.limits.allow(cost(architecture), latency=latency)
+        return self.config.limits.allow(cost(architecture), latency_ns=latency)
 
     def value(self, entry: Entry, objective: Objective) -> float:
         """The figure of an entry at full length, a score as the mean over the seeds."""

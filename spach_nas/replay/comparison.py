@@ -9,7 +9,12 @@ from typing import Literal
 
 import numpy as np
 
-from spach_nas.config.sampler_registry import has_sampler, optuna_samplers, sampler_names
+from spach_nas.config.sampler_registry import (
+    get_sampler,
+    has_sampler,
+    optuna_samplers,
+    sampler_names,
+)
 from spach_nas.errors import ConfigError, did_you_mean, one_of
 from spach_nas.replay.benchmark import Benchmark
 from spach_nas.replay.strategies import Budget, RungRule, Step, Strategy, replay
@@ -18,8 +23,6 @@ Axis = Literal["trials", "seconds"]
 TENTHS = tuple(tenth / 10 for tenth in range(1, 11))
 # Stock samplers may waste most of their proposals, which take no time: they have to end as well.
 _MOST_WASTED = 10
-# Samplers of Optuna under names of ours; its classes have their own.
-_OF_OPTUNA = ("nsga2", "tpe", "gp")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -63,7 +66,7 @@ def strategies(samplers: Sequence[str], rules: Sequence[RungRule]) -> tuple[Stra
                 f"optuna.samplers{did_you_mean(name, known)}"
             )
     ours = [Strategy(sampler=name, rungs=rule) for name in samplers for rule in rules]
-    of_optuna = [name for name in samplers if name in (*_OF_OPTUNA, *optuna_samplers())]
+    of_optuna = [name for name in samplers if get_sampler(name).stock]
     plain = [Strategy(sampler="random"), Strategy(sampler="local")]
     stock = [Strategy(sampler=name, stock=True) for name in of_optuna]
     asha = [Strategy(sampler=name, stock=True, rungs="accuracy") for name in ("random", *of_optuna)]

@@ -12,7 +12,7 @@ from spach_nas.config.objectives import OBJECTIVES, Objective
 from spach_nas.report.axes import Bounds, Range, axis_limits, cost_axis, on_axis, score_axis
 from spach_nas.report.theme import LIGHT, VERMILLION, layout, plain
 from spach_nas.report.view import StudyView, Trained
-from spach_nas.study.pareto import front, value
+from spach_nas.study.pareto import front, value, within
 
 # Points lower than this many heights of the front below it would squeeze it; a note counts them.
 _LOWEST = 1.0
@@ -85,7 +85,7 @@ def pareto_data(view: StudyView, axis: Objective = OBJECTIVES["macs"]) -> Pareto
     """
     y = view.score
     scored = {one.record.trial: one for one in on_axis(view.trained, axis) if one.values(y)}
-    within = {trial for trial, one in scored.items() if view.limits.allow(one.record.target_cost)}
+    within = {trial for trial, one in scored.items() if within(one.record, view.limits)}
     members = front([scored[trial].record for trial in scored if trial in within], (y, axis))
     on_front = {record.trial for record in members}
     paper = [trial for trial, one in scored.items() if one.record.reference is not None]

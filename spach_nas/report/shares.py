@@ -20,8 +20,7 @@ from spach_nas.report.document import Section
 from spach_nas.report.theme import LIGHT, ink_on, layout, mixer_colour, mixer_order, plain
 from spach_nas.report.view import StudyView, Trained
 from spach_nas.space.architecture import Architecture
-from spach_nas.space.search_space import SearchSpace
-from spach_nas.space.space_counting import contexts
+from spach_nas.space.search_space import SearchSpace, contexts
 
 # A narrower bar has no room for its figure.
 _NARROWEST_LABEL = 0.09
@@ -227,7 +226,7 @@ def draw_feasible(
     kept = tuple(
         architecture
         for architecture, cost in zip(drawn, inside, strict=True)
-        if limits.allow(cost, latency=latency.of(architecture) if latency else None)
+        if limits.allow(cost, latency_ns=latency.of(architecture) if latency else None)
         and (proxy is None or proxy.allow(architecture))
     )
     if len(kept) < _ENOUGH and len(kept) < len(drawn) and work.pairs <= _MOST_PAIRS:

@@ -17,7 +17,7 @@ from spach_nas.space.search_space import SearchSpace
 from spach_nas.study.folder import CheckpointKey
 from spach_nas.study.hypervolume import Corners, HypervolumeData, hypervolume_data
 from spach_nas.study.intervals import Interval, image_interval, score_words, surely_better
-from spach_nas.study.pareto import best, comparable, front, knee, value
+from spach_nas.study.pareto import best, comparable, front, knee, value, within
 from spach_nas.study.records import Record
 
 
@@ -220,7 +220,7 @@ class StudyView:
     @cached_property
     def within(self) -> tuple[Trained, ...]:
         """Those that keep to the limits."""
-        return tuple(one for one in self.trained if self.limits.allow(one.record.target_cost))
+        return tuple(one for one in self.trained if within(one.record, self.limits))
 
     @cached_property
     def found(self) -> tuple[Trained, ...]:

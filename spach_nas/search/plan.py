@@ -330,7 +330,7 @@ def _check_references(config: SearchConfig, latency: "PredictedLatency | None") 
         return
     for name in config.references:
         target = reference_target(name, config.space.shape)
-        broken = config.limits.violations(cost(target), latency=latency.of(target))
+        broken = config.limits.violations(cost(target), latency_ns=latency.of(target))
         if broken:
             mistakes.append(
                 f"references: {name}: {', '.join(broken)}; expected a model inside the limits, "

@@ -17,9 +17,7 @@ from spach_nas.cost.limits import Limits
 from spach_nas.feasible import FeasibleSet, Latency
 from spach_nas.space.architecture import Architecture
 from spach_nas.space.mixers import MixerSite
-from spach_nas.space.search_space import SearchSpace
-from spach_nas.space.space_choices import stage_sizes
-from spach_nas.space.space_counting import contexts
+from spach_nas.space.search_space import SearchSpace, contexts, stage_sizes
 from spach_nas.space.stage_space import Encoding, StageSizes, StageSpace
 
 _MOST_ENCODINGS = 10_000

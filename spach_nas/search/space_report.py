@@ -334,7 +334,7 @@ def _violations(target: Architecture, feasible: FeasibleSet) -> tuple[str, ...]:
     try:
         found = feasible.violations(target)
     except LatencyError:  # a model of another space, whose parts have no times
-        found = feasible.limits.violations(cost(target))
+        found = feasible.limits.without_latency.violations(cost(target))
     proxy = feasible.proxy
     if proxy is not None and proxy.limits != Limits():
         try:

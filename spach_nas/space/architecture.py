@@ -20,7 +20,7 @@ from spach_nas.errors import ArchitectureError, one_line
 from spach_nas.space.choices import Options
 from spach_nas.space.mixers import get_mixer, resolve_options
 from spach_nas.units import Real, Size, Whole
-from spach_nas.validation import read_yaml, validate
+from spach_nas.validation import Document, read_document, validate
 
 StemName = Literal["conv1", "conv4"]
 DEFAULT_STEM_WIDTH = 64
@@ -242,7 +242,7 @@ class Architecture:
         return plain
 
     @staticmethod
-    def from_dict(data: Any, *, where: str = "architecture") -> "Architecture":
+    def from_dict(data: Any, *, where: str | Document = "architecture") -> "Architecture":
         """The architecture that `to_dict` wrote.
 
         Args:
@@ -272,7 +272,8 @@ class Architecture:
         Raises:
             ArchitectureError: The file is missing, is not YAML, or does not hold an architecture.
         """
-        return Architecture.from_dict(read_yaml(path, error=ArchitectureError), where=str(path))
+        document = read_document(path, error=ArchitectureError)
+        return Architecture.from_dict(document.data, where=document)
 
     def __str__(self) -> str:
         return " | ".join(str(stage) for stage in self.stages)

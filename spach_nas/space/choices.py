@@ -1,11 +1,13 @@
-"""A choice in a search space: a scalar (no choice), a list, or a range."""
+"""How choices are written in a search space: a scalar (no choice), a list, or a range."""
 
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any, TypeVar
 
-from pydantic import AfterValidator, BeforeValidator
+from pydantic import AfterValidator, BeforeValidator, PlainSerializer, WithJsonSchema
 
-from spach_nas.space.mixers import OptionValue
+from spach_nas.space.mixers import OptionValue, get_mixer, mixer_names, option_values
 from spach_nas.units import Real, Whole
+from spach_nas.validation import Written
 
 _RANGE_KEYS = {"from", "to", "step"}
 _MOST_VALUES = 1000
@@ -41,18 +43,20 @@ def _distinct(values: tuple[T, ...]) -> tuple[T, ...]:
     return values
 
 
-def _positive(values: tuple[float, ...]) -> tuple[float, ...]:
-    for value in values:
-        if value <= 0:
-            raise ValueError(f"{value!r}; expected more than 0")
-    return values
+def _each(expected: str, legal: Callable[[float], bool]) -> AfterValidator:
+    def check(values: tuple[float, ...]) -> tuple[float, ...]:
+        for value in values:
+            if not legal(value):
+                raise ValueError(f"{value!r}; expected {expected}")
+        return values
+
+    return AfterValidator(check)
 
 
-def _not_negative(values: tuple[int, ...]) -> tuple[int, ...]:
-    for value in values:
-        if value < 0:
-            raise ValueError(f"{value!r}; expected 0 or more")
-    return values
+def _known(names: tuple[str, ...]) -> tuple[str, ...]:
+    for name in names:
+        get_mixer(name)
+    return names
 
 
 def _as_options(value: Any) -> Any:
@@ -82,16 +86,100 @@ def _as_option_choices(value: Any) -> Any:
     return tuple(sorted(pairs))
 
 
-_Listed = BeforeValidator(_as_sequence)
-_Distinct = AfterValidator(_distinct)
-# Annotations that make a tuple type accept what a choice may be written as.
-listed = (_Distinct, _Listed)
-Names = Annotated[tuple[str, ...], *listed]
-Flags = Annotated[tuple[bool, ...], *listed]
-Counts = Annotated[tuple[Whole, ...], AfterValidator(_positive), *listed]
-CountsFromZero = Annotated[tuple[Whole, ...], AfterValidator(_not_negative), *listed]
-Ratios = Annotated[tuple[Real, ...], AfterValidator(_positive), *listed]
+_WHOLE: dict[str, Any] = {"type": "integer"}
+_RANGE: dict[str, Any] = {
+    "title": "range of whole numbers, both ends included",
+    "type": "object",
+    "properties": {
+        "from": _WHOLE,
+        "to": _WHOLE,
+        "step": {"type": "integer", "minimum": 1, "default": 1},
+    },
+    "required": ["from", "to"],
+    "additionalProperties": False,
+}
+
+
+def one_of_names(names: Sequence[str]) -> dict[str, Any]:
+    """The JSON Schema of a text out of a few."""
+    return {"type": "string", "enum": list(names)}
+
+
+def choice_schema(item: dict[str, Any], name: str) -> dict[str, Any]:
+    """The JSON Schema of one value, a list, or for whole numbers a range."""
+    several = {"type": "array", "items": item, "minItems": 1, "uniqueItems": True}
+    ranges = [_RANGE] if item["type"] in ("integer", "number") else []
+    return {"title": f"choice of {name}", "anyOf": [item, several, *ranges]}
+
+
+def _options_schema() -> dict[str, Any]:
+    return {
+        "title": "choices by name",
+        "type": "object",
+        "properties": {
+            name: choice_schema(
+                {"type": ["number", "string", "boolean"], "enum": list(values)}, "values"
+            )
+            for name, values in option_values().items()
+        },
+        "additionalProperties": False,
+    }
+
+
+def _shortest(values: tuple[T, ...]) -> T | list[T]:
+    return values[0] if len(values) == 1 else list(values)
+
+
+def _numbers(name: str, **bounds: float) -> WithJsonSchema:
+    kind = "integer" if name.startswith("whole") else "number"
+    return WithJsonSchema(choice_schema({"type": kind, **bounds}, name))
+
+
+# What makes a tuple type accept and give what a choice may be written as.
+listed = (
+    AfterValidator(_distinct),
+    BeforeValidator(_as_sequence),
+    PlainSerializer(_shortest, when_used="json"),
+)
+_ABOVE_0 = _each("more than 0", lambda value: value > 0)
+# The arrangements of a layout are tabulated: their number grows with the square of the depth.
+MOST_BLOCKS = 200
+Names = Annotated[
+    tuple[str, ...],
+    AfterValidator(_known),
+    *listed,
+    Written(lambda: choice_schema(one_of_names(mixer_names()), "mixers")),
+]
+Flags = Annotated[
+    tuple[bool, ...],
+    *listed,
+    WithJsonSchema(choice_schema({"type": "boolean"}, "true and false")),
+]
+Counts = Annotated[
+    tuple[Whole, ...], _ABOVE_0, *listed, _numbers("whole numbers above 0", exclusiveMinimum=0)
+]
+Depths = Annotated[
+    tuple[Whole, ...],
+    _each(f"at most {MOST_BLOCKS}", lambda value: value <= MOST_BLOCKS),
+    _ABOVE_0,
+    *listed,
+    _numbers(f"whole numbers from 1 to {MOST_BLOCKS}", minimum=1, maximum=MOST_BLOCKS),
+]
+CountsFromZero = Annotated[
+    tuple[Whole, ...],
+    _each("at least 0", lambda value: value >= 0),
+    *listed,
+    _numbers("whole numbers from 0", minimum=0),
+]
+Ratios = Annotated[
+    tuple[Real, ...], _ABOVE_0, *listed, _numbers("numbers above 0", exclusiveMinimum=0)
+]
 Options = Annotated[tuple[tuple[str, OptionValue], ...], BeforeValidator(_as_options)]
 OptionChoices = Annotated[
-    tuple[tuple[str, tuple[OptionValue, ...]], ...], BeforeValidator(_as_option_choices)
+    tuple[tuple[str, tuple[OptionValue, ...]], ...],
+    BeforeValidator(_as_option_choices),
+    PlainSerializer(
+        lambda pairs: {name: _shortest(values) for name, values in pairs}, when_used="json"
+    ),
+    Written(_options_schema),
 ]

@@ -10,13 +10,14 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Annotated, ClassVar, NamedTuple
 
 import numpy as np
-from pydantic import ConfigDict
+from pydantic import Field
 
+from spach_nas.errors import ArchitectureError, SpachNasError
 from spach_nas.space.choices import CountsFromZero, Names
-from spach_nas.space.mixers import get_mixer
+from spach_nas.validation import Settings
 
 Value = str | int | float | bool
 Mixers = tuple[str, ...]
@@ -40,25 +41,20 @@ class MixerCounts(NamedTuple):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Layout:
-    """Some blocks of one mixer, then the rest of another: how the paper's hybrids are made.
+class Layout(Settings):
+    """Some blocks of one mixer, then the rest of another: how the paper's hybrids are made."""
 
-    Attributes:
-        leading: Choices for the mixer of the first blocks.
-        trailing: Choices for the mixer of the last blocks.
-        trailing_depth: Choices for the number of last blocks, clipped to the depth; None means
-            from 0 to the largest depth.
-    """
+    error: ClassVar[type[SpachNasError]] = ArchitectureError
 
-    __pydantic_config__ = ConfigDict(extra="forbid")
-
-    leading: Names
-    trailing: Names
-    trailing_depth: CountsFromZero | None = None
-
-    def __post_init__(self) -> None:
-        for name in (*self.leading, *self.trailing):
-            get_mixer(name)
+    leading: Annotated[Names, Field(description="Choices for the mixer of the first blocks.")]
+    trailing: Annotated[Names, Field(description="Choices for the mixer of the last blocks.")]
+    trailing_depth: Annotated[
+        CountsFromZero | None,
+        Field(
+            description="Choices for the number of last blocks, clipped to the depth. Left out: "
+            "from 0 to the largest depth."
+        ),
+    ] = None
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -100,18 +96,12 @@ class Layout:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class PerBlock:
-    """A free choice for each block; a single name is no choice.
+class PerBlock(Settings):
+    """A free choice for each block; a single name is no choice."""
 
-    Attributes:
-        choices: Mixers to choose from.
-    """
+    error: ClassVar[type[SpachNasError]] = ArchitectureError
 
     choices: Names
-
-    def __post_init__(self) -> None:
-        for name in self.choices:
-            get_mixer(name)
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -8,14 +8,11 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
-from types import MappingProxyType
 from typing import NamedTuple
 
-from spach_nas.entry_points import load_installed
 from spach_nas.errors import ArchitectureError, PluginError, did_you_mean, one_line, one_of
+from spach_nas.registry import Registry
 
-# Installed packages bring in mixers by this group of entry points, each naming a module.
-ENTRY_POINTS = "spach_nas.mixers"
 # Attention under bf16 autocast on a CPU is written out up to so many positions; above, its weights
 # would take more memory than their time is worth.
 LARGEST_WRITTEN_OUT = 784
@@ -145,7 +142,17 @@ def _mlp_saved(site: MixerSite, item: int) -> int:
     return 2 * int(site.token_ratio * site.tokens) * site.width * item
 
 
-_REGISTRY: dict[str, MixerSpec] = {}
+def home(spec: MixerSpec) -> str:
+    """The module whose import brings in a mixer: that of its cost function."""
+    return getattr(spec.cost, "func", spec.cost).__module__  # of a partial, what it calls
+
+
+def modules_of(spec: MixerSpec) -> set[str]:
+    """The modules of a mixer's cost and of its network."""
+    return {home(spec), (spec.module or "").partition(":")[0]} - {""}
+
+
+MIXERS: Registry[MixerSpec] = Registry("mixer", error=ArchitectureError, homes=modules_of)
 
 
 def register_mixer(spec: MixerSpec) -> None:
@@ -178,8 +185,7 @@ def register_mixer(spec: MixerSpec) -> None:
             f"mixer {spec.name!r}: parameters: {unknown[0]!r}; expected {one_of(sorted(_READABLE))}"
             f"{did_you_mean(unknown[0], _READABLE)}"
         )
-    if _REGISTRY.setdefault(spec.name, spec) != spec:
-        raise ArchitectureError(f"mixer {spec.name!r} is registered already; choose another name")
+    MIXERS.register(spec)
 
 
 def mixer_names() -> tuple[str, ...]:
@@ -188,8 +194,7 @@ def mixer_names() -> tuple[str, ...]:
     Raises:
         PluginError: An installed plugin cannot be imported.
     """
-    load_installed(ENTRY_POINTS)
-    return tuple(_REGISTRY)
+    return MIXERS.names()
 
 
 def get_mixer(name: str) -> MixerSpec:
@@ -199,20 +204,7 @@ def get_mixer(name: str) -> MixerSpec:
         ArchitectureError: There is none.
         PluginError: An installed plugin cannot be imported.
     """
-    try:
-        return _REGISTRY[name]
-    except (KeyError, TypeError):
-        legal = mixer_names()
-    if isinstance(name, str) and name in _REGISTRY:
-        return _REGISTRY[name]
-    raise ArchitectureError(
-        f"unknown mixer {name!r}; expected {one_of(legal)}{did_you_mean(name, legal)}"
-    )
-
-
-def known_mixers() -> Mapping[str, MixerSpec]:
-    """All that is registered so far, by name; installed plugins only once one was asked for."""
-    return MappingProxyType(_REGISTRY)
+    return MIXERS.find(name)
 
 
 def plugin_mixers(names: Iterable[str]) -> tuple[MixerSpec, ...]:
@@ -221,7 +213,13 @@ def plugin_mixers(names: Iterable[str]) -> tuple[MixerSpec, ...]:
 
 
 def _known_options() -> dict[str, tuple[OptionValue, ...]]:
-    return {name: values for spec in _REGISTRY.values() for name, values in spec.options.items()}
+    return {name: values for spec in MIXERS.values() for name, values in spec.options.items()}
+
+
+def option_values() -> dict[str, tuple[OptionValue, ...]]:
+    """The legal values of every option that a mixer declares, installed plugins included."""
+    MIXERS.names()
+    return _known_options()
 
 
 def legal_option(name: str, value: object) -> OptionValue:
@@ -232,8 +230,7 @@ def legal_option(name: str, value: object) -> OptionValue:
     """
     known = _known_options()
     if name not in known:
-        load_installed(ENTRY_POINTS)
-        known = _known_options()
+        known = option_values()
     if name not in known:
         expected = one_of(known) or "none, since no mixer declares any"
         raise ArchitectureError(
@@ -354,4 +351,4 @@ register_mixer(
         saved=_mlp_saved,
     )
 )
-_BUILT_IN = frozenset(_REGISTRY)
+_BUILT_IN = frozenset(MIXERS)

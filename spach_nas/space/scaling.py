@@ -6,52 +6,48 @@ image and patch size gives the target itself, except for the channels and classe
 
 import math
 from dataclasses import dataclass, replace
+from typing import Annotated
 
-from pydantic import ConfigDict
+from pydantic import Field
 
-from spach_nas.errors import ConfigError
 from spach_nas.space.architecture import Architecture, Stage
 from spach_nas.units import Real, Size, Whole
+from spach_nas.validation import Settings
 
 _MIN_WIDTH_PER_HEAD = 4
 _MIN_STEM_WIDTH = 4
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class ProxyRule:
-    """How a target becomes a proxy.
+class ProxyRule(Settings):
+    """How a target becomes a proxy."""
 
-    Attributes:
-        image_size: Height and width of the proxy's input in pixels. None keeps the target's.
-        patch_size: Patch size of the proxy in pixels. None keeps the target's.
-        width_scale: Factor on every width. The result is rounded to the nearest multiple of the
-            heads, and has at least 4 channels for each head unless the target has fewer. The width
-            inside a `conv4` stem is also multiplied by the factor by which patches shrink, so that
-            the stem keeps its share of the cost.
-        depth_scale: Factor in (0, 1] on each run of equal mixers, at least one block. Below 1, many
-            targets share one proxy, and the cheapest of them always dominates.
-
-    Raises:
-        ConfigError: A number is out of range; one line for each.
-    """
-
-    __pydantic_config__ = ConfigDict(extra="forbid")
-
-    image_size: Size | None = None
-    patch_size: Whole | None = None
-    width_scale: Real = 1.0
-    depth_scale: Real = 1.0
-
-    def __post_init__(self) -> None:
-        mistakes = []
-        if self.patch_size is not None and self.patch_size < 1:
-            mistakes.append(f"patch_size: {self.patch_size}; expected at least 1")
-        if not 0 < self.width_scale < math.inf:
-            mistakes.append(f"width_scale: {self.width_scale}; expected more than 0")
-        if not 0 < self.depth_scale <= 1:
-            mistakes.append(f"depth_scale: {self.depth_scale}; expected in (0, 1]")
-        if mistakes:
-            raise ConfigError("\n".join(mistakes))
+    image_size: Annotated[
+        Size | None,
+        Field(description="Height and width of the proxy's input. Left out: the target's."),
+    ] = None
+    patch_size: Annotated[
+        Annotated[Whole, Field(ge=1)] | None,
+        Field(description="Patch size of the proxy. Left out: the target's."),
+    ] = None
+    width_scale: Annotated[
+        Real,
+        Field(
+            gt=0,
+            description="Factor on every width; rounded to the nearest multiple of the heads, and "
+            "at least 4 for each head unless the target has fewer. The width inside a `conv4` stem "
+            "is multiplied by what patches shrink by, too: it keeps its share of the cost.",
+        ),
+    ] = 1.0
+    depth_scale: Annotated[
+        Real,
+        Field(
+            gt=0,
+            le=1,
+            description="Factor on each run of equal mixers, at least one block. Below 1, many "
+            "targets share one proxy, and the cheapest of them always dominates.",
+        ),
+    ] = 1.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

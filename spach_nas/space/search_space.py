@@ -5,62 +5,145 @@ all samplers of Optuna take. Several encodings may give one architecture; `encod
 canonical one, and architectures, not encodings, are counted and sampled.
 """
 
+import itertools
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, ClassVar, get_args
 
 import numpy as np
-from pydantic import ConfigDict, TypeAdapter
+from pydantic import Field, TypeAdapter, WithJsonSchema
 
-from spach_nas.errors import SearchSpaceError, one_of
-from spach_nas.space.architecture import Architecture, Stage
-from spach_nas.space.layouts import Value
-from spach_nas.space.scaling import DataShape
-from spach_nas.space.space_choices import (
-    SpaceChoices,
-    all_choices,
-    numbered_stages,
-    stage_sizes,
-    without_prefix,
+from spach_nas.errors import SearchSpaceError, SpachNasError, one_of
+from spach_nas.space.architecture import (
+    DEFAULT_STEM_WIDTH,
+    DEFAULT_TOKEN_RATIO,
+    Architecture,
+    Stage,
+    StemName,
 )
-from spach_nas.space.space_counting import globals_with_numbers
-from spach_nas.space.space_mistakes import mistakes
+from spach_nas.space.choices import (
+    Counts,
+    Flags,
+    OptionChoices,
+    Ratios,
+    choice_schema,
+    listed,
+    one_of_names,
+)
+from spach_nas.space.layouts import Value
+from spach_nas.space.mixers import get_mixer, resolve_options
+from spach_nas.space.scaling import DataShape
 from spach_nas.space.stage_space import (
     PER_STAGE,
     Encoding,
+    Heads,
+    HeadsRule,
+    StageSizes,
+    StageSpace,
+    Times,
     describe_stage,
     has_effect,
+    head_mistakes,
     legal_choices,
     own_choices,
     pick,
     sample_stage,
+    stage_choices,
+    stage_heads,
+    stage_numbers,
+    stage_width,
     value_of,
 )
-from spach_nas.validation import read_yaml, validate
+from spach_nas.units import Whole
+from spach_nas.validation import Document, Settings, read_document, validate
+
+_IMAGENET = DataShape(in_channels=3, num_classes=1000)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class SearchSpace(SpaceChoices):
-    """A set of architectures. Every field is a choice; one value means no choice.
+class SearchSpace(Settings):
+    """A set of architectures. Every field is a choice; one value means no choice."""
 
-    Raises:
-        SearchSpaceError: A choice that cannot be built, such as a width that the heads do not
-            divide; one line for each mistake.
-    """
+    error: ClassVar[type[SpachNasError]] = SearchSpaceError
 
-    __pydantic_config__ = ConfigDict(extra="forbid")
+    image_size: Annotated[Counts, Field(description="Side of the square input of the target.")] = (
+        224,
+    )
+    in_channels: Annotated[
+        Annotated[Whole, Field(ge=1)] | None,
+        Field(
+            description="Channels of the input of the target, whatever the data have. Left out: "
+            "those of the data."
+        ),
+    ] = None
+    num_classes: Annotated[
+        Annotated[Whole, Field(ge=1)] | None,
+        Field(description="Classes of the target. Left out: those of the data."),
+    ] = None
+    patch_size: Annotated[Counts, Field(description="Stride of the stem.")]
+    stem: Annotated[
+        tuple[StemName, ...],
+        *listed,
+        WithJsonSchema(choice_schema(one_of_names(get_args(StemName)), "stems")),
+        Field(description="`conv1` or `conv4`."),
+    ] = ("conv1",)
+    stem_width: Annotated[Counts, Field(description="Channels inside a `conv4` stem.")] = (
+        DEFAULT_STEM_WIDTH,
+    )
+    expansion_ratio: Annotated[
+        Ratios | None,
+        Field(description="Hidden over input width of the channel MLP, for all stages."),
+    ] = None
+    token_ratio: Annotated[
+        Ratios, Field(description="Hidden over input width of a token-MLP, for all stages.")
+    ] = (DEFAULT_TOKEN_RATIO,)
+    heads: Annotated[Heads, Field(description="Attention heads, for all stages.")] = field(
+        default_factory=lambda: HeadsRule(width_per_head=32)
+    )
+    shared: Annotated[
+        Flags,
+        Field(
+            description="Whether blocks of one mixer in a stage share one mixer function, for all "
+            "stages."
+        ),
+    ] = (False,)
+    options: Annotated[
+        OptionChoices,
+        Field(
+            description="Choices for what mixers of your own read in addition, by name, for all "
+            "stages."
+        ),
+    ] = ()
+    stages: Annotated[
+        tuple[StageSpace, ...],
+        Field(description="Choices for each stage.", json_schema_extra={"minItems": 1}),
+    ]
 
     def __post_init__(self) -> None:
-        found = list(dict.fromkeys(mistakes(self)))
+        Settings.__post_init__(self)
+        found = list(dict.fromkeys(_mistakes(self)))
         try:
             object.__setattr__(self, "options", legal_choices(self.options))
         except SearchSpaceError as error:
             found += str(error).split("\n")
         if found:
             raise SearchSpaceError("\n".join(found))
+
+    @property
+    def shape(self) -> DataShape:
+        """Channels and classes of the targets: ImageNet's where neither space nor data say them."""
+        return DataShape(
+            in_channels=_IMAGENET.in_channels if self.in_channels is None else self.in_channels,
+            num_classes=_IMAGENET.num_classes if self.num_classes is None else self.num_classes,
+        )
+
+    @property
+    def is_open(self) -> bool:
+        """Whether channels or classes are still to be those of some data."""
+        return self.in_channels is None or self.num_classes is None
 
     def for_data(self, data: DataShape) -> "SearchSpace":
         """This space with the channels and classes of the data where it leaves them open."""
@@ -171,7 +254,7 @@ class SearchSpace(SpaceChoices):
         return True
 
     @staticmethod
-    def from_dict(data: Any, *, where: str = "space") -> "SearchSpace":
+    def from_dict(data: Any, *, where: str | Document = "space") -> "SearchSpace":
         """A search space from plain data.
 
         Raises:
@@ -186,7 +269,8 @@ class SearchSpace(SpaceChoices):
         Raises:
             SearchSpaceError: The file is missing, is no YAML, or has mistakes.
         """
-        return SearchSpace.from_dict(read_yaml(path, error=SearchSpaceError), where=str(path))
+        document = read_document(path, error=SearchSpaceError)
+        return SearchSpace.from_dict(document.data, where=document)
 
 
 @cache
@@ -254,3 +338,199 @@ def _describe_global(space: SearchSpace, architecture: Architecture) -> Encoding
                 found[name] = value_of(name, stage)
                 break
     return found
+
+
+def numbered_stages(space: SearchSpace) -> Iterator[tuple[str, StageSpace]]:
+    """`stage1`, `stage2` ... with the choices of each."""
+    return ((f"stage{i}", stage) for i, stage in enumerate(space.stages, 1))
+
+
+def without_prefix(values: Mapping[str, Value], prefix: str) -> dict[str, Value]:
+    """The values of one stage: `depth` where the space has `stage1.depth`."""
+    start = f"{prefix}."
+    return {
+        key.removeprefix(start): value for key, value in values.items() if key.startswith(start)
+    }
+
+
+@cache
+def all_choices(space: SearchSpace) -> dict[str, tuple[Value, ...]]:
+    """Name and choices of every parameter, those without a choice too."""
+    choices: dict[str, tuple[Value, ...]] = {
+        name: getattr(space, name) for name in ("image_size", "patch_size", "stem", "stem_width")
+    }
+    shared = {name: getattr(space, name) for name in PER_STAGE} | dict(space.options)
+    for name, values in shared.items():
+        own = all(own_choices(stage).get(name) is not None for stage in space.stages)
+        if isinstance(values, tuple) and not own:
+            choices[name] = values
+    for prefix, stage in numbered_stages(space):
+        choices |= {f"{prefix}.{name}": values for name, values in stage_choices(stage).items()}
+    return choices
+
+
+def stage_sizes(space: SearchSpace, values: Mapping[str, Value]) -> list[StageSizes]:
+    """What every stage is but for its mixers, under values for all other parameters."""
+    sizes: list[StageSizes] = []
+    for prefix, stage in numbered_stages(space):
+        # What a stage does not choose itself, all stages share.
+        own = {**values, **without_prefix(values, prefix)}
+        width = stage_width(stage, own["width"], sizes[-1].width if sizes else None)
+        rule = stage.heads or space.heads
+        heads = rule if isinstance(rule, HeadsRule) else own["heads"]
+        sizes.append(
+            StageSizes(
+                width=width,
+                heads=stage_heads(heads, sizes[0].width if sizes else width, width),
+                expansion_ratio=float(own["expansion_ratio"]),
+                token_ratio=float(own["token_ratio"]),
+                shared=bool(own["shared"]),
+                options=resolve_options(
+                    {name: own[name] for name in dict(space.options + stage.options)},
+                    stage.mixers.names,
+                ),
+            )
+        )
+    return sizes
+
+
+@cache
+def globals_with_numbers(space: SearchSpace) -> tuple[tuple[Encoding, int], ...]:
+    """Values that all stages share, and how many distinct architectures have them.
+
+    The number of arrangements does not depend on widths and ratios, so that it factors over the
+    stages once the global values are fixed. What breaks the product are parameters without effect:
+    `token_ratio` where nothing reads it, `shared` where nothing is shared.
+    """
+    return tuple((values, _number(space, values)) for values in _global_values(space))
+
+
+def contexts(space: SearchSpace) -> Iterator[Encoding]:
+    """Every combination of values but for depths and mixers, without those that have no effect."""
+    free = {
+        f"{prefix}.{name}": stage_choices(stage)[name]
+        for prefix, stage in numbered_stages(space)
+        for name in ("width", *own_choices(stage))
+        if name in stage_choices(stage)
+    }
+    for shared in _global_values(space):
+        for values in itertools.product(*free.values()):
+            yield {**shared, **dict(zip(free, values, strict=True))}
+
+
+def _global_values(space: SearchSpace) -> Iterator[Encoding]:
+    """Every combination of the choices that all stages share, without those that have no effect."""
+    choices = {name: values for name, values in all_choices(space).items() if "." not in name}
+    for values in itertools.product(*choices.values()):
+        encoding = dict(zip(choices, values, strict=True))
+        if encoding["stem"] != "conv1" or encoding["stem_width"] == space.stem_width[0]:
+            yield encoding
+
+
+def effect_names(space: SearchSpace) -> tuple[str, ...]:
+    """Parameters that a stage may not feel: `token_ratio`, `shared` and the options."""
+    choices = (space.options, *(stage.options for stage in space.stages))
+    options = {name for given in choices for name, _ in given}
+    return ("token_ratio", "shared", *sorted(options))
+
+
+def required_effects(space: SearchSpace, encoding: Encoding, prefix: str = "") -> frozenset[str]:
+    """Parameters off their first choice, which must be felt for an architecture to be no copy.
+
+    Args:
+        space: The space.
+        encoding: Its values.
+        prefix: `stage2.` for what stage 2 chooses itself; empty for what all stages share, which
+            some stage must feel.
+    """
+    return frozenset(
+        name
+        for name in effect_names(space)
+        if encoding.get(prefix + name, None)
+        not in (None, *all_choices(space).get(prefix + name, ())[:1])
+    )
+
+
+def _number(space: SearchSpace, encoding: Encoding) -> int:
+    """Distinct architectures with these global values."""
+    required = required_effects(space, encoding)
+    numbers: dict[frozenset[str], int] = {frozenset(): 1}
+    for stage in space.stages:
+        following: dict[frozenset[str], int] = {}
+        for felt, number in stage_numbers(stage).items():
+            for before, total in numbers.items():
+                key = before | (felt & required)
+                following[key] = following.get(key, 0) + total * number
+        numbers = following
+    return numbers.get(required, 0)
+
+
+def _mistakes(space: SearchSpace) -> Iterator[str]:
+    """Everything that would make some choice impossible to build."""
+    if not space.stages:
+        yield "stages: (); expected at least one stage"
+        return
+    yield from _size_mistakes(space)
+    if isinstance(space.stages[0].width, Times):
+        yield "stages[0].width: times needs a stage before; expected a number of channels"
+        return
+    reachable: set[tuple[int, int]] = set()  # widths of the first and of this stage
+    for i, stage in enumerate(space.stages):
+        if stage.expansion_ratio is None and space.expansion_ratio is None:
+            yield f"stages[{i}].expansion_ratio: is missing here and for the whole space"
+        following = set()
+        fractions = []
+        for first, before in sorted(reachable) or [(0, 0)]:
+            for value in stage_choices(stage)["width"]:
+                width = stage_width(stage, value, before or None)
+                following.add((first or width, width))
+                # 100 times 1.1 is 110.00000000000001 in binary.
+                if isinstance(stage.width, Times) and not math.isclose(
+                    width, before * float(value), rel_tol=1e-9
+                ):
+                    fractions.append((value, before))
+        if fractions:
+            value, before = fractions[0]
+            yield (
+                f"stages[{i}].width: {value} times {before} channels is "
+                f"{before * float(value):g}; expected a whole number"
+            )
+            return
+        reachable = following
+        narrowest = min(width for _, width in reachable)
+        ratio = min(stage.expansion_ratio or space.expansion_ratio or (1,))
+        if int(ratio * narrowest) < 1:
+            yield (
+                f"stages[{i}]: expansion_ratio {ratio} of width {narrowest} leaves no hidden "
+                "channel; expected at least one"
+            )
+        # The widths follow from each other: the first mistake is the one to mend.
+        yield from itertools.islice(head_mistakes(i, stage.heads or space.heads, reachable), 1)
+
+
+def _size_mistakes(space: SearchSpace) -> Iterator[str]:
+    for patch_size, side in itertools.product(space.patch_size, space.image_size):
+        step = patch_size * 2 ** (len(space.stages) - 1)
+        if side % step:
+            yield (
+                f"image_size: {side} with patch_size {patch_size} and {len(space.stages)} stages; "
+                f"expected a multiple of {step}"
+            )
+            continue
+        for i, stage in enumerate(space.stages):
+            tokens = (side // patch_size // 2**i) ** 2
+            for spec in map(get_mixer, stage.mixers.names):
+                if tokens < spec.min_tokens:
+                    yield (
+                        f"stages[{i}].mixers: {spec.name} on {tokens} positions; expected at least "
+                        f"{spec.min_tokens}"
+                    )
+                ratio = min(stage.token_ratio or space.token_ratio)
+                if "token_ratio" in spec.parameters and int(ratio * tokens) < 1:
+                    yield (
+                        f"stages[{i}]: token_ratio {ratio} of {tokens} positions leaves no hidden "
+                        "token; expected at least one"
+                    )
+    odd = [patch_size for patch_size in space.patch_size if patch_size % 2]
+    if "conv4" in space.stem and odd:
+        yield f"patch_size: {odd[0]} with a conv4 stem; expected an even number"

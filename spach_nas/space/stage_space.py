@@ -1,60 +1,49 @@
 """Choices for one stage of a search space."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
-from pydantic import BeforeValidator, ConfigDict, Discriminator, Tag
+from pydantic import BeforeValidator, Discriminator, Field, PlainSerializer, Tag, TypeAdapter
 
-from spach_nas.errors import ArchitectureError, SearchSpaceError, one_of
+from spach_nas.errors import ArchitectureError, SearchSpaceError, SpachNasError, one_of
 from spach_nas.space.architecture import Stage
-from spach_nas.space.choices import Counts, Flags, OptionChoices, Ratios
+from spach_nas.space.choices import Counts, Depths, Flags, Names, OptionChoices, Ratios
 from spach_nas.space.layouts import Layout, MixerCounts, PerBlock, Value
 from spach_nas.space.mixers import OptionValue, get_mixer, legal_option
 from spach_nas.units import Whole
+from spach_nas.validation import Settings, Written
 
 Encoding = dict[str, Value]
-# The arrangements of a layout are tabulated, the square of the depth of them.
-_MOST_BLOCKS = 200
 # What the whole space gives for all stages, and a stage may replace.
 PER_STAGE = ("expansion_ratio", "token_ratio", "heads", "shared")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class HeadsRule:
-    """Heads from a width.
+class HeadsRule(Settings):
+    """Heads that follow from a width."""
 
-    Attributes:
-        width_per_head: Channels for each head.
-        of: `stage1` takes the width of the first stage for all stages, as the paper does; `stage`
-            takes the stage's own.
+    error: ClassVar[type[SpachNasError]] = SearchSpaceError
 
-    Raises:
-        SearchSpaceError: No channel for a head.
-    """
-
-    __pydantic_config__ = ConfigDict(extra="forbid")
-
-    width_per_head: Whole
-    of: Literal["stage1", "stage"] = "stage1"
-
-    def __post_init__(self) -> None:
-        if self.width_per_head < 1:
-            raise SearchSpaceError(f"width_per_head: {self.width_per_head}; expected at least 1")
+    width_per_head: Annotated[Whole, Field(ge=1, description="Channels for each head.")]
+    of: Annotated[
+        Literal["stage1", "stage"],
+        Field(
+            description="`stage1` takes the width of the first stage for all stages, as the paper "
+            "does; `stage` takes the stage's own."
+        ),
+    ] = "stage1"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Times:
-    """A width as a multiple of the stage before.
+class Times(Settings):
+    """A width as a multiple of the width of the stage before."""
 
-    Attributes:
-        times: Choices for the factor.
-    """
+    error: ClassVar[type[SpachNasError]] = SearchSpaceError
 
-    __pydantic_config__ = ConfigDict(extra="forbid")
-
-    times: Ratios
+    times: Annotated[Ratios, Field(description="Choices for the factor.")]
 
 
 class StageSizes(NamedTuple):
@@ -80,50 +69,56 @@ def _as_per_block(value: Any) -> Any:
 
 _Mapping, _Choices = Tag("mapping"), Tag("choices")
 Heads = Annotated[
-    Annotated[HeadsRule, _Mapping] | Annotated[Counts, _Choices], Discriminator(_is_mapping)
+    Annotated[Counts, _Choices] | Annotated[HeadsRule, _Mapping], Discriminator(_is_mapping)
 ]
 Width = Annotated[
-    Annotated[Times, _Mapping] | Annotated[Counts, _Choices], Discriminator(_is_mapping)
+    Annotated[Counts, _Choices] | Annotated[Times, _Mapping], Discriminator(_is_mapping)
 ]
 Arrangement = Annotated[
-    Annotated[Layout, _Mapping] | Annotated[PerBlock, BeforeValidator(_as_per_block), _Choices],
+    Annotated[
+        PerBlock,
+        BeforeValidator(_as_per_block),
+        PlainSerializer(lambda value: list(value.choices), when_used="json"),
+        Written(lambda: TypeAdapter(Names).json_schema()),
+        _Choices,
+    ]
+    | Annotated[Layout, _Mapping],
     Discriminator(_is_mapping),
 ]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class StageSpace:
-    """Choices for one stage; a ratio, heads or sharing given here replaces the global one.
+class StageSpace(Settings):
+    """Choices for one stage; a ratio, heads or sharing given here replaces the global one."""
 
-    Attributes:
-        depth: Number of blocks.
-        width: Channels, or `times` the stage before.
-        mixers: A layout, a list (a free choice for each block) or a name.
-        expansion_ratio: Hidden over input width of the channel MLP.
-        token_ratio: Hidden over input width of a token-MLP.
-        heads: Attention heads.
-        shared: Whether blocks of one mixer share one mixer function.
-        options: Choices for what mixers of the user's read besides, by name.
+    error: ClassVar[type[SpachNasError]] = SearchSpaceError
 
-    Raises:
-        SearchSpaceError: A depth beyond all use, or an option that no mixer reads.
-    """
-
-    __pydantic_config__ = ConfigDict(extra="forbid")
-
-    depth: Counts
-    width: Width
-    mixers: Arrangement
-    expansion_ratio: Ratios | None = None
-    token_ratio: Ratios | None = None
-    heads: Heads | None = None
-    shared: Flags | None = None
-    options: OptionChoices = ()
+    depth: Annotated[Depths, Field(description="Number of blocks.")]
+    width: Annotated[
+        Width, Field(description="Channels, or `times` the width of the stage before.")
+    ]
+    mixers: Annotated[
+        Arrangement,
+        Field(description="A layout, a list (a free choice for each block) or a name."),
+    ]
+    expansion_ratio: Annotated[
+        Ratios | None, Field(description="Hidden over input width of the channel MLP.")
+    ] = None
+    token_ratio: Annotated[
+        Ratios | None, Field(description="Hidden over input width of a token-MLP.")
+    ] = None
+    heads: Annotated[Heads | None, Field(description="Attention heads.")] = None
+    shared: Annotated[
+        Flags | None, Field(description="Whether blocks of one mixer share one mixer function.")
+    ] = None
+    options: Annotated[
+        OptionChoices,
+        Field(description="Choices for what mixers of your own read in addition, by name."),
+    ] = ()
 
     def __post_init__(self) -> None:
+        Settings.__post_init__(self)
         object.__setattr__(self, "options", legal_choices(self.options))
-        if max(self.depth) > _MOST_BLOCKS:
-            raise SearchSpaceError(f"depth: {max(self.depth)}; expected at most {_MOST_BLOCKS}")
 
 
 def legal_choices(options: OptionChoices) -> OptionChoices:
@@ -179,6 +174,33 @@ def stage_heads(rule: HeadsRule | Value, first_width: int, width: int) -> int:
     if isinstance(rule, HeadsRule):
         return (first_width if rule.of == "stage1" else width) // rule.width_per_head
     return int(rule)
+
+
+def head_mistakes(
+    i: int, rule: HeadsRule | Counts, reachable: set[tuple[int, int]]
+) -> Iterator[str]:
+    """What is wrong with the heads of stage `i`.
+
+    Args:
+        i: Index of the stage.
+        rule: A rule, or the choices.
+        reachable: Widths that the first stage and this one can have together.
+    """
+    for first, width in sorted(reachable):
+        for heads in (rule,) if isinstance(rule, HeadsRule) else rule:
+            if isinstance(heads, HeadsRule):
+                source = first if heads.of == "stage1" else width
+                if source % heads.width_per_head:
+                    yield (
+                        f"stages[{i}].width: {source} with {heads.width_per_head} channels a head; "
+                        f"expected a multiple of {heads.width_per_head}"
+                    )
+                    continue
+            count = stage_heads(heads, first, width)
+            if width % count:
+                yield (
+                    f"stages[{i}].width: {width} with {count} heads; expected a multiple of {count}"
+                )
 
 
 def describe_stage(space: StageSpace, stage: Stage, before: int | None) -> Encoding | str:

@@ -23,12 +23,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from spach_nas.config.objectives import OBJECTIVES
-from spach_nas.config.plugins import home
 from spach_nas.config.study_files import DATA_JSON, RECORDS_FILE
 from spach_nas.errors import PluginError, StudyError
 from spach_nas.files import replace_bytes, replace_text
 from spach_nas.paths import check_text, shell_word
-from spach_nas.space.mixers import MixerSpec, mixer_names
+from spach_nas.space.mixers import MixerSpec, home, mixer_names
 from spach_nas.space.names import details
 from spach_nas.study.intervals import image_interval
 from spach_nas.study.records import Record, append_record

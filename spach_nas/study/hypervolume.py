@@ -15,7 +15,7 @@ from spach_nas.cost.closed_form import cost
 from spach_nas.cost.limits import Limits
 from spach_nas.errors import StudyError
 from spach_nas.space.search_space import SearchSpace
-from spach_nas.study.pareto import GrowingFront, comparable, hypervolume, value
+from spach_nas.study.pareto import GrowingFront, comparable, hypervolume, value, within
 from spach_nas.study.records import Record
 from spach_nas.units import format_count, format_share
 
@@ -137,7 +137,7 @@ class GrowingHypervolume:
             self._rung = record.fidelity.rung
             self._begin()
         allowed = record.fidelity.rung == self._rung and (
-            self._limits is None or self._limits.allow(record.target_cost)
+            self._limits is None or within(record, self._limits)
         )
         if record.reference is None:
             self._trials.add(record.trial)

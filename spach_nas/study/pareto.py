@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 import moocore
 import numpy as np
 
-from spach_nas.config.objectives import USUAL, Objective, cost_of, score_of
+from spach_nas.config.objectives import LATENCY, USUAL, Objective, cost_of, score_of
 from spach_nas.cost.limits import Limits
 from spach_nas.errors import StudyError
 from spach_nas.study.records import Record
@@ -19,13 +19,14 @@ from spach_nas.study.records import Record
 
 def value(record: Record, objective: Objective) -> float | None:
     """The record's figure for an objective; None when it has none or it is not finite."""
-    if objective.source == "target_cost":
-        return float(getattr(record.target_cost, objective.name))
-    figure = record.objectives.get(objective.name)
-    if figure is None and objective.source == "score" and record.curve:
-        # A study may optimise the loss alone; its accuracy is in the curve.
-        figure = getattr(record.curve[-1], objective.name, None)
-    return None if figure is None or not math.isfinite(figure) else float(figure)
+    return objective.of(record)
+
+
+def within(record: Record, limits: Limits) -> bool:
+    """Whether the target of a record is inside the limits, that on its latency included."""
+    latency_ms = value(record, LATENCY)
+    latency_ns = None if latency_ms is None else round(latency_ms * 1e6)
+    return limits.allow(record.target_cost, latency_ns=latency_ns)
 
 
 def comparable(records: Sequence[Record], *, limits: Limits | None = None) -> tuple[Record, ...]:
@@ -35,7 +36,7 @@ def comparable(records: Sequence[Record], *, limits: Limits | None = None) -> tu
     kept = [
         record
         for record in complete
-        if record.fidelity.rung == top and (limits is None or limits.allow(record.target_cost))
+        if record.fidelity.rung == top and (limits is None or within(record, limits))
     ]
     return tuple(sorted(kept, key=lambda record: (record.trial, record.seed)))
 

@@ -205,7 +205,7 @@ class Tally:
             self._warm[rung] += 1
         if record.state == "failed":
             self._last_failure = record
-        elif self.outline.limits.allow(record.target_cost):
+        elif pareto.within(record, self.outline.limits):
             self._front.add(record)
             # Of two records, the one at the higher rung, then the one with the better score.
             two = [item for item in (self._best, record) if item is not None]

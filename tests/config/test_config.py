@@ -1,5 +1,6 @@
 import copy
 import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -46,12 +47,13 @@ def load(folder: Path, **changes: Any) -> SearchConfig:
 
 
 def mistakes(path: Path) -> list[str]:
-    """The lines of the message, without the name of the file that each must start with."""
+    """The lines of the message, without the file and its line, which each must start with."""
     with pytest.raises(ConfigError) as raised:
         load_config(path)
     lines = str(raised.value).splitlines()
-    assert all(line.startswith(f"{path}: ") for line in lines), lines
-    return [line.removeprefix(f"{path}: ") for line in lines]
+    found = [re.fullmatch(rf"{re.escape(str(path))}(?::\d+)?: (.*)", line) for line in lines]
+    assert all(found), lines
+    return [match[1] for match in found if match]
 
 
 def test_the_shipped_quickstart_says_what_the_readme_says() -> None:
@@ -135,7 +137,10 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"space": "."}, "space: .: no such file"),
     ({"space": 3}, "space: 3; expected a mapping of keys to values"),
     ({"space": {"patch_size": 4}}, "space.stages: is missing"),
-    ({"space": str(QUICKSTART)}, f"space: {QUICKSTART}: study: unknown key; expected expansion_ra"),
+    (
+        {"space": str(QUICKSTART)},
+        f"space: {QUICKSTART}:4: study: unknown key; expected expansion_ra",
+    ),
     ({"limits": 3}, "limits: 3; expected a mapping of keys to values"),
     ({"limits__max_macs": "12 parsecs"}, "limits.max_macs: '12 parsecs'; expected a count such as"),
     ({"limits__max_macs": math.inf}, "limits.max_macs: inf; expected a count such as"),
@@ -158,9 +163,9 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"objectives": {"accuracy": "maximise"}}, "objectives.accuracy: 'maximise'; expected max or"),
     ({"objectives": ["accuracy"]}, "objectives: ['accuracy']; expected a mapping of keys to value"),
     ({"objectives__mac": "min"}, "objectives: unknown objective 'mac'; expected accuracy, loss, m"),
-    ({"data__validation": 1}, "data.validation: 1.0; expected between 0 and 1"),
+    ({"data__validation": 1}, "data.validation: 1; expected more than 0 and less than 1"),
     ({"data__validation": math.nan}, "data.validation: nan; expected a finite number"),
-    ({"data__split_seed": -1}, "data.split_seed: -1; expected 0 or more"),
+    ({"data__split_seed": -1}, "data.split_seed: -1; expected at least 0"),
     ({"data": None}, "data: None; expected a mapping of keys to values"),
     ({"data": {"validation": 0.1}}, "data.name: is missing"),
     (
@@ -173,9 +178,9 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"proxy__image_size": 16}, "proxy: stages[3].mixers: mlp on 1 positions; expected at least 2"),
     ({"proxy__patch_size": 0}, "proxy.patch_size: 0; expected at least 1"),
     ({"proxy__patch_size": 1}, "proxy.patch_size: 1 with a conv4 stem; expected an even number"),
-    ({"proxy__width_scale": 0}, "proxy.width_scale: 0.0; expected more than 0"),
+    ({"proxy__width_scale": 0}, "proxy.width_scale: 0; expected more than 0"),
     ({"proxy__width_scale": math.inf}, "proxy.width_scale: inf; expected a finite number"),
-    ({"proxy__depth_scale": 2}, "proxy.depth_scale: 2.0; expected in (0, 1]"),
+    ({"proxy__depth_scale": 2}, "proxy.depth_scale: 2; expected more than 0 and at most 1"),
     ({"training__epochs": "two"}, "training.epochs: 'two'; expected a whole number"),
     ({"training__epochs": 2.5}, "training.epochs: 2.5; expected a whole number"),
     ({"training__epochs": True}, "training.epochs: True; expected a number"),
@@ -183,12 +188,21 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"training__epochs": 10**30}, "training.epochs: 1000000000000000000000000000000; expected a"),
     ({"training__data_share": 1.5}, "training.data_share: 1.5; expected more than 0 and at most 1"),
     ({"training__batch_size": 0}, "training.batch_size: 0; expected at least 1"),
-    ({"training__learning_rate": 0}, "training.learning_rate: 0.0; expected more than 0"),
+    ({"training__learning_rate": 0}, "training.learning_rate: 0; expected more than 0"),
     ({"training__learning_rate": "1e999"}, "training.learning_rate: inf; expected a finite number"),
-    ({"training__weight_decay": -1}, "training.weight_decay: -1.0; expected 0 or more"),
-    ({"training__warmup_share": 1}, "training.warmup_share: 1.0; expected in [0, 1)"),
-    ({"training__label_smoothing": 1}, "training.label_smoothing: 1.0; expected in [0, 1)"),
-    ({"training__drop_path_rate": -0.1}, "training.drop_path_rate: -0.1; expected in [0, 1)"),
+    ({"training__weight_decay": -1}, "training.weight_decay: -1; expected at least 0"),
+    (
+        {"training__warmup_share": 1},
+        "training.warmup_share: 1; expected at least 0 and less than 1",
+    ),
+    (
+        {"training__label_smoothing": 1},
+        "training.label_smoothing: 1; expected at least 0 and less than 1",
+    ),
+    (
+        {"training__drop_path_rate": -0.1},
+        "training.drop_path_rate: -0.1; expected at least 0 and less than 1",
+    ),
     (
         {"training__device": "gpu"},
         "training.device: 'gpu'; expected auto, cpu, cuda or mps; did yo",
@@ -213,10 +227,10 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"search__trials": False}, "search.trials: False; expected a number"),
     ({"search__trials": None}, "search.trials: None; expected a whole number"),
     ({"search__max_duration": "5 eons"}, "search.max_duration: '5 eons'; expected a duration such"),
-    ({"search__max_duration": 0}, "search.max_duration: 0.0; expected more than 0"),
-    ({"search__seed": -1}, "search.seed: -1; expected 0 or more"),
+    ({"search__max_duration": 0}, "search.max_duration: 0; expected more than 0"),
+    ({"search__seed": -1}, "search.seed: -1; expected at least 0"),
     ({"search__startup_trials": 0}, "search.startup_trials: 0; expected at least 1"),
-    ({"resources__cpus_per_trial": 0}, "resources.cpus_per_trial: 0.0; expected more than 0"),
+    ({"resources__cpus_per_trial": 0}, "resources.cpus_per_trial: 0; expected more than 0"),
     (
         {"resources__gpus_per_trial": -1},
         "resources.gpus_per_trial: -1.0; expected auto, a share of",
@@ -279,7 +293,9 @@ def test_a_bad_space_file_is_told_with_its_name(tmp_path: Path) -> None:
     space = yaml.safe_load((shipped_folder() / "spach_tiny.yaml").read_text())
     (tmp_path / "mine.yaml").write_text(yaml.safe_dump(space | {"heads": 5, "stem": "conv5"}))
     (line,) = mistakes(write(tmp_path, space="mine.yaml", references=[]))
-    assert line.startswith(f"space: {tmp_path / 'mine.yaml'}: stem: 'conv5'; expected conv1")
+    assert re.match(
+        rf"space: {re.escape(str(tmp_path / 'mine.yaml'))}:\d+: stem: 'conv5'; expected conv1", line
+    )
 
 
 def test_a_reference_of_another_size_or_without_a_proxy_is_told(tmp_path: Path) -> None:
@@ -324,10 +340,10 @@ def test_all_mistakes_of_a_file_are_told_at_once(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("study: [", "is no YAML: while parsing a flow node"),
+        ("study: [", "is not YAML: while parsing a flow node"),
         ("", "None; expected a mapping of keys to values"),
         ("- 1", "[1]; expected a mapping of keys to values"),
-        ("study: a\nstudy: b", "study: stands twice; expected it once"),
+        ("study: a\nstudy: b", "study: is repeated, first on line 1; expected it once"),
         ("1: 2", "unknown key 1; expected callbacks, data, latency"),
     ],
 )
@@ -368,3 +384,42 @@ def test_a_study_goes_by_its_own_copy_of_the_space(tmp_path: Path) -> None:
     (tmp_path / "records.jsonl").touch()
     assert load_config(path).space == SearchSpace.from_yaml(tiny)
     assert source_files(path)["space.yaml"] == tiny.read_text()
+
+
+def test_a_mistake_is_told_with_its_line(tmp_path: Path) -> None:
+    path = tmp_path / "s.yaml"
+    path.write_text(
+        "study: a\n"
+        "space: spach_tiny\n"
+        "data: {name: fashion-mini}\n"
+        "search:\n"
+        "  # how many\n"
+        "  trials: 0\n"
+        "  lr: 1\n"
+        "training:\n"
+        "  epochs: 2\n"
+        "rungs:\n"
+        "  levels:\n"
+        "    - epochs: 1\n"
+        "    - epochz: 2\n"
+    )
+    with pytest.raises(ConfigError) as raised:
+        load_config(path)
+    places = [line.split(": ")[:2] for line in str(raised.value).splitlines()]
+    assert sorted(places) == sorted(
+        [
+            [f"{path}:6", "search.trials"],
+            [f"{path}:7", "search.lr"],
+            [f"{path}:13", "rungs.levels[1].epochs"],
+            [f"{path}:13", "rungs.levels[1].epochz"],
+        ]
+    )
+    # What depends on two keys is told with the line of the one that it names.
+    path.write_text(
+        "study: a\nspace: spach_tiny\ndata: {name: fashion-mini}\nsearch: {trials: 1}\n"
+        "rungs:\n  levels:\n    - epochs: 2\n"
+    )
+    with pytest.raises(
+        ConfigError, match=rf"^{re.escape(str(path))}:7: rungs.levels\[0\].epochs: 2"
+    ):
+        load_config(path)

@@ -23,7 +23,7 @@ def read(folder: Path, text: str) -> Any:
 @pytest.mark.parametrize("number", ["010", "08", "007", "-010", "0_10"])
 def test_an_octal_number_is_told(tmp_path: Path, number: str) -> None:
     decimal = int(number.replace("_", ""))
-    expected = rf"x.yaml: a\[1\].b: {number}; expected {decimal}, or '{number}' in quotes"
+    expected = rf"x.yaml:1: a\[1\].b: {number}; expected {decimal}, or '{number}' in quotes"
     with pytest.raises(ConfigError, match=expected):
         read(tmp_path, f"a: [1, {{b: {number}}}]")
 

@@ -64,8 +64,8 @@ def test_a_mixer_is_costed_once_for_each_site_where_it_stands(
         sites.append(site)
         return MixerCost(site.heads, 3, 5)
 
-    monkeypatch.setitem(mixers._REGISTRY, "listed", None)
-    del mixers._REGISTRY["listed"]
+    monkeypatch.setitem(mixers.MIXERS.known, "listed", None)
+    del mixers.MIXERS.known["listed"]
     register_mixer(MixerSpec(name="listed", short="l", cost=listed, module="not:needed"))
     mixers.mixer_cost.cache_clear()
     stages = [

@@ -13,7 +13,7 @@ from saved_tensors import hooked_bytes
 from spach_nas.cost.memory import saved_bytes
 from spach_nas.errors import ArchitectureError
 from spach_nas.space.architecture import Architecture
-from spach_nas.space.mixers import _REGISTRY, MixerCost, MixerSite, MixerSpec, register_mixer
+from spach_nas.space.mixers import MIXERS, MixerCost, MixerSite, MixerSpec, register_mixer
 from spach_nas.space.references import REFERENCES
 from strategies import architectures
 
@@ -94,8 +94,8 @@ def test_a_mixer_of_a_user_keeps_what_it_says_or_its_activations(
     saved, precision: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     name = f"doubling_{saved is None}"
-    monkeypatch.setitem(_REGISTRY, name, None)
-    del _REGISTRY[name]
+    monkeypatch.setitem(MIXERS.known, name, None)
+    del MIXERS.known[name]
     register_mixer(
         MixerSpec(
             name=name, short="d", cost=doubling_cost, module="test_memory:Doubling", saved=saved

@@ -167,7 +167,7 @@ class Hungry(nn.Module):
 
 @pytest.fixture(autouse=True)
 def registry(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(mixers, "_REGISTRY", dict(mixers._REGISTRY))
+    monkeypatch.setattr(mixers.MIXERS, "known", dict(mixers.MIXERS))
     monkeypatch.setattr(Hungry, "fault", "none")
     monkeypatch.setattr(Hungry, "sizes", [])
     for kind in (Faulty, Unbuildable, Hungry):

@@ -257,7 +257,7 @@ class Halving(torch.nn.Module):
 
 
 def own(monkeypatch: pytest.MonkeyPatch, module: type) -> Choice:
-    monkeypatch.setattr(mixers, "_REGISTRY", dict(mixers._REGISTRY))
+    monkeypatch.setattr(mixers.MIXERS, "known", dict(mixers.MIXERS))
     mixers.register_mixer(
         MixerSpec(
             name="mine",

@@ -221,8 +221,11 @@ def test_limits_speak_of_latency() -> None:
     limits = Limits(max_latency=12_000_000, max_macs=10**9)
     assert str(limits) == "macs <= 1G, latency <= 12 ms"
     some = cost(ONE)
-    assert limits.allow(some) and limits.allow(some, latency=12_000_000)
-    assert limits.violations(some, latency=12_345_678) == (
+    assert limits.allow(some, latency_ns=12_000_000)
+    # A latency that nobody knows is not inside a limit.
+    assert not limits.allow(some)
+    assert limits.without_latency.allow(some)
+    assert limits.violations(some, latency_ns=12_345_678) == (
         "latency 12.35 ms above max_latency 12 ms",
     )
     with pytest.raises(ConfigError, match="max_latency: 0 ns; expected more than 0"):

@@ -232,7 +232,7 @@ def pool_cost(site: MixerSite) -> MixerCost:
 @pytest.fixture
 def pool(monkeypatch: pytest.MonkeyPatch) -> str:
     """A mixer registered for one test."""
-    monkeypatch.setattr(mixers, "_REGISTRY", dict(mixers._REGISTRY))
+    monkeypatch.setattr(mixers.MIXERS, "known", dict(mixers.MIXERS))
     mixers.register_mixer(
         MixerSpec(name="pool", short="pool", cost=pool_cost, module=f"{__name__}:Pool")
     )
@@ -255,7 +255,7 @@ def test_mixer_of_a_user_takes_part(pool: str) -> None:
 
 
 def test_mixer_that_cannot_be_imported_is_explained(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(mixers, "_REGISTRY", dict(mixers._REGISTRY))
+    monkeypatch.setattr(mixers.MIXERS, "known", dict(mixers.MIXERS))
     for module in ("no_such_package:Pool", f"{__name__}:NoSuchClass", "neither"):
         spec = MixerSpec(name=f"broken {module}", short="b", cost=pool_cost, module=module)
         mixers.register_mixer(spec)

@@ -151,7 +151,7 @@ def test_the_yaml_reference_tells_defaults_and_legal_values() -> None:
     text = "\n".join(load_script(DOCS / "site" / "pages.py")._search_page())
     for expected in (
         "whole number, at least 1 · default `32`\n",  # training.batch_size
-        "number, above 0 and below 1 · optional\n",  # data.validation
+        "number, more than 0 and less than 1 · optional\n",  # data.validation
         "one of `front`, `accuracy`, `loss` · default `front`\n",
         "default `{accuracy: max, macs: min}`\n",
         "whole number, at least 1 · required\n",  # search.trials

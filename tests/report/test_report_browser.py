@@ -282,7 +282,7 @@ def test_a_phone_needs_no_sideways_scrolling(open_page: "Opener", study_page: Pa
 def test_hostile_strings_are_shown_as_text(
     open_page: "Opener", tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(mixers, "_REGISTRY", dict(mixers._REGISTRY))
+    monkeypatch.setattr(mixers.MIXERS, "known", dict(mixers.MIXERS))
     register_mixer(
         MixerSpec(name=HOSTILE, short=HOSTILE, cost=lambda _: MixerCost(0, 0, 0), module=None)
     )

@@ -53,7 +53,7 @@ def own_mixer(name: str, short: str) -> str:
 @pytest.fixture
 def registry(monkeypatch: pytest.MonkeyPatch) -> None:
     """Mixers of a test are forgotten after it."""
-    monkeypatch.setattr(mixers, "_REGISTRY", dict(mixers._REGISTRY))
+    monkeypatch.setattr(mixers.MIXERS, "known", dict(mixers.MIXERS))
 
 
 @pytest.fixture
@@ -168,7 +168,7 @@ def test_letters_and_colours_do_not_depend_on_the_order_of_plugins(
     seen = []
     for order in (list(names), list(reversed(names))):
         with monkeypatch.context() as patch:
-            patch.setattr(mixers, "_REGISTRY", dict(mixers._REGISTRY))
+            patch.setattr(mixers.MIXERS, "known", dict(mixers.MIXERS))
             for name in order:
                 own_mixer(name, names[name])
             known = sorted(mixer_names())

@@ -14,7 +14,7 @@ from conftest import run_main
 from search_tools import drive, make_study, write_search
 from spach_nas.config import plugins, sampler_registry
 from spach_nas.config.plugins import load_plugins
-from spach_nas.config.sampler_registry import SamplerSpec, get_sampler, known_samplers
+from spach_nas.config.sampler_registry import SAMPLERS, SamplerSpec, get_sampler
 from spach_nas.cost.closed_form import cost
 from spach_nas.errors import PluginError
 
@@ -29,7 +29,7 @@ def blocks(language: str) -> list[str]:
 @pytest.fixture(autouse=True)
 def example(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The current folder, with the example in it and nothing brought in."""
-    monkeypatch.setattr(sampler_registry, "_ALL", dict(known_samplers()))
+    monkeypatch.setattr(SAMPLERS, "known", dict(SAMPLERS))
     monkeypatch.setattr(plugins, "_brought_in", set())
     monkeypatch.setattr(sys, "path", list(sys.path))
     monkeypatch.setitem(sys.modules, "my_samplers", sys)

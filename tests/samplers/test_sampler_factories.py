@@ -15,7 +15,7 @@ from search_tools import SPACE, drive, make_study
 from spach_nas.config import sampler_registry
 from spach_nas.config.objectives import OBJECTIVES
 from spach_nas.config.plugins import load_plugins
-from spach_nas.config.sampler_registry import SamplerSpec, known_samplers
+from spach_nas.config.sampler_registry import SAMPLERS, SamplerSpec
 from spach_nas.config.search_settings import OptionValue, SearchSettings
 from spach_nas.cost.closed_form import cost
 from spach_nas.cost.limits import Limits
@@ -274,7 +274,7 @@ register_sampler(SamplerSpec(name="own", factory={factory!r}))
 @pytest.fixture
 def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     """Writes a module `own_samplers` with a sampler, and brings it in as a plugin."""
-    monkeypatch.setattr(sampler_registry, "_ALL", dict(known_samplers()))
+    monkeypatch.setattr(SAMPLERS, "known", dict(SAMPLERS))
     monkeypatch.setattr("spach_nas.config.plugins._brought_in", set())
     monkeypatch.setattr(sys, "path", list(sys.path))
     monkeypatch.setitem(sys.modules, "own_samplers", ModuleType("own_samplers"))

@@ -38,7 +38,7 @@ def tap_cost(site: MixerSite) -> MixerCost:
 @pytest.fixture(autouse=True)
 def registry(monkeypatch: pytest.MonkeyPatch) -> None:
     """`grow` reads two options, `tap` one of them, the built-in mixers none."""
-    monkeypatch.setattr(mixers, "_REGISTRY", dict(mixers._REGISTRY))
+    monkeypatch.setattr(mixers.MIXERS, "known", dict(mixers.MIXERS))
     taps, tied = (3, 5, 7), (False, True)
     for name, declared, function in (
         ("grow", {"taps": taps, "tied": tied}, grow_cost),

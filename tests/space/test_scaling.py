@@ -161,13 +161,16 @@ def test_a_proxy_that_no_network_has_is_told() -> None:
     [
         ({"patch_size": 0}, ["patch_size: 0; expected at least 1"]),
         ({"width_scale": 0.0}, ["width_scale: 0.0; expected more than 0"]),
-        ({"width_scale": math.nan}, ["width_scale: nan; expected more than 0"]),
-        ({"width_scale": math.inf}, ["width_scale: inf; expected more than 0"]),
-        ({"depth_scale": 1.5}, ["depth_scale: 1.5; expected in (0, 1]"]),
-        ({"depth_scale": math.nan}, ["depth_scale: nan; expected in (0, 1]"]),
+        ({"width_scale": math.nan}, ["width_scale: nan; expected a finite number of at most 1e12"]),
+        ({"width_scale": math.inf}, ["width_scale: inf; expected a finite number of at most 1e12"]),
+        ({"depth_scale": 1.5}, ["depth_scale: 1.5; expected more than 0 and at most 1"]),
+        ({"depth_scale": math.nan}, ["depth_scale: nan; expected a finite number of at most 1e12"]),
         (
             {"width_scale": -1, "depth_scale": 0},
-            ["width_scale: -1; expected more than 0", "depth_scale: 0; expected in (0, 1]"],
+            [
+                "width_scale: -1; expected more than 0",
+                "depth_scale: 0; expected more than 0 and at most 1",
+            ],
         ),
     ],
 )

@@ -1,6 +1,7 @@
 import copy
 import math
 import random
+import re
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -279,11 +280,15 @@ BAD: list[tuple[tuple[str | int, ...], Any, str]] = [
     ),
     (("stages", 0, "mixers"), [], "stages[0].mixers: is an empty choice"),
     (("stages", 0, "widht"), 3, "stages[0].widht: unknown key; expected depth, expansion_ratio"),
-    (("stages", 1, "width"), {"time": 2}, "stages[1].width.time: unknown key; expected times; did"),
+    (("stages", 1, "width"), {"time": 2}, "stages[1].width.time: unknown key; expected from, "),
     (("stages", 1, "width"), {"times": 1.03}, "stages[1].width: 1.03 times 16 channels is 16.48; "),
     (("stages", 1, "width"), {"times": -1}, "stages[1].width.times: -1.0; expected more than 0"),
     (("stages", 2, "mixers"), {"leading": "conv"}, "stages[2].mixers.trailing: is missing"),
-    (("stages", 2, "mixers", "leading"), "cnv", "stages[2].mixers: unknown mixer 'cnv'; expected"),
+    (
+        ("stages", 2, "mixers", "leading"),
+        "cnv",
+        "stages[2].mixers.leading: unknown mixer 'cnv'; expected",
+    ),
     (("stages", 2, "mixers", "trailing"), [], "stages[2].mixers.trailing: is an empty choice"),
     (
         ("stages", 2, "mixers", "trailing_depth"),
@@ -313,8 +318,9 @@ def test_bad_input_is_told_with_place_value_and_rule(
     with pytest.raises(SearchSpaceError) as raised:
         SearchSpace.from_yaml(path)
     lines = str(raised.value).splitlines()
-    assert all(line.startswith(f"{path}: ") for line in lines)
-    assert any(line.startswith(f"{path}: {message}") for line in lines), lines
+    place = rf"{re.escape(str(path))}(:\d+)?: "
+    assert all(re.match(place, line) for line in lines)
+    assert any(re.match(place + re.escape(message), line) for line in lines), lines
 
 
 def test_a_ratio_must_stand_somewhere() -> None:
@@ -328,9 +334,8 @@ def test_all_mistakes_are_told_at_once() -> None:
     plain = copy.deepcopy(PLAIN["layouts and free blocks"])
     plain["image_size"] = [16, 18, 22]
     plain["heads"] = 3
-    plain["in_channels"] = 0
     with pytest.raises(SearchSpaceError) as raised:
         SearchSpace.from_dict(plain, where="f")
     assert [line.split(" ")[1] for line in str(raised.value).splitlines()] == [
-        *("image_size:", "image_size:", "in_channels:", "stages[0].width:", "stages[1].width:")
+        *("image_size:", "image_size:", "stages[0].width:", "stages[1].width:")
     ]

@@ -24,8 +24,8 @@ def write_example(folder: Path) -> None:
 
 def forget(monkeypatch: pytest.MonkeyPatch) -> None:
     """Only the mixers of the package are known, until the test is over."""
-    own = {name: mixers._REGISTRY[name] for name in ("conv", "attention", "mlp")}
-    monkeypatch.setattr(mixers, "_REGISTRY", own)
+    own = {name: mixers.MIXERS[name] for name in ("conv", "attention", "mlp")}
+    monkeypatch.setattr(mixers.MIXERS, "known", own)
     monkeypatch.setattr(plugins, "_brought_in", set())
     monkeypatch.setattr(sys, "path", list(sys.path))
     # As if it had not been imported, now and after the test.
