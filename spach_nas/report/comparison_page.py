@@ -362,7 +362,7 @@ def _table(groups: Sequence[StudyGroup], growth: GrowthData | None) -> Markup:
                 for name, form in columns.values()
             ]
             cells[0] += f", {one.failed:,} failed" if one.failed else ""
-            if one.best is not None:
+            if study.view.best is not None:
                 cells[2] = study.view.of(study.view.best).words(score)
             rows.append(
                 {
