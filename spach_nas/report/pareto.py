@@ -85,8 +85,8 @@ def pareto_data(view: StudyView, axis: Objective = OBJECTIVES["macs"]) -> Pareto
     """
     y = view.score
     scored = {one.record.trial: one for one in on_axis(view.trained, axis) if one.values(y)}
-    within = {trial for trial, one in scored.items() if within(one.record, view.limits)}
-    members = front([scored[trial].record for trial in scored if trial in within], (y, axis))
+    allowed = {trial for trial, one in scored.items() if within(one.record, view.limits)}
+    members = front([scored[trial].record for trial in scored if trial in allowed], (y, axis))
     on_front = {record.trial for record in members}
     paper = [trial for trial, one in scored.items() if one.record.reference is not None]
     # Intervals on all points would hide them.
@@ -99,7 +99,7 @@ def pareto_data(view: StudyView, axis: Objective = OBJECTIVES["macs"]) -> Pareto
                 axes=(axis, y),
                 name=", ".join(view.marks.get(trial, ())) if named else "",
                 bar=trial in apart,
-                within=trial in within,
+                within=trial in allowed,
             )
             for trial in chosen
         )
