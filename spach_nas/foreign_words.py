@@ -8,7 +8,7 @@ from collections.abc import Iterable
 _FLOPS = "MACs; FLOPs = 2 x MACs"
 # Our word, then foreign words for it, the likeliest first. A dotted word of ours is a key within a
 # section. A foreign word may belong to several of ours: the first that is legal at its place wins.
-_SYNONYMS = {
+SYNONYMS = {
     # Keys of a search and of a recipe.
     "accumulation": "grad_accum_steps accumulate_grad_batches gradient_accumulation_steps",
     "augmentation": "aug augs augmentations transforms",
@@ -116,7 +116,7 @@ _SYNONYMS = {
 }
 _NOTES = {"macs": _FLOPS, "max_macs": _FLOPS, "min_macs": _FLOPS}
 _MEANT: dict[str, list[str]] = {}
-for _ours, _words in _SYNONYMS.items():
+for _ours, _words in SYNONYMS.items():
     for _word in _words.split():
         _MEANT.setdefault(_word, []).append(_ours)
 

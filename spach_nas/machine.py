@@ -11,8 +11,8 @@ from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 
-_GROUPS = Path("/sys/fs/cgroup")
-_SYSTEM = Path("/proc")
+GROUPS = Path("/sys/fs/cgroup")
+SYSTEM = Path("/proc")
 # Such a high limit means no limit: version 1 writes the largest page-aligned number for it.
 _NO_LIMIT = 2**60
 
@@ -44,7 +44,7 @@ def available_memory() -> int | None:
 
 
 def _free_of_system() -> Iterator[int]:
-    for line in _text(_SYSTEM / "meminfo").splitlines():
+    for line in _text(SYSTEM / "meminfo").splitlines():
         name, _, amount = line.partition(":")
         if name == "MemAvailable":
             yield int(amount.split()[0]) * 1024
@@ -67,14 +67,14 @@ def _free_of_groups() -> Iterator[int]:
 
 def _folders(controller: str) -> Iterator[Path]:
     """Folders of the control groups that bound this process, including the enclosing groups."""
-    for line in _text(_SYSTEM / "self/cgroup").splitlines():
+    for line in _text(SYSTEM / "self/cgroup").splitlines():
         _, controllers, path = line.split(":", 2)
         if controllers == "":
             # Version 2 has all controllers in one tree. If version 1 is in use as well, that tree
             # is mounted in a folder of its own.
-            roots = [_GROUPS, _GROUPS / "unified"]
+            roots = [GROUPS, GROUPS / "unified"]
         elif controller in controllers.split(","):
-            roots = [_GROUPS / controller, _GROUPS / controllers]
+            roots = [GROUPS / controller, GROUPS / controllers]
         else:
             continue
         # In a container, the path may be that outside the container, of which only the top is

@@ -15,8 +15,8 @@ GIB = 2**30
 @pytest.fixture
 def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Tree:
     """Makes files of `proc` and of the control groups."""
-    monkeypatch.setattr(machine, "_SYSTEM", tmp_path / "proc")
-    monkeypatch.setattr(machine, "_GROUPS", tmp_path / "groups")
+    monkeypatch.setattr(machine, "SYSTEM", tmp_path / "proc")
+    monkeypatch.setattr(machine, "GROUPS", tmp_path / "groups")
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(16)), raising=False)
 
     def make(files: dict[str, str]) -> None:

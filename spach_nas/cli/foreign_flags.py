@@ -7,7 +7,7 @@ from spach_nas.errors import SpachNasError, did_you_mean, one_of
 from spach_nas.foreign_words import note
 
 # Our command, then foreign words for it.
-_COMMANDS = {
+COMMANDS = {
     "cost": "flops macs params count profile complexity summary",
     "doctor": "info env env_info diagnose system",
     "evaluate": "eval test val validate score predict",
@@ -21,7 +21,7 @@ _COMMANDS = {
     "verify": "check_bundle compare",
     "watch": "status monitor progress tail follow",
 }
-_OPTIONS = {
+OPTIONS = {
     "--batch-size": "bs b batch",
     "--data": "data_dir data_path dataset d root",
     "--dry-run": "check validate dry test_run no_train",
@@ -62,7 +62,7 @@ def check_words(arguments: Sequence[str], options: Mapping[str, Sequence[str]]) 
         return
     command, *others = arguments
     if command not in options:
-        found = _ours(command, _COMMANDS)
+        found = _ours(command, COMMANDS)
         hint = f"; did you mean {found[0]!r}?" if found else did_you_mean(command, options)
         raise SpachNasError(f"{command}: no such command; expected {one_of(options)}{hint}")
     for word in others:
@@ -76,7 +76,7 @@ def check_words(arguments: Sequence[str], options: Mapping[str, Sequence[str]]) 
 
 
 def _expected(command: str, flag: str, own: Sequence[str]) -> str:
-    for name in _ours(flag, _OPTIONS):
+    for name in _ours(flag, OPTIONS):
         if name in own:
             return name
     if command in ("search", "watch") and _plain(flag) in _PAGE.split():

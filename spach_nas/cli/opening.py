@@ -24,7 +24,7 @@ from spach_nas.units import format_count, format_duration
 
 # A proxy is not small if its forward pass costs more than this share of the target's, and with so
 # many MACs it takes long to train on a CPU.
-_SMALL, _MANY_MACS = 0.5, 200_000_000
+_SMALL, MANY_MACS = 0.5, 200_000_000
 _SAMPLED = 50
 
 
@@ -158,7 +158,7 @@ def _large_proxy(plan: Plan) -> str:
     )
     # The median, because single architectures of a space may be large on purpose.
     macs, target = pairs[len(pairs) // 2]
-    if macs < _MANY_MACS or macs < _SMALL * target:
+    if macs < MANY_MACS or macs < _SMALL * target:
         return ""
     return (
         f"the proxies are not small ({format_count(macs)} MACs, their targets "

@@ -36,7 +36,7 @@ console = make_console()
 
 # Without a terminal: seconds between two checks of the running trials, and between two lines about
 # them while nothing else is printed.
-_TICK_S, _SILENCE_S = 1.0, 60.0
+TICK_S, SILENCE_S = 1.0, 60.0
 
 
 class LiveView:
@@ -86,9 +86,9 @@ class LiveView:
     def _give_signs(self, ended: threading.Event) -> None:
         """Without a live view, print the progress of running trials from time to time."""
         told = False
-        while not ended.wait(_TICK_S):
-            self._quiet_s += _TICK_S
-            if self._study is None or (told and self._quiet_s < _SILENCE_S):
+        while not ended.wait(TICK_S):
+            self._quiet_s += TICK_S
+            if self._study is None or (told and self._quiet_s < SILENCE_S):
                 continue
             progress = self._render().progress
             if progress is None or not any(item.pulse for item in progress.running):

@@ -17,7 +17,7 @@ from spach_nas.space.architecture import Architecture
 from spach_nas.space.search_space import SearchSpace
 from spach_nas.space.stage_space import Encoding
 
-_MOST_DRAWS = 100_000  # after so many rejections, the set counts as empty
+MOST_DRAWS = 100_000  # after so many rejections, the set counts as empty
 
 
 class FeasibleSet:
@@ -124,7 +124,7 @@ class FeasibleSet:
 
     def _one_by_rejection(self, rng: np.random.Generator) -> Architecture:
         seen = []
-        for _ in range(_MOST_DRAWS):
+        for _ in range(MOST_DRAWS):
             found = self._draws.draw(1, rng)[0] if self._draws else self.space.sample(rng)
             seen.append(self._tables.measures.of_architecture(found))
             if self._inside(seen[-1]):
@@ -136,7 +136,7 @@ class FeasibleSet:
             self._tables.measures.names,
             lambda: [(sample, np.zeros((1, sample.shape[1]), dtype=object))],
         )
-        what = f"none of {_MOST_DRAWS:,} drawn architectures meets them"
+        what = f"none of {MOST_DRAWS:,} drawn architectures meets them"
         raise self._empty(what, [f"of those drawn, {phrases[0]}", *phrases[1:]] if phrases else [])
 
     def _contradiction(self, bounds: Sequence[Bound]) -> SearchSpaceError:

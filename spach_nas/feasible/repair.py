@@ -10,7 +10,7 @@ from spach_nas.space.layouts import Value
 from spach_nas.space.search_space import SearchSpace
 from spach_nas.space.stage_space import Encoding
 
-_DONORS = 4  # feasible architectures to move towards; the nearest result is taken
+DONORS = 4  # feasible architectures to move towards; the nearest result is taken
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -34,7 +34,7 @@ class Repair:
         architecture until the limits are met. Then every change that was not needed is reverted.
         This is done for several feasible architectures, and the nearest result is returned.
         """
-        found = [self._towards(encoding, rng) for _ in range(_DONORS)]
+        found = [self._towards(encoding, rng) for _ in range(DONORS)]
         return min(found, key=lambda repaired: self._distance(encoding, repaired))
 
     def _towards(self, encoding: Encoding, rng: np.random.Generator) -> Encoding:

@@ -27,9 +27,9 @@ from spach_nas.units import format_count
 
 # With more comparisons (about 10 s) than this, or more rows or combinations to hold in memory,
 # architectures are not counted.
-_MOST_PAIRS = 4_000_000_000
-_MOST_ROWS = 4_000_000
-_MOST_CONTEXTS = 50_000
+MOST_PAIRS = 4_000_000_000
+MOST_ROWS = 4_000_000
+MOST_CONTEXTS = 50_000
 _KEPT_CONTEXTS = 512
 _MOST = int(np.iinfo(np.int64).max)
 
@@ -162,7 +162,7 @@ class ClassTables:
         self.context = lru_cache(maxsize=_KEPT_CONTEXTS)(self._build)
         self._stage_table = lru_cache(maxsize=None)(self._build_stage_table)
         fixed = (space.parameters.get(name, ()) for name in self.measures.fixed)
-        few = math.prod(len(choices) or 1 for choices in fixed) <= _MOST_CONTEXTS
+        few = math.prod(len(choices) or 1 for choices in fixed) <= MOST_CONTEXTS
         # Contexts are listed in memory, so a space with too many of them is not counted.
         self._contexts: list[Encoding] = list(contexts(space)) if few else []
         self.countable = few and self._few_pairs()
@@ -194,7 +194,7 @@ class ClassTables:
         numbers = [len(table.costs) for _, table in self._stage_tables(self._contexts[0])]
         pairs = math.prod(numbers)
         rows = pairs // max(1, *numbers)
-        return rows <= _MOST_ROWS and len(self._contexts) * pairs <= _MOST_PAIRS
+        return rows <= MOST_ROWS and len(self._contexts) * pairs <= MOST_PAIRS
 
     def _build(self, index: int) -> Context:
         values = self._contexts[index]

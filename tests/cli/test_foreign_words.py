@@ -11,16 +11,16 @@ from typer.main import get_command
 from search_tools import write_search
 from spach_nas.cli import app
 from spach_nas.cli.examples import EXAMPLES
-from spach_nas.cli.foreign_flags import _COMMANDS, _OPTIONS, check_words
+from spach_nas.cli.foreign_flags import COMMANDS, OPTIONS, check_words
 from spach_nas.config.schema import search_schema
 from spach_nas.config.search_yaml import load_config
 from spach_nas.data import validate_settings
 from spach_nas.errors import ConfigError, SpachNasError, did_you_mean
-from spach_nas.foreign_words import _SYNONYMS
+from spach_nas.foreign_words import SYNONYMS
 from spach_nas.full_size.recipe_files import load_recipe, recipe_schema
 
 COMMANDS = get_command(app).commands  # type: ignore[attr-defined]
-OPTIONS = {
+OURS = {
     name: [option for item in command.params for option in (*item.opts, *item.secondary_opts)]
     for name, command in COMMANDS.items()
 }
@@ -106,29 +106,29 @@ def test_a_foreign_word_in_a_recipe_gets_ours(change: str, hint: str) -> None:
 )
 def test_a_foreign_flag_or_command_gets_ours(line: str, hint: str) -> None:
     with pytest.raises(SpachNasError, match=re.escape(hint)):
-        check_words(line.split(), OPTIONS)
+        check_words(line.split(), OURS)
 
 
 @pytest.mark.parametrize(
     "line", ["", "--version", "search x --out y --resume", "search x -- --lr", "search x --zzz"]
 )
 def test_what_is_ours_or_unheard_of_is_left_to_the_parser(line: str) -> None:
-    check_words(line.split(), OPTIONS)
+    check_words(line.split(), OURS)
 
 
 def test_foreign_words_lead_to_words_that_exist() -> None:
     ours = {*json.dumps([search_schema(), recipe_schema()]).replace('"', " ").split()}
     ours |= {word.strip(",:[]{}") for word in ours}
-    for name in _SYNONYMS:
+    for name in SYNONYMS:
         if name not in ("fashion-mnist", "folder", "pt2", "conv", "attention", "mlp"):
             assert set(name.split(".")) <= ours, name
 
 
 def test_foreign_options_and_commands_lead_to_some_that_exist() -> None:
-    assert set(_COMMANDS) <= set(OPTIONS)
-    assert set(_OPTIONS) <= {option for options in OPTIONS.values() for option in options}
-    every = [word for words in _COMMANDS.values() for word in words.split()]
-    assert set(every).isdisjoint(OPTIONS)
+    assert set(COMMANDS) <= set(OURS)
+    assert set(OPTIONS) <= {option for options in OURS.values() for option in options}
+    every = [word for words in COMMANDS.values() for word in words.split()]
+    assert set(every).isdisjoint(OURS)
 
 
 def test_a_near_miss_is_still_found_and_nonsense_is_not() -> None:
@@ -137,7 +137,7 @@ def test_a_near_miss_is_still_found_and_nonsense_is_not() -> None:
     assert did_you_mean("zzz", ["accuracy", "macs"]) == ""
 
 
-@pytest.mark.parametrize("name", OPTIONS)
+@pytest.mark.parametrize("name", OURS)
 def test_every_command_shows_an_example_that_it_takes(name: str) -> None:
     assert EXAMPLES[name]
     for line in EXAMPLES[name]:
@@ -147,7 +147,7 @@ def test_every_command_shows_an_example_that_it_takes(name: str) -> None:
         assert line in COMMANDS[name].epilog
 
 
-@pytest.mark.parametrize("name", OPTIONS)
+@pytest.mark.parametrize("name", OURS)
 def test_help_shows_no_type_of_python(name: str) -> None:
     context = typer.Context(COMMANDS[name])
     for item in COMMANDS[name].get_params(context):

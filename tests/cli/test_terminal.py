@@ -220,8 +220,8 @@ def test_without_a_terminal_each_record_is_a_line(tmp_path: Path) -> None:
 def test_without_a_terminal_running_trials_give_signs_of_life(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("spach_nas.cli.terminal._TICK_S", 0.001)
-    monkeypatch.setattr("spach_nas.cli.terminal._SILENCE_S", 1e6)
+    monkeypatch.setattr("spach_nas.cli.terminal.TICK_S", 0.001)
+    monkeypatch.setattr("spach_nas.cli.terminal.SILENCE_S", 1e6)
     console = Console(file=io.StringIO(), width=80)
     study = make_study(tmp_path, search__trials=2)
     with LiveView(console).shown() as live:

@@ -198,8 +198,8 @@ def test_a_pair_of_the_shipped_space_is_found() -> None:
 def test_pairs_of_a_space_too_large_to_count_are_those_of_the_drawn(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(tables, "_MOST_PAIRS", 0)
-    monkeypatch.setattr(module, "_MOST_DRAWS", 500)
+    monkeypatch.setattr(tables, "MOST_PAIRS", 0)
+    monkeypatch.setattr(module, "MOST_DRAWS", 500)
     space = SPACES["widths of their own"]
     macs = figure(space, RULE, Bound(Measure("limits", "macs"), "min", 0)).values()
     params = figure(space, RULE, Bound(Measure("limits", "params"), "max", 0)).values()

@@ -218,13 +218,13 @@ def test_the_nearest_of_several_repairs_is_kept(monkeypatch: pytest.MonkeyPatch)
     )
     feasible = FeasibleSet(DISTINCT, limits)
     of_several = mean_changes(feasible)
-    monkeypatch.setattr(repair, "_DONORS", 1)
+    monkeypatch.setattr(repair, "DONORS", 1)
     assert of_several < 0.8 * mean_changes(feasible)
 
 
 @pytest.mark.parametrize(
     "constant",
-    with_slow(["_MOST_PAIRS", "_MOST_ROWS", "_MOST_CONTEXTS"], "_MOST_PAIRS", "_MOST_ROWS"),
+    with_slow(["MOST_PAIRS", "MOST_ROWS", "MOST_CONTEXTS"], "MOST_PAIRS", "MOST_ROWS"),
 )
 def test_a_space_too_large_to_count_is_sampled_by_rejection(
     monkeypatch: pytest.MonkeyPatch, constant: str
@@ -238,7 +238,7 @@ def test_a_space_too_large_to_count_is_sampled_by_rejection(
     drawn = Counter(feasible.samples(50 * len(expected), rng))
     assert set(drawn) == expected
     assert chisquare(list(drawn.values())).pvalue > 1e-4
-    monkeypatch.setattr(module, "_MOST_DRAWS", 100)
+    monkeypatch.setattr(module, "MOST_DRAWS", 100)
     with pytest.raises(SearchSpaceError) as raised:
         FeasibleSet(space, Limits(max_macs=1))
     assert str(raised.value).startswith(

@@ -103,7 +103,7 @@ def test_shorter_proxies_of_free_blocks_are_sampled_by_rejection() -> None:
 
 
 def test_a_rejection_without_end_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_MOST_DRAWS", 50)
+    monkeypatch.setattr(module, "MOST_DRAWS", 50)
     space = free_blocks()
     proxy = ProxyLimits(limits=Limits(max_params=9), rule=SHORTER, data=DATA)
     with pytest.raises(SearchSpaceError) as raised:
