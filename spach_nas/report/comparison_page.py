@@ -362,8 +362,9 @@ def _table(groups: Sequence[StudyGroup], growth: GrowthData | None) -> Markup:
                 for name, form in columns.values()
             ]
             cells[0] += f", {one.failed:,} failed" if one.failed else ""
-            if study.view.best is not None:
-                cells[2] = study.view.of(study.view.best).words(score)
+            winner = study.view.best
+            if winner is not None and one.best is not None:
+                cells[2] = study.view.of(winner).words(score)
             rows.append(
                 {
                     "kind": "member" if several else "alone",

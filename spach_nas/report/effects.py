@@ -370,7 +370,7 @@ def effects_figure(data: EffectsData) -> go.Figure:
         ticktext=[
             f"<b>{plain(shortened(choice.name))}</b> "
             f"{plain(shortened(effect.level))} ({effect.trials:,})"
-            f" / {plain(shortened(choice.reference))} ({choice.trials:,})"
+            f" vs {plain(shortened(choice.reference))} ({choice.trials:,})"
             for choice, effect, _ in rows
         ],
         range=[len(rows) - 0.2, -0.8],

@@ -10,7 +10,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from spach_nas.config.objectives import OBJECTIVES
+from spach_nas.config.objectives import OBJECTIVES, Objective
 from spach_nas.paths import shell_word
 from spach_nas.report.drawing import draw
 from spach_nas.report.view import StudyView, Trained, seed_words
@@ -129,7 +129,7 @@ def _columns(view: StudyView, rows: Sequence[Row]) -> list[Column]:
     ]
 
 
-def _further(view: StudyView) -> list[Any]:
+def _further(view: StudyView) -> list[Objective]:
     return [item for item in view.objectives if item.source != "target_cost" and item != _ACCURACY]
 
 

@@ -19,10 +19,10 @@ from spach_nas.errors import ConfigError, SpachNasError, did_you_mean
 from spach_nas.foreign_words import SYNONYMS
 from spach_nas.full_size.recipe_files import load_recipe, recipe_schema
 
-COMMANDS = get_command(app).commands  # type: ignore[attr-defined]
+APP_COMMANDS = get_command(app).commands  # type: ignore[attr-defined]
 OURS = {
     name: [option for item in command.params for option in (*item.opts, *item.secondary_opts)]
-    for name, command in COMMANDS.items()
+    for name, command in APP_COMMANDS.items()
 }
 
 
@@ -143,13 +143,13 @@ def test_every_command_shows_an_example_that_it_takes(name: str) -> None:
     for line in EXAMPLES[name]:
         program, command, *arguments = shlex.split(line.partition(">")[0])
         assert (program, command) == ("spach-nas", name)
-        COMMANDS[name].make_context(name, arguments)
-        assert line in COMMANDS[name].epilog
+        APP_COMMANDS[name].make_context(name, arguments)
+        assert line in APP_COMMANDS[name].epilog
 
 
 @pytest.mark.parametrize("name", OURS)
 def test_help_shows_no_type_of_python(name: str) -> None:
-    context = typer.Context(COMMANDS[name])
-    for item in COMMANDS[name].get_params(context):
+    context = typer.Context(APP_COMMANDS[name])
+    for item in APP_COMMANDS[name].get_params(context):
         shown = item.display_type_rich(context)
         assert shown is None or "<" not in shown, item.name

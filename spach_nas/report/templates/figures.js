@@ -7,7 +7,6 @@
  * Figures.data          what the page holds
  * Figures.draw(id)      draws one section again, Figures.drawAll() all of them
  * Figures.prepare       functions (id, figure, inks, words), called before each drawing: push yours
- * Figures.on(id, event, call)  a plotly event of a section, whenever it gets a figure
  * Figures.inks()        colours of the moment, by the names of `theme.Inks`
  * Figures.chosen(id)    words of the figure shown
  * Figures.printing      whether the page is on its way to paper; `print` events on `document` tell
@@ -18,7 +17,6 @@ const Figures = (() => {
   const dark = window.matchMedia("(prefers-color-scheme: dark)");
   const narrow = window.matchMedia("(max-width: 640px)");
   const own = { data: JSON.parse(byId("data").textContent), prepare: [], printing: false };
-  const listeners = [];
 
   /* Figures are made in the light inks, and repainted for a dark screen. */
   function painted(value, swap) {
@@ -76,18 +74,10 @@ const Figures = (() => {
       displayModeBar: narrow.matches ? false : "hover",
       modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"],
     };
-    const fresh = !place.classList.contains("js-plotly-plot");
     Plotly.react(place, { ...prepared(id, words), config });
-    if (fresh) for (const [where, event, call] of listeners) if (where === id) place.on(event, call);
   };
 
   own.drawAll = () => { for (const id of Object.keys(own.data.figures)) own.draw(id); };
-
-  own.on = (id, event, call) => {
-    listeners.push([id, event, call]);
-    const place = byId(`plot-${id}`);
-    if (place?.classList.contains("js-plotly-plot")) place.on(event, call);
-  };
 
   let opened = [];
   function print(printing) {

@@ -8,14 +8,10 @@
   /* A circle in pixels as a path: those of plotly take no negative pixels on a log axis. */
   const CIRCLE = "M-15,0C-15,-8.3,-8.3,-15,0,-15C8.3,-15,15,-8.3,15,0C15,8.3,8.3,15,0,15C-8.3,15,-15,8.3,-15,0Z";
   const data = Figures.data;
-  let rowOf, columns;
+  const rowOf = new Map(data.rows.map((row) => [row.trial, row]));
+  const columns = new Map(data.columns.map((column) => [column.key, column]));
   const drawings = new Map();
   const state = { selected: data.selected, sort: "trial", down: false, rows: STEP };
-
-  function index() {
-    rowOf = new Map(data.rows.map((row) => [row.trial, row]));
-    columns = new Map(data.columns.map((column) => [column.key, column]));
-  }
 
   /* Drawings come deflated: thousands of them repeat each other. */
   async function unpack(packed) {
@@ -276,14 +272,13 @@
   }
 
   function listen() {
-    for (const plot of document.querySelectorAll(".plot[data-trials]")) {
-      const id = plot.id.slice("plot-".length);
-      Figures.on(id, "plotly_click", (event) => {
+    for (const plot of document.querySelectorAll(".plot[data-trials].js-plotly-plot")) {
+      plot.on("plotly_click", (event) => {
         const trial = event.points.map((point) => point.customdata).find((found) => rowOf.has(found));
         if (trial !== undefined) select(trial);
       });
-      Figures.on(id, "plotly_hover", showCard);
-      Figures.on(id, "plotly_unhover", () => { card.hidden = true; });
+      plot.on("plotly_hover", showCard);
+      plot.on("plotly_unhover", () => { card.hidden = true; });
     }
     document.addEventListener("click", clicked);
     document.addEventListener("scroll", scrolled, { capture: true, passive: true });
@@ -299,14 +294,13 @@
     document.addEventListener("print", fillTable);
   }
 
-  index();
   Figures.prepare.push(prepareFront);
   fillHead();
-  listen();
   fillTable();
   unpack(data.drawings);
-  /* The figures are drawn when all scripts are read. */
+  /* `figures.js` has drawn the figures by then. */
   document.addEventListener("DOMContentLoaded", () => {
+    listen();
     const row = rowOf.get(state.selected);
     if (row) fillSelection(row);
   });
