@@ -20,6 +20,7 @@ from spach_nas.space.architecture import Architecture
 from spach_nas.space.references import reference_target
 from spach_nas.space.scaling import scale
 from spach_nas.study.journal import Foreseen
+from spach_nas.study.ladder import places
 
 # Measured on two cores: Ray's start and torch's import in each worker; report and best network.
 _START_SECONDS, _FINISH_SECONDS = 8.0, 4.0
@@ -261,9 +262,7 @@ def added_epochs(config: SearchConfig, rung: int) -> int:
 def candidates_at(config: SearchConfig, rung: int, *, feasible: int | None) -> int:
     """Candidates that reach a rung: one in `reduction` is promoted from each."""
     count = min(config.search.trials, config.search.trials if feasible is None else feasible)
-    for _ in range(rung):
-        count = max(1, count // config.rungs.reduction)
-    return count
+    return places(count, reduction=config.rungs.reduction, rungs=rung + 1)[rung]
 
 
 def _proxy_costs(
