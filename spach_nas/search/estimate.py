@@ -20,6 +20,7 @@ from spach_nas.space.architecture import Architecture
 from spach_nas.space.references import reference_target
 from spach_nas.space.scaling import scale
 from spach_nas.study.journal import Foreseen
+from spach_nas.study.ladder import places
 
 # Measured on two cores: Ray's start and torch's import in each worker; report and best network.
 _START_SECONDS, _FINISH_SECONDS = 8.0, 4.0
@@ -118,13 +119,14 @@ class TimeEstimate:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class _Line:
+class Line:
     """Seconds for an image: `fixed + per_mac * macs`."""
 
     fixed: float
     per_mac: float
 
     def at(self, macs: float) -> float:
+        """Seconds for an image of a proxy with these MACs."""
         return self.fixed + self.per_mac * macs
 
 
@@ -156,8 +158,8 @@ def estimate_search(
     good = [item for item in timed if item.failure is None]
     if not good:
         raise StudyError(f"no proxy can be trained here: {timed[0].failure}")
-    training = _fit([(item.macs, item.train_seconds) for item in good])
-    validation = _fit([(item.macs, item.validate_seconds) for item in good])
+    training = fit_line([(item.macs, item.train_seconds) for item in good])
+    validation = fit_line([(item.macs, item.validate_seconds) for item in good])
     build = statistics.median(item.build_seconds for item in good)
     rungs = tuple(
         _rung_time(plan, targets, rung, training, validation, build, slowdown=slowdown)
@@ -206,26 +208,26 @@ def cut_by(left: float, wall: float, *, evaluations: int, at_once: int) -> int:
     return max(0, evaluations - waves * at_once)
 
 
-def _fit(points: Sequence[tuple[int, float]]) -> _Line:
+def fit_line(points: Sequence[tuple[int, float]]) -> Line:
     """The line, rising and from above zero, with the least squares of relative errors."""
     macs, seconds = (np.array(column, dtype=float) for column in zip(*points, strict=True))
     if not seconds.all():
-        return _Line(fixed=float(seconds.mean()), per_mac=0.0)
+        return Line(fixed=float(seconds.mean()), per_mac=0.0)
     sides = np.stack([1 / seconds, macs / seconds], axis=1)
     fixed, per_mac = np.linalg.lstsq(sides, np.ones(len(seconds)), rcond=None)[0].tolist()
     if fixed < 0 or len(points) == 1:
-        return _Line(fixed=0.0, per_mac=float(sides[:, 1].sum() / (sides[:, 1] ** 2).sum()))
+        return Line(fixed=0.0, per_mac=float(sides[:, 1].sum() / (sides[:, 1] ** 2).sum()))
     if per_mac < 0:
-        return _Line(fixed=float(seconds.mean()), per_mac=0.0)
-    return _Line(fixed=fixed, per_mac=per_mac)
+        return Line(fixed=float(seconds.mean()), per_mac=0.0)
+    return Line(fixed=fixed, per_mac=per_mac)
 
 
 def _rung_time(
     plan: Plan,
     targets: Sequence[Architecture],
     rung: int,
-    training: _Line,
-    validation: _Line,
+    training: Line,
+    validation: Line,
     build: float,
     *,
     slowdown: float,
@@ -261,9 +263,7 @@ def added_epochs(config: SearchConfig, rung: int) -> int:
 def candidates_at(config: SearchConfig, rung: int, *, feasible: int | None) -> int:
     """Candidates that reach a rung: one in `reduction` is promoted from each."""
     count = min(config.search.trials, config.search.trials if feasible is None else feasible)
-    for _ in range(rung):
-        count = max(1, count // config.rungs.reduction)
-    return count
+    return places(count, reduction=config.rungs.reduction, rungs=rung + 1)[rung]
 
 
 def _proxy_costs(

@@ -259,8 +259,8 @@ def _quantities(
                     kept, exact=inside.exact, ends=known if inside is everywhere else None
                 ),
                 edges=edges,
-                shares_everywhere=_bins(figures, edges),
-                shares_feasible=_bins(kept, edges),
+                shares_everywhere=bin_shares(figures, edges),
+                shares_feasible=bin_shares(kept, edges),
             )
         )
     return tuple(found)
@@ -277,7 +277,8 @@ def _spread(figures: Figures, *, exact: bool, ends: tuple[int, int] | None = Non
     )
 
 
-def _bins(figures: Figures, edges: Sequence[float]) -> tuple[float, ...]:
+def bin_shares(figures: Figures, edges: Sequence[float]) -> tuple[float, ...]:
+    """The share of figures in each bin; one on an edge belongs to the bin above."""
     place = np.searchsorted(np.array(edges), figures, side="right") - 1
     counts = np.bincount(place.clip(0, len(edges) - 2), minlength=len(edges) - 1)
     return tuple((counts / len(figures)).tolist())

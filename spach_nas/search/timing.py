@@ -255,7 +255,7 @@ def _time(bench: Bench, target: Architecture, proxy: Architecture, *, until: flo
     A difference, since an epoch of few steps is mostly overhead.
     """
     macs, care = cost(proxy).macs, bench.care
-    size = _images_of_a_step(bench, macs)
+    size = images_of_a_step(bench, macs)
     fidelity = Fidelity(epochs=1, image_size=proxy.image_size, data_share=1.0)
     request = EvaluationRequest(
         trial=0, architecture=target, proxy=proxy, fidelity=fidelity, seed=bench.seed
@@ -296,7 +296,7 @@ def _epoch_seconds(evaluation: Evaluation) -> float:
     return statistics.median(epoch.seconds for epoch in evaluation.curve[1:])
 
 
-def _images_of_a_step(bench: Bench, macs: int) -> int:
+def images_of_a_step(bench: Bench, macs: int) -> int:
     """Those of a batch; on a CPU as many as it trains in some time, for a proxy that is large."""
     size = min(bench.settings.batch_size, len(bench.images.train))
     if choose_runtime(device=bench.settings.device).device.type != "cpu":

@@ -20,6 +20,14 @@ from spach_nas.study.records import Record
 Step = tuple[int, int]
 
 
+def places(trials: int, *, reduction: int, rungs: int) -> list[int]:
+    """Trials that reach each rung, lowest first, when `trials` begin; at least one each."""
+    found = [trials]
+    for _ in range(rungs - 1):
+        found.append(max(1, found[-1] // reduction))
+    return found
+
+
 class Ladder:
     """An index over the records of a study: `add` fills it, `next` and `may_go_on` only look.
 
@@ -36,9 +44,7 @@ class Ladder:
         """
         self.top = len(rungs.levels)
         self._reduction = rungs.reduction
-        self._places = [trials]
-        for _ in rungs.levels:
-            self._places.append(max(1, self._places[-1] // rungs.reduction))
+        self._places = places(trials, reduction=rungs.reduction, rungs=self.top + 1)
         chosen = objectives if rungs.rank == "front" else (OBJECTIVES[rungs.rank],)
         self._rungs = [_Rung(chosen) for _ in rungs.levels]
         self._gone_on: set[Step] = set()
@@ -81,14 +87,14 @@ class Ladder:
                 return record
         for number in reversed(range(self.top)):
             rung = self._rungs[number]
-            places = len(rung.records) // self._reduction
+            most = len(rung.records) // self._reduction
             if closing and rung.records:
-                places = max(places, 1)
-            # Ranks change with every record: without this, more than `places` would be promoted.
+                most = max(most, 1)
+            # Ranks change with every record: without this, more than `most` would be promoted.
             on_way = {trial for trial, below in taken if below == number}
-            if places <= rung.left + rung.count(on_way):
+            if most <= rung.left + rung.count(on_way):
                 continue
-            for record in rung.best(places):
+            for record in rung.best(most):
                 step = record.trial, number
                 if step not in self._gone_on and step not in taken:
                     return record

@@ -28,6 +28,7 @@ from spach_nas.study.hypervolume import (
     study_corners,
 )
 from spach_nas.study.journal import Foreseen
+from spach_nas.study.ladder import places
 from spach_nas.study.records import Record
 
 Phase = Literal["running", "stopping", "finishing", "stopped", "ended", "silent"]
@@ -252,12 +253,14 @@ class Tally:
 
     def _wanted(self) -> tuple[int, ...]:
         """Of the trials one part goes on to the next rung, of the paper's models all do."""
-        places = [self.outline.trials + self._warm[0]]
-        for _ in self.outline.rungs[1:]:
-            places.append(max(1, places[-1] // self.outline.reduction))
+        numbers = places(
+            self.outline.trials + self._warm[0],
+            reduction=self.outline.reduction,
+            rungs=len(self.outline.rungs),
+        )
         return tuple(
             max(0, number - self._warm[rung]) + self.outline.references
-            for rung, number in enumerate(places)
+            for rung, number in enumerate(numbers)
         )
 
     def _pace(self, elapsed: float) -> float | None:

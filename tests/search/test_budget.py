@@ -164,9 +164,9 @@ def test_large_proxies_are_timed_on_fewer_images(tmp_path: Path) -> None:
     bench = timing.make_bench(plan, plan.feasible.samples(20, 0), care=timing.QUICK)
     assert len(bench.proxies) == 3
     assert pickle.loads(pickle.dumps(bench)).proxies == bench.proxies, "may go to a process"
-    assert timing._images_of_a_step(bench, 10**5) == 32
-    assert timing._images_of_a_step(bench, 5 * 10**8) == 3
-    assert timing._images_of_a_step(bench, 10**11) == 1
+    assert timing.images_of_a_step(bench, 10**5) == 32
+    assert timing.images_of_a_step(bench, 5 * 10**8) == 3
+    assert timing.images_of_a_step(bench, 10**11) == 1
 
 
 def test_side_by_side_nothing_is_faster_than_alone() -> None:

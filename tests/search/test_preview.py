@@ -131,7 +131,7 @@ def test_edges_are_few_and_hold_the_range(low: int, high: int) -> None:
 
 
 def test_a_figure_on_an_edge_is_in_the_bin_above() -> None:
-    assert space_report._bins(np.array([1, 2, 2, 4]), (1, 2, 4, 5)) == (0.25, 0.5, 0.25)
+    assert space_report.bin_shares(np.array([1, 2, 2, 4]), (1, 2, 4, 5)) == (0.25, 0.5, 0.25)
 
 
 def test_what_each_limit_excludes_is_counted() -> None:
@@ -319,9 +319,9 @@ def test_what_max_duration_cuts_is_what_has_not_begun(left: float, cut: int) -> 
 
 
 def test_the_line_never_falls_nor_begins_below_zero() -> None:
-    falling = time_estimate._fit([(10, 3.0), (20, 2.0)])
+    falling = time_estimate.fit_line([(10, 3.0), (20, 2.0)])
     assert falling.per_mac == 0 and falling.fixed == pytest.approx(2.5)
-    steep = time_estimate._fit([(10, 1.0), (20, 3.0)])
+    steep = time_estimate.fit_line([(10, 1.0), (20, 3.0)])
     assert steep.fixed == 0 and 0.1 < steep.per_mac < 0.15
 
 
