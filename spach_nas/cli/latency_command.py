@@ -4,7 +4,7 @@ from pathlib import Path
 
 from spach_nas.cli.latency_view import checks_table, header, table_json, times_json, times_table
 from spach_nas.cli.live_view import make_console
-from spach_nas.config.latency_settings import RUNTIMES
+from spach_nas.config.search_settings import RUNTIMES
 from spach_nas.latency.measured import measure_network
 from spach_nas.latency.request import (
     Request,

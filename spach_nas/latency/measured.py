@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import get_args
 
-from spach_nas.config.latency_settings import RUNTIMES, Format, RuntimeName
+from spach_nas.config.search_settings import RUNTIMES, Format, RuntimeName
 from spach_nas.config.training_settings import Device
 from spach_nas.errors import LatencyError, did_you_mean, one_of
 from spach_nas.latency.measuring import time_network

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar, get_args
 
-from spach_nas.config.latency_settings import RUNTIMES, Format, LatencySettings, RuntimeName
+from spach_nas.config.search_settings import RUNTIMES, Format, LatencySettings, RuntimeName
 from spach_nas.config.training_settings import Device
 from spach_nas.errors import LatencyError, did_you_mean, one_of
 from spach_nas.latency.source import find_network, find_space

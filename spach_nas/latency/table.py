@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cache, lru_cache
 
-from spach_nas.config.latency_settings import Format, RuntimeName
+from spach_nas.config.search_settings import Format, RuntimeName
 from spach_nas.errors import LatencyError
 from spach_nas.latency.parts import Part, block_parts, frame_parts, part_name
 from spach_nas.space.architecture import Architecture, Stage

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pydantic import TypeAdapter
 
-from spach_nas.config.latency_settings import LatencySettings
+from spach_nas.config.search_settings import LatencySettings
 from spach_nas.errors import LatencyError
 from spach_nas.latency.parts import Part, part_name
 from spach_nas.latency.table import REMEDY, Conditions, LatencyTable

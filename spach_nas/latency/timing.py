@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from spach_nas.config.latency_settings import Format, RuntimeName
+from spach_nas.config.search_settings import Format, RuntimeName
 from spach_nas.config.training_settings import Device
 from spach_nas.errors import LatencyError, one_line
 from spach_nas.latency.table import Conditions, Timing

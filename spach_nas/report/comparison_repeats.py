@@ -149,7 +149,7 @@ def noise_words(data: RepeatsData) -> str:
     apart = 1.96 * math.sqrt(2) * data.deviation
     deviation, apart_words = (
         (f"{data.deviation * 100:.2f} points", f"{apart * 100:.2f} points")
-        if data.score.name == "accuracy"
+        if data.score.is_share
         else (f"{data.deviation:.4f}", f"{apart:.4f}")
     )
     left = len(data.repeated) - _MOST_DRAWN
@@ -176,8 +176,7 @@ def repeats_figure(data: RepeatsData) -> go.Figure:
         # Studies that share a seed share a score: beside each other, not one behind the other.
         shift = _ROW_SHARE * ((place + 0.5) / len(used) - 0.5)
         figure.add_trace(_group_trace(drawn, group, looks[group.label], shift=shift))
-    form = ".1%" if data.score.name == "accuracy" else ".3f"
-    figure.update_xaxes(title_text=data.score.label, tickformat=form)
+    figure.update_xaxes(title_text=data.score.label, tickformat=data.score.ticks)
     figure.update_yaxes(
         range=[len(drawn) - 0.5, -0.5],
         tickvals=list(range(len(drawn))),

@@ -129,8 +129,7 @@ def score_axis(figure: go.Figure, objective: Objective, *, values: Sequence[floa
     """Set the axis of a score; its worse end is returned."""
     margin = 0.07 * (max(values) - min(values)) or 0.01 * abs(max(values)) or 0.01
     low, high = min(values) - margin, max(values) + margin
-    form = ".1%" if objective.name == "accuracy" else ".3f"
-    figure.update_yaxes(title_text=objective.label, range=[low, high], tickformat=form)
+    figure.update_yaxes(title_text=objective.label, range=[low, high], tickformat=objective.ticks)
     return low if objective.direction == "max" else high
 
 

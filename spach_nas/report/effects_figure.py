@@ -153,7 +153,7 @@ def _tick(row: _Row) -> str:
 
 
 def _is_share(data: EffectsData) -> bool:
-    return data.score.name == "accuracy"
+    return data.score.is_share
 
 
 def _sign(effect: Effect) -> int:

@@ -70,7 +70,7 @@ def _dimension(axis: Axis, data: ParallelData) -> dict[str, Any]:
     elif axis.kind == "log":
         ticks = {math.log10(count): format_count(count) for count in _round_counts(low, high)}
     else:
-        form = ".1%" if data.score.name == "accuracy" else ".3g"
+        form = ".1%" if data.score.is_share else ".3g"
         ticks = {step: format(step, form) for step in np.linspace(low, high, 5).tolist()}
     return {
         "label": plain(shortened(axis.name, _LONGEST + 8)),

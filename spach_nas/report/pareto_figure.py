@@ -40,7 +40,7 @@ def pareto_figure(data: ParetoData) -> go.Figure:
     figure.update_yaxes(
         title_text=data.y.label,
         range=y_range,
-        tickformat=".1%" if data.y.name == "accuracy" else ".3f",
+        tickformat=data.y.ticks,
     )
     for name, bound in data.limits:
         if x_range[0] <= bound <= x_range[1]:

@@ -232,7 +232,7 @@ def meaning(records: Sequence[Record], objectives: Sequence[Objective] = USUAL) 
 
 def _chance(records: Sequence[Record], score: Objective) -> str:
     images = min((record.validation_images or 0 for record in records), default=0)
-    if score.name != "accuracy":
+    if not score.is_share:
         words = "How far chance goes in it is not known from one training."
     elif images:
         words = (

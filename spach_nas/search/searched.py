@@ -12,7 +12,7 @@ from spach_nas.errors import ConfigError, DataError, LatencyError, SearchSpaceEr
 from spach_nas.feasible import FeasibleSet
 from spach_nas.search.plan import Plan, plan_search
 from spach_nas.space.search_space import SearchSpace
-from spach_nas.validation import read_yaml
+from spach_nas.validation import read_document
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -51,9 +51,10 @@ def read_space_source(
         SpachNasError: A mistake in the file, limits that nothing meets, or missing data.
     """
     path = find_yaml(str(source), folder=Path.cwd(), error=ConfigError)
-    plain = read_yaml(path, error=ConfigError)
+    document = read_document(path, error=ConfigError)
+    plain = document.data
     if isinstance(plain, dict) and "stages" in plain and "space" not in plain:
-        space = SearchSpace.from_dict(plain, where=str(path))
+        space = SearchSpace.from_dict(plain, where=document)
         return SpaceSource(path=path, name=path.stem, feasible=FeasibleSet(space, Limits()))
     if images:
         plan = plan_search(source, say=say, doing=doing, begins=False)
