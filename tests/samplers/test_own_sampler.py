@@ -89,11 +89,11 @@ def test_a_plugin_may_name_a_factory_of_another_module(example: Path) -> None:
     [
         (
             "",
-            "registers neither a mixer nor a sampler; expected it to call spach_nas.register",
+            "registers no mixer, sampler or objective; expected it to call spach_nas.register",
         ),
         (
             "register_sampler(SamplerSpec(name='nsga2', factory='my_samplers:make'))",
-            "sampler 'nsga2': is known already; expected another name",
+            "sampler 'nsga2' is registered already; expected another name",
         ),
         ("1 / 0", "cannot be imported: ZeroDivisionError: division by zero; expected a module in"),
     ],
@@ -130,7 +130,7 @@ def test_registering_the_same_again_changes_nothing() -> None:
             "from spach_nas.config.sampler_registry import *\n"
             "register_sampler(SamplerSpec(name='tpe', factory='my_samplers:make'))",
             "has_sampler('crossing')",
-            "plugin my_samplers (installed): sampler 'tpe': is known already; expected another",
+            "plugin my_samplers (installed): sampler 'tpe' is registered already; expected another",
         ),
     ],
 )
