@@ -11,10 +11,12 @@ import pytest
 from spach_nas import registry as module
 from spach_nas.config.objectives import OBJECTIVES
 from spach_nas.config.plugins import REGISTRIES, load_plugins
+from spach_nas.config.sampler_registry import SAMPLERS, SamplerSpec
 from spach_nas.config.search_yaml import parse_config
 from spach_nas.cost.closed_form import cost
 from spach_nas.errors import ConfigError, PluginError
 from spach_nas.registry import Registry
+from spach_nas.replay.comparison import strategies
 from spach_nas.space.references import get_reference
 
 
@@ -132,3 +134,13 @@ def test_a_module_that_registers_nothing_is_told(
     (tmp_path / "idle_module.py").write_text("")
     with pytest.raises(PluginError, match="registers no mixer, sampler or objective"):
         load_plugins(["idle_module"])
+
+
+def test_only_samplers_of_optuna_are_compared_as_stock(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(SAMPLERS, "known", dict(SAMPLERS))
+    SAMPLERS.register(SamplerSpec(name="mine", factory="my_samplers:mine"))
+    names = [str(item) for item in strategies(["mine", "tpe", "NSGAIIISampler"], ["off"])]
+    assert [name for name in names if name.startswith("stock")] == [
+        *("stock tpe", "stock NSGAIIISampler"),
+        *("stock random + ASHA", "stock tpe + ASHA", "stock NSGAIIISampler + ASHA"),
+    ]
