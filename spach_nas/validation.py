@@ -1,4 +1,4 @@
-"""YAML in, typed values out: pydantic at the edge, its complaints in our words."""
+"""From YAML to typed values: pydantic checks them, and mistakes are told in our words."""
 
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -38,8 +38,6 @@ _BOUNDS = {
     ("le", "maximum"): "at most",
 }
 _OUT_OF_BOUNDS = ("greater_than", "greater_than_equal", "less_than", "less_than_equal")
-
-
 Keys = tuple[int | str, ...]
 
 
@@ -274,7 +272,7 @@ def _lines(detail: Any, data: Any, schema: dict[str, Any], where: str | Document
 
 def _told(where: str | Document, line: str) -> str:
     if isinstance(where, Document):
-        # What two keys do not agree in is told of one of them, which only the text names.
+        # A check of several keys at once names in its text the one that it is about.
         start = re.match(r"[\w-]+(\[\d+\]|\.[\w-]+)*(?=:)", line)
         parts = re.findall(r"[\w-]+", start[0]) if start else []
         where = where.place([int(part) if part.isdigit() else part for part in parts])
@@ -297,7 +295,7 @@ def _explain(kind: str, detail: Any, keys: Sequence[int | str], schema: dict[str
         expected = f"; expected {one_of(legal)}" if legal else ""
         word = str(keys[-1])
         here, elsewhere = did_you_mean(word, legal), _elsewhere(word, schema)
-        # What others call a key of another section is no misspelt key of this one.
+        # A foreign word for a key of another section is not a misspelt key of this one.
         foreign = ours_for(word) and not meant(word, legal)
         return f"unknown key{expected}{(elsewhere or here) if foreign else (here or elsewhere)}"
     if kind == "missing":

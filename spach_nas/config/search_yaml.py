@@ -1,8 +1,9 @@
 """The search YAML: one file that says everything about a search."""
 
+import itertools
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cache
@@ -13,23 +14,23 @@ import yaml
 from pydantic import AfterValidator, BeforeValidator, Field, TypeAdapter, ValidationInfo
 
 from spach_nas.config.evaluation import Fidelity
-from spach_nas.config.latency_settings import LatencySettings
-from spach_nas.config.mistakes import proxy_mistakes, reference_mistakes, rung_mistakes
 from spach_nas.config.objectives import LATENCY, OBJECTIVES, USUAL, Direction, Objective
-from spach_nas.config.search_settings import Resources, Rungs, SearchSettings
+from spach_nas.config.search_settings import LatencySettings, Resources, Rungs, SearchSettings
 from spach_nas.config.shipped import find_yaml
 from spach_nas.config.study_files import DATA_JSON, RECORDS_FILE, SEARCH_YAML, SPACE_YAML
 from spach_nas.config.training_settings import DataSettings, TrainingSettings
+from spach_nas.cost.closed_form import cost
 from spach_nas.cost.limits import Limits
 from spach_nas.errors import (
     ArchitectureError,
     ConfigError,
     SearchSpaceError,
+    did_you_mean,
     one_of,
 )
 from spach_nas.space.choices import one_of_names
-from spach_nas.space.references import REFERENCES, get_reference
-from spach_nas.space.scaling import DataShape, ProxyRule
+from spach_nas.space.references import REFERENCES, get_reference, reference_target
+from spach_nas.space.scaling import DataShape, ProxyRule, scale
 from spach_nas.space.search_space import SearchSpace
 from spach_nas.validation import Document, Settings, Written, read_document, read_yaml, validate
 
@@ -156,9 +157,9 @@ class SearchConfig(Settings):
         fidelities = self.fidelities
         proxies = [self.proxy_at(rung) for rung in range(len(fidelities))]
         mistakes = [
-            *proxy_mistakes(self.proxy, self.space, fidelities=fidelities),
-            *rung_mistakes(fidelities, rank=self.rungs.rank, objectives=self.objective_list),
-            *reference_mistakes(self.references, self.space, limits=self.limits, proxies=proxies),
+            *_proxy_mistakes(self.proxy, self.space, fidelities=fidelities),
+            *_rung_mistakes(fidelities, rank=self.rungs.rank, objectives=self.objective_list),
+            *_reference_mistakes(self.references, self.space, limits=self.limits, proxies=proxies),
         ]
         if self.proxy_limits.max_latency is not None:
             mistakes.append(
@@ -325,3 +326,73 @@ def source_files(path: Path) -> dict[str, str]:
 @cache
 def _adapter() -> TypeAdapter[SearchConfig]:
     return TypeAdapter(SearchConfig)
+
+
+def _proxy_mistakes(
+    rule: ProxyRule, space: SearchSpace, *, fidelities: Sequence[Fidelity]
+) -> list[str]:
+    """A proxy must be as buildable as its target; widths follow the heads by the rule itself."""
+    if rule.image_size is None and len(space.image_size) > 1:
+        return ["proxy.image_size: is missing; expected one, since the space has several"]
+    sizes = [side for rung in fidelities for side in rung.image_size]
+    patches = (rule.patch_size,) if rule.patch_size else space.patch_size
+    mistakes: list[str] = []
+    for side in dict.fromkeys(sizes):
+        try:
+            replace(space, image_size=(side,), patch_size=patches)
+        except SearchSpaceError as error:
+            for line in str(error).split("\n"):
+                own = line.startswith(("image_size", "patch_size"))
+                mistakes.append(f"proxy.{line}" if own else f"proxy: {line}")
+    return mistakes
+
+
+def _rung_mistakes(
+    fidelities: Sequence[Fidelity], *, rank: str, objectives: Sequence[Objective]
+) -> list[str]:
+    """The same network must be trained longer at a higher rung, and `rank` must be a score."""
+    mistakes = []
+    for rung, (fidelity, following) in enumerate(itertools.pairwise(fidelities)):
+        same = following.image_size == fidelity.image_size
+        if same and fidelity.epochs >= following.epochs:
+            where = "training.epochs" if following == fidelities[-1] else "the next level"
+            mistakes.append(
+                f"rungs.levels[{rung}].epochs: {fidelity.epochs}; expected less than the "
+                f"{following.epochs} of {where}"
+            )
+    ranks = ("front", *(item.name for item in objectives if item.source == "score"))
+    if rank not in ranks:
+        mistakes.append(
+            f"rungs.rank: {rank!r}; expected {one_of(ranks)}{did_you_mean(rank, ranks)}"
+        )
+    return mistakes
+
+
+def _reference_mistakes(
+    names: Sequence[str], space: SearchSpace, *, limits: Limits, proxies: Sequence[ProxyRule]
+) -> list[str]:
+    """Models of the paper must fit the limits and the space, and have a proxy at every rung.
+
+    While the classes are still to be those of the data, costs are not known and not checked.
+    """
+    mistakes = []
+    for name in names:
+        target = reference_target(name, space.shape)
+        broken = () if space.is_open else limits.without_latency.violations(cost(target))
+        if broken:
+            mistakes.append(
+                f"references: {name}: {', '.join(broken)}; expected a model inside the limits, "
+                "since nothing above them is trained"
+            )
+        if target.image_size[0] not in space.image_size:
+            mistakes.append(
+                f"references: {name}: is a model for {target.image_size[0]} px; expected one for "
+                f"{one_of(map(str, space.image_size))} px, the image size of the space"
+            )
+            continue
+        try:
+            for rule in proxies:
+                scale(target, rule, space.shape)
+        except ArchitectureError as error:
+            mistakes.append(f"references: {name}: no network has its proxy: {error}")
+    return mistakes

@@ -31,7 +31,7 @@ from spach_nas.errors import BundleError, one_line
 from spach_nas.export.manifest import write_manifest
 from spach_nas.files import staged
 from spach_nas.space.architecture import Architecture
-from spach_nas.validation import read_yaml
+from spach_nas.validation import read_document
 
 if TYPE_CHECKING:
     from spach_nas.networks import Spach
@@ -119,7 +119,8 @@ def load_architecture(folder: Path) -> Architecture:
     path = folder / ARCHITECTURE
     if not path.is_file():
         raise BundleError(f"{folder}: holds no {ARCHITECTURE}; expected a bundle")
-    return Architecture.from_dict(read_yaml(path, error=BundleError), where=str(path))
+    document = read_document(path, error=BundleError)
+    return Architecture.from_dict(document.data, where=document)
 
 
 def load_preprocessing(folder: Path) -> Preprocessing | None:

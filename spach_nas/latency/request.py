@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar, get_args
 
-from spach_nas.config.latency_settings import RUNTIMES, Format, LatencySettings, RuntimeName
+from spach_nas.config.search_settings import RUNTIMES, Format, LatencySettings, RuntimeName
 from spach_nas.config.search_yaml import load_config
 from spach_nas.config.shipped import find_yaml, shipped_names
 from spach_nas.config.training_settings import Device
@@ -15,7 +15,7 @@ from spach_nas.latency.table import read_table
 from spach_nas.space.architecture import Architecture
 from spach_nas.space.references import REFERENCES
 from spach_nas.space.search_space import SearchSpace
-from spach_nas.validation import read_yaml
+from spach_nas.validation import read_document, read_yaml
 
 Value = TypeVar("Value")
 
@@ -192,11 +192,12 @@ def find_space(source: str) -> SpaceToTime:
     if source in REFERENCES or Path(source).is_dir():
         raise LatencyError(f"--table: {source} is one network; expected a search YAML or a space")
     path = find_yaml(source, folder=Path.cwd(), error=ConfigError)
-    plain = read_yaml(path, error=ConfigError)
+    document = read_document(path, error=ConfigError)
+    plain = document.data
     if not _is_space(plain):
         raise LatencyError(f"--table: {source} is one network; expected a search YAML or a space")
     if "space" not in plain:
-        return SpaceToTime(space=SearchSpace.from_dict(plain, where=str(path)))
+        return SpaceToTime(space=SearchSpace.from_dict(plain, where=document))
     config = load_config(path)
     # Channels and classes come from the data unless the space fixes them.
     if config.space.is_open:

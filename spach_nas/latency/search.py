@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from spach_nas.config.latency_settings import LatencySettings
+from spach_nas.config.search_settings import LatencySettings
 from spach_nas.config.search_yaml import SearchConfig
 from spach_nas.config.study_files import LATENCY_JSON, RECORDS_FILE
 from spach_nas.cost.limits import Limits

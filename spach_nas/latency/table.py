@@ -14,7 +14,7 @@ from pathlib import Path
 
 from pydantic import TypeAdapter
 
-from spach_nas.config.latency_settings import Format, LatencySettings, RuntimeName
+from spach_nas.config.search_settings import Format, LatencySettings, RuntimeName
 from spach_nas.errors import LatencyError
 from spach_nas.latency.parts import Part, block_parts, frame_parts, part_name
 from spach_nas.space.architecture import Architecture, Stage

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, get_args
 import torch
 from torch import Tensor, nn
 
-from spach_nas.config.latency_settings import RUNTIMES, Format, RuntimeName
+from spach_nas.config.search_settings import RUNTIMES, Format, RuntimeName
 from spach_nas.config.training_settings import Device
 from spach_nas.errors import LatencyError, did_you_mean, one_line, one_of
 from spach_nas.latency.table import Conditions, Timing

@@ -161,6 +161,7 @@ def score_axis(figure: "go.Figure", score: Objective, *, values: Sequence[float]
         low, high = min(values), max(values)
         margin = _SCORE_PADDING * (high - low) or 0.01 * abs(high) or 0.01
         found = Range(low - margin, high + margin)
-    form = ".1%" if score.name == "accuracy" else ".3f"
-    figure.update_yaxes(title_text=score.label, range=[found.low, found.high], tickformat=form)
+    figure.update_yaxes(
+        title_text=score.label, range=[found.low, found.high], tickformat=score.ticks
+    )
     return found

@@ -216,7 +216,7 @@ def noise_words(groups: Sequence[StudyGroup]) -> str:
         )
     # Two single trainings of one network differ by less than this in 95 of 100 cases.
     apart = 1.96 * math.sqrt(2) * noise.deviation
-    of_accuracy = groups[0].studies[0].view.score.name == "accuracy"
+    of_accuracy = groups[0].studies[0].view.score.is_share
     deviation, limit = (
         f"{100 * figure:.2f} points" if of_accuracy else f"{figure:.4f}"
         for figure in (noise.deviation, apart)

@@ -112,7 +112,7 @@ class EffectsData:
     @property
     def scale(self) -> int:
         """An accuracy changes by percentage points."""
-        return 100 if self.score.name == "accuracy" else 1
+        return 100 if self.score.is_share else 1
 
     @property
     def unit(self) -> str:

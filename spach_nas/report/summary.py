@@ -167,7 +167,7 @@ def meaning(view: StudyView) -> tuple[str, ...]:
 
 def _chance(view: StudyView) -> str:
     images = _images(view)
-    if view.score.name != "accuracy":
+    if not view.score.is_share:
         words = "How far chance goes in it is not known from one training."
     elif images:
         words = (

@@ -41,7 +41,7 @@ from spach_nas.space.scaling import DataShape, scale
 from spach_nas.space.search_space import SearchSpace
 from spach_nas.study.folder import check_new
 from spach_nas.study.resume import check_begun_alike, check_warm_start
-from spach_nas.validation import read_yaml
+from spach_nas.validation import read_document
 
 if TYPE_CHECKING:
     from spach_nas.latency import PredictedLatency
@@ -213,9 +213,10 @@ def read_space_source(
         SpachNasError: A mistake in the file, limits that nothing meets, or missing data.
     """
     path = find_yaml(str(source), folder=Path.cwd(), error=ConfigError)
-    plain = read_yaml(path, error=ConfigError)
+    document = read_document(path, error=ConfigError)
+    plain = document.data
     if isinstance(plain, dict) and "stages" in plain and "space" not in plain:
-        space = SearchSpace.from_dict(plain, where=str(path))
+        space = SearchSpace.from_dict(plain, where=document)
         return SpaceSource(path=path, name=path.stem, feasible=FeasibleSet(space, Limits()))
     if images:
         plan = plan_search(source, say=say, doing=doing, begins=False)

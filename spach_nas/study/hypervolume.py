@@ -17,7 +17,6 @@ from spach_nas.errors import StudyError
 from spach_nas.space.search_space import SearchSpace
 from spach_nas.study.pareto import GrowingFront, comparable, hypervolume, value, within
 from spach_nas.study.records import Record
-from spach_nas.units import format_count, format_share
 
 # The worst and the ideal value of each objective, by name.
 Corners = Mapping[str, tuple[float, float]]
@@ -67,7 +66,7 @@ def study_corners(config: SearchConfig, *, classes: int | None) -> Corners:
     corners: dict[str, tuple[float, float]] = {}
     bounds = {name: (low, high) for name, low, high in config.limits.bounds}
     for item in config.objective_list:
-        if item.name == "accuracy":
+        if item.is_share:
             corners[item.name] = (1 / classes if classes else 0.0), 1.0
         elif item.name == "loss" and classes:
             corners[item.name] = math.log(classes), 0.0
@@ -285,11 +284,5 @@ def finished_after(record: Record) -> float:
 
 
 def figure_words(objective: Objective, number: float) -> str:
-    """A value of an objective, formatted: `81.25%`, `12.18G`, `0.5312`."""
-    if objective.name == "accuracy":
-        return format_share(number, digits=1)
-    if objective.source == "target_cost":
-        return format_count(number)
-    if objective == LATENCY:
-        return f"{number:.4g} ms"
-    return f"{number:.4g}"
+    """A value of an objective, for the eye: `81.25%`, `12.18G`, `0.5312`."""
+    return objective.words(number)

@@ -44,7 +44,7 @@ def wilson(share: float, *, images: int) -> Interval:
 def image_interval(record: Record, objective: Objective) -> Interval | None:
     """Of a record's accuracy; None for other scores, and where its images were not counted."""
     share = value(record, objective)
-    if objective.name != "accuracy" or share is None or not record.validation_images:
+    if not objective.is_share or share is None or not record.validation_images:
         return None
     return wilson(min(1.0, max(0.0, share)), images=record.validation_images)
 
@@ -65,7 +65,7 @@ def score_words(
     """`83.1 ± 1.8 %`; `83.13%` where the interval is not known; `0.5312` of another score."""
     if figure is None:
         return ""
-    if objective.name != "accuracy":
+    if not objective.is_share:
         return f"{figure:.4g}"
     if interval is None:
         return format_share(figure)

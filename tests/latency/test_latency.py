@@ -10,7 +10,7 @@ import pytest
 
 from latency_tools import ONE, WHERE, fake_clock, make_table, nanoseconds, predicted, timing
 from small_spaces import SPACES, enumerate_space
-from spach_nas.config.latency_settings import LatencySettings
+from spach_nas.config.search_settings import LatencySettings
 from spach_nas.cost.closed_form import cost
 from spach_nas.cost.limits import Limits
 from spach_nas.errors import ConfigError, LatencyError, SearchSpaceError

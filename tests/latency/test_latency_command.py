@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from search_tools import write_search
 from spach_nas.cli import app
 from spach_nas.cli.timing import parse_batch_sizes, parse_device, parse_runtimes
-from spach_nas.config.latency_settings import LatencySettings
+from spach_nas.config.search_settings import LatencySettings
 from spach_nas.errors import LatencyError, SpachNasError
 from spach_nas.latency.request import find_network, find_space
 from spach_nas.latency.timing import measure_network

@@ -8,7 +8,7 @@ import pytest
 
 from latency_tools import ONE, WHERE, fake_clock, make_table
 from small_spaces import SPACES
-from spach_nas.config.latency_settings import LatencySettings
+from spach_nas.config.search_settings import LatencySettings
 from spach_nas.errors import LatencyError
 from spach_nas.latency.measuring import Network, measure_table
 from spach_nas.latency.parts import part_name, parts_of, space_parts

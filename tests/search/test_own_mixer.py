@@ -130,7 +130,7 @@ def test_the_space_of_the_document_counts_the_option_where_it_is_felt(example: P
             "pass",
             "registers no mixer, sampler or objective; expected it to call",
         ),
-        ("mixer('conv', {})", "mixer 'conv' is registered already; choose another name"),
+        ("mixer('conv', {})", "mixer 'conv' is registered already; expected another name"),
         ("mixer('new', {'width': (1, 2)})", "mixer 'new': options: 'width'; expected a name"),
         ("mixer('new', {'block2': (1, 2)})", "mixer 'new': options: 'block2'; expected a name"),
         ("mixer('new', {'Size': (1, 2)})", "mixer 'new': options: 'Size'; expected a name"),
