@@ -67,7 +67,7 @@ MISTAKES: dict[str, tuple[str, str]] = {
     "train: recipe": ("train conv_ms_xxs --data fashion-mini --recipe shrt", "'short'?"),
     "train: key": ("train conv_ms_xxs --data fashion-mini --set epoch=3", "epoch: unknown key"),
     "train: value": ("train conv_ms_xxs --data fashion-mini --set epochs=no", "whole number"),
-    "train: init": ("train conv_ms_xxs --data fashion-mini --init nowhere", "is no folder"),
+    "train: init": ("train conv_ms_xxs --data fashion-mini --init nowhere", "is not a folder"),
     "train: out": ("train conv_ms_xxs --data fashion-mini --out {}", "exists already"),
     "train: resume": ("train conv_ms_xxs --data fashion-mini --out {} --resume", "run.json"),
     "export: source": ("export conv_ms_q --out {}/new", "did you mean 'conv_ms_"),
