@@ -34,7 +34,6 @@ def _check_sampler(value: str) -> str:
 
 
 def _sampler_schema() -> dict[str, Any]:
-    has_sampler("")  # loads installed plugins
     return {
         "title": "one of the names, or a class of optuna.samplers",
         "anyOf": [
