@@ -184,6 +184,10 @@ def _mistakes(root: yaml.Node | None, lines: dict[Keys, int]) -> Iterator[tuple[
     yield 0, f"holds more than {_MOST_VALUES} values; expected a file that a person wrote"
 
 
+# Of every section of a file: an unknown key is a mistake.
+STRICT = ConfigDict(extra="forbid")
+
+
 @dataclass(frozen=True, slots=True)
 class Written:
     """Annotates a type with how a file writes it, where that is known only at run time.
@@ -203,13 +207,14 @@ class Written:
 class Settings:
     """Base of what a YAML file holds: each field states its type, its bounds and its meaning.
 
-    A value made in Python is checked like one that is read from a file.
+    The text below a field is its description in the JSON Schema and on the reference pages. A value
+    made in Python is checked like one that is read from a file.
 
     Raises:
         SpachNasError: As `error`, with a line for each mistake.
     """
 
-    __pydantic_config__ = ConfigDict(extra="forbid")
+    __pydantic_config__ = STRICT
     error: ClassVar[type[SpachNasError]] = ConfigError
 
     def __post_init__(self) -> None:

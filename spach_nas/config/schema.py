@@ -15,6 +15,7 @@ from pydantic.json_schema import GenerateJsonSchema
 
 from spach_nas.config.search_yaml import SearchConfig
 from spach_nas.space.search_space import SearchSpace
+from spach_nas.validation import STRICT
 
 Node = dict[str, Any]
 # The draft that all editors know.
@@ -54,9 +55,14 @@ class _Generator(GenerateJsonSchema):
 
 
 def _schema(cls: type) -> Node:
-    schema = TypeAdapter(cls).json_schema(schema_generator=_Generator)
-    parts = schema.pop("$defs")
-    node: Node = _plain(schema, parts)
+    # Pydantic reads the texts below fields from the source, which takes longer than all else: a
+    # file is checked without them.
+    STRICT["use_attribute_docstrings"] = True
+    try:
+        schema = TypeAdapter(cls).json_schema(schema_generator=_Generator)
+    finally:
+        del STRICT["use_attribute_docstrings"]
+    node: Node = _plain(schema, schema.pop("$defs"))
     del node["title"]
     return node
 

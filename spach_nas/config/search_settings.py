@@ -34,7 +34,6 @@ def _check_sampler(value: str) -> str:
 
 
 def _sampler_schema() -> dict[str, Any]:
-    has_sampler("")  # loads installed plugins
     return {
         "title": "one of the names, or a class of optuna.samplers",
         "anyOf": [
@@ -65,84 +64,39 @@ def _check_address(value: str) -> str:
 class SearchSettings(Settings):
     """How the space is searched, and for how long."""
 
-    sampler: Annotated[
-        str,
-        AfterValidator(_check_sampler),
-        Written(_sampler_schema),
-        Field(
-            description="`random`, `nsga2`, `tpe`, `gp`, `evolution`, `local`, `surrogate`, one of "
-            "a plugin, or a class of `optuna.samplers`."
-        ),
-    ] = "tpe"
-    sampler_options: Annotated[
-        Mapping[str, OptionValue],
-        Field(description="Arguments of the sampler by name, such as `population_size`."),
-    ] = field(default_factory=dict)
-    trials: Annotated[
-        Whole,
-        Field(ge=1, description="How many architectures to train, not counting the references."),
-    ]
+    sampler: Annotated[str, AfterValidator(_check_sampler), Written(_sampler_schema)] = "tpe"
+    """`random`, `nsga2`, `tpe`, `gp`, `evolution`, `local`, `surrogate`, one of a plugin, or a
+    class of `optuna.samplers`."""
+    sampler_options: Mapping[str, OptionValue] = field(default_factory=dict)
+    """Arguments of the sampler by name, such as `population_size`."""
+    trials: Annotated[Whole, Field(ge=1)]
+    """How many architectures to train, not counting the references."""
     max_duration: Annotated[
-        Annotated[Seconds, Field(gt=0)] | None,
-        Field(
-            description="Time after which no training starts; those that run are finished.",
-            json_schema_extra={"exclusiveMinimum": 0},
-        ),
+        Annotated[Seconds, Field(gt=0)] | None, Field(json_schema_extra={"exclusiveMinimum": 0})
     ] = None
-    seed: Annotated[
-        Whole,
-        Field(
-            ge=0,
-            description="Seed of the proposals, and of the trainings unless `training.seed` is "
-            "given.",
-        ),
-    ] = 0
-    startup_trials: Annotated[
-        Whole,
-        Field(
-            ge=1,
-            description="Proposals that are uniform over the feasible architectures before the "
-            "sampler takes over.",
-        ),
-    ] = 8
-    stop_after_failures: Annotated[
-        Whole,
-        Field(
-            ge=1,
-            description="The search stops when so many trials have failed and none is complete.",
-        ),
-    ] = 5
-    warm_start: Annotated[
-        Path | None,
-        Field(
-            description="Folder of an earlier study by the same protocol, whose records this one "
-            "begins with; they do not count as trials."
-        ),
-    ] = None
+    """Time after which no training starts; those that run are finished."""
+    seed: Annotated[Whole, Field(ge=0)] = 0
+    """Seed of the proposals, and of the trainings unless `training.seed` is given."""
+    startup_trials: Annotated[Whole, Field(ge=1)] = 8
+    """Proposals that are uniform over the feasible architectures before the sampler takes over."""
+    stop_after_failures: Annotated[Whole, Field(ge=1)] = 5
+    """The search stops when so many trials have failed and none is complete."""
+    warm_start: Path | None = None
+    """Folder of an earlier study by the same protocol, whose records this one begins with; they do
+    not count as trials."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Level(Settings):
     """One rung below the full fidelity."""
 
-    epochs: Annotated[
-        Whole,
-        Field(
-            ge=1,
-            description="Epochs after which candidates are compared; those of lower levels count.",
-        ),
-    ]
-    data_share: Annotated[
-        Annotated[Real, Field(gt=0, le=1)] | None,
-        Field(description="Share of each class of the train part. Left out: that of `training`."),
-    ] = None
-    image_size: Annotated[
-        Size | None,
-        Field(
-            description="Height and width of the input. Left out: that of the proxy. A level of "
-            "another size trains another network and begins afresh."
-        ),
-    ] = None
+    epochs: Annotated[Whole, Field(ge=1)]
+    """Epochs after which candidates are compared; those of lower levels count."""
+    data_share: Annotated[Real, Field(gt=0, le=1)] | None = None
+    """Share of each class of the train part. Left out: that of `training`."""
+    image_size: Size | None = None
+    """Height and width of the input. Left out: that of the proxy. A level of another size trains
+    another network and begins afresh."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -153,36 +107,22 @@ class Rungs(Settings):
     instead of stopping, and by rank in the front instead of by one score.
     """
 
-    levels: Annotated[
-        tuple[Level, ...],
-        Field(
-            description="Rungs below the full fidelity, which `training` sets. Without any, every "
-            "candidate is trained at the full one."
-        ),
-    ] = ()
-    reduction: Annotated[Whole, Field(ge=2, description="One of so many goes on.")] = 3
-    rank: Annotated[
-        str,
-        Written(_rank_schema),
-        Field(
-            description="`front`: by non-domination, then crowding (Deb et al. 2002, NSGA-II), so "
-            "that cheap candidates go on as well as accurate ones; or a score alone, such as "
-            "`accuracy`."
-        ),
-    ] = "front"
+    levels: tuple[Level, ...] = ()
+    """Rungs below the full fidelity, which `training` sets. Without any, every candidate is trained
+    at the full one."""
+    reduction: Annotated[Whole, Field(ge=2)] = 3
+    """One of so many goes on."""
+    rank: Annotated[str, Written(_rank_schema)] = "front"
+    """`front`: by non-domination, then crowding (Deb et al. 2002, NSGA-II), so that cheap
+    candidates go on as well as accurate ones; or a score alone, such as `accuracy`."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Resources(Settings):
     """What a trial takes, and where."""
 
-    cpus_per_trial: Annotated[
-        Real,
-        Field(
-            gt=0,
-            description="Cores, also a fraction; a trial has as many threads, at least one.",
-        ),
-    ] = 1
+    cpus_per_trial: Annotated[Real, Field(gt=0)] = 1
+    """Cores, also a fraction; a trial has as many threads, at least one."""
     gpus_per_trial: Annotated[
         Real | Literal["auto"],
         AfterValidator(_check_gpus),
@@ -196,26 +136,16 @@ class Resources(Settings):
                 ],
             }
         ),
-        Field(description="GPUs, also a fraction; `auto` is 1 where the cluster has one, else 0."),
     ] = "auto"
-    memory_per_trial: Annotated[
-        Count | None,
-        Field(
-            description="Bytes of main memory that Ray sets aside. Left out: Ray does not count."
-        ),
-    ] = None
-    max_concurrent: Annotated[
-        Annotated[Whole, Field(ge=1)] | None,
-        Field(description="Most trials at once. Left out: as many as the resources allow."),
-    ] = None
+    """GPUs, also a fraction; `auto` is 1 where the cluster has one, else 0."""
+    memory_per_trial: Count | None = None
+    """Bytes of main memory that Ray sets aside. Left out: Ray does not count."""
+    max_concurrent: Annotated[Whole, Field(ge=1)] | None = None
+    """Most trials at once. Left out: as many as the resources allow."""
     address: Annotated[
-        str,
-        AfterValidator(_check_address),
-        Field(
-            description="`local`, or a running Ray cluster: `auto` or `host:port`.",
-            json_schema_extra={"minLength": 1},
-        ),
+        str, AfterValidator(_check_address), Field(json_schema_extra={"minLength": 1})
     ] = "local"
+    """`local`, or a running Ray cluster: `auto` or `host:port`."""
 
     @property
     def threads(self) -> int:
@@ -230,32 +160,16 @@ class LatencySettings(Settings):
     A key that is left out takes what the table says, or its default where a table is measured.
     """
 
-    table: Annotated[
-        Path | None,
-        Field(
-            description="A file that `spach-nas latency SEARCH --table FILE` wrote, on this device "
-            "or on another. Left out: the parts are measured here when the search begins."
-        ),
-    ] = None
-    runtime: Annotated[
-        RuntimeName | None,
-        Field(description="`eager` (default), `compile` (torch.compile) or `onnx` (ONNX Runtime)."),
-    ] = None
-    device: Annotated[
-        Device | None,
-        Field(description="`cpu`, `cuda`, `mps` or `auto` (default), CUDA where there is one."),
-    ] = None
-    batch_size: Annotated[
-        Annotated[Whole, Field(ge=1)] | None,
-        Field(
-            description="Images in a forward pass; the latency is that of the whole batch. "
-            "Default 1."
-        ),
-    ] = None
-    threads: Annotated[
-        Annotated[Whole, Field(ge=1)] | None, Field(description="Threads of the CPU. Default 1.")
-    ] = None
-    precision: Annotated[
-        Format | None,
-        Field(description="Format of weights and features, `fp32` (default) or `bf16`."),
-    ] = None
+    table: Path | None = None
+    """A file that `spach-nas latency SEARCH --table FILE` wrote, on this device or on another. Left
+    out: the parts are measured here when the search begins."""
+    runtime: RuntimeName | None = None
+    """`eager` (default), `compile` (torch.compile) or `onnx` (ONNX Runtime)."""
+    device: Device | None = None
+    """`cpu`, `cuda`, `mps` or `auto` (default), CUDA where there is one."""
+    batch_size: Annotated[Whole, Field(ge=1)] | None = None
+    """Images in a forward pass; the latency is that of the whole batch. Default 1."""
+    threads: Annotated[Whole, Field(ge=1)] | None = None
+    """Threads of the CPU. Default 1."""
+    precision: Format | None = None
+    """Format of weights and features, `fp32` (default) or `bf16`."""

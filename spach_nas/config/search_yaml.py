@@ -112,26 +112,22 @@ class SearchConfig(Settings):
         str,
         AfterValidator(_check_study_name),
         Field(
-            description="Name of the study and of its folder.",
             json_schema_extra={
                 "title": "letters, digits, `.`, `_` and `-`",
                 "pattern": f"^{_STUDY_NAME.pattern}$",
-            },
+            }
         ),
     ]
+    """Name of the study and of its folder."""
     space: Annotated[SearchSpace, BeforeValidator(_read_space)]
-    limits: Annotated[Limits, Field(description="Bounds on the cost of the target.")] = field(
-        default_factory=Limits
-    )
-    proxy_limits: Annotated[
-        Limits, Field(description="Bounds on the cost of the network that is trained.")
-    ] = field(default_factory=Limits)
+    limits: Limits = field(default_factory=Limits)
+    """Bounds on the cost of the target."""
+    proxy_limits: Limits = field(default_factory=Limits)
+    """Bounds on the cost of the network that is trained."""
     objectives: Annotated[
-        Mapping[str, Direction],
-        AfterValidator(_check_objectives),
-        Written(_objectives_schema),
-        Field(description="What is optimised, with its direction."),
+        Mapping[str, Direction], AfterValidator(_check_objectives), Written(_objectives_schema)
     ] = field(default_factory=lambda: {item.name: item.direction for item in USUAL})
+    """What is optimised, with its direction."""
     data: DataSettings
     proxy: ProxyRule = field(default_factory=ProxyRule)
     training: TrainingSettings = field(default_factory=TrainingSettings)
@@ -141,16 +137,12 @@ class SearchConfig(Settings):
     references: Annotated[
         tuple[Annotated[str, Written(lambda: one_of_names(tuple(REFERENCES)))], ...],
         AfterValidator(_check_references),
-        Field(
-            description="The paper's models to evaluate by the same protocol.",
-            json_schema_extra={"title": "list of the paper's models"},
-        ),
+        Field(json_schema_extra={"title": "list of the paper's models"}),
     ] = ()
+    """The paper's models to evaluate by the same protocol."""
     resources: Resources = field(default_factory=Resources)
-    callbacks: Annotated[
-        tuple[CallbackName, ...],
-        Field(description="Loggers of Ray that get every record: tensorboard, mlflow, wandb."),
-    ] = ()
+    callbacks: tuple[CallbackName, ...] = ()
+    """Loggers of Ray that get every record: tensorboard, mlflow, wandb."""
 
     def __post_init__(self) -> None:
         Settings.__post_init__(self)

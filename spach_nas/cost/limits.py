@@ -1,41 +1,39 @@
 """Bounds on the cost of the target, and of the proxy that is trained for it."""
 
 from dataclasses import dataclass, field, fields, replace
-from typing import Annotated, Literal, NamedTuple
-
-from pydantic import ConfigDict, Field
+from typing import Literal, NamedTuple
 
 from spach_nas.cost.closed_form import Cost, cost
 from spach_nas.errors import ConfigError
 from spach_nas.space.architecture import Architecture
 from spach_nas.space.scaling import DataShape, ProxyRule, scale
 from spach_nas.units import Count, Latency, format_count, format_latency
-
-_MACS = "Multiply-accumulates per image (FLOPs = 2 x MACs)"
-_ACTIVATIONS = "Output elements of convolutions and linear layers per image"
+from spach_nas.validation import STRICT
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Limits:
     """Upper and lower bounds on the cost of a network, both inclusive."""
 
-    __pydantic_config__ = ConfigDict(extra="forbid")
+    __pydantic_config__ = STRICT
 
-    max_macs: Annotated[Count | None, Field(description=f"{_MACS}, at most.")] = None
-    min_macs: Annotated[Count | None, Field(description=f"{_MACS}, at least.")] = None
-    max_params: Annotated[Count | None, Field(description="Parameters, at most.")] = None
-    min_params: Annotated[Count | None, Field(description="Parameters, at least.")] = None
-    max_activations: Annotated[Count | None, Field(description=f"{_ACTIVATIONS}, at most.")] = None
-    min_activations: Annotated[Count | None, Field(description=f"{_ACTIVATIONS}, at least.")] = None
+    max_macs: Count | None = None
+    """Multiply-accumulates per image (FLOPs = 2 x MACs), at most."""
+    min_macs: Count | None = None
+    """Multiply-accumulates per image (FLOPs = 2 x MACs), at least."""
+    max_params: Count | None = None
+    """Parameters, at most."""
+    min_params: Count | None = None
+    """Parameters, at least."""
+    max_activations: Count | None = None
+    """Output elements of convolutions and linear layers per image, at most."""
+    min_activations: Count | None = None
+    """Output elements of convolutions and linear layers per image, at least."""
     # Nanoseconds: predicted latencies are sums of whole numbers, which feasible networks are
     # counted by.
-    max_latency: Annotated[
-        Latency | None,
-        Field(
-            description="Predicted time of a forward pass on the device that `latency` names, at "
-            "most. Only targets have one."
-        ),
-    ] = None
+    max_latency: Latency | None = None
+    """Predicted time of a forward pass on the device that `latency` names, at most. Only targets
+    have one."""
 
     def __post_init__(self) -> None:
         if self.max_latency is not None and self.max_latency < 1:

@@ -10,10 +10,9 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Annotated, ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple
 
 import numpy as np
-from pydantic import Field
 
 from spach_nas.errors import ArchitectureError, SpachNasError
 from spach_nas.space.choices import CountsFromZero, Names
@@ -46,15 +45,13 @@ class Layout(Settings):
 
     error: ClassVar[type[SpachNasError]] = ArchitectureError
 
-    leading: Annotated[Names, Field(description="Choices for the mixer of the first blocks.")]
-    trailing: Annotated[Names, Field(description="Choices for the mixer of the last blocks.")]
-    trailing_depth: Annotated[
-        CountsFromZero | None,
-        Field(
-            description="Choices for the number of last blocks, clipped to the depth. Left out: "
-            "from 0 to the largest depth."
-        ),
-    ] = None
+    leading: Names
+    """Choices for the mixer of the first blocks."""
+    trailing: Names
+    """Choices for the mixer of the last blocks."""
+    trailing_depth: CountsFromZero | None = None
+    """Choices for the number of last blocks, clipped to the depth. Left out: from 0 to the largest
+    depth."""
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -22,32 +22,17 @@ _MIN_STEM_WIDTH = 4
 class ProxyRule(Settings):
     """How a target becomes a proxy."""
 
-    image_size: Annotated[
-        Size | None,
-        Field(description="Height and width of the proxy's input. Left out: the target's."),
-    ] = None
-    patch_size: Annotated[
-        Annotated[Whole, Field(ge=1)] | None,
-        Field(description="Patch size of the proxy. Left out: the target's."),
-    ] = None
-    width_scale: Annotated[
-        Real,
-        Field(
-            gt=0,
-            description="Factor on every width; rounded to the nearest multiple of the heads, and "
-            "at least 4 for each head unless the target has fewer. The width inside a `conv4` stem "
-            "is multiplied by what patches shrink by, too: it keeps its share of the cost.",
-        ),
-    ] = 1.0
-    depth_scale: Annotated[
-        Real,
-        Field(
-            gt=0,
-            le=1,
-            description="Factor on each run of equal mixers, at least one block. Below 1, many "
-            "targets share one proxy, and the cheapest of them always dominates.",
-        ),
-    ] = 1.0
+    image_size: Size | None = None
+    """Height and width of the proxy's input. Left out: the target's."""
+    patch_size: Annotated[Whole, Field(ge=1)] | None = None
+    """Patch size of the proxy. Left out: the target's."""
+    width_scale: Annotated[Real, Field(gt=0)] = 1.0
+    """Factor on every width; rounded to the nearest multiple of the heads, and at least 4 for each
+    head unless the target has fewer. The width inside a `conv4` stem is multiplied by what patches
+    shrink by, too: it keeps its share of the cost."""
+    depth_scale: Annotated[Real, Field(gt=0, le=1)] = 1.0
+    """Factor on each run of equal mixers, at least one block. Below 1, many targets share one
+    proxy, and the cheapest of them always dominates."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

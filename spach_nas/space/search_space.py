@@ -69,58 +69,34 @@ class SearchSpace(Settings):
 
     error: ClassVar[type[SpachNasError]] = SearchSpaceError
 
-    image_size: Annotated[Counts, Field(description="Side of the square input of the target.")] = (
-        224,
-    )
-    in_channels: Annotated[
-        Annotated[Whole, Field(ge=1)] | None,
-        Field(
-            description="Channels of the input of the target, whatever the data have. Left out: "
-            "those of the data."
-        ),
-    ] = None
-    num_classes: Annotated[
-        Annotated[Whole, Field(ge=1)] | None,
-        Field(description="Classes of the target. Left out: those of the data."),
-    ] = None
-    patch_size: Annotated[Counts, Field(description="Stride of the stem.")]
+    image_size: Counts = (224,)
+    """Side of the square input of the target."""
+    in_channels: Annotated[Whole, Field(ge=1)] | None = None
+    """Channels of the input of the target, whatever the data have. Left out: those of the data."""
+    num_classes: Annotated[Whole, Field(ge=1)] | None = None
+    """Classes of the target. Left out: those of the data."""
+    patch_size: Counts
+    """Stride of the stem."""
     stem: Annotated[
         tuple[StemName, ...],
         *listed,
         WithJsonSchema(choice_schema(one_of_names(get_args(StemName)), "stems")),
-        Field(description="`conv1` or `conv4`."),
     ] = ("conv1",)
-    stem_width: Annotated[Counts, Field(description="Channels inside a `conv4` stem.")] = (
-        DEFAULT_STEM_WIDTH,
-    )
-    expansion_ratio: Annotated[
-        Ratios | None,
-        Field(description="Hidden over input width of the channel MLP, for all stages."),
-    ] = None
-    token_ratio: Annotated[
-        Ratios, Field(description="Hidden over input width of a token-MLP, for all stages.")
-    ] = (DEFAULT_TOKEN_RATIO,)
-    heads: Annotated[Heads, Field(description="Attention heads, for all stages.")] = field(
-        default_factory=lambda: HeadsRule(width_per_head=32)
-    )
-    shared: Annotated[
-        Flags,
-        Field(
-            description="Whether blocks of one mixer in a stage share one mixer function, for all "
-            "stages."
-        ),
-    ] = (False,)
-    options: Annotated[
-        OptionChoices,
-        Field(
-            description="Choices for what mixers of your own read in addition, by name, for all "
-            "stages."
-        ),
-    ] = ()
-    stages: Annotated[
-        tuple[StageSpace, ...],
-        Field(description="Choices for each stage.", json_schema_extra={"minItems": 1}),
-    ]
+    """`conv1` or `conv4`."""
+    stem_width: Counts = (DEFAULT_STEM_WIDTH,)
+    """Channels inside a `conv4` stem."""
+    expansion_ratio: Ratios | None = None
+    """Hidden over input width of the channel MLP, for all stages."""
+    token_ratio: Ratios = (DEFAULT_TOKEN_RATIO,)
+    """Hidden over input width of a token-MLP, for all stages."""
+    heads: Heads = field(default_factory=lambda: HeadsRule(width_per_head=32))
+    """Attention heads, for all stages."""
+    shared: Flags = (False,)
+    """Whether blocks of one mixer in a stage share one mixer function, for all stages."""
+    options: OptionChoices = ()
+    """Choices for what mixers of your own read in addition, by name, for all stages."""
+    stages: Annotated[tuple[StageSpace, ...], Field(json_schema_extra={"minItems": 1})]
+    """Choices for each stage."""
 
     def __post_init__(self) -> None:
         Settings.__post_init__(self)

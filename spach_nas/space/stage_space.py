@@ -27,14 +27,11 @@ class HeadsRule(Settings):
 
     error: ClassVar[type[SpachNasError]] = SearchSpaceError
 
-    width_per_head: Annotated[Whole, Field(ge=1, description="Channels for each head.")]
-    of: Annotated[
-        Literal["stage1", "stage"],
-        Field(
-            description="`stage1` takes the width of the first stage for all stages, as the paper "
-            "does; `stage` takes the stage's own."
-        ),
-    ] = "stage1"
+    width_per_head: Annotated[Whole, Field(ge=1)]
+    """Channels for each head."""
+    of: Literal["stage1", "stage"] = "stage1"
+    """`stage1` takes the width of the first stage for all stages, as the paper does; `stage` takes
+    the stage's own."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -43,7 +40,8 @@ class Times(Settings):
 
     error: ClassVar[type[SpachNasError]] = SearchSpaceError
 
-    times: Annotated[Ratios, Field(description="Choices for the factor.")]
+    times: Ratios
+    """Choices for the factor."""
 
 
 class StageSizes(NamedTuple):
@@ -93,28 +91,22 @@ class StageSpace(Settings):
 
     error: ClassVar[type[SpachNasError]] = SearchSpaceError
 
-    depth: Annotated[Depths, Field(description="Number of blocks.")]
-    width: Annotated[
-        Width, Field(description="Channels, or `times` the width of the stage before.")
-    ]
-    mixers: Annotated[
-        Arrangement,
-        Field(description="A layout, a list (a free choice for each block) or a name."),
-    ]
-    expansion_ratio: Annotated[
-        Ratios | None, Field(description="Hidden over input width of the channel MLP.")
-    ] = None
-    token_ratio: Annotated[
-        Ratios | None, Field(description="Hidden over input width of a token-MLP.")
-    ] = None
-    heads: Annotated[Heads | None, Field(description="Attention heads.")] = None
-    shared: Annotated[
-        Flags | None, Field(description="Whether blocks of one mixer share one mixer function.")
-    ] = None
-    options: Annotated[
-        OptionChoices,
-        Field(description="Choices for what mixers of your own read in addition, by name."),
-    ] = ()
+    depth: Depths
+    """Number of blocks."""
+    width: Width
+    """Channels, or `times` the width of the stage before."""
+    mixers: Arrangement
+    """A layout, a list (a free choice for each block) or a name."""
+    expansion_ratio: Ratios | None = None
+    """Hidden over input width of the channel MLP."""
+    token_ratio: Ratios | None = None
+    """Hidden over input width of a token-MLP."""
+    heads: Heads | None = None
+    """Attention heads."""
+    shared: Flags | None = None
+    """Whether blocks of one mixer share one mixer function."""
+    options: OptionChoices = ()
+    """Choices for what mixers of your own read in addition, by name."""
 
     def __post_init__(self) -> None:
         Settings.__post_init__(self)
