@@ -110,7 +110,7 @@ def test_a_foreign_flag_or_command_gets_ours(line: str, hint: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "line", ["", "--version", "search x --out y --port 3", "search x -- --lr", "search x --zzz"]
+    "line", ["", "--version", "search x --out y --resume", "search x -- --lr", "search x --zzz"]
 )
 def test_what_is_ours_or_unheard_of_is_left_to_the_parser(line: str) -> None:
     check_words(line.split(), OPTIONS)
