@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from effort import with_slow
 from search_tools import evaluate, make_study
 from spach_nas.config.evaluation import Evaluation, EvaluationRequest
 from spach_nas.study.driver import Signal, StudyDriver
@@ -40,7 +41,7 @@ def scored(request: EvaluationRequest, score: float) -> Evaluation:
     return replace(found, curve=curve, scores={**found.scores, "accuracy": score}, seconds=1.0)
 
 
-@pytest.mark.parametrize("name", CHANGES)
+@pytest.mark.parametrize("name", with_slow(CHANGES, "two courses"))
 def test_weights_are_kept_while_something_needs_them(tmp_path: Path, name: str) -> None:
     # Half as deep, so that several targets share a proxy.
     study = make_study(

@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from effort import with_slow
 from latency_tools import ONE, WHERE, fake_clock, make_table, nanoseconds, predicted, timing
 from small_spaces import SPACES, enumerate_space
 from spach_nas.config.search_settings import LatencySettings
@@ -28,7 +29,7 @@ from spach_nas.latency.search import check_networks
 from spach_nas.latency.table import Check, LatencyTable, PredictedLatency
 from spach_nas.latency.timing import summarise
 
-MANY = pytest.mark.parametrize("name", SPACES)
+MANY = pytest.mark.parametrize("name", with_slow(SPACES, "layouts and free blocks"))
 SPACE = SPACES["global ratio and sharing"]
 
 

@@ -9,7 +9,7 @@ import torch
 import torch.fx
 from torch import nn
 
-from effort import slow, some_or_all, thorough
+from effort import slow, some_or_all, thorough, with_slow
 from network_tools import images, randomised, zoo
 from spach_nas.cost.closed_form import cost
 from spach_nas.errors import ArchitectureError
@@ -121,7 +121,7 @@ def test_bfloat16_autocast_stays_close_and_finite(name: str) -> None:
     )
 
 
-@pytest.mark.parametrize("tokens", [1, 16, 784, 785])
+@pytest.mark.parametrize("tokens", with_slow([1, 16, 784, 785], 784))
 @pytest.mark.parametrize("width", [4, 32])
 def test_every_way_to_attend_computes_attention(tokens: int, width: int) -> None:
     generator = torch.Generator().manual_seed(tokens)

@@ -46,7 +46,7 @@ def naive(points: Sequence[Sequence[float]], maximise: Sequence[bool]) -> list[i
 COLUMNS = [st.integers(0, 9).map(lambda k, s=s: s * k**2) for s in (1.0, 0.125, 1024.0)]
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.data())
 def test_the_order_is_that_of_comparing_all_pairs(data: st.DataObject) -> None:
     size = data.draw(st.integers(1, 3))

@@ -20,6 +20,7 @@ import torch
 
 import spach_nas
 from conftest import run_main
+from effort import slow
 from network_tools import images, randomise
 from own_mixer import blocks, forget, write_example
 from spach_nas.report.theme import MIXER_COLOURS, mixer_colour
@@ -30,64 +31,65 @@ MARK = "SPACH_NAS_TEST"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Pooled:
-    """The example's search, killed after its first records and interrupted after four.
+    """The example's search, interrupted after some of its 100 trials.
 
     Attributes:
         home: Where it ran; `lib` in there has the module of the mixers.
         folder: The study.
-        killed: Lines of its records when the first process was killed.
-        code: With which the second process ended.
-        output: What the second one printed.
+        code: With which the command ended.
+        output: What it printed.
         errors: What it complained of.
     """
 
     home: Path
     folder: Path
-    killed: list[str]
     code: int
     output: str
     errors: list[str]
 
 
-@pytest.fixture(scope="module")
-def pooled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pooled]:
-    home = tmp_path_factory.mktemp("pooled")
-    folder = home / "results" / "pooled"
+def write_pooled(home: Path) -> list[str]:
+    """The example with more trials, where only the searching process finds its module; a command.
+
+    The workers have to be sent the module.
+    """
     write_example(home)
     text = (home / "pooled.yaml").read_text()
     assert "trials: 4" in text
-    # More than is waited for, and one worker, which starts sooner than two.
+    # One worker starts sooner than two.
     text = text.replace("trials: 4", "trials: 100") + "resources: {max_concurrent: 1}\n"
     (home / "pooled.yaml").write_text(text)
-    # Only the process of the search finds the module: the workers have to be sent it.
     (home / "lib").mkdir()
     (home / "my_mixers.py").rename(home / "lib" / "my_mixers.py")
     [command] = [line for line in blocks("bash")[0].splitlines() if "search" in line]
+    return command.split()[1:]
+
+
+def search_until(records: int, *arguments: str, home: Path) -> Pooled:
+    """Search in this process, which has imported everything, and interrupt it."""
+    folder, output = home / "results" / "pooled", io.StringIO()
     with pytest.MonkeyPatch.context() as changes:
         changes.setenv("RAY_prestart_worker_first_driver", "0")
-        killed = kill_after_a_record(command.split(), home=home, folder=folder)
         forget(changes)
         changes.chdir(home)
         sys.path.append("lib")
-        output = io.StringIO()
-        records = max(4, len(killed) + 1)
         with interrupted_after(records, folder=folder), contextlib.redirect_stdout(output):
-            code, errors = run_main(*command.split()[1:], "--resume")
-    yield Pooled(
-        home=home,
-        folder=folder,
-        killed=killed,
-        code=code,
-        output=output.getvalue(),
-        errors=errors,
-    )
+            code, errors = run_main(*arguments)
+    return Pooled(home=home, folder=folder, code=code, output=output.getvalue(), errors=errors)
 
 
-def kill_after_a_record(command: list[str], *, home: Path, folder: Path) -> list[str]:
+@pytest.fixture(scope="module")
+def pooled(tmp_path_factory: pytest.TempPathFactory) -> Pooled:
+    home = tmp_path_factory.mktemp("pooled")
+    return search_until(4, *write_pooled(home), home=home)
+
+
+def kill_after_a_record(arguments: list[str], *, home: Path) -> list[str]:
     """Start a search, kill it and wait for the end of its workers; the records by then."""
+    folder = home / "results" / "pooled"
     code = (
         "import sys\nsys.path.append('lib')\nfrom spach_nas.cli import main\n"
-        f"sys.argv = {command}\nmain()"
+        f"sys.argv = ['spach-nas', *{arguments}]\nmain()"
     )
     process = subprocess.Popen(
         [sys.executable, "-c", code],
@@ -150,22 +152,33 @@ def wait_until(holds: Callable[[], bool]) -> None:
         time.sleep(0.05)
 
 
-def test_a_killed_search_leaves_no_worker_goes_on_and_ends_at_an_interrupt(
-    pooled: Pooled, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(pooled.home)
-    killed = len(pooled.killed)
-    assert (pooled.code, pooled.errors) == (130, [])
-    where = pooled.folder.relative_to(pooled.home)
-    assert f"100 trials into {where}, resuming after {killed} records" in pooled.output
-    assert "Stopped before the budget was spent: " in pooled.output
-    assert f"To go on: {resume_command(where)}" in pooled.output
-    lines = record_lines(pooled.folder)
-    assert lines[:killed] == pooled.killed
-    assert killed < len(lines) < 100
-    assert sorted(record["trial"] for record in records(pooled)) == list(range(len(lines)))
-    assert (pooled.folder / "report.html").is_file()
-    assert (pooled.folder / "best" / "model.safetensors").is_file()
+def assert_interrupted(search: Pooled) -> None:
+    """It stopped with what was finished, and said how to go on."""
+    assert (search.code, search.errors) == (130, [])
+    where = search.folder.relative_to(search.home)
+    assert f"100 trials into {where}" in search.output
+    assert "Stopped before the budget was spent: " in search.output
+    with contextlib.chdir(search.home):
+        assert f"To go on: {resume_command(where)}" in search.output
+    numbers = [record["trial"] for record in records(search)]
+    assert sorted(numbers) == list(range(len(numbers))) and len(numbers) < 100
+    assert (search.folder / "report.html").is_file()
+    assert (search.folder / "best" / "model.safetensors").is_file()
+
+
+def test_a_search_ends_at_an_interrupt_with_what_is_finished(pooled: Pooled) -> None:
+    assert_interrupted(pooled)
+
+
+@slow
+def test_a_killed_search_leaves_no_worker_goes_on_and_ends_at_an_interrupt(tmp_path: Path) -> None:
+    arguments = write_pooled(tmp_path)
+    killed = kill_after_a_record(arguments, home=tmp_path)
+    again = search_until(len(killed) + 1, *arguments, "--resume", home=tmp_path)
+    assert f"resuming after {len(killed)} records" in again.output
+    assert_interrupted(again)
+    lines = record_lines(again.folder)
+    assert lines[: len(killed)] == killed and len(lines) > len(killed)
 
 
 def test_the_search_uses_the_mixers_on_the_workers(pooled: Pooled) -> None:

@@ -29,7 +29,7 @@ WITH_REFERENCES = {
 
 
 @thorough
-@pytest.mark.parametrize("sampler", SAMPLERS)
+@pytest.mark.parametrize("sampler", with_slow(SAMPLERS, "surrogate"))
 def test_every_trial_is_inside_the_limits_and_new(tmp_path: Path, sampler: str) -> None:
     count = some_or_all(20, 40)
     study = make_study(tmp_path, search__sampler=sampler, search__trials=count)

@@ -25,5 +25,10 @@ def some_or_all(some: T, everything: T) -> T:
 
 
 def with_slow(cases: Iterable[Any], *ones: object) -> list[Any]:
-    """Cases for `parametrize`, of which some are slow."""
-    return [pytest.param(case, marks=slow) if case in ones else case for case in cases]
+    """Cases for `parametrize`, of which some are slow; a tuple has a value for each name."""
+    return [
+        pytest.param(*(case if isinstance(case, tuple) else (case,)), marks=slow)
+        if case in ones
+        else case
+        for case in cases
+    ]

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from effort import with_slow
+from effort import slow
 from spach_nas.config.evaluation import Fidelity
 from spach_nas.config.training_settings import Augmentation, Optimizer
 from spach_nas.data.splits import nested_share
@@ -81,7 +81,7 @@ def origin(of: Architecture, optimizer: Optimizer = "adamw") -> Origin:
 
 
 @pytest.mark.parametrize("optimizer", get_args(Optimizer))
-@pytest.mark.parametrize("stops", with_slow([(0, 1, 2), (0, 2), (1, 2)], (0, 2)))
+@pytest.mark.parametrize("stops", [(0, 1, 2), pytest.param((0, 2), marks=slow), (1, 2)])
 def test_a_training_in_pieces_equals_the_uninterrupted_one(
     stops: Sequence[int], optimizer: Optimizer
 ) -> None:
