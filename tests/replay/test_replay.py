@@ -14,6 +14,7 @@ from conftest import run_main
 from effort import slow, with_slow
 from search_tools import drive, evaluate, make_study, write_search
 from spach_nas.config.evaluation import Epoch, EvaluationRequest
+from spach_nas.config.sampler_registry import SAMPLERS, SamplerSpec, register_sampler
 from spach_nas.config.search_settings import Level, Rungs
 from spach_nas.config.search_yaml import load_config, source_files
 from spach_nas.cost.closed_form import cost
@@ -28,7 +29,6 @@ from spach_nas.replay import (
     TabularEvaluator,
     Workers,
     compare,
-    comparison,
     read_benchmark,
     read_table,
     replay,
@@ -467,7 +467,8 @@ def test_the_comparison_has_every_strategy_at_every_tenth(benchmark: Benchmark) 
 
 
 def test_only_samplers_of_optuna_have_a_stock_form(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(comparison, "has_sampler", lambda name: True)
+    monkeypatch.setattr(SAMPLERS, "known", dict(SAMPLERS))
+    register_sampler(SamplerSpec(name="mine", factory="my_samplers:make"))
     names = ["tpe", "QMCSampler", "surrogate", "mine"]
     stock = [str(one) for one in strategies(names, ["off"]) if one.stock and one.rungs == "off"]
     assert stock == ["stock tpe", "stock QMCSampler"]
