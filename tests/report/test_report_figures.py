@@ -384,7 +384,7 @@ def test_whatever_was_measured_is_an_axis(
     direction: Direction, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     measured = Objective(name="speed", label="speed", direction=direction, source="measured")
-    monkeypatch.setitem(OBJECTIVES, "speed", measured)
+    monkeypatch.setitem(OBJECTIVES.known, "speed", measured)
     values = {0: (0.5, 0.4), 1: (0.6, 0.2), 2: (0.7, 0.3), 3: (0.65, None)}
     records = [
         replace(
@@ -410,7 +410,7 @@ def test_whatever_was_measured_is_an_axis(
 
 def test_an_axis_that_reaches_zero_is_linear(monkeypatch: pytest.MonkeyPatch) -> None:
     measured = Objective(name="energy", label="energy", direction="min", source="measured")
-    monkeypatch.setitem(OBJECTIVES, "energy", measured)
+    monkeypatch.setitem(OBJECTIVES.known, "energy", measured)
     records = [
         replace(make_record(i, 0.5 + i / 9), objectives={"accuracy": 0.5 + i / 9, "energy": x})
         for i, x in enumerate((0.0, 4.0))
