@@ -106,7 +106,7 @@ def test_all_mistakes_are_told_at_once(tmp_path: Path) -> None:
         ("data={check_images: false, skip_broken: true}", "expected check_images with it"),
         ("seed.x=1", "--set seed.x=1: seed has no keys in it"),
         ("epochs", "expected KEY=VALUE"),
-        ("epochs=[", "is no YAML"),
+        ("epochs=[", "is not YAML"),
     ],
 )
 def test_what_does_not_go_together_is_refused(change: str, message: str) -> None:
