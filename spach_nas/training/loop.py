@@ -102,14 +102,35 @@ def train(
     start = start or TrainingState()
     course = course or (fidelity,)
     assert fidelity.epochs <= course[-1].epochs, "a fidelity is a rung of its course"
-    run = _prepare(
+    if settings.compile:
+        _compile(network)
+    legs = make_legs(course, splits.train.labels, batch_size=settings.batch_size)
+    optimizer = make_optimizer(
         network,
-        splits,
+        name=settings.optimizer,
+        learning_rate=settings.learning_rate,
+        weight_decay=settings.weight_decay,
+    )
+    restore_optimizer(optimizer, network, state=start.optimizer)
+    run = _Run(
+        learner=Learner(
+            network=network,
+            model=network,
+            optimizer=optimizer,
+            runtime=runtime,
+            label_smoothing=settings.label_smoothing,
+        ),
+        schedule=make_schedule(
+            peak=settings.learning_rate,
+            steps=total_steps(legs),
+            warmup_share=settings.warmup_share,
+        ),
+        data=load(splits.train, splits.normalisation, runtime=runtime),
+        validation=load(splits.validation, splits.normalisation, runtime=runtime),
+        legs=legs,
         settings=settings,
-        course=course,
         seed=seed,
         runtime=runtime,
-        start=start,
         micro_batch=micro_batch,
         tell=tell,
     )
@@ -125,9 +146,7 @@ def train(
     return TrainingResult(
         curve=tuple(curve),
         scores={"accuracy": last.accuracy, "loss": last.loss} if last else _scores(run),
-        state=TrainingState(
-            epochs=fidelity.epochs, optimizer=optimizer_state(run.learner.optimizer, network)
-        ),
+        state=TrainingState(epochs=fidelity.epochs, optimizer=optimizer_state(optimizer, network)),
     )
 
 
@@ -152,53 +171,6 @@ class _Run:
     runtime: Runtime
     micro_batch: int | None
     tell: Tell
-
-
-def _prepare(
-    network: nn.Module,
-    splits: DataSplits,
-    *,
-    settings: TrainingSettings,
-    course: Sequence[Fidelity],
-    seed: int,
-    runtime: Runtime,
-    start: TrainingState,
-    micro_batch: int | None,
-    tell: Tell,
-) -> _Run:
-    if settings.compile:
-        _compile(network)
-    legs = make_legs(course, splits.train.labels, batch_size=settings.batch_size)
-    schedule = make_schedule(
-        peak=settings.learning_rate,
-        steps=total_steps(legs),
-        warmup_share=settings.warmup_share,
-    )
-    optimizer = make_optimizer(
-        network,
-        name=settings.optimizer,
-        learning_rate=settings.learning_rate,
-        weight_decay=settings.weight_decay,
-    )
-    restore_optimizer(optimizer, network, state=start.optimizer)
-    return _Run(
-        learner=Learner(
-            network=network,
-            model=network,
-            optimizer=optimizer,
-            runtime=runtime,
-            label_smoothing=settings.label_smoothing,
-        ),
-        schedule=schedule,
-        data=load(splits.train, splits.normalisation, runtime=runtime),
-        validation=load(splits.validation, splits.normalisation, runtime=runtime),
-        legs=legs,
-        settings=settings,
-        seed=seed,
-        runtime=runtime,
-        micro_batch=micro_batch,
-        tell=tell,
-    )
 
 
 def _epoch(run: _Run, number: int) -> Epoch:

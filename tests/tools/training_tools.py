@@ -4,14 +4,12 @@ import numpy as np
 import torch
 from torch import nn
 
-from spach_nas.config.evaluation import Fidelity
 from spach_nas.config.training_settings import Augmentation, TrainingSettings
 from spach_nas.data import DataSplits, ImageSet
 from spach_nas.data.images import measure_normalisation
 from spach_nas.networks import build
 from spach_nas.space.architecture import Architecture, Stage
-from spach_nas.training import TrainingResult, TrainingState, choose_runtime, global_seed, move
-from spach_nas.training.loop import _prepare, _Run
+from spach_nas.training import TrainingResult, choose_runtime, global_seed, move
 
 CPU = choose_runtime(device="cpu")
 SETTINGS = TrainingSettings(
@@ -59,26 +57,6 @@ def architecture(*mixers: str) -> Architecture:
 def network(*mixers: str, drop_path_rate: float = 0.0) -> nn.Module:
     with global_seed(0, CPU):
         return move(build(architecture(*mixers), drop_path_rate=drop_path_rate), CPU)
-
-
-def prepare(
-    net: nn.Module,
-    *,
-    settings: TrainingSettings,
-    fidelity: Fidelity,
-    micro_batch: int | None = None,
-) -> _Run:
-    return _prepare(
-        net,
-        DATA,
-        settings=settings,
-        course=(fidelity,),
-        seed=0,
-        runtime=CPU,
-        start=TrainingState(),
-        micro_batch=micro_batch,
-        tell=lambda *_: None,
-    )
 
 
 def state(net: nn.Module) -> dict[str, bytes]:

@@ -22,7 +22,6 @@ from spach_nas.training import (
     train,
 )
 from spach_nas.training.course import Schedule, steps_per_epoch
-from spach_nas.training.loop import _train_epoch
 from spach_nas.training.optimizer import make_optimizer
 from spach_nas.training.seeds import derive_seed
 from training_tools import (
@@ -31,7 +30,6 @@ from training_tools import (
     SETTINGS,
     Recorder,
     network,
-    prepare,
     splits,
     state,
     timeless,
@@ -228,19 +226,18 @@ def test_reads_are_counted_whatever_they_are_called() -> None:
     assert reads.count >= 1
 
 
-@pytest.mark.parametrize("batch_size", [48, 8])
-def test_the_host_reads_one_value_an_epoch_however_many_steps_it_has(batch_size: int) -> None:
+def test_the_host_reads_as_many_values_however_many_steps_an_epoch_has() -> None:
     # On an accelerator each read would make the host wait until all that is queued is done.
-    settings = replace(
-        SETTINGS, batch_size=batch_size, augmentation=Augmentation(crop_padding=1, flip=True)
-    )
-    net = network("attention", "mlp", drop_path_rate=0.2)
-    fidelity = Fidelity(epochs=2, image_size=(12, 12), data_share=1.0)
-    prepared = prepare(net, settings=settings, fidelity=fidelity)
-    for epoch in range(2):
+    counts = []
+    for batch_size in (48, 8):
+        settings = replace(
+            SETTINGS, batch_size=batch_size, augmentation=Augmentation(crop_padding=1, flip=True)
+        )
+        net = network("attention", "mlp", drop_path_rate=0.2)
         with Reads() as reads:
-            _train_epoch(prepared, epoch)
-        assert reads.count == 1
+            run(net, epochs=2, settings=settings)
+        counts.append(reads.count)
+    assert counts[0] == counts[1] > 0
 
 
 @pytest.fixture

@@ -12,8 +12,8 @@ from spach_nas.config.evaluation import Fidelity
 from spach_nas.config.training_settings import Augmentation
 from spach_nas.space.mixers import mixer_names
 from spach_nas.training import TrainingResult, train
-from spach_nas.training.learner import parts_of
-from training_tools import CPU, DATA, SETTINGS, Recorder, network, prepare
+from spach_nas.training.learner import Learner, parts_of
+from training_tools import CPU, DATA, SETTINGS, Recorder, network
 
 ONE = Fidelity(epochs=1, image_size=(12, 12), data_share=1.0)
 STILL = replace(SETTINGS, augmentation=Augmentation())
@@ -29,13 +29,18 @@ def test_the_gradients_of_the_parts_add_up_to_those_of_the_batch(
     generator = torch.Generator().manual_seed(3)
     images = torch.randn(16, 1, 12, 12, generator=generator)
     labels = torch.randint(0, 3, (16,), generator=generator)
-    settings = replace(SETTINGS, label_smoothing=0.2)
     exact = copy.deepcopy(net).double()
     loss = F.cross_entropy(exact(images.double()), labels, label_smoothing=0.2)
     loss.backward()
 
-    run = prepare(net, settings=settings, fidelity=ONE, micro_batch=micro_batch)
-    total = run.learner.add_gradients(parts_of(images, labels, micro_batch))
+    learner = Learner(
+        network=net,
+        model=net,
+        optimizer=torch.optim.SGD(net.parameters(), lr=0.1),
+        runtime=CPU,
+        label_smoothing=0.2,
+    )
+    total = learner.add_gradients(parts_of(images, labels, micro_batch))
     assert float(total) == pytest.approx(loss.item(), rel=1e-5)
     for (name, parameter), expected in zip(net.named_parameters(), exact.parameters(), strict=True):
         assert parameter.grad is not None and expected.grad is not None
