@@ -1,4 +1,4 @@
-"""Treats names of files and folders as data, without special meaning to a shell or a page."""
+"""Quotes and checks the names of files and folders."""
 
 import os
 import shlex

@@ -1,4 +1,4 @@
-"""Registries: what a file may name, of this package, of installed ones and of the user."""
+"""A registry of named entries, those of installed packages and of the user included."""
 
 from collections.abc import Callable, Iterator, Mapping
 from functools import cache

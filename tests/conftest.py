@@ -99,7 +99,7 @@ def run_main(*arguments: str) -> tuple[int, list[str]]:
     with (
         mock.patch.object(sys, "argv", ["spach-nas", *arguments]),
         # What takes long on a slow machine is told on standard error.
-        mock.patch("spach_nas.cli.doing.LONG_S", 1e6),
+        mock.patch("spach_nas.cli.status_line.LONG_S", 1e6),
         contextlib.redirect_stderr(errors),
         pytest.raises(SystemExit) as ended,
     ):

@@ -10,14 +10,14 @@ import typer
 from typer.core import TyperCommand
 from typer.main import get_command
 
-from spach_nas.cli.costs import cost, latency, references
+from spach_nas.cli.commands_costs import cost, latency, references
+from spach_nas.cli.commands_networks import evaluate, export, train, verify
+from spach_nas.cli.commands_report import replay, report
+from spach_nas.cli.commands_search import search, watch
+from spach_nas.cli.commands_setup import doctor, schema, space
 from spach_nas.cli.examples import epilog
 from spach_nas.cli.foreign_flags import check_words
-from spach_nas.cli.models import evaluate, export, train, verify
 from spach_nas.cli.output import interrupt_on_hangup, open_closed_streams, outlive_readers
-from spach_nas.cli.preparing import doctor, schema, space
-from spach_nas.cli.reporting import replay, report
-from spach_nas.cli.searching import search, watch
 from spach_nas.errors import SpachNasError
 
 # In the order of `--help`.

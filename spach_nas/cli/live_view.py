@@ -8,8 +8,8 @@ from rich.segment import Segment, Segments
 from rich.table import Table
 from rich.text import Text
 
-from spach_nas.cli.doing import Doing, make_console
-from spach_nas.evaluators.pulse import Running
+from spach_nas.cli.status_line import Doing, make_console
+from spach_nas.evaluators.heartbeat import Running
 from spach_nas.report.terminal import front_title, members_table
 from spach_nas.study.hypervolume import HypervolumeData, figure_words
 from spach_nas.study.progress import Progress

@@ -14,8 +14,8 @@ from rich.table import Table
 from rich.text import Text
 
 from spach_nas.cli.doctor import Finding
-from spach_nas.cli.doing import Doing, make_console
 from spach_nas.cli.live_view import ProgressView, running_words
+from spach_nas.cli.status_line import Doing, make_console
 from spach_nas.config.search_settings import SearchSettings
 from spach_nas.cost.closed_form import cost
 from spach_nas.paths import command_line

@@ -16,7 +16,7 @@ from spach_nas.cli.live_view import ProgressView
 from spach_nas.config.search_yaml import load_config
 from spach_nas.config.study_files import RECORDS_FILE, SEARCH_YAML
 from spach_nas.errors import StudyError
-from spach_nas.evaluators.pulse import Running, read_pulse
+from spach_nas.evaluators.heartbeat import Running, read_pulse
 from spach_nas.files import is_driven
 from spach_nas.study.ending import Ending, ending
 from spach_nas.study.folder import check_plugins

@@ -3,7 +3,7 @@
 import sys
 
 from spach_nas.cost.closed_form import Cost, cost
-from spach_nas.late import CalledModule
+from spach_nas.lazy_import import CalledModule
 
 __all__ = ["Cost", "cost"]
 

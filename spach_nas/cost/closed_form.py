@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from spach_nas.space.architecture import Stage, stem_kernel
 from spach_nas.space.mixers import MixerSite, get_mixer, mixer_cost
-from spach_nas.space.sources import Source, as_architecture
+from spach_nas.space.read_architecture import Source, as_architecture
 
 # fvcore's cost per normalised element, of LayerNorm and GroupNorm, and of BatchNorm.
 _NORM = 5

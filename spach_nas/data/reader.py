@@ -23,6 +23,7 @@ from spach_nas.config.training_settings import HELD_OUT_SHARE, DataSettings
 from spach_nas.data.decoding import BrokenImagesError, check_range, conversions, evenly
 from spach_nas.data.fashion import FASHION_MINI, FASHION_MNIST
 from spach_nas.data.folder import FOLDER, class_folders, folder_pictures, named_splits
+from spach_nas.data.held_out import split_validation
 from spach_nas.data.images import (
     DataSplits,
     HeldOut,
@@ -31,9 +32,8 @@ from spach_nas.data.images import (
     Pixels,
     measure_normalisation,
 )
-from spach_nas.data.pictures import Pictures, Scan, Stream, scan
 from spach_nas.data.source import DataSource, Split
-from spach_nas.data.splits import split_validation
+from spach_nas.data.split_reader import Pictures, Scan, Stream, scan
 from spach_nas.data.timm_sets import PREFIXES, TIMM
 from spach_nas.errors import DataError, did_you_mean, one_of
 from spach_nas.space.scaling import DataShape

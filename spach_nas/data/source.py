@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from spach_nas.config.training_settings import DataSettings
-from spach_nas.data.pictures import Pictures, Stream
+from spach_nas.data.split_reader import Pictures, Stream
 from spach_nas.space.scaling import DataShape
 
 Split = Literal["train", "validation", "test"]

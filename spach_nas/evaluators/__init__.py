@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from spach_nas.late import late
+from spach_nas.lazy_import import late
 
 if TYPE_CHECKING:
     from spach_nas.evaluators.proxy import ProxyEvaluator

@@ -13,7 +13,7 @@ from spach_nas.config.evaluation import Evaluation, EvaluationRequest
 from spach_nas.config.training_settings import TrainingSettings
 from spach_nas.data import DataSplits
 from spach_nas.errors import one_line
-from spach_nas.evaluators.pulse import Pulse, PulseAddress
+from spach_nas.evaluators.heartbeat import Pulse, PulseAddress
 from spach_nas.machine import describe_machine
 from spach_nas.networks import build
 from spach_nas.networks.allocator import keep_freed_memory

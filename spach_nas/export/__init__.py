@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from spach_nas.late import late
+from spach_nas.lazy_import import late
 
 if TYPE_CHECKING:
     from spach_nas.export.bundle import (
@@ -12,23 +12,23 @@ if TYPE_CHECKING:
         load_weights,
         write_bundle,
     )
+    from spach_nas.export.choice import Choice, Scale, choose, choose_top
     from spach_nas.export.exporting import export, export_all
     from spach_nas.export.format_names import FORMATS, OPSET, OPSETS, parse_formats
     from spach_nas.export.proof import read_proof
-    from spach_nas.export.source import Choice, Scale, choose, choose_top
     from spach_nas.export.verification import Verification, verify
 
 __getattr__ = late(
     __name__,
     {
-        "Choice": "source",
+        "Choice": "choice",
         "FORMATS": "format_names",
         "OPSET": "format_names",
         "OPSETS": "format_names",
-        "Scale": "source",
+        "Scale": "choice",
         "Verification": "verification",
-        "choose": "source",
-        "choose_top": "source",
+        "choose": "choice",
+        "choose_top": "choice",
         "export": "exporting",
         "export_all": "exporting",
         "load_architecture": "bundle",

@@ -9,9 +9,9 @@ from spach_nas.config.objectives import OBJECTIVES
 from spach_nas.cost.closed_form import cost
 from spach_nas.data.preprocessing import Preprocessing
 from spach_nas.export.bundle import SAMPLES
+from spach_nas.export.choice import Choice
 from spach_nas.export.formats import INPUT, ONNX, OUTPUT, PT2
 from spach_nas.export.proof import Proof
-from spach_nas.export.source import Choice
 from spach_nas.report.drawing import DRAWN_HEIGHT, describe, draw, drawn_width
 from spach_nas.space.architecture import Architecture
 from spach_nas.space.mixers import home, plugin_mixers

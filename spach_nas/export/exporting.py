@@ -7,12 +7,12 @@ from pathlib import Path
 from spach_nas.errors import BundleError, one_line
 from spach_nas.export.bundle import README, load_weights, write_core, write_samples
 from spach_nas.export.card import DRAWING, card, drawing
+from spach_nas.export.choice import Choice
 from spach_nas.export.format_names import OPSET
 from spach_nas.export.formats import FORMS, trace
 from spach_nas.export.manifest import write_manifest
 from spach_nas.export.proof import PARITY, Proof, Tell, prove, write_proof
 from spach_nas.export.samples import bundle_sample, own_pixels
-from spach_nas.export.source import Choice
 from spach_nas.files import check_new, staged
 from spach_nas.networks import Spach, build
 

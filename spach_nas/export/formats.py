@@ -20,8 +20,8 @@ from safetensors.torch import save
 from torch import Tensor
 
 from spach_nas.errors import BundleError, one_line
-from spach_nas.export.archive import check_archive
 from spach_nas.export.bundle import WEIGHTS, load_architecture, load_weights
+from spach_nas.export.pt2_check import check_archive
 from spach_nas.networks import Spach, build
 
 Weights = Mapping[str, Tensor]
@@ -148,7 +148,7 @@ def _open_pt2(folder: Path) -> Opened:
 
 
 def _make_onnx(program: torch.export.ExportedProgram, opset: int) -> bytes:
-    from spach_nas.export.onnx_graph import plain_graph
+    from spach_nas.export.simplify_onnx import plain_graph
 
     with warnings.catch_warnings():
         # The exporter warns about its own deprecations, which users cannot change.

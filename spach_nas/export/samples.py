@@ -16,7 +16,7 @@ from spach_nas.data.preprocessing import Preprocessing
 from spach_nas.data.reader import sample_validation
 from spach_nas.errors import BundleError, DataError
 from spach_nas.export.bundle import SAMPLES, read_samples
-from spach_nas.export.source import Choice
+from spach_nas.export.choice import Choice
 from spach_nas.space.architecture import Architecture
 
 # Each is one call of the network, so a form that has the batch size as a constant fails.

@@ -1,4 +1,4 @@
-"""What a search needs to know about the architectures that it may propose."""
+"""The protocols `Feasible` and `Latency`: what a search needs to know of architectures."""
 
 from typing import Protocol
 

@@ -1,4 +1,4 @@
-"""The quantities that limits bound, summed from pieces that are each computed once.
+"""Cost and latency of an encoding, as sums over its stages.
 
 These are the cost of target and proxy, and the predicted latency of the target. The pieces of a
 network are its frame (stem, downsampling and head) and the blocks of each stage. None of them

@@ -11,9 +11,9 @@ import numpy as np
 import torch
 
 from spach_nas.config.training_settings import Device, Precision
-from spach_nas.data.pictures import Pictures
 from spach_nas.data.preprocessing import Preprocessing
 from spach_nas.data.reader import EvaluationSplit, check_split, default_split
+from spach_nas.data.split_reader import Pictures
 from spach_nas.errors import BundleError, DataError
 from spach_nas.export import choose, load_weights
 from spach_nas.full_size.loaders import scoring_batches

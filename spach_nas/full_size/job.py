@@ -1,4 +1,4 @@
-"""What workers are told: everything that a training needs except the images."""
+"""The settings sent to each worker of a training, without the images."""
 
 from dataclasses import dataclass
 from pathlib import Path

@@ -26,8 +26,8 @@ from torch.utils.data import Dataset, DistributedSampler, Sampler
 
 from spach_nas.config.training_settings import Augmentation
 from spach_nas.data.images import ImageSet
-from spach_nas.data.pictures import Pictures
 from spach_nas.data.preprocessing import Preprocessing
+from spach_nas.data.split_reader import Pictures
 from spach_nas.errors import ConfigError
 from spach_nas.full_size.job import Job, Place
 from spach_nas.full_size.recipe import FullAugmentation

@@ -29,8 +29,8 @@ from spach_nas.training.checkpoint import (
     load_state,
     save_state,
 )
-from spach_nas.training.course import learning_rate
 from spach_nas.training.learner import Part
+from spach_nas.training.schedule import learning_rate
 from spach_nas.training.scoring import Scores, score_batches
 from spach_nas.training.seeds import derive_seed, seed_everything
 

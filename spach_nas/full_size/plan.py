@@ -1,4 +1,4 @@
-"""A training before it begins: everything that can be checked, checked; nothing is written.
+"""Checks a full-size training before it begins; nothing is written.
 
 What is quick comes first, and what needs torch is imported after it.
 """
@@ -11,7 +11,6 @@ import numpy as np
 
 from spach_nas.config.training_settings import DataSettings
 from spach_nas.data.images import HeldOut, Normalisation, few_scored, measure_normalisation
-from spach_nas.data.pictures import Pictures
 from spach_nas.data.reader import (
     DataChoice,
     OpenData,
@@ -21,6 +20,7 @@ from spach_nas.data.reader import (
     named_data,
     open_data,
 )
+from spach_nas.data.split_reader import Pictures
 from spach_nas.errors import BundleError, ConfigError, DataError, StudyError
 from spach_nas.export import Choice, choose
 from spach_nas.full_size.initial import (

@@ -23,8 +23,8 @@ from spach_nas.errors import SpachNasError, StudyError, one_line
 from spach_nas.full_size.job import Job, Place
 from spach_nas.full_size.loop import train_worker
 from spach_nas.full_size.recipe import FullResources
-from spach_nas.search.ray.cluster import nodes, ray_session
-from spach_nas.search.ray.repairs import mend_ray
+from spach_nas.search.ray.ray_patches import mend_ray
+from spach_nas.search.ray.session import nodes, ray_session
 from spach_nas.space.mixers import MixerSpec
 
 _STORE = ".ray"

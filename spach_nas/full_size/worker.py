@@ -21,9 +21,9 @@ from spach_nas.networks import Spach, build
 from spach_nas.networks.allocator import keep_freed_memory
 from spach_nas.training import Runtime, choose_runtime, faster_precision, global_seed, move
 from spach_nas.training.checkpoint import EMA, NETWORK, OPTIMIZER, with_prefix
-from spach_nas.training.course import Schedule
 from spach_nas.training.learner import Learner
 from spach_nas.training.optimizer import make_optimizer, optimizer_state, restore_optimizer
+from spach_nas.training.schedule import Schedule
 from spach_nas.training.seeds import derive_seed
 
 INITIAL = "initial.safetensors"

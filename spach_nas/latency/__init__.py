@@ -3,7 +3,7 @@
 import sys
 from typing import TYPE_CHECKING
 
-from spach_nas.late import CalledModule, late
+from spach_nas.lazy_import import CalledModule, late
 
 if TYPE_CHECKING:
     from spach_nas.latency.search import search_latency

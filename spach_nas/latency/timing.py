@@ -29,7 +29,7 @@ from spach_nas.errors import LatencyError, did_you_mean, one_line, one_of
 from spach_nas.latency.table import Conditions, Timing
 from spach_nas.networks import build
 from spach_nas.space.architecture import Architecture
-from spach_nas.space.sources import Source, as_architecture
+from spach_nas.space.read_architecture import Source, as_architecture
 from spach_nas.training import choose_runtime, format_warning, threads
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ from spach_nas.networks.block import NORM_EPS, SpachStage
 from spach_nas.networks.stem import build_stem
 from spach_nas.space.architecture import Architecture
 from spach_nas.space.mixers import get_mixer
-from spach_nas.space.sources import Source, as_architecture
+from spach_nas.space.read_architecture import Source, as_architecture
 
 
 class Spach(nn.Module):

@@ -16,8 +16,8 @@ from spach_nas.errors import ArchitectureError
 from spach_nas.networks.spach import Spach
 from spach_nas.space.architecture import Architecture
 from spach_nas.space.mixers import get_mixer
+from spach_nas.space.read_architecture import as_architecture
 from spach_nas.space.references import REFERENCES
-from spach_nas.space.sources import as_architecture
 
 PREFIX = "spach_"
 

@@ -75,8 +75,8 @@ def replay(benchmark: Benchmark, strategy: Strategy, *, seed: int, budget: Budge
         budget: When it ends.
     """
     # Imports Optuna, so only after mistakes in the table or the strategies were told.
-    from spach_nas.study.archive import Archive
     from spach_nas.study.driver import StudyDriver
+    from spach_nas.study.writer import Archive
 
     assert not strategy.stock
     config = replay_config(benchmark, strategy, seed=seed, budget=budget)

@@ -2,12 +2,12 @@
 
 from typing import TYPE_CHECKING
 
-from spach_nas.late import late
+from spach_nas.lazy_import import late
 
 if TYPE_CHECKING:
     from spach_nas.report.drawing import draw
     from spach_nas.report.page import write_report
-    from spach_nas.report.pictures import write_pictures
+    from spach_nas.report.print_figures import write_pictures
     from spach_nas.report.terminal import front_table
     from spach_nas.report.view import StudyFacts
 
@@ -17,7 +17,7 @@ __getattr__ = late(
         "StudyFacts": "view",
         "draw": "drawing",
         "front_table": "terminal",
-        "write_pictures": "pictures",
+        "write_pictures": "print_figures",
         "write_report": "page",
     },
 )

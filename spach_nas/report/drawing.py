@@ -13,7 +13,7 @@ from html import escape
 from spach_nas.report.theme import FONT, TIMES, ink_on, mixer_colour, mixer_letter
 from spach_nas.space.architecture import Architecture, Stage
 from spach_nas.space.mixers import get_mixer
-from spach_nas.space.sources import Source, as_architecture
+from spach_nas.space.read_architecture import Source, as_architecture
 
 _BLOCK, _GAP, _STAGE_GAP = 13, 1.5, 20
 _STEM = 46

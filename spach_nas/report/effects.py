@@ -21,7 +21,7 @@ from plotly import graph_objects as go
 from scipy.special import stdtrit
 
 from spach_nas.config.objectives import Objective
-from spach_nas.report.choices import Choice, Choices, Floats, Indices, choices_table
+from spach_nas.report.choice_table import Choice, Choices, Floats, Indices, choices_table
 from spach_nas.report.document import Section
 from spach_nas.report.theme import BLUE, LIGHT, VERMILLION, layout, plain, shortened
 from spach_nas.report.view import StudyView

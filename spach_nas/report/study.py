@@ -11,8 +11,8 @@ from spach_nas.config.search_yaml import SearchConfig, load_config
 from spach_nas.config.study_files import DATA_JSON, SEARCH_YAML, SPACE_YAML
 from spach_nas.config.training_settings import DataSettings
 from spach_nas.cost.limits import Limits, ProxyLimits
+from spach_nas.data.held_out import split_validation
 from spach_nas.data.preprocessing import read_preprocessing
-from spach_nas.data.splits import split_validation
 from spach_nas.errors import StudyError
 from spach_nas.files import room_needed
 from spach_nas.paths import command_line
@@ -70,7 +70,7 @@ def write_study_pictures(folder: Path, *, kind: str) -> tuple[Path, ...]:
         SpachNasError: As those of `write_study_report` and of `write_pictures`.
     """
     facts, records = study_facts(folder), study_records(folder)
-    from spach_nas.report.pictures import write_pictures
+    from spach_nas.report.print_figures import write_pictures
 
     with room_needed(folder):
         return write_pictures(folder, kind=kind, records=records, facts=facts)

@@ -9,7 +9,7 @@ from rich.text import Text
 from spach_nas.config.objectives import LATENCY, OBJECTIVES, USUAL, Objective
 from spach_nas.cost.limits import Limits
 from spach_nas.report.view import StudyFacts, study_view
-from spach_nas.space.names import short_names
+from spach_nas.space.short_names import short_names
 from spach_nas.study.intervals import record_words
 from spach_nas.study.pareto import value
 from spach_nas.study.records import Record

@@ -12,8 +12,8 @@ from typing import NamedTuple
 
 from spach_nas.config.objectives import OBJECTIVES, USUAL, Objective, cost_of, score_of
 from spach_nas.cost.limits import Limits, ProxyLimits
-from spach_nas.space.names import short_names
 from spach_nas.space.search_space import SearchSpace
+from spach_nas.space.short_names import short_names
 from spach_nas.study.folder import CheckpointKey
 from spach_nas.study.hypervolume import Corners, HypervolumeData, hypervolume_data
 from spach_nas.study.intervals import Interval, image_interval, score_words, surely_better

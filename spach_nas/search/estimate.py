@@ -13,7 +13,7 @@ import numpy as np
 
 from spach_nas.config.search_yaml import SearchConfig
 from spach_nas.cost.batch import costs
-from spach_nas.data.splits import nested_share
+from spach_nas.data.held_out import nested_share
 from spach_nas.errors import StudyError
 from spach_nas.search.plan import Plan
 from spach_nas.space.architecture import Architecture

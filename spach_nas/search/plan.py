@@ -1,4 +1,4 @@
-"""A search before it begins: everything that can be checked, checked; free of Ray.
+"""Checks a search before it begins; nothing is written, and Ray is not imported.
 
 Quick checks come first, and Optuna and torch are imported after them: a mistake in the YAML is told
 at once.

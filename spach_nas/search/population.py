@@ -1,4 +1,4 @@
-"""Architectures of a space to take figures of: all of them where they are few, else a sample.
+"""All architectures of a space, or a sample of them, for statistics.
 
 Also the exact ends of the range of a cost, and round bins for histograms.
 """

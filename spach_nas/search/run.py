@@ -11,15 +11,15 @@ from spach_nas.data import has_test, load_test
 from spach_nas.data.preprocessing import to_json
 from spach_nas.errors import DataError, StudyError
 from spach_nas.evaluators import ProxyEvaluator
-from spach_nas.evaluators.pulse import hearing
+from spach_nas.evaluators.heartbeat import hearing
 from spach_nas.export import Choice, choose, export, load_weights
 from spach_nas.files import locked, replace_text, room_needed
 from spach_nas.networks import build
 from spach_nas.report.study import write_study_report
 from spach_nas.search.loggers import Logger, Loggers, named_loggers
 from spach_nas.search.plan import Plan, SearchSource, plan_search, study_path
-from spach_nas.search.ray.cluster import driver_host
 from spach_nas.search.ray.runner import ray_session, run_study
+from spach_nas.search.ray.session import driver_host
 from spach_nas.space.mixers import MixerSpec, plugin_mixers
 from spach_nas.study import pareto
 from spach_nas.study.driver import StudyDriver

@@ -16,14 +16,13 @@ from pathlib import Path
 from spach_nas.config.evaluation import Evaluation, EvaluationRequest
 from spach_nas.config.search_yaml import SearchConfig
 from spach_nas.errors import StudyError
-from spach_nas.evaluators.pulse import Pulse, Running
+from spach_nas.evaluators.heartbeat import Pulse, Running
 from spach_nas.feasible import Feasible, Latency
 from spach_nas.samplers.feasible_sampler import SpaceExhausted
 from spach_nas.space.architecture import Architecture
 from spach_nas.space.references import reference_target
 from spach_nas.space.scaling import DataShape
 from spach_nas.space.stage_space import Encoding
-from spach_nas.study.archive import Archive, FolderArchive
 from spach_nas.study.ending import Why
 from spach_nas.study.folder import CheckpointKey, checkpoint_file
 from spach_nas.study.journal import Foreseen
@@ -33,6 +32,7 @@ from spach_nas.study.proposals import Proposer
 from spach_nas.study.records import Record
 from spach_nas.study.requests import Pending, make_request, to_evaluation, to_record
 from spach_nas.study.results import Study
+from spach_nas.study.writer import Archive, FolderArchive
 
 # A trial that loses this many workers is the likely cause: it fails. Its last attempt uses smaller
 # batches, since the host may have run out of memory.

@@ -28,7 +28,7 @@ from spach_nas.errors import PluginError, StudyError
 from spach_nas.files import replace_bytes, replace_text
 from spach_nas.paths import check_text, shell_word
 from spach_nas.space.mixers import MixerSpec, home, mixer_names
-from spach_nas.space.names import details
+from spach_nas.space.short_names import details
 from spach_nas.study.intervals import image_interval
 from spach_nas.study.records import Record, append_record
 

@@ -16,7 +16,7 @@ from spach_nas.config.evaluation import Fidelity, State
 from spach_nas.config.objectives import Objective
 from spach_nas.config.search_yaml import SearchConfig
 from spach_nas.cost.limits import Limits
-from spach_nas.evaluators.pulse import Running
+from spach_nas.evaluators.heartbeat import Running
 from spach_nas.study import pareto
 from spach_nas.study.ending import Ending
 from spach_nas.study.folder import class_count

@@ -1,4 +1,4 @@
-"""Resuming a study that was stopped or killed, and beginning one with the records of another."""
+"""Checks whether a study can be resumed or warm-started, and takes over records of another."""
 
 import json
 import math

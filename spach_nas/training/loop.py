@@ -17,7 +17,10 @@ from spach_nas.config.evaluation import Epoch, Fidelity
 from spach_nas.config.training_settings import TrainingSettings
 from spach_nas.data import DataSplits
 from spach_nas.training.batches import LoadedSet, batch, draw_moves, load
-from spach_nas.training.course import (
+from spach_nas.training.device import Runtime
+from spach_nas.training.learner import Learner, parts_of
+from spach_nas.training.optimizer import make_optimizer, optimizer_state, restore_optimizer
+from spach_nas.training.schedule import (
     Leg,
     Schedule,
     learning_rate,
@@ -26,9 +29,6 @@ from spach_nas.training.course import (
     make_schedule,
     total_steps,
 )
-from spach_nas.training.device import Runtime
-from spach_nas.training.learner import Learner, parts_of
-from spach_nas.training.optimizer import make_optimizer, optimizer_state, restore_optimizer
 from spach_nas.training.scoring import BATCH, predict, score
 from spach_nas.training.seeds import derive_seed, global_seed
 

@@ -4,8 +4,8 @@ import sys
 
 from rich.console import Console
 
-from spach_nas.cli.doing import Doing, Steps
 from spach_nas.cli.replay_view import search_words
+from spach_nas.cli.status_line import Doing, Steps
 from spach_nas.replay.strategies import Strategy
 
 
@@ -56,7 +56,7 @@ def test_a_line_fits_and_tells_how_long_it_takes() -> None:
 
 def test_what_is_there_first_imports_nothing_that_takes_long() -> None:
     code = (
-        "import sys, spach_nas.cli.doing\n"
+        "import sys, spach_nas.cli.status_line\n"
         "print(sorted({'torch', 'ray', 'numpy', 'pydantic', 'optuna'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

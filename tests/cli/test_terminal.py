@@ -14,13 +14,13 @@ from conftest import run_main
 from search_tools import drive, evaluate, make_study, write_search
 from spach_nas.cli import live_view as view
 from spach_nas.cli import watching
-from spach_nas.cli.doing import Doing
 from spach_nas.cli.live_view import ProgressView, sparkline
+from spach_nas.cli.status_line import Doing
 from spach_nas.cli.terminal import LiveView, print_result
 from spach_nas.config.evaluation import Evaluation, EvaluationRequest
 from spach_nas.config.objectives import OBJECTIVES
 from spach_nas.config.search_yaml import load_config
-from spach_nas.evaluators.pulse import Pulse, Running
+from spach_nas.evaluators.heartbeat import Pulse, Running
 from spach_nas.files import locked
 from spach_nas.study.folder import checkpoint_path
 from spach_nas.study.hypervolume import HypervolumeData, hypervolume_data

@@ -5,8 +5,8 @@ import pytest
 from PIL import Image
 
 from spach_nas.data import images as images_module
+from spach_nas.data.held_out import nested_share, split_validation
 from spach_nas.data.images import all_to_size, few_scored, measure_normalisation, to_size
-from spach_nas.data.splits import nested_share, split_validation
 from spach_nas.errors import DataError
 
 

@@ -7,7 +7,7 @@ import pytest
 from test_evaluators_proxy import at, timeless
 
 from spach_nas.evaluators import ProxyEvaluator
-from spach_nas.evaluators.pulse import LOOPBACK, Pulse, PulseAddress, hearing, read_pulse
+from spach_nas.evaluators.heartbeat import LOOPBACK, Pulse, PulseAddress, hearing, read_pulse
 from training_tools import DATA, SETTINGS, architecture
 
 PULSE = Pulse(trial=3, rung=1, epochs=1.25, first=1, last=3, images_per_second=212.5)

@@ -30,7 +30,7 @@ from spach_nas.full_size.run_folder import read_curve
 from spach_nas.full_size.worker import make_worker
 from spach_nas.networks import build
 from spach_nas.training.checkpoint import BEST, LAST, load_state
-from spach_nas.training.course import learning_rate
+from spach_nas.training.schedule import learning_rate
 
 RECIPES = ("spach", "short")
 CONTEXT = multiprocessing.get_context("forkserver")

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from search_tools import write_search
 from spach_nas.cli import app
-from spach_nas.cli.timing import parse_batch_sizes, parse_device, parse_runtimes
+from spach_nas.cli.latency_view import parse_batch_sizes, parse_device, parse_runtimes
 from spach_nas.config.search_settings import LatencySettings
 from spach_nas.errors import LatencyError, SpachNasError
 from spach_nas.latency.request import find_network, find_space
@@ -82,7 +82,7 @@ def test_sources_are_found_and_confusions_told(tmp_path: Path) -> None:
 
 def test_the_command_prints_json(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     quick = partial(measure_network, seconds=0.01)
-    monkeypatch.setattr("spach_nas.cli.timing.measure_network", quick)
+    monkeypatch.setattr("spach_nas.cli.latency_view.measure_network", quick)
     path = tmp_path / "a.yaml"
     path.write_text(TINY.to_yaml())
     arguments = ["latency", str(path), "--runtime", "eager", "--batch-size", "1,2", "--json"]

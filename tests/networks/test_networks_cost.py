@@ -16,7 +16,7 @@ from network_tools import zoo
 from spach_nas.config.shipped import shipped_folder
 from spach_nas.cost.closed_form import cost
 from spach_nas.networks import Spach, build
-from spach_nas.networks.tracing import trace_cost
+from spach_nas.networks.traced_cost import trace_cost
 from spach_nas.space.architecture import Architecture
 from spach_nas.space.references import REFERENCES
 from spach_nas.space.search_space import SearchSpace

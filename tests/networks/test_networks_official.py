@@ -12,7 +12,11 @@ from safetensors.torch import save_file
 from effort import some_or_all, thorough
 from network_tools import randomised
 from spach_nas.errors import ArchitectureError, BundleError
-from spach_nas.networks.official import load_official, official_state_dict, save_official
+from spach_nas.networks.official_checkpoints import (
+    load_official,
+    official_state_dict,
+    save_official,
+)
 from spach_nas.space.references import REFERENCES
 
 # Small models of the paper that together cover stems, mixers, sharing and both frames.

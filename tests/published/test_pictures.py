@@ -7,7 +7,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from spach_nas.report.pictures import sheet
+from spach_nas.report.print_figures import sheet
 from spach_nas.report.study import study_facts, study_records
 from spach_nas.report.view import study_view
 

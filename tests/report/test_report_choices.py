@@ -17,7 +17,7 @@ from spach_nas.config.objectives import OBJECTIVES
 from spach_nas.cost.limits import Limits
 from spach_nas.errors import StudyError
 from spach_nas.report import StudyFacts
-from spach_nas.report.choices import choices_table
+from spach_nas.report.choice_table import choices_table
 from spach_nas.report.effects import (
     FEWEST,
     EffectsData,

@@ -11,9 +11,10 @@ from conftest import run_main
 from search_tools import make_study as begin
 from spach_nas.cost.limits import Limits
 from spach_nas.errors import SpachNasError
-from spach_nas.report import StudyFacts, pictures, write_pictures
+from spach_nas.report import StudyFacts, write_pictures
+from spach_nas.report import print_figures as pictures
 from spach_nas.report.drawing import Drawing
-from spach_nas.report.pictures import sheet
+from spach_nas.report.print_figures import sheet
 from spach_nas.report.view import study_view
 from spach_nas.space.references import REFERENCES
 from spach_nas.study.pareto import front, knee

@@ -14,8 +14,8 @@ from rich.console import Console
 
 from conftest import run_main
 from search_tools import evaluate, write_search
-from spach_nas.cli import opening
-from spach_nas.cli.opening import budget, budget_line, budget_warnings, evaluations_left
+from spach_nas.cli import budget_view as opening
+from spach_nas.cli.budget_view import budget, budget_line, budget_warnings, evaluations_left
 from spach_nas.config.evaluation import Evaluation, EvaluationRequest
 from spach_nas.errors import ConfigError, StudyError
 from spach_nas.search import run as run_module
@@ -81,7 +81,7 @@ def test_proxies_that_are_no_small_copies_are_told(
     whole = plan_search(write_search(tmp_path, proxy={}, training__device="cpu"))
     # Networks as small as these are meant to be trained as they are.
     assert budget_warnings(whole, None) == ()
-    monkeypatch.setattr("spach_nas.cli.opening.MANY_MACS", 10**5)
+    monkeypatch.setattr("spach_nas.cli.budget_view.MANY_MACS", 10**5)
     [words] = budget_warnings(whole, None)
     assert "the proxies are not small" in words and "proxy.width_scale" in words
     small = plan_search(write_search(tmp_path, proxy={"width_scale": 0.25}))

@@ -18,7 +18,7 @@ from spach_nas import Architecture, SearchSpace, Stage, build
 from spach_nas.config.plugins import load_plugins, restore
 from spach_nas.cost.closed_form import cost
 from spach_nas.errors import PluginError
-from spach_nas.networks.tracing import trace_cost
+from spach_nas.networks.traced_cost import trace_cost
 from spach_nas.space.mixers import MIXERS, MixerCost, plugin_mixers
 
 

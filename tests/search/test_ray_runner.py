@@ -21,11 +21,11 @@ from spach_nas.config.evaluation import EvaluationRequest
 from spach_nas.config.search_settings import Resources
 from spach_nas.errors import StudyError
 from spach_nas.search import ray as ray_room
-from spach_nas.search.ray import cluster
-from spach_nas.search.ray.cluster import demand, fitting, ray_session, trial_slots
-from spach_nas.search.ray.repairs import mend_ray
+from spach_nas.search.ray import session as cluster
+from spach_nas.search.ray.ray_patches import mend_ray
 from spach_nas.search.ray.runner import stop_on_signals
 from spach_nas.search.ray.searcher import FailureStopper, StudySearcher, WorkerTask, loss_reason
+from spach_nas.search.ray.session import demand, fitting, ray_session, trial_slots
 from spach_nas.study.driver import StudyDriver
 from spach_nas.study.records import Record
 

@@ -16,7 +16,7 @@ from spach_nas.config.search_yaml import load_config
 from spach_nas.config.study_files import SEARCH_YAML
 from spach_nas.config.training_settings import DataSettings
 from spach_nas.data import load_test
-from spach_nas.evaluators.pulse import read_pulse
+from spach_nas.evaluators.heartbeat import read_pulse
 from spach_nas.space.architecture import Architecture
 from spach_nas.study.journal import read_journal
 from spach_nas.study.records import Record, read_records

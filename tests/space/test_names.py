@@ -4,8 +4,8 @@ import random
 from dataclasses import replace
 
 from spach_nas.space.architecture import Architecture
-from spach_nas.space.names import details, short_names
 from spach_nas.space.references import REFERENCES
+from spach_nas.space.short_names import details, short_names
 from study_factory import make_architecture
 
 CONV = REFERENCES["conv_ms_s"].architecture

@@ -11,7 +11,7 @@ from search_tools import drive, evaluate, make_study
 from spach_nas.config.evaluation import Evaluation, EvaluationRequest
 from spach_nas.config.training_settings import DataSettings
 from spach_nas.cost.limits import Limits
-from spach_nas.export.source import pick_record
+from spach_nas.export.choice import pick_record
 from spach_nas.feasible import FeasibleSet
 from spach_nas.report import front_table
 from spach_nas.report.comparison import group_studies, read_studies

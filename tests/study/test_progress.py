@@ -15,7 +15,7 @@ from spach_nas.config.objectives import OBJECTIVES
 from spach_nas.config.search_yaml import load_config
 from spach_nas.config.study_files import RECORDS_FILE
 from spach_nas.errors import StudyError
-from spach_nas.evaluators.pulse import Pulse, Running
+from spach_nas.evaluators.heartbeat import Pulse, Running
 from spach_nas.files import locked
 from spach_nas.study.hypervolume import GrowingHypervolume, HypervolumeData, hypervolume_data
 from spach_nas.study.journal import LOG_JSONL, Foreseen, Journal

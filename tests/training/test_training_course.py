@@ -12,7 +12,7 @@ from torch import nn
 from effort import slow
 from spach_nas.config.evaluation import Fidelity
 from spach_nas.config.training_settings import Augmentation, Optimizer
-from spach_nas.data.splits import nested_share
+from spach_nas.data.held_out import nested_share
 from spach_nas.networks import build
 from spach_nas.space.architecture import Architecture
 from spach_nas.training import (
@@ -26,7 +26,7 @@ from spach_nas.training import (
     train,
     unpack,
 )
-from spach_nas.training.course import Schedule, leg_of, make_legs, total_steps
+from spach_nas.training.schedule import Schedule, leg_of, make_legs, total_steps
 from training_tools import CPU, DATA, SETTINGS, Recorder, architecture, state, timeless
 
 STILL = replace(SETTINGS, augmentation=Augmentation())

@@ -21,8 +21,8 @@ from spach_nas.training import (
     loop,
     train,
 )
-from spach_nas.training.course import Schedule, steps_per_epoch
 from spach_nas.training.optimizer import make_optimizer
+from spach_nas.training.schedule import Schedule, steps_per_epoch
 from spach_nas.training.seeds import derive_seed
 from training_tools import (
     CPU,

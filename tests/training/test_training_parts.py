@@ -15,8 +15,8 @@ from spach_nas.data import ImageSet, Normalisation
 from spach_nas.errors import ConfigError
 from spach_nas.training import choose_runtime, predict, score, score_images, threads
 from spach_nas.training.batches import Moves, apply_moves, batch, draw_moves, load
-from spach_nas.training.course import Schedule, learning_rate, make_schedule
 from spach_nas.training.device import autocast
+from spach_nas.training.schedule import Schedule, learning_rate, make_schedule
 
 CPU = choose_runtime(device="cpu")
 NORMALISATION = Normalisation(mean=(0.3, 0.5, 0.1), std=(0.2, 0.1, 0.4))

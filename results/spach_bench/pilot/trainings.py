@@ -19,16 +19,16 @@ from torch import nn
 from spach_nas.config.training_settings import DataSettings, TrainingSettings
 from spach_nas.cost.closed_form import cost
 from spach_nas.data import DataSplits, load_train_and_validation
-from spach_nas.data.splits import nested_share
+from spach_nas.data.held_out import nested_share
 from spach_nas.networks import build
 from spach_nas.networks.allocator import keep_freed_memory
 from spach_nas.space.architecture import Architecture
 from spach_nas.space.scaling import DataShape, ProxyRule, scale
 from spach_nas.training import choose_runtime, global_seed, move
 from spach_nas.training.batches import batch, draw_moves, load
-from spach_nas.training.course import learning_rate, make_schedule
 from spach_nas.training.device import autocast
 from spach_nas.training.optimizer import make_optimizer
+from spach_nas.training.schedule import learning_rate, make_schedule
 from spach_nas.training.scoring import predict, score
 from spach_nas.training.seeds import derive_seed
 

@@ -23,8 +23,7 @@ from spach_nas.config.evaluation import Evaluation, EvaluationRequest
 from spach_nas.config.plugins import restore
 from spach_nas.data import DataSplits
 from spach_nas.errors import StudyError, one_line
-from spach_nas.search.ray.cluster import demand, ray_session, trial_slots
-from spach_nas.search.ray.repairs import mend_ray
+from spach_nas.search.ray.ray_patches import mend_ray
 from spach_nas.search.ray.searcher import (
     EVALUATION,
     TASK,
@@ -32,6 +31,7 @@ from spach_nas.search.ray.searcher import (
     StudySearcher,
     TrialListener,
 )
+from spach_nas.search.ray.session import demand, ray_session, trial_slots
 from spach_nas.space.mixers import MixerSpec
 from spach_nas.study.driver import StudyDriver
 from spach_nas.study.records import Record

@@ -1,4 +1,4 @@
-"""Packages that import their names on first use, and packages that can be called.
+"""Packages that import their names on first use, and that can be called.
 
 A package collects what its modules offer, and some of these need torch, Plotly or Optuna. Using one
 name must not load them all, so that a user's mistake is reported before any of them is imported.

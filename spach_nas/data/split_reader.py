@@ -16,6 +16,7 @@ import numpy as np
 from PIL import Image
 
 from spach_nas.data.decoding import Stored, decode, pixels, stored, upright, why_unreadable
+from spach_nas.data.held_out import Indices
 from spach_nas.data.images import (
     THREADS,
     ImageSet,
@@ -25,7 +26,6 @@ from spach_nas.data.images import (
     require_memory,
     to_size,
 )
-from spach_nas.data.splits import Indices
 from spach_nas.errors import DataError, one_line
 from spach_nas.machine import cores
 

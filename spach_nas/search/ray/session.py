@@ -1,4 +1,4 @@
-"""Ray on this machine or a cluster of several: join it, and count what fits on it."""
+"""Starts Ray on this machine or joins a cluster, and counts what fits on it."""
 
 import contextlib
 import logging
@@ -18,10 +18,10 @@ import ray
 from spach_nas.config.plugins import shipped_modules
 from spach_nas.config.search_settings import Resources
 from spach_nas.errors import StudyError, one_line
-from spach_nas.evaluators.pulse import LOOPBACK
+from spach_nas.evaluators.heartbeat import LOOPBACK
 from spach_nas.machine import cores
-from spach_nas.search.ray.local_ray import shared_memory, temporary_folder
-from spach_nas.search.ray.repairs import fewer_processes, mend_ray
+from spach_nas.search.ray.ray_patches import fewer_processes, mend_ray
+from spach_nas.search.ray.ray_paths import shared_memory, temporary_folder
 from spach_nas.space.mixers import MixerSpec
 from spach_nas.units import format_count
 

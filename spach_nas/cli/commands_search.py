@@ -39,7 +39,7 @@ def search(
     plugin: Plugins = None,
 ) -> None:
     """Search: train proxies within the limits, write the report and export the best network."""
-    from spach_nas.cli.doing import Steps, make_console
+    from spach_nas.cli.status_line import Steps, make_console
 
     console = make_console()
     with contextlib.ExitStack() as stack:
@@ -54,7 +54,7 @@ def search(
                 say=lambda line: console.print(line, highlight=False, markup=False),
                 doing=steps,
             )
-            from spach_nas.cli.opening import foresee, print_budget
+            from spach_nas.cli.budget_view import foresee, print_budget
             from spach_nas.cli.terminal import LiveView, print_plan, print_result
 
             estimate = foresee(plan, out=out, resume=resume, doing=steps)

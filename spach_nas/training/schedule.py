@@ -1,4 +1,4 @@
-"""Which images, steps and learning rates the epochs of a training take, in whatever pieces it runs.
+"""The learning-rate schedule, and which images each epoch of a training uses.
 
 A course is one training over several rungs: each adds epochs, on a share of the images of its own.
 An epoch belongs to the first rung that ends after it, so that a run up to a rung and a run that
@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from spach_nas.config.evaluation import Fidelity
+from spach_nas.data.held_out import nested_share
 from spach_nas.data.images import Labels
-from spach_nas.data.splits import nested_share
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -1,4 +1,4 @@
-"""Which images are in which part: stratified, seeded, and nested where shares differ.
+"""Draws a stratified, seeded share of a set of images: held-out validation, shares of rungs.
 
 Order depends on the labels and a seed alone, never on a trial, so that all candidates of a study
 are trained and scored on the same images.

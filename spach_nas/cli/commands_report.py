@@ -126,7 +126,7 @@ def replay(
     plugin: Plugins = None,
 ) -> None:
     """Compare samplers and rungs on architectures that have already been trained."""
-    from spach_nas.cli.doing import doing, make_console
+    from spach_nas.cli.status_line import doing, make_console
 
     check_file(out, option="--out")
     names = sampler or ["random", "nsga2", "tpe", "surrogate"]

@@ -35,7 +35,7 @@ def space(
     plugin: Plugins = None,
 ) -> None:
     """Describe a search space within its limits, and estimate what the search would take."""
-    from spach_nas.cli.doing import doing
+    from spach_nas.cli.status_line import doing
 
     with doing(f"reading {file}") as tell:
         from spach_nas.cli.space_view import print_estimate, print_space, space_json

@@ -30,7 +30,7 @@ def cost(
     """Print the exact cost of an architecture."""
     from spach_nas.cost.closed_form import cost as cost_of
     from spach_nas.cost.memory import saved_bytes
-    from spach_nas.space.sources import as_architecture
+    from spach_nas.space.read_architecture import as_architecture
 
     architecture = as_architecture(source)
     figures = {
@@ -102,7 +102,7 @@ def latency(
     # Mistakes are reported before torch is imported, which takes seconds.
     check_file(table, option="--table")
     check_request(asked, table)
-    from spach_nas.cli.timing import print_network, print_space
+    from spach_nas.cli.latency_view import print_network, print_space
 
     if table is not None:
         print_space(asked, table, as_json=as_json)

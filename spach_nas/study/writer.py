@@ -16,7 +16,7 @@ from spach_nas.study.folder import (
     write_table,
 )
 from spach_nas.study.journal import Journal
-from spach_nas.study.mirror import StudyMirror
+from spach_nas.study.optuna_mirror import StudyMirror
 from spach_nas.study.records import Record
 
 

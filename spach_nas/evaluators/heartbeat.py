@@ -1,4 +1,4 @@
-"""How far a training is, told while it runs: datagrams from a worker to the driver of the search.
+"""Progress messages over UDP, from workers that train to the driver of the search.
 
 They are for display only. Nothing waits for one: if one is lost, or a network blocks them all, the
 display is less current; no record, proposal or score depends on them.

@@ -1,4 +1,4 @@
-"""Where a Ray of this machine alone puts its sockets and its shared memory."""
+"""Temporary folder and shared memory of a local Ray."""
 
 import getpass
 import os

@@ -13,10 +13,11 @@ from ray._private import node, services
 
 from spach_nas.config.search_settings import Resources
 from spach_nas.errors import StudyError
-from spach_nas.search.ray import cluster, local_ray
-from spach_nas.search.ray.cluster import ray_session
-from spach_nas.search.ray.local_ray import shared_memory, temporary_folder
-from spach_nas.search.ray.repairs import fewer_processes, mend_ray
+from spach_nas.search.ray import ray_paths
+from spach_nas.search.ray import session as cluster
+from spach_nas.search.ray.ray_patches import fewer_processes, mend_ray
+from spach_nas.search.ray.ray_paths import shared_memory, temporary_folder
+from spach_nas.search.ray.session import ray_session
 
 posix = pytest.mark.skipif(os.name == "nt", reason="Windows has no such sockets")
 # As Ray names its longest one, with the most digits that a process has.
@@ -27,8 +28,8 @@ SOCKET = "/session_2026-11-28_18-52-51_442776_4194304/sockets/plasma_store"
 def places(monkeypatch: pytest.MonkeyPatch) -> dict[str, Path]:
     """Where a folder is looked for, by the words before it; to be filled."""
     found: dict[str, Path] = {}
-    monkeypatch.setattr(local_ray, "_places", lambda: found.items())
-    monkeypatch.setattr(local_ray, "_LONGEST", 200)  # folders of tests have long names
+    monkeypatch.setattr(ray_paths, "_places", lambda: found.items())
+    monkeypatch.setattr(ray_paths, "_LONGEST", 200)  # folders of tests have long names
     return found
 
 
@@ -84,8 +85,8 @@ def test_why_no_place_serves_is_told(places: dict[str, Path], tmp_path: Path) ->
 def test_images_lie_in_shared_memory_where_there_is_enough(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, there: bool
 ) -> None:
-    monkeypatch.setattr(local_ray.sys, "platform", "linux")
-    monkeypatch.setattr(local_ray, "_SHARED_MEMORY", tmp_path if there else tmp_path / "missing")
+    monkeypatch.setattr(ray_paths.sys, "platform", "linux")
+    monkeypatch.setattr(ray_paths, "_SHARED_MEMORY", tmp_path if there else tmp_path / "missing")
     options = shared_memory(10**6, temporary=tmp_path)
     assert options["object_store_memory"] == 10**6 + 256 * 2**20
     assert ("_plasma_directory" in options) is not there

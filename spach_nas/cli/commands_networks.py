@@ -86,7 +86,7 @@ def export(
     plugin: Plugins = None,
 ) -> None:
     """Write a network as a bundle for timm, PyTorch and ONNX, with proof that its forms agree."""
-    from spach_nas.cli.doing import doing
+    from spach_nas.cli.status_line import doing
     from spach_nas.export.format_names import OPSET, parse_formats
     from spach_nas.files import check_new
 
@@ -97,7 +97,7 @@ def export(
         raise typer.BadParameter("expected onnx among --formats", param_hint="--opset")
     with doing("reading the network") as tell:
         # Everything that needs no torch comes first, so that mistakes are reported at once.
-        from spach_nas.export.source import Scale, choose, choose_top
+        from spach_nas.export.choice import Scale, choose, choose_top
 
         scale_to: Scale | None = None if scale is None else scale.value
         if top is not None:
@@ -125,7 +125,7 @@ def verify(
     plugin: Plugins = None,
 ) -> None:
     """Check that a bundle is what was exported and that its forms agree on this machine."""
-    from spach_nas.cli.doing import doing
+    from spach_nas.cli.status_line import doing
 
     with doing("loading PyTorch") as tell:
         from spach_nas.cli.export_view import print_verification
@@ -186,7 +186,7 @@ def train(
     plugin: Plugins = None,
 ) -> None:
     """Train a network at full size, and write it as a bundle."""
-    from spach_nas.cli.doing import doing
+    from spach_nas.cli.status_line import doing
 
     with doing("loading PyTorch"):
         from spach_nas.cli.training_view import train_in_terminal
@@ -240,7 +240,7 @@ def evaluate(
     plugin: Plugins = None,
 ) -> None:
     """Score a trained network, overall and by class, and time it on this device."""
-    from spach_nas.cli.doing import doing
+    from spach_nas.cli.status_line import doing
 
     with doing("loading PyTorch"):
         from spach_nas.cli.training_view import evaluate_in_terminal
