@@ -91,8 +91,8 @@ def watch(
 ) -> None:
     """Watch a search from another terminal until it ends."""
     with contextlib.suppress(KeyboardInterrupt):  # Ctrl-C is the way to leave
-        from spach_nas.cli.live_view import make_console
-        from spach_nas.cli.watching import watch as watch_folder
+        from spach_nas.cli.live_view import watch as watch_folder
+        from spach_nas.cli.status_line import make_console
 
         progress = watch_folder(folder, console=make_console(), once=once)
         if progress.phase == "silent" and not once:

@@ -8,7 +8,7 @@ from typing import Any
 
 from rich.table import Table
 
-from spach_nas.cli.live_view import make_console
+from spach_nas.cli.status_line import make_console
 from spach_nas.config.search_settings import RUNTIMES
 from spach_nas.latency.request import (
     Request,

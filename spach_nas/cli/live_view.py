@@ -1,22 +1,25 @@
 """Renders the progress of a search as lines for a terminal of any size."""
 
+import time
 from bisect import bisect_right
+from pathlib import Path
 
 from rich.console import Console, ConsoleOptions, RenderResult
+from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.segment import Segment, Segments
 from rich.table import Table
 from rich.text import Text
 
-from spach_nas.cli.status_line import Doing, make_console
+from spach_nas.cli.status_line import Doing
 from spach_nas.evaluators.heartbeat import Running
 from spach_nas.report.terminal import front_title, members_table
 from spach_nas.study.hypervolume import HypervolumeData, figure_words
 from spach_nas.study.progress import Progress
 from spach_nas.study.records import Record
+from spach_nas.study.watcher import Watcher
 from spach_nas.units import format_duration
 
-__all__ = ["ProgressView", "make_console", "running_words", "sparkline"]
 _BARS = "▁▂▃▄▅▆▇█"
 _PLAIN_BARS = "_.:-=+*#"  # for terminals without UTF-8
 _PHASES = {
@@ -31,6 +34,7 @@ _STYLES = {"running": "green", "finishing": "green", "stopping": "yellow", "sile
 _ROOMY = 20
 # At most this many running trials are shown individually.
 _NAMED = 3
+_LOOK_SECONDS = 1.0  # between two looks at a folder
 
 
 class ProgressView:
@@ -257,3 +261,33 @@ def _advice(progress: Progress) -> list[Text]:
     if end is None or not end.cut:
         return []
     return [Text(words, style="yellow") for words in (end.outcome, end.advice) if words]
+
+
+def watch(folder: Path, *, console: Console, once: bool = False) -> Progress:
+    """Show the progress of a search until it ends, or once if the output is not a terminal.
+
+    Args:
+        folder: Folder of the study.
+        console: The console to print to.
+        once: Show the whole state once.
+
+    Returns:
+        The progress that was shown last.
+
+    Raises:
+        PluginError: A mixer of the study is not available.
+        StudyError: The folder is not a study, or a record is damaged.
+        ConfigError: Its search YAML is damaged.
+    """
+    watcher = Watcher(folder)
+    progress = watcher.progress()
+    if once or not console.is_terminal:
+        console.print(ProgressView(progress, whole=True))
+        return progress
+    view = ProgressView(progress)
+    with Live(view, console=console, auto_refresh=False) as live:
+        while not progress.over:
+            time.sleep(_LOOK_SECONDS)
+            view.progress = progress = watcher.progress()
+            live.refresh()
+    return progress

@@ -14,8 +14,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from spach_nas.cli.live_view import make_console
-from spach_nas.cli.status_line import doing
+from spach_nas.cli.status_line import doing, make_console
 from spach_nas.cost.closed_form import cost
 from spach_nas.data.reader import EvaluationSplit
 from spach_nas.errors import ConfigError

@@ -12,8 +12,8 @@ from rich.console import Console
 
 from conftest import run_main
 from search_tools import drive, evaluate, make_study, write_search
+from spach_nas.cli import live_view
 from spach_nas.cli import live_view as view
-from spach_nas.cli import watching
 from spach_nas.cli.live_view import ProgressView, sparkline
 from spach_nas.cli.status_line import Doing
 from spach_nas.cli.terminal import LiveView, print_result
@@ -312,10 +312,10 @@ def test_watching_ends_with_the_search(running: Path, monkeypatch: pytest.Monkey
         if len(looks) == 3:
             Journal(running).write("ended", {"elapsed": 5.0})
 
-    monkeypatch.setattr(watching.time, "sleep", sleep)
+    monkeypatch.setattr(live_view.time, "sleep", sleep)
     console = Console(file=io.StringIO(), width=80, height=24, force_terminal=True)
     with locked(running):
-        progress = watching.watch(running, console=console)
+        progress = live_view.watch(running, console=console)
     assert progress.phase == "ended"
     assert looks == [1.0, 1.0, 1.0]
 
@@ -329,7 +329,7 @@ def test_leaving_is_no_fault_but_a_search_that_died_is(
 
     console = Console(file=io.StringIO(), width=100, height=24, force_terminal=True)
     monkeypatch.setattr(view, "make_console", lambda: console)
-    monkeypatch.setattr(watching.time, "sleep", sleep)
+    monkeypatch.setattr(live_view.time, "sleep", sleep)
     Journal(running).write("resumed", {"elapsed": 5.0})
     if interrupted:
         with locked(running):

@@ -9,7 +9,6 @@ import pytest
 
 from conftest import run_main
 from search_tools import drive, evaluate, make_study, write_search
-from spach_nas.cli.watching import Watcher, read_progress
 from spach_nas.config.evaluation import Evaluation, EvaluationRequest
 from spach_nas.config.objectives import OBJECTIVES
 from spach_nas.config.search_yaml import load_config
@@ -22,6 +21,7 @@ from spach_nas.study.journal import LOG_JSONL, Foreseen, Journal
 from spach_nas.study.pareto import best, comparable, front, hypervolume, knee, value
 from spach_nas.study.progress import Outline, Phase, Tally, outline
 from spach_nas.study.records import Record, read_records
+from spach_nas.study.watcher import Watcher, read_progress
 from study_factory import make_record
 from study_factory import make_study as make_records
 

@@ -4,15 +4,10 @@ Only what was appended since the last look is read, so that following a long sea
 Nothing is written, and nothing in the folder is executed.
 """
 
-import time
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from rich.console import Console
-from rich.live import Live
-
-from spach_nas.cli.live_view import ProgressView
 from spach_nas.config.search_yaml import load_config
 from spach_nas.config.study_files import RECORDS_FILE, SEARCH_YAML
 from spach_nas.errors import StudyError
@@ -23,38 +18,6 @@ from spach_nas.study.folder import check_plugins
 from spach_nas.study.journal import LOG_JSONL, Line, parse_journal, read_foreseen
 from spach_nas.study.progress import Phase, Progress, Tally, outline
 from spach_nas.study.records import Record, parse_record
-
-_SECONDS = 1.0  # between two looks
-
-
-def watch(folder: Path, *, console: Console, once: bool = False) -> Progress:
-    """Show the progress of a search until it ends, or once if the output is not a terminal.
-
-    Args:
-        folder: Folder of the study.
-        console: The console to print to.
-        once: Show the whole state once.
-
-    Returns:
-        The progress that was shown last.
-
-    Raises:
-        PluginError: A mixer of the study is not available.
-        StudyError: The folder is not a study, or a record is damaged.
-        ConfigError: Its search YAML is damaged.
-    """
-    watcher = Watcher(folder)
-    progress = watcher.progress()
-    if once or not console.is_terminal:
-        console.print(ProgressView(progress, whole=True))
-        return progress
-    view = ProgressView(progress)
-    with Live(view, console=console, auto_refresh=False) as live:
-        while not progress.over:
-            time.sleep(_SECONDS)
-            view.progress = progress = watcher.progress()
-            live.refresh()
-    return progress
 
 
 class Watcher:
