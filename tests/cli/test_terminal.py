@@ -12,8 +12,7 @@ from rich.console import Console
 
 from conftest import run_main
 from search_tools import drive, evaluate, make_study, write_search
-from spach_nas.cli import live_view
-from spach_nas.cli import live_view as view
+from spach_nas.cli import live_view, status_line
 from spach_nas.cli.live_view import ProgressView, sparkline
 from spach_nas.cli.status_line import Doing
 from spach_nas.cli.terminal import LiveView, print_result
@@ -328,7 +327,7 @@ def test_leaving_is_no_fault_but_a_search_that_died_is(
         raise KeyboardInterrupt
 
     console = Console(file=io.StringIO(), width=100, height=24, force_terminal=True)
-    monkeypatch.setattr(view, "make_console", lambda: console)
+    monkeypatch.setattr(status_line, "make_console", lambda: console)
     monkeypatch.setattr(live_view.time, "sleep", sleep)
     Journal(running).write("resumed", {"elapsed": 5.0})
     if interrupted:
