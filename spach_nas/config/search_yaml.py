@@ -142,7 +142,7 @@ class SearchConfig(Settings):
     """The paper's models to evaluate by the same protocol."""
     resources: Resources = field(default_factory=Resources)
     callbacks: tuple[CallbackName, ...] = ()
-    """Loggers of Ray that get every record: tensorboard, mlflow, wandb."""
+    """Loggers that get every record: tensorboard, mlflow, wandb."""
 
     def __post_init__(self) -> None:
         Settings.__post_init__(self)

@@ -6,7 +6,6 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field
 
-from spach_nas.errors import ConfigError
 from spach_nas.units import Real, Whole
 from spach_nas.validation import Settings
 
@@ -98,15 +97,3 @@ class TrainingSettings(Settings):
     CPU, which only long trainings earn back."""
     device: Device = "auto"
     """`auto` is CUDA where there is one and the CPU elsewhere."""
-
-
-def outside(name: str, value: object, expected: str, inside: bool) -> str:
-    """A line for `raise_mistakes`, empty when the value is inside."""
-    return "" if inside else f"{name}: {value}; expected {expected}"
-
-
-def raise_mistakes(*mistakes: str) -> None:
-    """Raise all that are not empty, one a line."""
-    found = list(filter(None, mistakes))
-    if found:
-        raise ConfigError("\n".join(found))

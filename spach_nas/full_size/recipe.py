@@ -6,7 +6,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, ConfigDict, Field
 
-from spach_nas.config.training_settings import Device, Optimizer, Precision, outside, raise_mistakes
+from spach_nas.config.training_settings import Device, Optimizer, Precision
+from spach_nas.errors import ConfigError
 from spach_nas.units import Real, Size, Whole
 
 _STRICT = ConfigDict(extra="forbid")
@@ -128,9 +129,9 @@ class FullAugmentation:
 
     def __post_init__(self) -> None:
         shifted, text, jitter = self.crop == "shifted", self.rand_augment, self.color_jitter
-        raise_mistakes(
-            outside("rand_augment", text, "null, or crop: resized", not (shifted and text)),
-            outside("color_jitter", jitter, "0, or crop: resized", not (shifted and jitter)),
+        _raise(
+            _outside("rand_augment", text, "null, or crop: resized", not (shifted and text)),
+            _outside("color_jitter", jitter, "0, or crop: resized", not (shifted and jitter)),
         )
 
     @property
@@ -170,7 +171,7 @@ class DataOptions:
 
     def __post_init__(self) -> None:
         possible = self.check_images or not self.skip_broken
-        raise_mistakes(outside("skip_broken", self.skip_broken, "check_images with it", possible))
+        _raise(_outside("skip_broken", self.skip_broken, "check_images with it", possible))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -217,8 +218,8 @@ class FullResources:
 
     def __post_init__(self) -> None:
         enough = self.address != HERE or self.workers in ("auto", 1)
-        raise_mistakes(
-            outside("workers", self.workers, "1 where address is here; local takes more", enough)
+        _raise(
+            _outside("workers", self.workers, "1 where address is here; local takes more", enough)
         )
 
     @property
@@ -287,15 +288,15 @@ class Recipe:
         parts = self.accumulation * self.resources.known_workers
         whole = batch % parts == 0
         pairs = not self.augmentation.mixes or batch // parts % 2 == 0
-        raise_mistakes(
-            outside(
+        _raise(
+            _outside(
                 "schedule.warmup_epochs",
                 warmup,
                 f"less than epochs, which is {self.epochs}",
                 warmup < self.epochs,
             ),
-            outside("batch_size", batch, f"a multiple of {parts}, workers x accumulation", whole),
-            outside(
+            _outside("batch_size", batch, f"a multiple of {parts}, workers x accumulation", whole),
+            _outside(
                 "batch_size",
                 batch,
                 f"a multiple of {2 * parts}, since Mixup and CutMix take images in pairs",
@@ -320,3 +321,15 @@ class Recipe:
         if self.image_size is not None:
             plain["image_size"] = list(self.image_size)
         return plain
+
+
+def _outside(name: str, value: object, expected: str, inside: bool) -> str:
+    """A line for `_raise`, empty when the value is inside."""
+    return "" if inside else f"{name}: {value}; expected {expected}"
+
+
+def _raise(*mistakes: str) -> None:
+    """Raise all that are not empty, one a line."""
+    found = list(filter(None, mistakes))
+    if found:
+        raise ConfigError("\n".join(found))

@@ -404,20 +404,20 @@ def _global_values(space: SearchSpace) -> Iterator[Encoding]:
 
 
 def effect_names(space: SearchSpace) -> tuple[str, ...]:
-    """Parameters that a stage may not feel: `token_ratio`, `shared` and the options."""
+    """Parameters that may not change a stage: `token_ratio`, `shared` and the options."""
     choices = (space.options, *(stage.options for stage in space.stages))
     options = {name for given in choices for name, _ in given}
     return ("token_ratio", "shared", *sorted(options))
 
 
 def required_effects(space: SearchSpace, encoding: Encoding, prefix: str = "") -> frozenset[str]:
-    """Parameters off their first choice, which must be felt for an architecture to be no copy.
+    """Parameters off their first choice; unless they change a stage, an architecture is a copy.
 
     Args:
         space: The space.
         encoding: Its values.
         prefix: `stage2.` for what stage 2 chooses itself; empty for what all stages share, which
-            some stage must feel.
+            must change some stage.
     """
     return frozenset(
         name
@@ -433,9 +433,9 @@ def _number(space: SearchSpace, encoding: Encoding) -> int:
     numbers: dict[frozenset[str], int] = {frozenset(): 1}
     for stage in space.stages:
         following: dict[frozenset[str], int] = {}
-        for felt, number in stage_numbers(stage).items():
+        for relevant, number in stage_numbers(stage).items():
             for before, total in numbers.items():
-                key = before | (felt & required)
+                key = before | (relevant & required)
                 following[key] = following.get(key, 0) + total * number
         numbers = following
     return numbers.get(required, 0)

@@ -243,7 +243,7 @@ def _width_values(stage: StageSpace) -> tuple[Value, ...]:
 
 @cache
 def stage_numbers(stage: StageSpace) -> dict[frozenset[str], int]:
-    """Distinct choices for a stage, by the global parameters that they feel."""
+    """Distinct choices for a stage, by the global parameters that change them."""
     given = own_choices(stage)
     own = {name: len(given[name] or ()) for name in ("token_ratio", "shared", *dict(stage.options))}
     plain = len(_width_values(stage)) * len(stage.expansion_ratio or (1,))
@@ -251,11 +251,11 @@ def stage_numbers(stage: StageSpace) -> dict[frozenset[str], int]:
         plain *= len(stage.heads)
     numbers: dict[frozenset[str], int] = {}
     for mixers in stage.mixers.classes(stage.depth):
-        felt = effects(mixers)
+        relevant = effects(mixers)
         number = mixers.number * plain
         for name, values in own.items():
-            number *= values if values and name in felt else 1
-        key = frozenset(name for name in felt if not own.get(name))
+            number *= values if values and name in relevant else 1
+        key = frozenset(name for name in relevant if not own.get(name))
         numbers[key] = numbers.get(key, 0) + number
     return numbers
 
