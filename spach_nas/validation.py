@@ -20,6 +20,8 @@ _MOST_PLACES = 2
 _OCTAL = re.compile(r"[-+]?0[0-9_]+")
 # Aliases of aliases may write billions of values in a few lines.
 _MOST_VALUES = 20_000
+# An alias within itself has no end.
+_MOST_LEVELS = 100
 # What a value of a pydantic type is called, by the start of the kind of error.
 _EXPECTED = {
     "bool": "true or false",
@@ -156,6 +158,9 @@ def _mistakes(root: yaml.Node | None, lines: dict[Keys, int]) -> Iterator[tuple[
         if not nodes:
             return
         node, keys = nodes.pop()
+        if len(keys) > _MOST_LEVELS:
+            yield 0, "is nested too deeply; expected a YAML file"
+            return
         if isinstance(node, yaml.ScalarNode):
             if node.tag.endswith(":int") and _OCTAL.fullmatch(node.value):
                 place = f"{_path(keys)}: " if keys else ""
