@@ -100,3 +100,13 @@ def describe_machine() -> str:
 def now() -> str:
     """The current time in UTC as ISO 8601, to the second."""
     return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def address_space() -> int | None:
+    """Bytes of address space that this process may have, as `ulimit -v` sets it; None: no limit."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
+    limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+    return None if limit == resource.RLIM_INFINITY else limit

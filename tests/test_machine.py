@@ -1,6 +1,8 @@
 """Cores and memory that a process may use."""
 
 import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -128,3 +130,11 @@ def test_this_machine_says_what_it_has() -> None:
     assert 1 <= machine.cores() <= (os.cpu_count() or 1)
     available = machine.available_memory()
     assert available is None or 1e6 < available < 1e15
+
+
+def test_the_address_space_is_that_of_ulimit() -> None:
+    code = "from spach_nas.machine import address_space; print(address_space())"
+    for limit, expected in (("unlimited", "None"), ("4000000", str(4_000_000 * 1024))):
+        command = ["bash", "-c", f"ulimit -v {limit}; exec {sys.executable} -c '{code}'"]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        assert done.stdout.strip() == expected

@@ -370,3 +370,15 @@ def test_a_terminal_that_hangs_up_stops_gently_however_often_it_is_told(tmp_path
             assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN, "nohup"
     finally:
         signal.signal(signal.SIGHUP, before)
+
+
+def test_too_little_address_space_is_told_before_ray_aborts(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(cluster, "address_space", lambda: 6_000_000_000)
+    monkeypatch.setattr(cluster.ray, "init", lambda **_: pytest.fail("Ray was started"))
+    with (
+        pytest.raises(StudyError, match=r"ulimit -v: 6\.0 GB .* expected at least 7 GB"),
+        cluster.ray_session(Resources()),
+    ):
+        pass

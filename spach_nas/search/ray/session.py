@@ -19,7 +19,7 @@ from spach_nas.config.plugins import shipped_modules
 from spach_nas.config.search_settings import Resources
 from spach_nas.errors import StudyError, one_line
 from spach_nas.evaluators.heartbeat import LOOPBACK
-from spach_nas.machine import cores
+from spach_nas.machine import address_space, cores
 from spach_nas.search.ray.ray_patches import fewer_processes, mend_ray
 from spach_nas.search.ray.ray_paths import shared_memory, temporary_folder
 from spach_nas.space.mixers import MixerSpec
@@ -38,6 +38,7 @@ except Exception as problem:
 """
 # A machine that joins or is lost shows after so long.
 _COUNT_SECONDS = 2.0
+ADDRESS_SPACE = 7_000_000_000
 _KEYS = {"CPU": "cpus_per_trial", "GPU": "gpus_per_trial", "memory": "memory_per_trial"}
 
 
@@ -86,6 +87,7 @@ def ray_session(
 
 def _begin(address: str, modules: list[ModuleType], *, shared_bytes: int) -> None:
     if address == "local":
+        _check_address_space()
         mend_ray()
         temporary = temporary_folder()
         options: dict[str, Any] = {
@@ -113,6 +115,18 @@ def _begin(address: str, modules: list[ModuleType], *, shared_bytes: int) -> Non
         if address == "local":
             raise _not_started(problem, options["_temp_dir"]) from problem
         raise _unreachable(address, one_line(problem)) from None
+
+
+def _check_address_space() -> None:
+    # Ray would abort this process without a word of ours. It reserves far more than it uses: 6 GB
+    # were too little for a search that took 2 GB of memory, 8 GB were enough.
+    limit = address_space()
+    if limit is not None and limit < ADDRESS_SPACE:
+        raise StudyError(
+            f"ulimit -v: {limit / 1e9:.1f} GB of address space; expected at least "
+            f"{ADDRESS_SPACE / 1e9:.0f} GB, which Ray reserves but does not use: "
+            "`ulimit -v unlimited`"
+        )
 
 
 @contextlib.contextmanager
