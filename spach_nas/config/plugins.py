@@ -20,7 +20,7 @@ from spach_nas.space.mixers import MIXERS, MixerSpec, modules_of, register_mixer
 
 # What a module of the user's may add to.
 REGISTRIES: tuple[Registry[Any], ...] = (MIXERS, SAMPLERS, OBJECTIVES)
-_brought_in: set[str] = set()
+brought_in: set[str] = set()
 
 
 def load_plugins(modules: Iterable[str]) -> None:
@@ -37,9 +37,9 @@ def load_plugins(modules: Iterable[str]) -> None:
     if here not in sys.path:
         sys.path.append(here)  # a command that is installed does not look here
     for name in modules:
-        if name not in _brought_in:
+        if name not in brought_in:
             _bring_in(name)
-            _brought_in.add(name)
+            brought_in.add(name)
 
 
 def _bring_in(name: str) -> None:

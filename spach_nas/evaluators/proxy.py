@@ -45,7 +45,7 @@ _SIGNS = (
 # After memory ran out, a batch is trained in so many parts.
 _PARTS = 4
 # Between two pulses of one training.
-_PULSE_SECONDS = 1.0
+PULSE_SECONDS = 1.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -201,7 +201,7 @@ def _teller(job: _Job, *, first: int) -> Callable[[float, int], None]:
         nonlocal told, trained
         now = time.perf_counter()
         trained += images
-        if images and now - told < _PULSE_SECONDS:
+        if images and now - told < PULSE_SECONDS:
             return
         told = now
         address.send(

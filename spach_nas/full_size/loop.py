@@ -63,7 +63,7 @@ def train_worker(
     place = place or Place()
     worker = make_worker(job, data or open_data(job.data), place=place, threads=threads)
     with room_needed(job.folder):
-        _Course(worker, on_step=on_step).run()
+        Course(worker, on_step=on_step).run()
 
 
 @dataclass(slots=True)
@@ -80,7 +80,9 @@ class _Clock:
         return self.images / max(self.seconds, 1e-9)
 
 
-class _Course:
+class Course:
+    """The epochs of one worker, from where its checkpoint is to the end."""
+
     def __init__(self, worker: Worker, *, on_step: OnStep | None) -> None:
         self._worker, self._on_step = worker, on_step
         self._recipe, self._folder = worker.job.recipe, worker.job.folder
@@ -92,6 +94,7 @@ class _Course:
         self._scoring = 0.0
 
     def run(self) -> None:
+        """Train to the end of the recipe, or until it is stopped."""
         position = self._begin()
         self._before = position.seconds
         while position.epoch < self._recipe.epochs:

@@ -68,20 +68,21 @@ def train_on_ray(
     resources = job.recipe.resources
     session = ray_session(Resources(address=resources.address), mixers)
     with session, beside or nullcontext():
-        trainer = _trainer(job, shape_of(resources, job), mixers=tuple(mixers))
+        trainer = make_trainer(job, shape_of(resources, job), mixers=tuple(mixers))
         on_interrupt = signal.getsignal(signal.SIGINT)
         try:
             trainer.fit()
         except SystemExit:  # Ray's answer to Ctrl-C
             raise KeyboardInterrupt from None
         except Exception as problem:
-            raise _told(problem, job) from None
+            raise training_error(problem, job) from None
         finally:
             signal.signal(signal.SIGINT, on_interrupt)
             shutil.rmtree(job.folder / _STORE, ignore_errors=True)
 
 
-def _trainer(job: Job, shape: Shape, *, mixers: tuple[MixerSpec, ...]) -> TorchTrainer:
+def make_trainer(job: Job, shape: Shape, *, mixers: tuple[MixerSpec, ...]) -> TorchTrainer:
+    """The trainer of Ray for a job."""
     return TorchTrainer(
         _run_worker,
         train_loop_config={"job": job, "threads": shape.cpus, "mixers": mixers},
@@ -171,7 +172,7 @@ class _EndOnMistake(UserCallback):  # type: ignore[misc]
             raise found
 
 
-def _told(problem: Exception, job: Job) -> SpachNasError:
+def training_error(problem: Exception, job: Job) -> SpachNasError:
     """A mistake that a worker found, or what happened to it."""
     failures = getattr(problem, "worker_failures", None) or {0: problem}
     found = _mistake(failures.values())

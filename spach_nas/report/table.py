@@ -90,14 +90,15 @@ def export_command(folder: str, record: Record, *, kept: bool) -> str:
 
 def packed_drawings(view: StudyView) -> str:
     """Drawings by `arch_id`: JSON, deflated, in base64; thousands of them take a megabyte."""
-    drawings = {record.arch_id: _drawn(record.architecture) for record in view.records}
+    drawings = {record.arch_id: cached_drawing(record.architecture) for record in view.records}
     # Neighbours that are alike pack a third better.
     text = json.dumps(dict(sorted(drawings.items(), key=lambda item: item[1])))
     return base64.b64encode(zlib.compress(text.encode(), _EFFORT)).decode()
 
 
 @lru_cache(maxsize=8192)
-def _drawn(architecture: Architecture) -> str:
+def cached_drawing(architecture: Architecture) -> str:
+    """The drawing of an architecture; thousands of trials share some."""
     return draw(architecture)
 
 

@@ -29,7 +29,7 @@ from spach_nas.space.stage_space import Encoding
 # seed, its number and the finished trials alone. None: uniform.
 SamplerFactory = Callable[[int], BaseSampler | None]
 OPTUNA_DIRECTIONS = {"max": StudyDirection.MAXIMIZE, "min": StudyDirection.MINIMIZE}
-_MUTATIONS = 50
+MUTATIONS = 50
 
 
 class SpaceExhausted(Exception):  # noqa: N818  # an outcome, no error
@@ -187,7 +187,7 @@ class FeasibleSampler(BaseSampler):
 
     def _new(self, found: Architecture, rng: np.random.Generator) -> Architecture:
         """`found`, or a feasible neighbour, or any feasible one: the first that is new."""
-        for changes in range(_MUTATIONS):
+        for changes in range(MUTATIONS):
             if found.arch_id not in self.taken:
                 return found
             encoding = self._feasible.space.encode(found)

@@ -26,7 +26,7 @@ from spach_nas.study.records import Record
 
 LOGS = "logs"
 # At the end of a search, loggers get this many seconds to finish.
-_PATIENCE = 60.0
+PATIENCE = 60.0
 _OF_URLS = frozenset("?%#")
 
 
@@ -120,9 +120,9 @@ class Loggers:
         if self._thread is None:
             return
         self._entries.put(None)
-        self._thread.join(_PATIENCE)
+        self._thread.join(PATIENCE)
         if self._thread.is_alive():
-            self._warn(f"not done within {_PATIENCE:.0f} s")
+            self._warn(f"not done within {PATIENCE:.0f} s")
         self._thread = None
 
     def _work(self) -> None:

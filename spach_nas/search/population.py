@@ -20,7 +20,7 @@ from spach_nas.space.mixers import MixerSite
 from spach_nas.space.search_space import SearchSpace, contexts, stage_sizes
 from spach_nas.space.stage_space import Encoding, StageSizes, StageSpace
 
-_MOST_ENCODINGS = 10_000
+MOST_ENCODINGS = 10_000
 _MOST_CONTEXTS = 5_000
 _FEWEST_BINS, _MOST_BINS = 4, 12
 # Steps within a power of ten, finest first.
@@ -80,7 +80,7 @@ def population(architectures: Sequence[Architecture], *, exact: bool) -> Populat
 
 def every_architecture(space: SearchSpace) -> Population | None:
     """All distinct architectures; None where there are too many encodings to go through."""
-    if space.encodings() > _MOST_ENCODINGS:
+    if space.encodings() > MOST_ENCODINGS:
         return None
     choices = space.parameters
     found = dict.fromkeys(

@@ -27,9 +27,9 @@ from spach_nas.space.search_space import SearchSpace
 from spach_nas.space.stage_space import Encoding
 
 QUANTITIES = ("macs", "params")
-_SAMPLED = 4_000
-_PROXIES = 1_000
-_CHANGED = 40
+SAMPLED = 4_000
+PROXIES = 1_000
+CHANGED = 40
 _OUTSIDE = "is outside of the space: "
 
 
@@ -187,14 +187,12 @@ def describe_space(feasible: FeasibleSet, *, seed: int = 0) -> SpaceReport:
         seed: Of the samples.
     """
     space, limits, proxy = feasible.space, feasible.limits, feasible.proxy
-    everywhere = every_architecture(space) or draw(
-        FeasibleSet(space, Limits()), _SAMPLED, seed=seed
-    )
+    everywhere = every_architecture(space) or draw(FeasibleSet(space, Limits()), SAMPLED, seed=seed)
     inside = _inside(everywhere, feasible)
     size, count = space.size(), feasible.count
     share = len(inside.architectures) / len(everywhere.architectures)
     if not everywhere.exact and len(inside.architectures) < len(everywhere.architectures):
-        inside = draw(feasible, _SAMPLED, seed=seed + 1)
+        inside = draw(feasible, SAMPLED, seed=seed + 1)
     return SpaceReport(
         targets=space.describe_targets(None if proxy is None else proxy.data),
         limits=str(limits),
@@ -203,7 +201,7 @@ def describe_space(feasible: FeasibleSet, *, seed: int = 0) -> SpaceReport:
         feasible=count,
         feasible_share=share if count is None else count / size,
         binding=_binding(feasible),
-        sampled=0 if everywhere.exact else _SAMPLED,
+        sampled=0 if everywhere.exact else SAMPLED,
         quantities=_quantities(space, everywhere, inside),
         stages=_stages(space, everywhere, inside),
         paper=tuple(_paper(name, feasible, inside) for name in REFERENCES),
@@ -347,12 +345,12 @@ def _violations(target: Architecture, feasible: FeasibleSet) -> tuple[str, ...]:
 
 
 def _proxies(feasible: FeasibleSet, inside: Population, proxy: ProxyLimits) -> Proxies:
-    some = inside.architectures if inside.exact else inside.architectures[:_PROXIES]
+    some = inside.architectures if inside.exact else inside.architectures[:PROXIES]
     trained = population([scale(item, proxy.rule, proxy.data) for item in some], exact=inside.exact)
     return Proxies(
         macs=_spread(trained.figures("macs"), exact=inside.exact),
         params=_spread(trained.figures("params"), exact=inside.exact),
-        hidden=hidden_changes(some[:: -(-len(some) // _CHANGED)], feasible, proxy=proxy),
+        hidden=hidden_changes(some[:: -(-len(some) // CHANGED)], feasible, proxy=proxy),
     )
 
 

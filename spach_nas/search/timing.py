@@ -46,7 +46,7 @@ from spach_nas.training import threads as cpu_threads
 from spach_nas.version import __version__
 
 # Proxies at these places of the range of their MACs, the most telling first: time may run out.
-_PLACES = (0.5, 0.05, 0.95, 0.25, 0.75)
+PLACES = (0.5, 0.05, 0.95, 0.25, 0.75)
 _MOST_STEPS = 16
 # Of one thread of a slow processor: a first step cannot be broken off.
 _SLOWEST_MACS = 10e9
@@ -119,7 +119,9 @@ def time_search(plan: Plan, *, seed: int = 0, care: Care = THOROUGH) -> TimeEsti
     protocol = _protocol(plan, device=device, concurrent=concurrent)
     found = kept_timing(protocol) if care is QUICK else None
     if found is None:
-        found = _measure(make_bench(plan, targets, care=care), device=device, concurrent=concurrent)
+        found = measure_proxies(
+            make_bench(plan, targets, care=care), device=device, concurrent=concurrent
+        )
         # What else runs now may be gone the next time.
         if load <= cores():
             keep_timing(protocol, *found)
@@ -135,7 +137,10 @@ def time_search(plan: Plan, *, seed: int = 0, care: Care = THOROUGH) -> TimeEsti
     )
 
 
-def _measure(bench: Bench, *, device: str, concurrent: int) -> tuple[tuple[Timed, ...], float]:
+def measure_proxies(
+    bench: Bench, *, device: str, concurrent: int
+) -> tuple[tuple[Timed, ...], float]:
+    """Times of the proxies, and how much longer each takes when others are trained next to it."""
     if device == "cpu":
         return time_proxies(bench), side_by_side(concurrent, threads=bench.threads)
     # In another process, since this one would hold a part of the device until the search ends.
@@ -216,7 +221,7 @@ def make_bench(plan: Plan, targets: Sequence[Architecture], *, care: Care) -> Be
     data = plan.preprocessing.data_shape
     proxies = {scale(target, config.proxy, data): target for target in targets}
     ordered = sorted(proxies, key=lambda proxy: cost(proxy).macs)
-    places = _PLACES[: care.places]
+    places = PLACES[: care.places]
     chosen = dict.fromkeys(ordered[round(place * (len(ordered) - 1))] for place in places)
     return Bench(
         # A network is compiled once for a whole training.

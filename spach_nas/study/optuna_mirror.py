@@ -25,7 +25,7 @@ FILE_NAME = "study.db"
 # A trial takes SQLite and its layers 20 to 40 ms, more than all else that a study does with it.
 # Where a thousand workers tell their trials, the mirror lags behind instead of all of them.
 _SHARE_OF_TIME = 0.2
-_SECONDS_AT_ONCE = 1.0
+SECONDS_AT_ONCE = 1.0
 
 
 class StudyMirror:
@@ -127,7 +127,7 @@ class StudyMirror:
 
     @property
     def _allowed(self) -> float:
-        return _SECONDS_AT_ONCE + _SHARE_OF_TIME * (self._clock() - self._begun)
+        return SECONDS_AT_ONCE + _SHARE_OF_TIME * (self._clock() - self._begun)
 
     def _write(self, record: Record) -> None:
         self._writing = record.trial

@@ -138,12 +138,13 @@ def cpu_rates() -> ProductRates:
 def _rate(dtype: torch.dtype) -> float:
     matrices = torch.linspace(-1, 1, _SHAPE[0] * _SHAPE[1] * _SHAPE[2]).reshape(_SHAPE).to(dtype)
     with torch.inference_mode():
-        _seconds(matrices)  # sets up kernels
-        seconds = statistics.median(_seconds(matrices) for _ in range(_RUNS))
+        product_seconds(matrices)  # sets up kernels
+        seconds = statistics.median(product_seconds(matrices) for _ in range(_RUNS))
     return 2 * _SHAPE[0] * _SHAPE[1] ** 3 / seconds / 1e9
 
 
-def _seconds(matrices: Tensor) -> float:
+def product_seconds(matrices: Tensor) -> float:
+    """Duration of one batched product of matrices, (B, N, N), with themselves."""
     started = time.perf_counter()
     torch.bmm(matrices, matrices)
     return time.perf_counter() - started

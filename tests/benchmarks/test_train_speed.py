@@ -27,7 +27,7 @@ from training_steps import proxy
 
 from spach_nas.full_size.job import Place
 from spach_nas.full_size.loaders import mend_posterize
-from spach_nas.full_size.loop import _Course
+from spach_nas.full_size.loop import Course
 from spach_nas.full_size.plan import TrainingPlan, TrainingRequest, plan_training
 from spach_nas.full_size.run import prepare
 from spach_nas.full_size.worker import make_worker
@@ -92,7 +92,7 @@ class Ours:
         else:
             data = type(data)(choice=data.choice, train=data.train, validation=None)
         worker = make_worker(made.job, data, place=Place(), threads=1)
-        self._course = _Course(worker, on_step=None)
+        self._course = Course(worker, on_step=None)
         self._position = Position()
         self.images = worker.batches.steps * made.job.recipe.batch_size
 

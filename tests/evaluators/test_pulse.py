@@ -61,7 +61,7 @@ def test_a_training_tells_how_far_it_is_and_comes_to_the_same(
 ) -> None:
     sent: list[Pulse] = []
     monkeypatch.setattr(PulseAddress, "send", lambda _, pulse: sent.append(pulse))
-    monkeypatch.setattr("spach_nas.evaluators.proxy._PULSE_SECONDS", 0.0)
+    monkeypatch.setattr("spach_nas.evaluators.proxy.PULSE_SECONDS", 0.0)
     proxy = architecture("conv")
     first = ProxyEvaluator(settings=SETTINGS)(at(0, proxy), DATA)
     asked = replace(at(1, proxy), trial=7)

@@ -163,7 +163,7 @@ def asked_of_ray(folder: Path, *changes: str) -> RunConfig:
     """How Ray Train is asked to run a training."""
     job = plan_in(folder, "resources.address=local", *changes).job
     with mock.patch.object(ray_train, "TorchTrainer") as trainer:
-        ray_train._trainer(job, Shape(workers=1, cpus=1, gpus=0), mixers=())
+        ray_train.make_trainer(job, Shape(workers=1, cpus=1, gpus=0), mixers=())
     config: RunConfig = trainer.call_args.kwargs["run_config"]
     return config
 
@@ -180,7 +180,7 @@ def test_a_mistake_that_a_worker_finds_is_told_in_its_own_words_and_never_tried_
     ended = ControllerError(raised.value)  # as Ray has it of what a callback raises
     policy = create_failure_policy(config.failure_config)
     assert policy.make_decision(ended) == FailureDecision.RAISE
-    told = ray_train._told(ended, plan_in(tmp_path).job)
+    told = ray_train.training_error(ended, plan_in(tmp_path).job)
     assert (type(told), str(told)) == (DataError, "a.jpg: is broken")
 
 
@@ -193,7 +193,7 @@ def test_a_lost_worker_is_replaced_and_told_when_it_is_lost_too_often(tmp_path: 
     policy = create_failure_policy(config.failure_config)
     decisions = [policy.make_decision(lost) for _ in range(2)]
     assert decisions == [FailureDecision.RETRY, FailureDecision.RAISE]
-    told = str(ray_train._told(lost, plan_in(tmp_path).job))
+    told = str(ray_train.training_error(lost, plan_in(tmp_path).job))
     assert "the workers were lost too often: RuntimeError: two lines; expected --resume" in told
 
 

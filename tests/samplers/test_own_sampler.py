@@ -30,7 +30,7 @@ def blocks(language: str) -> list[str]:
 def example(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The current folder, with the example in it and nothing brought in."""
     monkeypatch.setattr(SAMPLERS, "known", dict(SAMPLERS))
-    monkeypatch.setattr(plugins, "_brought_in", set())
+    monkeypatch.setattr(plugins, "brought_in", set())
     monkeypatch.setattr(sys, "path", list(sys.path))
     monkeypatch.setitem(sys.modules, "my_samplers", sys)
     monkeypatch.delitem(sys.modules, "my_samplers")
@@ -71,7 +71,7 @@ def test_a_module_of_samplers_alone_is_a_plugin(example: Path) -> None:
     assert get_sampler("crossing").factory == "my_samplers:crossing"
     assert not get_sampler("crossing").remembers
     # Also where something else imported it before.
-    plugins._brought_in.clear()
+    plugins.brought_in.clear()
     load_plugins(["my_samplers"])
 
 

@@ -275,7 +275,7 @@ register_sampler(SamplerSpec(name="own", factory={factory!r}))
 def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     """Writes a module `own_samplers` with a sampler, and brings it in as a plugin."""
     monkeypatch.setattr(SAMPLERS, "known", dict(SAMPLERS))
-    monkeypatch.setattr("spach_nas.config.plugins._brought_in", set())
+    monkeypatch.setattr("spach_nas.config.plugins.brought_in", set())
     monkeypatch.setattr(sys, "path", list(sys.path))
     monkeypatch.setitem(sys.modules, "own_samplers", ModuleType("own_samplers"))
     monkeypatch.delitem(sys.modules, "own_samplers")

@@ -140,7 +140,7 @@ def test_a_search_times_once_and_a_look_at_its_space_again(
         calls.append(device)
         return TIMED, 1.5
 
-    monkeypatch.setattr(timing, "_measure", measure)
+    monkeypatch.setattr(timing, "measure_proxies", measure)
     monkeypatch.setattr(timing.os, "getloadavg", lambda: (0.0, 0.0, 0.0))
     plan = plan_search(write_search(tmp_path, training__device="cpu"))
     first, second = (timing.time_search(plan, care=timing.QUICK) for _ in range(2))
@@ -186,7 +186,7 @@ def test_a_cluster_is_not_this_machine(tmp_path: Path) -> None:
 def test_a_dry_run_says_what_it_would_take(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(timing, "_measure", lambda *_, **__: (TIMED, 1.0))
+    monkeypatch.setattr(timing, "measure_proxies", lambda *_, **__: (TIMED, 1.0))
     path = write_search(tmp_path, search__max_duration="1s", search__startup_trials=20)
     assert run_main("search", str(path), "--dry-run") == (0, [])
     text = capsys.readouterr().out
@@ -213,7 +213,7 @@ def without_ray(monkeypatch: pytest.MonkeyPatch) -> Callable[[Driver], None]:
         monkeypatch.setattr(run_module, "ray_session", session)
         monkeypatch.setattr(run_module, "finish", lambda _: None)
         monkeypatch.setattr(run_module, "run_study", lambda study, *_, **__: driver(study))
-        monkeypatch.setattr(timing, "_measure", lambda *_, **__: (TIMED, 1.0))
+        monkeypatch.setattr(timing, "measure_proxies", lambda *_, **__: (TIMED, 1.0))
 
     return use
 

@@ -99,7 +99,7 @@ def test_a_logger_that_fails_is_left_out_with_one_warning(tmp_path: Path, moment
 def test_the_search_does_not_wait_for_a_logger(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(loggers, "_PATIENCE", 0.01)
+    monkeypatch.setattr(loggers, "PATIENCE", 0.01)
     gate = threading.Event()
 
     class Slow(Recorder):

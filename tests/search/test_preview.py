@@ -46,9 +46,9 @@ FEW = [name for name, space in SPACES.items() if space.size() < 1000]
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Small samples and short timings, where their figures are not looked at."""
-    monkeypatch.setattr(space_report, "_SAMPLED", 100)
-    monkeypatch.setattr(space_report, "_PROXIES", 50)
-    monkeypatch.setattr(space_report, "_CHANGED", 5)
+    monkeypatch.setattr(space_report, "SAMPLED", 100)
+    monkeypatch.setattr(space_report, "PROXIES", 50)
+    monkeypatch.setattr(space_report, "CHANGED", 5)
     brief = replace(THOROUGH, timed_seconds=0.02)
     monkeypatch.setitem(time_search.__kwdefaults__, "care", brief)
 
@@ -189,7 +189,7 @@ def test_a_rule_that_keeps_all_choices_hides_nothing(quick: None) -> None:
 @thorough
 def test_models_of_the_paper_are_found_in_their_space(monkeypatch: pytest.MonkeyPatch) -> None:
     number, tolerance = some_or_all((1000, 0.08), (4000, 0.04))
-    monkeypatch.setattr(space_report, "_SAMPLED", number)
+    monkeypatch.setattr(space_report, "SAMPLED", number)
     limits = Limits(min_macs=11_700_000_000, max_macs=12_300_000_000, max_params=63_200_000)
     feasible = FeasibleSet(MS, limits)
     report = describe_space(feasible)
@@ -228,8 +228,8 @@ def test_what_cannot_be_counted_is_said(monkeypatch: pytest.MonkeyPatch) -> None
     space = SPACES["global ratio and sharing"]
     limits = Limits(max_macs=30_000)
     proxy = ProxyLimits(limits=limits, rule=ProxyRule(depth_scale=0.5), data=DATA)
-    monkeypatch.setattr(space_population, "_MOST_ENCODINGS", 1)
-    monkeypatch.setattr(space_report, "_SAMPLED", 800)
+    monkeypatch.setattr(space_population, "MOST_ENCODINGS", 1)
+    monkeypatch.setattr(space_report, "SAMPLED", 800)
     every = enumerate_space(space)
     inside = [item for item in every if proxy.allow(item)]
     report = describe_space(FeasibleSet(space, Limits(), proxy=proxy))
@@ -379,7 +379,7 @@ def test_text_is_readable_in_100_columns(
 ) -> None:
     rungs = {"levels": [{"epochs": 1}], "reduction": 2}
     path = write_search(tmp_path, rungs=rungs, training__epochs=2, proxy__depth_scale=0.5)
-    monkeypatch.setattr("spach_nas.search.timing._PLACES", (0.5,))
+    monkeypatch.setattr("spach_nas.search.timing.PLACES", (0.5,))
     text = run_space(capsys, path)
     assert max(map(len, text.splitlines())) <= 100
     for words in (

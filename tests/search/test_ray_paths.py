@@ -28,8 +28,8 @@ SOCKET = "/session_2026-11-28_18-52-51_442776_4194304/sockets/plasma_store"
 def places(monkeypatch: pytest.MonkeyPatch) -> dict[str, Path]:
     """Where a folder is looked for, by the words before it; to be filled."""
     found: dict[str, Path] = {}
-    monkeypatch.setattr(ray_paths, "_places", lambda: found.items())
-    monkeypatch.setattr(ray_paths, "_LONGEST", 200)  # folders of tests have long names
+    monkeypatch.setattr(ray_paths, "possible_places", lambda: found.items())
+    monkeypatch.setattr(ray_paths, "LONGEST", 200)  # folders of tests have long names
     return found
 
 
@@ -86,7 +86,7 @@ def test_images_lie_in_shared_memory_where_there_is_enough(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, there: bool
 ) -> None:
     monkeypatch.setattr(ray_paths.sys, "platform", "linux")
-    monkeypatch.setattr(ray_paths, "_SHARED_MEMORY", tmp_path if there else tmp_path / "missing")
+    monkeypatch.setattr(ray_paths, "SHARED_MEMORY", tmp_path if there else tmp_path / "missing")
     options = shared_memory(10**6, temporary=tmp_path)
     assert options["object_store_memory"] == 10**6 + 256 * 2**20
     assert ("_plasma_directory" in options) is not there

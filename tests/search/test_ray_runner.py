@@ -331,7 +331,7 @@ def test_an_address_without_a_cluster_is_told(address: str, why: str) -> None:
 
 
 def test_a_port_where_no_ray_answers_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cluster, "_ANSWER_SECONDS", 1.0)
+    monkeypatch.setattr(cluster, "ANSWER_SECONDS", 1.0)
     with socket.create_server(("127.0.0.1", 0)) as mute:
         address = f"127.0.0.1:{mute.getsockname()[1]}"
         with (

@@ -80,7 +80,7 @@ def test_numbers_times_and_epochs_are_those_of_the_records(tmp_path: Path) -> No
 def test_a_trial_that_goes_on_stays_one_trial(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(optuna_mirror, "_SECONDS_AT_ONCE", 1000.0)  # nothing waits
+    monkeypatch.setattr(optuna_mirror, "SECONDS_AT_ONCE", 1000.0)  # nothing waits
     study = make_study(tmp_path, mirrored=True, search__trials=4, **RUNGS)
     for _ in range(3):
         request = study.next()

@@ -132,12 +132,12 @@ def test_references_come_first_and_are_ordinary_records(tmp_path: Path) -> None:
 REFERENCES = ["conv_ms_s", "conv_ms_xs", "trans_ms_xxs"]
 
 
-@pytest.mark.parametrize("neighbours", [samplers._MUTATIONS, 0])
+@pytest.mark.parametrize("neighbours", [samplers.MUTATIONS, 0])
 def test_a_reference_is_not_proposed_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, neighbours: int
 ) -> None:
     # Without neighbours to try, what is left is counted and drawn.
-    monkeypatch.setattr(samplers, "_MUTATIONS", neighbours)
+    monkeypatch.setattr(samplers, "MUTATIONS", neighbours)
     # The only four architectures are two models of the paper and two others; a third model is none
     # of them and must not stand for one.
     space = {

@@ -26,7 +26,7 @@ def forget(monkeypatch: pytest.MonkeyPatch) -> None:
     """Only the mixers of the package are known, until the test is over."""
     own = {name: mixers.MIXERS[name] for name in ("conv", "attention", "mlp")}
     monkeypatch.setattr(mixers.MIXERS, "known", own)
-    monkeypatch.setattr(plugins, "_brought_in", set())
+    monkeypatch.setattr(plugins, "brought_in", set())
     monkeypatch.setattr(sys, "path", list(sys.path))
     # As if it had not been imported, now and after the test.
     monkeypatch.setitem(sys.modules, "my_mixers", sys)

@@ -129,7 +129,7 @@ def test_faster_precision_tries_no_step_where_bf16_is_emulated(
 
 def test_rates_are_those_of_a_product(monkeypatch: pytest.MonkeyPatch) -> None:
     # 8 products of 128 x 128 x 128, two operations each: 33.5 million in half a second.
-    monkeypatch.setattr(device, "_seconds", lambda matrices: 0.5)
+    monkeypatch.setattr(device, "product_seconds", lambda matrices: 0.5)
     rates = device.cpu_rates.__wrapped__()
     assert rates.fp32 == rates.bf16 == rates.fp16 == pytest.approx(2 * 8 * 128**3 / 0.5 / 1e9)
 

@@ -11,10 +11,10 @@ from spach_nas.errors import StudyError
 
 # Behind the folder come `/session_2026-11-28_18-52-51_442776_1174912/sockets/plasma_store` and a
 # number; Unix sockets have names of 107 bytes, on macOS 103.
-_LONGEST = (103 if sys.platform == "darwin" else 107) - 67
+LONGEST = (103 if sys.platform == "darwin" else 107) - 67
 # In addition to the images: weights on their way to the next rung or back. More goes to the disk.
 _SPARE = 256 * 2**20
-_SHARED_MEMORY = Path("/dev/shm")
+SHARED_MEMORY = Path("/dev/shm")
 
 
 def temporary_folder() -> Path | None:
@@ -28,25 +28,26 @@ def temporary_folder() -> Path | None:
     if os.name == "nt":  # has no such sockets
         return None
     why = []
-    for name, place in _places():
+    for name, place in possible_places():
         for folder in (place / "ray", place / f"ray-{_user()}"):
             problem = _problem(folder)
             if problem is None:
                 return folder
         why.append(f"{name}{place}: {problem}")
-    most = _LONGEST - len(f"/ray-{_user()}")
+    most = LONGEST - len(f"/ray-{_user()}")
     raise StudyError(
         f"ray: no folder for its sockets: {'; '.join(why)}; expected RAY_TMPDIR to name a folder "
         f"in which this user can write, in ASCII and of at most {most} characters"
     )
 
 
-def _places() -> Iterator[tuple[str, Path]]:
+def possible_places() -> Iterator[tuple[str, Path]]:
+    """Where a local Ray may put its temporary folder, by what names it, first choice first."""
     for name in ("RAY_TMPDIR", "TMPDIR"):
         if place := os.environ.get(name):
             yield f"{name}=", Path(place).absolute()
     # The last one is memory: better than no search.
-    for text in ("/tmp", "/var/tmp", str(_SHARED_MEMORY)):
+    for text in ("/tmp", "/var/tmp", str(SHARED_MEMORY)):
         yield "", Path(text)
 
 
@@ -54,7 +55,7 @@ def _problem(folder: Path) -> str | None:
     """Why Ray cannot work in there."""
     if not str(folder).isascii():
         return "is not ASCII, which Ray cannot read"
-    if len(str(folder)) > _LONGEST:
+    if len(str(folder)) > LONGEST:
         return "is too long for the names of sockets"
     try:
         folder.mkdir(exist_ok=True)
@@ -83,7 +84,7 @@ def shared_memory(size: int, *, temporary: Path | None) -> dict[str, object]:
     options: dict[str, object] = {"object_store_memory": wanted}
     if sys.platform.startswith("linux") and temporary is not None:
         try:
-            found = os.statvfs(_SHARED_MEMORY)
+            found = os.statvfs(SHARED_MEMORY)
             free = found.f_bavail * found.f_frsize
         except OSError:
             free = 0

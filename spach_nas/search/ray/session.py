@@ -27,7 +27,7 @@ from spach_nas.units import format_count
 
 # Together less than 15 s. Ray itself tries for minutes, and warns on standard error meanwhile.
 _CONNECT_SECONDS = 4.0
-_ANSWER_SECONDS = 10.0
+ANSWER_SECONDS = 10.0
 _PROBE = """
 import logging, sys, ray
 try:
@@ -171,10 +171,10 @@ def _check_reachable(address: str) -> None:
     command = [sys.executable, "-c", _PROBE, address]
     try:
         done = subprocess.run(
-            command, capture_output=True, text=True, timeout=_ANSWER_SECONDS, check=False
+            command, capture_output=True, text=True, timeout=ANSWER_SECONDS, check=False
         )
     except subprocess.TimeoutExpired:
-        raise _unreachable(address, f"no answer of Ray in {_ANSWER_SECONDS:.0f} s") from None
+        raise _unreachable(address, f"no answer of Ray in {ANSWER_SECONDS:.0f} s") from None
     if done.returncode:
         raise _unreachable(address, (done.stdout.splitlines() or ["Ray cannot be started"])[-1])
 
