@@ -85,9 +85,7 @@ def read_document(path: str | Path, *, error: type[SpachNasError]) -> Document:
     try:
         text = Path(path).read_text(encoding="utf-8")
         lines: dict[Keys, int] = {}
-        found = _mistakes(yaml.compose(text, Loader=_Loader), lines)
-        mistakes = list(dict.fromkeys(found))
-        data = None if mistakes else yaml.load(text, Loader=_Loader)
+        data, mistakes = _parse(text, lines)
     except OSError as problem:
         raise error(f"{path}: {problem.strerror or problem}; expected a YAML file") from None
     except UnicodeDecodeError:
@@ -116,11 +114,12 @@ def read_yaml_value(text: str) -> Any:
         ValueError: It is not YAML; the message says why.
     """
     try:
-        for _, mistake in _mistakes(yaml.compose(text, Loader=_Loader), {}):
-            raise ValueError(mistake)
-        return yaml.load(text, Loader=_Loader)
+        data, mistakes = _parse(text, {})
     except (yaml.YAMLError, RecursionError):
         raise ValueError(f"{text!r} is not YAML") from None
+    for _, mistake in mistakes:
+        raise ValueError(mistake)
+    return data
 
 
 class _Loader(yaml.SafeLoader):
@@ -149,6 +148,18 @@ for _tag, _pattern, _letters in (
     _Loader.add_implicit_resolver(
         f"tag:yaml.org,2002:{_tag}", re.compile(rf"(?:{_pattern})$"), list(_letters)
     )
+
+
+def _parse(text: str, lines: dict[Keys, int]) -> tuple[Any, list[tuple[int, str]]]:
+    """The data, and line and text of each mistake, with which there are no data."""
+    loader = _Loader(text)
+    try:
+        root = loader.get_single_node()
+        mistakes = list(dict.fromkeys(_mistakes(root, lines)))
+        data = None if mistakes or root is None else loader.construct_document(root)
+    finally:
+        loader.dispose()
+    return data, mistakes
 
 
 def _mistakes(root: yaml.Node | None, lines: dict[Keys, int]) -> Iterator[tuple[int, str]]:

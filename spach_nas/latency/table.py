@@ -6,7 +6,6 @@ error of its predictions for whole networks.
 
 import json
 import math
-import os
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from functools import cache, lru_cache
@@ -16,6 +15,7 @@ from pydantic import TypeAdapter
 
 from spach_nas.config.search_settings import Format, LatencySettings, RuntimeName
 from spach_nas.errors import LatencyError
+from spach_nas.files import replace_text
 from spach_nas.latency.parts import Part, block_parts, frame_parts, part_name
 from spach_nas.space.architecture import Architecture, Stage
 from spach_nas.validation import validate
@@ -315,15 +315,10 @@ def write_table(path: Path, table: LatencyTable) -> None:
     Raises:
         LatencyError: The file cannot be written.
     """
-    # With the process id, in case two processes measure the same table.
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        temporary.write_text(table.to_json(), encoding="utf-8")
-        temporary.replace(path)
+        replace_text(path, table.to_json())
     except OSError as problem:
         raise LatencyError(f"{path}: {problem.strerror}; expected a writable file") from None
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 @cache

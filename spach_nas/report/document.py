@@ -14,7 +14,6 @@ every string. Scripts are inlined and allowed by their hashes alone.
 import base64
 import hashlib
 import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
@@ -27,6 +26,7 @@ from markupsafe import Markup
 from plotly import graph_objects as go
 from plotly.offline import get_plotlyjs
 
+from spach_nas.files import replace_text
 from spach_nas.report.theme import DARK, LIGHT, css_variables, mixer_colour
 
 PLOTLY_FILE = "plotly.min.js"
@@ -133,12 +133,7 @@ def document(
 
 def write_page(path: Path, text: str) -> Path:
     """Write whole or not at all; an older page is replaced in one step."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        temporary.write_text(text, encoding="utf-8")
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    replace_text(path, text)
     return path
 
 

@@ -1,6 +1,6 @@
 """How choices are written in a search space: a scalar (no choice), a list, or a range."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, TypeVar
 
 from pydantic import AfterValidator, BeforeValidator, PlainSerializer, WithJsonSchema
@@ -130,7 +130,7 @@ def _shortest(values: tuple[T, ...]) -> T | list[T]:
     return values[0] if len(values) == 1 else list(values)
 
 
-def _numbers(name: str, **bounds: float) -> WithJsonSchema:
+def _numbers(name: str, bounds: Mapping[str, float]) -> WithJsonSchema:
     kind = "integer" if name.startswith("whole") else "number"
     return WithJsonSchema(choice_schema({"type": kind, **bounds}, name))
 
@@ -156,23 +156,23 @@ Flags = Annotated[
     WithJsonSchema(choice_schema({"type": "boolean"}, "true and false")),
 ]
 Counts = Annotated[
-    tuple[Whole, ...], _ABOVE_0, *listed, _numbers("whole numbers above 0", exclusiveMinimum=0)
+    tuple[Whole, ...], _ABOVE_0, *listed, _numbers("whole numbers above 0", {"exclusiveMinimum": 0})
 ]
 Depths = Annotated[
     tuple[Whole, ...],
     _each(f"at most {MOST_BLOCKS}", lambda value: value <= MOST_BLOCKS),
     _ABOVE_0,
     *listed,
-    _numbers(f"whole numbers from 1 to {MOST_BLOCKS}", minimum=1, maximum=MOST_BLOCKS),
+    _numbers(f"whole numbers from 1 to {MOST_BLOCKS}", {"minimum": 1, "maximum": MOST_BLOCKS}),
 ]
 CountsFromZero = Annotated[
     tuple[Whole, ...],
     _each("at least 0", lambda value: value >= 0),
     *listed,
-    _numbers("whole numbers from 0", minimum=0),
+    _numbers("whole numbers from 0", {"minimum": 0}),
 ]
 Ratios = Annotated[
-    tuple[Real, ...], _ABOVE_0, *listed, _numbers("numbers above 0", exclusiveMinimum=0)
+    tuple[Real, ...], _ABOVE_0, *listed, _numbers("numbers above 0", {"exclusiveMinimum": 0})
 ]
 Options = Annotated[tuple[tuple[str, OptionValue], ...], BeforeValidator(_as_options)]
 OptionChoices = Annotated[
