@@ -124,7 +124,7 @@ class StudyDriver(Study):
             if fidelity in config.course(fidelity.rung + 1)
         }
         # Weights that may have become useless since that was last asked.
-        self._doubtful: set[CheckpointKey] = set()
+        self._unchecked: set[CheckpointKey] = set()
 
         # What is under way.
         self._under_way: set[Step] = set()
@@ -145,7 +145,7 @@ class StudyDriver(Study):
             if number not in self._seen
         )
         self._archive = archive or FolderArchive(folder, config, records=known, mirrored=mirrored)
-        self._doubtful.update(self._archive.kept())
+        self._unchecked.update(self._archive.kept())
         self._forget_checkpoints()
 
     @property
@@ -423,7 +423,7 @@ class StudyDriver(Study):
         self._seen.add(record.trial)
         self._front.add(record)
         for other in (record, *self._front.left, *self.ladder.add(record)):
-            self._doubtful.add((other.proxy_id, other.fidelity.rung))
+            self._unchecked.add((other.proxy_id, other.fidelity.rung))
         if record.reference is None:
             number = record.trial - (self._first if record.origin is None else 0)
             self.proposer.learn(record, number=number)
@@ -450,12 +450,12 @@ class StudyDriver(Study):
         """Remove weights that can no longer be needed."""
         decided = {
             (proxy_id, rung)
-            for proxy_id, rung in self._doubtful
+            for proxy_id, rung in self._unchecked
             # A request for the next rung continues from these weights.
             if (proxy_id, rung + 1) not in self._waiting
         }
         self._archive.forget({key for key in decided if not self.needs(key)})
-        self._doubtful -= decided
+        self._unchecked -= decided
 
     def _check_failures(self, record: Record) -> None:
         self._failures += math.inf if record.state == "complete" else 1
