@@ -363,7 +363,7 @@ def _attention(
     one = work.channels(D, wide, weights=weights)
     first = D * torch.arange(heads)
     inner = _Channels((first[:, None] + one.source).flatten(), one.share.repeat(heads))
-    weight, bias = old["qkv.weight"].unflatten(0, (3, -1)), old["qkv.bias"].unflatten(0, (3, -1))
+    weight, bias = old["qkv.weight"].view(3, before.width, -1), old["qkv.bias"].view(3, -1)
     weight = inner.produce(channels.consume(weight, dim=2), dim=1)
     bias = inner.produce(bias, dim=1)
     # Products q k are divided by the root of the channels of a head, and sum over all copies.
