@@ -1,6 +1,6 @@
 """Networks of the SPACH framework in PyTorch. Importing this package registers them with timm."""
 
-from spach_nas.networks.morphisms import Change, changes, morph
+from spach_nas.networks.morphisms import Change, aligned, changes, morph
 from spach_nas.networks.official_checkpoints import (
     load_official,
     official_state_dict,
@@ -13,6 +13,7 @@ from spach_nas.networks.timm_models import model_config, pretrained_cfg
 __all__ = [
     "Change",
     "Spach",
+    "aligned",
     "build",
     "changes",
     "load_official",

@@ -192,7 +192,7 @@ def _stage_changes(
     if hidden[0] != hidden[1]:
         text = f"{hidden[1]} hidden channels instead of {hidden[0]}"
         yield Change(place=f"{place}.expansion_ratio", text=text, exact=hidden[1] > hidden[0])
-    pairs = _aligned(before.mixers, after.mixers)
+    pairs = aligned(before.mixers, after.mixers)
     for lost in sorted(set(range(before.depth)) - set(pairs)):
         text = f"block {lost} of {before.depth} left out"
         yield Change(place=f"{place}.blocks", text=text, exact=False)
@@ -230,8 +230,8 @@ def _mixer_changes(
 
 
 @cache
-def _aligned(before: tuple[str, ...], after: tuple[str, ...]) -> tuple[int | None, ...]:
-    """The old block of each new one, in order; None for a new block.
+def aligned(before: tuple[str, ...], after: tuple[str, ...]) -> tuple[int | None, ...]:
+    """The old block of each new one of a stage, in order; None for a new block.
 
     As many blocks as possible are kept; among such choices, as many with equal mixers as possible;
     new ones are last then.
@@ -285,7 +285,7 @@ def _stage(
     old, new = before.stages[number], after.stages[number]
     sites = _site(before, number), _site(after, number)
     state: State = {}
-    for block, source in enumerate(_aligned(old.mixers, new.mixers)):
+    for block, source in enumerate(aligned(old.mixers, new.mixers)):
         prefix, mixer = f"stages.{number}.blocks.{block}.", new.mixers[block]
         if source is None:
             state |= _identity(work.fresh, prefix)
