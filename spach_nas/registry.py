@@ -2,8 +2,9 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from functools import cache
+from importlib import import_module
 from importlib.metadata import entry_points
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from spach_nas.errors import PluginError, SpachNasError, did_you_mean, one_line, one_of
 
@@ -96,6 +97,28 @@ class Registry(Mapping[str, T], Generic[T]):
     def homes(self) -> set[str]:
         """The modules that the entries refer to."""
         return {home for entry in self.known.values() for home in self._homes(entry)}
+
+
+def import_named(place: str, *, what: str, error: type[SpachNasError] = PluginError) -> Any:
+    """What an entry names by a text, so that it is not imported before it is needed.
+
+    Args:
+        place: `package.module:name`.
+        what: Names the entry in messages.
+        error: Which error to raise.
+
+    Raises:
+        SpachNasError: As `error`, when it cannot be imported.
+    """
+    module, _, name = place.partition(":")
+    try:
+        return getattr(import_module(module), name)
+    # SystemExit: a script that ends its process when it is imported.
+    except (Exception, SystemExit) as problem:
+        raise error(
+            f"{what}: {place!r} cannot be imported ({one_line(problem)}); expected "
+            "'package.module:name'"
+        ) from problem
 
 
 @cache

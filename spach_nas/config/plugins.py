@@ -12,6 +12,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from spach_nas.config.logger_registry import LOGGERS
 from spach_nas.config.objectives import OBJECTIVES
 from spach_nas.config.sampler_registry import SAMPLERS
 from spach_nas.errors import PluginError, SpachNasError, one_line, one_of
@@ -19,7 +20,7 @@ from spach_nas.registry import Registry
 from spach_nas.space.mixers import MIXERS, MixerSpec, modules_of, register_mixer
 
 # What a module of the user's may add to.
-REGISTRIES: tuple[Registry[Any], ...] = (MIXERS, SAMPLERS, OBJECTIVES)
+REGISTRIES: tuple[Registry[Any], ...] = (MIXERS, SAMPLERS, OBJECTIVES, LOGGERS)
 brought_in: set[str] = set()
 
 

@@ -18,9 +18,10 @@ class SamplerSpec:
 
     Attributes:
         name: As in the YAML.
-        factory: `package.module:function`; called with a `SamplerRequest`, it returns a sampler of
-            Optuna. It is called anew for each proposal, so that a proposal follows from the seed
-            and the finished trials alone.
+        factory: `package.module:name` of a class of samplers, whose options are the arguments of
+            the class, or of a function that makes a sampler of Optuna from a `SamplerRequest`. It
+            is called anew for each proposal, so that a proposal follows from the seed and the
+            finished trials alone.
         stock: Whether it is Optuna's; a replay can also ask such a sampler without our wrapping.
         ahead: Whether proposals take so long that the next one is made while workers train.
         remembers: Whether the sampler keeps notes in Optuna's study besides the trials, as
@@ -34,7 +35,8 @@ class SamplerSpec:
     remembers: bool = True
 
 
-_BUILT_IN = "spach_nas.samplers.factories"
+_SAMPLERS = "spach_nas.samplers"
+_BUILT_IN = f"{_SAMPLERS}.factories"
 SAMPLERS: Registry[SamplerSpec] = Registry(
     "sampler", homes=lambda spec: {spec.factory.partition(":")[0]}
 )
@@ -43,9 +45,11 @@ for _spec in (
     SamplerSpec(name="nsga2", factory=f"{_BUILT_IN}:nsga2", stock=True),
     SamplerSpec(name="tpe", factory=f"{_BUILT_IN}:tpe", stock=True, remembers=False),
     SamplerSpec(name="gp", factory=f"{_BUILT_IN}:gp", stock=True, remembers=False, ahead=True),
-    SamplerSpec(name="evolution", factory=f"{_BUILT_IN}:evolution", remembers=False),
-    SamplerSpec(name="local", factory=f"{_BUILT_IN}:local", remembers=False),
-    SamplerSpec(name="surrogate", factory=f"{_BUILT_IN}:surrogate", remembers=False),
+    SamplerSpec(
+        name="evolution", factory=f"{_SAMPLERS}.evolution:RegularisedEvolution", remembers=False
+    ),
+    SamplerSpec(name="local", factory=f"{_SAMPLERS}.evolution:LocalSearch", remembers=False),
+    SamplerSpec(name="surrogate", factory=f"{_SAMPLERS}.surrogate:Surrogate", remembers=False),
 ):
     SAMPLERS.register(_spec)
 

@@ -5,14 +5,13 @@ Source: Zhao et al. 2021, arXiv:2108.13002, section 3.2. `load_mixer` finds a cl
 in its `MixerSpec`, so that a registered mixer needs no import here.
 """
 
-import importlib
-
 import torch
 import torch.fx
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from spach_nas.errors import ArchitectureError, one_line
+from spach_nas.errors import ArchitectureError
+from spach_nas.registry import import_named
 from spach_nas.space.mixers import LARGEST_WRITTEN_OUT, MixerSite, MixerSpec
 
 
@@ -92,19 +91,10 @@ def load_mixer(spec: MixerSpec, site: MixerSite) -> nn.Module:
     Raises:
         ArchitectureError: `spec.module` cannot be imported, or does not build a torch module.
     """
-    package, _, name = (spec.module or "").partition(":")
-    try:
-        factory = getattr(importlib.import_module(package), name)
-    # SystemExit: a script that ends its process when it is imported.
-    except (Exception, SystemExit) as problem:
-        raise ArchitectureError(
-            f"mixer {spec.name!r}: module {spec.module!r} cannot be imported "
-            f"({one_line(problem)}); expected 'package.module:Class'"
-        ) from problem
-    module = factory(site)
+    where = f"mixer {spec.name!r}"
+    module = import_named(spec.module or "", what=where, error=ArchitectureError)(site)
     if not isinstance(module, nn.Module):
         raise ArchitectureError(
-            f"mixer {spec.name!r}: {spec.module} makes a {type(module).__name__}; expected a "
-            "torch.nn.Module"
+            f"{where}: {spec.module} makes a {type(module).__name__}; expected a torch.nn.Module"
         )
     return module

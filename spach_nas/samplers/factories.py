@@ -9,29 +9,26 @@ import threading
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
-from importlib import import_module
-from typing import Any
+from functools import cache, partial
+from types import SimpleNamespace
+from typing import Any, cast
 
-import numpy as np
 import optuna
-from optuna.distributions import BaseDistribution
 from optuna.exceptions import ExperimentalWarning
 from optuna.samplers import BaseSampler, GPSampler, NSGAIISampler, TPESampler
-from optuna.study import Study
-from optuna.trial import FrozenTrial, TrialState
 
 from spach_nas.config.objectives import Objective
-from spach_nas.config.sampler_registry import SamplerSpec, get_sampler
+from spach_nas.config.sampler_registry import get_sampler
 from spach_nas.config.search_settings import OptionValue, SearchSettings
 from spach_nas.errors import ConfigError, PluginError, did_you_mean, one_line, one_of
 from spach_nas.feasible import Feasible
-from spach_nas.samplers.evolution import LocalSearch, RegularisedEvolution
-from spach_nas.samplers.feasible_sampler import OPTUNA_DIRECTIONS, distributions, whole_proposal
-from spach_nas.samplers.surrogate import Surrogate
-from spach_nas.space.architecture import Architecture
+from spach_nas.registry import import_named
+from spach_nas.samplers.feasible_sampler import (
+    OPTUNA_DIRECTIONS,
+    FeasibleSampler,
+    distributions,
+)
 from spach_nas.space.search_space import SearchSpace
-from spach_nas.space.stage_space import Encoding
 
 # Arguments that the search sets itself.
 _OURS = ("seed", "space", "feasible", "objectives", "startup")
@@ -50,7 +47,7 @@ _QUIET = threading.Lock()
 # A check asks a sampler for this many proposals, the first ones during its start-up.
 _STARTUP = 2
 _TRIALS = _STARTUP + 3
-_OWN = f"{__name__}:"
+_OWN = "spach_nas."
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -91,7 +88,8 @@ def make_factory(
         PluginError: The sampler's factory cannot be imported.
     """
     spec = get_sampler(settings.sampler)
-    factory = _factory(spec)
+    found = import_named(spec.factory, what=f"sampler {spec.name!r}")
+    factory: Factory = partial(make_sampler, found) if _is_sampler(found) else found
 
     def make(seed: int) -> BaseSampler | None:
         request = SamplerRequest(
@@ -171,21 +169,6 @@ def gp(request: SamplerRequest) -> BaseSampler:
     return make_sampler(GPSampler, request, defaults=defaults)
 
 
-def evolution(request: SamplerRequest) -> BaseSampler:
-    """Regularised evolution: Real et al. 2019, arXiv:1802.01548."""
-    return make_sampler(RegularisedEvolution, request)
-
-
-def local(request: SamplerRequest) -> BaseSampler:
-    """Local search: White et al. 2020, arXiv:2005.02960."""
-    return make_sampler(LocalSearch, request)
-
-
-def surrogate(request: SamplerRequest) -> BaseSampler:
-    """A Gaussian process of the scores, with exact costs."""
-    return make_sampler(Surrogate, request)
-
-
 def of_optuna(request: SamplerRequest) -> BaseSampler:
     """A class of `optuna.samplers` by its name, with the defaults that it has there.
 
@@ -216,29 +199,16 @@ def _optuna_classes() -> dict[str, type[BaseSampler]]:
     """Samplers of Optuna that propose whole encodings and need no arguments but scalars."""
     found = {}
     for name, kind in sorted(vars(optuna.samplers).items()):
-        if not inspect.isclass(kind) or not issubclass(kind, BaseSampler):
+        if not _is_sampler(kind) or inspect.isabstract(kind) or name in _IMPOSSIBLE:
             continue
-        needed = [
-            item
-            for item in inspect.signature(kind).parameters.values()
-            if item.default is item.empty
-        ]
-        if not inspect.isabstract(kind) and not needed and name not in _IMPOSSIBLE:
+        arguments = inspect.signature(kind).parameters.values()
+        if all(item.default is not item.empty for item in arguments):
             found[name] = kind
     return found
 
 
-def _factory(spec: SamplerSpec) -> Factory:
-    module, _, name = spec.factory.partition(":")
-    try:
-        found: Factory = getattr(import_module(module), name)
-    # SystemExit: a script that ends by itself.
-    except (Exception, SystemExit) as problem:
-        raise PluginError(
-            f"sampler {spec.name!r}: factory {spec.factory!r}: {one_line(problem)}; expected "
-            "package.module:function"
-        ) from problem
-    return found
+def _is_sampler(item: object) -> bool:
+    return inspect.isclass(item) and issubclass(item, BaseSampler)
 
 
 def _check_options(request: SamplerRequest, legal: Mapping[str, tuple[str, ...]]) -> None:
@@ -281,13 +251,14 @@ def check_sampler(
             propose for this space and these objectives.
         PluginError: The sampler's factory cannot be imported.
     """
-    factory = get_sampler(settings.sampler).factory
+    spec = get_sampler(settings.sampler)
     settings = replace(settings, startup_trials=min(settings.startup_trials, _STARTUP))
     make = make_factory(settings, feasible=feasible, objectives=objectives)
     try:
         sampler = make(0)
-        if not factory.startswith(_OWN) or factory == f"{_OWN}of_optuna":
-            _try(sampler, space=feasible.space, objectives=objectives)
+        # Those of this package have tests; any other class of Optuna may not suit the space.
+        if not spec.factory.startswith(_OWN) or spec.name in _optuna_classes():
+            _try(sampler, feasible=feasible, objectives=objectives)
     except (ConfigError, PluginError):
         raise
     # Whatever a foreign sampler finds wrong, even where it would end the program.
@@ -308,77 +279,29 @@ def check_options(
         ConfigError: There is no such sampler, or it does not take an option or its value.
     """
     if get_sampler(settings.sampler).factory.startswith(_OWN):
-        make_factory(settings, feasible=_Uncounted(space), objectives=objectives)(0)
-
-
-class _Uncounted:
-    """Stands in for the feasible set while a sampler is made, which asks it nothing."""
-
-    def __init__(self, space: SearchSpace) -> None:
-        self.space = space
-        self.count = None
-
-    def sample(self, seed: int | np.random.Generator) -> Architecture:
-        raise AssertionError("no sampler draws while it is made")
-
-    def allows(self, architecture: Architecture) -> bool:
-        raise AssertionError("no sampler asks while it is made")
-
-    def near(self, encoding: Encoding, rng: np.random.Generator) -> Architecture:
-        raise AssertionError("no sampler asks while it is made")
+        # A sampler is only made here, and asks for nothing but the space while it is.
+        uncounted = cast(Feasible, SimpleNamespace(space=space))
+        make_factory(settings, feasible=uncounted, objectives=objectives)(0)
 
 
 def _try(
-    sampler: BaseSampler | None, *, space: SearchSpace, objectives: Sequence[Objective]
+    sampler: BaseSampler | None, *, feasible: Feasible, objectives: Sequence[Objective]
 ) -> None:
+    """Ask a sampler for proposals as a search does, in a study of made-up scores."""
     if sampler is None:
         return
     if not isinstance(sampler, BaseSampler):
         raise TypeError(f"the factory gives {sampler!r}, which is no sampler of Optuna")
     optuna.logging.set_verbosity(optuna.logging.WARNING)
+    asked = FeasibleSampler(lambda _: sampler, feasible=feasible, startup=0, seed=0)
     study = optuna.create_study(
-        directions=[OPTUNA_DIRECTIONS[item.direction] for item in objectives],
-        sampler=_Unrepaired(sampler, space),
+        directions=[OPTUNA_DIRECTIONS[item.direction] for item in objectives], sampler=asked
     )
-    known = distributions(space)
-    for i in range(_TRIALS):
+    known = distributions(feasible.space)
+    for number in range(_TRIALS + 1):
+        asked.taken.clear()  # a space may have fewer architectures than are asked for here
+        asked.number = number
         trial = study.ask(known)
-        study.tell(trial, [float((i + k) % _TRIALS) for k in range(len(objectives))])
-    study.ask(known)
-
-
-class _Unrepaired(BaseSampler):
-    """A sampler asked as in a search, but its proposals are only looked at."""
-
-    def __init__(self, inner: BaseSampler, space: SearchSpace) -> None:
-        self._inner = inner
-        self._space = space
-
-    def infer_relative_search_space(
-        self, study: Study, trial: FrozenTrial
-    ) -> dict[str, BaseDistribution]:
-        return distributions(self._space)
-
-    def sample_relative(
-        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
-    ) -> dict[str, Any]:
-        found = whole_proposal(self._inner, study, trial, known=search_space)
-        self._space.decode(found)  # raises for a value that is not a choice
-        return found
-
-    def sample_independent(
-        self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: Any
-    ) -> Any:
-        raise AssertionError(f"{param_name} is no parameter of the search space")
-
-    def before_trial(self, study: Study, trial: FrozenTrial) -> None:
-        self._inner.before_trial(study, trial)
-
-    def after_trial(
-        self,
-        study: Study,
-        trial: FrozenTrial,
-        state: TrialState,
-        values: Sequence[float] | None,
-    ) -> None:
-        self._inner.after_trial(study, trial, state, values)
+        if number < _TRIALS:
+            scores = [float((number + k) % _TRIALS) for k in range(len(objectives))]
+            study.tell(trial, scores)
