@@ -167,10 +167,10 @@ def draw_lookup(labels: Labels, options: Options, rng: np.random.Generator) -> C
 
     Three of four keys have a letter to their right, three different ones, anywhere in the grid; a
     fourth pair is one of these keys again, with a question mark. What is local says which three
-    letters there are, which earns a third, and which key is asked for; no sum of both says more,
-    because every key is asked for as often beside every letter. Attention finds the twin of the key
-    by content at any position. A token-MLP has fixed positions: it has to tell all of them which
-    key is asked for, one channel a key, and compare afterwards.
+    letters there are, which earns a third, and which key is asked for; a sum of both says little
+    more, because a letter and the key that is asked for are independent. Attention finds the twin
+    of the key by content at any position. A token-MLP has fixed positions: it has to tell all of
+    them which key is asked for, one channel a key, and compare afterwards.
     """
     N, K = len(labels), options.classes
     keys = _distinct(N, len(KEYS), PAIRS, rng) + _FIRST_KEY

@@ -166,7 +166,7 @@ def test_commands_that_take_images_one_by_one_see_the_same() -> None:
     choice = DataChoice(settings=settings)
     opened = open_data(choice)
     whole: ImageSet = load_train_and_validation(settings, image_size=(48, 48)).train
-    np.testing.assert_array_equal(np.asarray(opened.train.image(39)), whole.images[39])
+    np.testing.assert_array_equal(np.asarray(opened.train.image(39)), whole.images[39, ..., 0])
     assert opened.validation is not None and len(opened.validation) == SCORED
     assert open_split(choice, "test").class_names == LETTERS[:5]
     assert (data_shape(settings).in_channels, data_shape(settings).num_classes) == (1, 5)
