@@ -194,7 +194,9 @@ def _fitting(config: SearchConfig, table: Table, *, where: Path) -> Benchmark:
         path = where.with_name(LATENCY_JSON)
         latency = PredictedLatency(read_latency(path), where=str(path))
     training = replace(config.training, epochs=table.epochs)
-    levels = tuple(level for level in config.rungs.levels if level.epochs < table.epochs)
+    levels = tuple(
+        level for level in config.rungs.levels if (level.epochs or table.epochs) < table.epochs
+    )
     # A table outside of a study's folder: its architectures tell what the targets are.
     config = config.for_data(shape_of(next(iter(table.entries.values())).architecture))
     return Benchmark(
