@@ -71,7 +71,7 @@ LETTERS = tuple(name for name, *_ in _LINES[:16])
 KEYS = tuple(name for name, *_ in _LINES[16:20])
 GLYPHS = np.array([[[c == "#" for c in row] for row in rows] for _, *rows in _LINES])
 _FIRST_KEY, _MARK = len(LETTERS), len(GLYPHS) - 1
-PAIRS = 3  # of a key and a value, in an image of `lookup`
+PAIRS, QUESTIONS = 3, 4  # in an image of `lookup`
 
 # Distances (down, right), in pixels, at which the pixels of a texture agree.
 LAGS = ((0, 1), (1, 0), (1, 1), (1, -1), (0, 2), (2, 0), (2, 2), (2, -2))
@@ -172,11 +172,13 @@ def draw_lookup(labels: Labels, options: Options, rng: np.random.Generator) -> C
     keys = _distinct(N, len(KEYS), PAIRS, rng) + _FIRST_KEY
     others = (labels[:, None] + 1 + _distinct(N, K - 1, PAIRS - 1, rng)) % K
     # The first pair is the one that is asked for.
-    left = np.concatenate([keys, keys[:, :1]], axis=1)
-    right = np.concatenate([labels[:, None], others, np.full((N, 1), _MARK)], axis=1)
+    asked = keys[:, :1].repeat(QUESTIONS, axis=1)
+    left = np.concatenate([keys, asked], axis=1)
+    right = np.concatenate([labels[:, None], others, np.full_like(asked, _MARK)], axis=1)
     side = rng.integers(0, 2, (N, 1)) * (GRID - 2)
-    rows = np.concatenate([_distinct(N, GRID, PAIRS, rng), _distinct(N, GRID, 1, rng)], axis=1)
-    first = rows * GRID + np.concatenate([np.tile(side, PAIRS), GRID - 2 - side], axis=1)
+    pairs = _distinct(N, GRID, PAIRS, rng) * GRID + side
+    questions = _distinct(N, GRID, QUESTIONS, rng) * GRID + GRID - 2 - side
+    first = np.concatenate([pairs, questions], axis=1)
     glyphs = np.concatenate([left, right], axis=1)
     cells = np.concatenate([first, first + 1], axis=1)
     return _place(_glyph_cells(glyphs, options, rng), cells, options, rng)
