@@ -38,7 +38,6 @@ SCORED = 5 * BLOCK
 MIN_SIZE, MAX_SIZE, MAX_IMAGES = 6 * GRID, 1024, 2**24
 _SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 _GREY, _INK, _NOISE = 112, 96, 16  # brightness, contrast of a glyph, deviation of the noise
-_PLAY = 2  # places that a glyph can have in its cell, down and across
 
 Canvas = npt.NDArray[np.float32]
 
@@ -238,18 +237,13 @@ def _tints(count: int, number: int, options: Options, rng: np.random.Generator) 
 
 
 def _glyph_cells(glyphs: Labels, options: Options, rng: np.random.Generator) -> Canvas:
-    """The cells (N, M, P, P, C) of glyphs (N, M), each somewhere in its cell."""
+    """The cells (N, M, P, P, C) of glyphs (N, M), each in the middle of its cell."""
     P = options.size // GRID
-    large = GLYPHS.repeat(P // 6, axis=1).repeat(P // 6, axis=2)
-    side = large.shape[1]
-    least = (P - side - _PLAY + 1) // 2
-    bank = np.zeros((len(GLYPHS), _PLAY, _PLAY, P, P), dtype=np.float32)
-    for down, right in np.ndindex(_PLAY, _PLAY):
-        top, left = least + down, least + right
-        bank[:, down, right, top : top + side, left : left + side] = large
-    down, right = rng.integers(0, _PLAY, (2, *glyphs.shape))
-    tints = _tints(*glyphs.shape, options, rng)
-    return bank[glyphs, down, right][..., None] * tints
+    large = GLYPHS.repeat(P // 6, axis=1).repeat(P // 6, axis=2).astype(np.float32)
+    rest = P - large.shape[1]
+    edge = (rest // 2, rest - rest // 2)
+    cells = np.pad(large, [(0, 0), edge, edge])[glyphs]
+    return cells[..., None] * _tints(*glyphs.shape, options, rng)
 
 
 def _place(ink: Canvas, cells: Labels, options: Options, rng: np.random.Generator) -> Canvas:
