@@ -42,11 +42,17 @@ def set_items(rng: np.random.Generator, count: int) -> tuple[Tensor, Tensor]:
 
 
 def lookup_items(rng: np.random.Generator, count: int) -> tuple[Tensor, Tensor]:
-    """Pairs of `lookup` on the grid, (N, 8, 8, 36), a channel for each key and letter or `?`."""
+    """Pairs of `lookup` on the grid, (N, 8, 8, 36), a channel for each key and letter or `?`.
+
+    A pair stands in the outer of its two cells: who reads it has seen both.
+    """
     keys = rng.permuted(np.tile(np.arange(4), (count, 1)), axis=1)[:, [0, 1, 2, 0]]
     values = rng.permuted(np.tile(np.arange(CLASSES), (count, 1)), axis=1)[:, :3]
     items = keys * 9 + np.column_stack([values, np.full(count, 8)])
-    cells = 2 * rng.permuted(np.tile(np.arange(32), (count, 1)), axis=1)[:, :4]
+    rows = rng.permuted(np.tile(np.arange(8), (count, 1)), axis=1)[:, :3]
+    rows = np.column_stack([rows, rng.integers(0, 8, count)])
+    side = rng.integers(0, 2, (count, 1)) * 7
+    cells = rows * 8 + np.concatenate([np.tile(side, 3), 7 - side], axis=1)
     grid = np.zeros((count, 64, 36), dtype=np.float32)
     grid[np.arange(count)[:, None], cells, items] = 1
     return torch.from_numpy(grid.reshape(count, 8, 8, 36)), torch.from_numpy(values[:, 0])

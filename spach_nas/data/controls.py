@@ -37,12 +37,7 @@ SCORED = 5 * BLOCK
 # A glyph of 5 x 5 pixels has to fit into a cell with room to move.
 MIN_SIZE, MAX_SIZE, MAX_IMAGES = 6 * GRID, 1024, 2**24
 _SPLITS: tuple[Split, ...] = ("train", "validation", "test")
-_GREY, _INK, _NOISE, _PLAY = (
-    112,
-    96,
-    16,
-    2,
-)  # brightness, that of a glyph above it, deviation of a pixel
+_GREY, _INK, _NOISE = 112, 96, 16  # brightness, contrast of a glyph, deviation of the noise
 
 Canvas = npt.NDArray[np.float32]
 
@@ -75,7 +70,7 @@ LETTERS = tuple(name for name, *_ in _LINES[:16])
 KEYS = tuple(name for name, *_ in _LINES[16:20])
 GLYPHS = np.array([[[c == "#" for c in row] for row in rows] for _, *rows in _LINES])
 _FIRST_KEY, _MARK = len(LETTERS), len(GLYPHS) - 1
-PAIRS = 3  # of a key and a value, in an image of `lookup`
+PAIRS, QUESTIONS = 3, 4  # in an image of `lookup`
 
 # Distances (down, right), in pixels, at which the pixels of a texture agree.
 LAGS = ((0, 1), (1, 0), (1, 1), (1, -1), (0, 2), (2, 0), (2, 2), (2, -2))
@@ -165,20 +160,24 @@ def draw_set(labels: Labels, options: Options, rng: np.random.Generator) -> Canv
 def draw_lookup(labels: Labels, options: Options, rng: np.random.Generator) -> Canvas:
     """The class is the letter beside the key that a question mark asks for.
 
-    Three of four keys have a letter to their right, three different ones, anywhere in the grid; a
-    fourth pair is one of these keys again, with a question mark. What is local says which three
-    letters there are, which earns a third, and which key is asked for; a sum of both says little
-    more, because a letter and the key that is asked for are independent. Attention finds the twin
-    of the key by content at any position. A token-MLP has fixed positions: it has to tell all of
-    them which key is asked for, one channel a key, and compare afterwards.
+    At one edge of the grid, left or right, three of four keys have a letter to their right, three
+    different ones; at the other edge one of these keys stands before a question mark. What is local
+    says which three letters there are, which earns a third, and which key is asked for; a sum of
+    both says little more, and no convolution that reaches fewer than 8 cells sees both. Attention
+    finds the twin of the key by content in any row. A token-MLP has fixed positions: it has to tell
+    all of them which key is asked for, one channel a key, and compare afterwards.
     """
     N, K = len(labels), options.classes
     keys = _distinct(N, len(KEYS), PAIRS, rng) + _FIRST_KEY
     others = (labels[:, None] + 1 + _distinct(N, K - 1, PAIRS - 1, rng)) % K
     # The first pair is the one that is asked for.
-    left = np.concatenate([keys, keys[:, :1]], axis=1)
-    right = np.concatenate([labels[:, None], others, np.full((N, 1), _MARK)], axis=1)
-    first = 2 * _distinct(N, GRID * GRID // 2, PAIRS + 1, rng)
+    asked = keys[:, :1].repeat(QUESTIONS, axis=1)
+    left = np.concatenate([keys, asked], axis=1)
+    right = np.concatenate([labels[:, None], others, np.full_like(asked, _MARK)], axis=1)
+    side = rng.integers(0, 2, (N, 1)) * (GRID - 2)
+    pairs = _distinct(N, GRID, PAIRS, rng) * GRID + side
+    questions = _distinct(N, GRID, QUESTIONS, rng) * GRID + GRID - 2 - side
+    first = np.concatenate([pairs, questions], axis=1)
     glyphs = np.concatenate([left, right], axis=1)
     cells = np.concatenate([first, first + 1], axis=1)
     return _place(_glyph_cells(glyphs, options, rng), cells, options, rng)
@@ -238,18 +237,13 @@ def _tints(count: int, number: int, options: Options, rng: np.random.Generator) 
 
 
 def _glyph_cells(glyphs: Labels, options: Options, rng: np.random.Generator) -> Canvas:
-    """The cells (N, M, P, P, C) of glyphs (N, M), each somewhere in its cell."""
+    """The cells (N, M, P, P, C) of glyphs (N, M), each in the middle of its cell."""
     P = options.size // GRID
-    zoom = P // 6
-    large = GLYPHS.repeat(zoom, axis=1).repeat(zoom, axis=2).astype(np.float32)
-    free = min(_PLAY, P - large.shape[1] + 1)
-    bank = np.zeros((len(GLYPHS), free, free, P, P), dtype=np.float32)
-    for top in range(free):
-        for left in range(free):
-            bank[:, top, left, top : top + large.shape[1], left : left + large.shape[2]] = large
-    top, left = rng.integers(0, free, (2, *glyphs.shape))
-    tints = _tints(*glyphs.shape, options, rng)
-    return bank[glyphs, top, left][..., None] * tints
+    large = GLYPHS.repeat(P // 6, axis=1).repeat(P // 6, axis=2).astype(np.float32)
+    rest = P - large.shape[1]
+    edge = (rest // 2, rest - rest // 2)
+    cells = np.pad(large, [(0, 0), edge, edge])[glyphs]
+    return cells[..., None] * _tints(*glyphs.shape, options, rng)
 
 
 def _place(ink: Canvas, cells: Labels, options: Options, rng: np.random.Generator) -> Canvas:
