@@ -1,4 +1,4 @@
-"""The registry of loggers: by which names a YAML asks for them.
+"""The registry of loggers, by the names that a YAML uses.
 
 A logger's class is imported when a search or a training begins, so that a YAML is checked without
 MLflow and the like.

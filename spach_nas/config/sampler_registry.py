@@ -1,6 +1,6 @@
-"""The registry of samplers: by which names a search YAML asks for them.
+"""The registry of samplers, by the names that a search YAML uses.
 
-What makes a sampler is imported when a search begins, so that a YAML is checked without Optuna.
+A sampler's factory is imported when a search begins, so that a YAML is checked without Optuna.
 """
 
 import ast
@@ -22,10 +22,10 @@ class SamplerSpec:
             the class, or of a function that makes a sampler of Optuna from a `SamplerRequest`. It
             is called anew for each proposal, so that a proposal follows from the seed and the
             finished trials alone.
-        stock: Whether it is Optuna's; a replay can also ask such a sampler without our wrapping.
-        ahead: Whether proposals take so long that the next one is made while workers train.
-        remembers: Whether the sampler keeps notes in Optuna's study besides the trials, as
-            generations are. A resumed search then asks it again for every trial it had proposed.
+        stock: Whether it is a sampler of Optuna, which a replay can also run without our wrapper.
+        ahead: Whether proposals are so slow that the next one is made while workers train.
+        remembers: Whether the sampler stores more than the trials in Optuna's study, such as
+            generations. A resumed search then asks it again for every earlier trial.
     """
 
     name: str
@@ -73,7 +73,7 @@ def sampler_names() -> tuple[str, ...]:
 
 
 def has_sampler(name: str) -> bool:
-    """Whether the name is known, or is that of a class of `optuna.samplers`.
+    """Whether a sampler, or a class of `optuna.samplers`, has the name.
 
     Raises:
         PluginError: An installed plugin cannot be imported.
@@ -82,7 +82,7 @@ def has_sampler(name: str) -> bool:
 
 
 def get_sampler(name: str) -> SamplerSpec:
-    """The sampler of a name that `has_sampler` knows; a class of Optuna's becomes one."""
+    """The sampler of a name for which `has_sampler` holds; for a class of Optuna, one is made."""
     assert name in SAMPLERS or name.endswith("Sampler"), name
     return SAMPLERS.get(name) or SamplerSpec(
         name=name, factory=f"{_BUILT_IN}:of_optuna", stock=True
@@ -91,9 +91,9 @@ def get_sampler(name: str) -> SamplerSpec:
 
 @cache
 def optuna_samplers() -> tuple[str, ...]:
-    """Names of the classes in the `optuna.samplers` that is installed, which is not imported.
+    """Names of the sampler classes of the installed Optuna, read without importing it.
 
-    Some are no samplers for a search; `of_optuna` refuses those.
+    Some are unsuitable for a search; `of_optuna` refuses those.
     """
     spec = find_spec("optuna")
     assert spec is not None and spec.origin is not None, "a requirement of this package"

@@ -1,7 +1,7 @@
-"""What makes each sampler from the settings of a search, and whether it can do what they ask.
+"""Makes samplers from the settings of a search, and checks that they can do what these ask.
 
-A factory is called anew for every proposal, with a seed of its own: what a sampler knows, it reads
-from the study.
+A factory is called anew for every proposal, with a seed for it: a sampler reads from the study what
+it needs to know.
 """
 
 import inspect
@@ -32,7 +32,7 @@ from spach_nas.space.search_space import SearchSpace
 
 # Arguments that the search sets itself.
 _OURS = ("seed", "space", "feasible", "objectives", "startup")
-# By the name of a type: in words, and what YAML gives for it.
+# For each type in an annotation: its name in messages, and the types that YAML gives for it.
 _KINDS: dict[str, tuple[str, tuple[type, ...]]] = {
     "int": ("a whole number", (int,)),
     "float": ("a number", (int, float)),
@@ -40,11 +40,11 @@ _KINDS: dict[str, tuple[str, tuple[type, ...]]] = {
     "bool": ("true or false", (bool,)),
     "None": ("null", (type(None),)),
 }
-# Asks for one parameter after another in an order of its own, and never twice for the same.
+# It enumerates parameter by parameter in its own order, which cannot give whole encodings.
 _IMPOSSIBLE = ("BruteForceSampler",)
-# `warnings.catch_warnings` changes what all threads see, and proposals may be made in two.
+# `warnings.catch_warnings` affects all threads, and proposals may be made in two.
 _QUIET = threading.Lock()
-# A check asks a sampler for this many proposals, the first ones during its start-up.
+# A check tells a sampler this many made-up results, the first ones during its start-up.
 _STARTUP = 2
 _TRIALS = _STARTUP + 3
 _OWN = "spach_nas."
@@ -55,10 +55,11 @@ class SamplerRequest:
     """What a factory makes a sampler from.
 
     Attributes:
-        name: Of the sampler, as in the YAML.
+        name: Name of the sampler, as in the YAML.
+        seed: Seed of the proposal.
         startup: Number of uniform proposals before the sampler takes over.
         options: `search.sampler_options` of the YAML.
-        feasible: What may be proposed: a sampler may draw from it, or ask it; it need not, since
+        feasible: What may be proposed. A sampler may draw from it and query it, but need not:
             its proposals are made feasible.
         objectives: What is optimised; the study's directions and values are in this order.
     """
@@ -82,7 +83,7 @@ Factory = Callable[[SamplerRequest], BaseSampler | None]
 def make_factory(
     settings: SearchSettings, *, feasible: Feasible, objectives: Sequence[Objective]
 ) -> Callable[[int], BaseSampler | None]:
-    """What makes the sampler of the settings from the seed of one proposal; None is uniform.
+    """A function that makes the sampler for the seed of one proposal; None is uniform.
 
     Raises:
         PluginError: The sampler's factory cannot be imported.
@@ -114,13 +115,13 @@ def make_sampler(
     """A sampler of a class, with the options of the YAML as arguments.
 
     Args:
-        kind: Called with `seed`, `space`, `feasible`, `objectives` and `startup`, where it takes
-            them, the defaults and the options.
-        request: The options are checked by the annotations of the class.
-        defaults: Arguments that options of the same name replace.
+        kind: The class; it is called with the options, and with those of `seed`, `space`,
+            `feasible`, `objectives` and `startup` that it takes.
+        request: Its options are checked against the annotations of the class.
+        defaults: Further arguments, which options of the same name replace.
 
     Raises:
-        ConfigError: An option that the class does not take, or not with that value.
+        ConfigError: The class does not take an option, or not with that value.
     """
     parameters = inspect.signature(kind).parameters
     _check_options(request, {name: _kinds(item) for name, item in parameters.items()})
@@ -170,7 +171,7 @@ def gp(request: SamplerRequest) -> BaseSampler:
 
 
 def of_optuna(request: SamplerRequest) -> BaseSampler:
-    """A class of `optuna.samplers` by its name, with the defaults that it has there.
+    """A class of `optuna.samplers` by its name, with Optuna's defaults.
 
     Raises:
         ConfigError: There is no such class, or it needs more than options can say.
@@ -183,7 +184,8 @@ def of_optuna(request: SamplerRequest) -> BaseSampler:
             f"{did_you_mean(request.name, classes)}"
         )
     parameters = inspect.signature(kind).parameters
-    # Leaving a parameter to chance is nothing to warn of: the whole is made feasible anyway.
+    # Without its warnings about parameters that are sampled independently: the whole encoding is
+    # made feasible anyway.
     defaults: dict[str, OptionValue] = {
         name: False
         for name, item in parameters.items()
@@ -196,7 +198,7 @@ def of_optuna(request: SamplerRequest) -> BaseSampler:
 
 @cache
 def _optuna_classes() -> dict[str, type[BaseSampler]]:
-    """Samplers of Optuna that propose whole encodings and need no arguments but scalars."""
+    """Samplers of Optuna that propose whole encodings and have no required arguments."""
     found = {}
     for name, kind in sorted(vars(optuna.samplers).items()):
         if not _is_sampler(kind) or inspect.isabstract(kind) or name in _IMPOSSIBLE:
@@ -224,7 +226,7 @@ def _check_options(request: SamplerRequest, legal: Mapping[str, tuple[str, ...]]
             )
             continue
         types = {type_ for kind in legal[name] for type_ in _KINDS[kind][1]}
-        if type(value) not in types:  # True is no number here
+        if type(value) not in types:  # not isinstance: True is no number here
             expected = one_of(_KINDS[kind][0] for kind in legal[name])
             mistakes.append(f"{place}: {value!r}; expected {expected}")
     if mistakes:
@@ -232,7 +234,7 @@ def _check_options(request: SamplerRequest, legal: Mapping[str, tuple[str, ...]]
 
 
 def _kinds(parameter: inspect.Parameter) -> tuple[str, ...]:
-    """`int | None` as the names of both types; nothing where a YAML cannot give a value."""
+    """`int | None` as the names of both types; empty if a YAML cannot give a value."""
     annotation = parameter.annotation
     text = annotation if isinstance(annotation, str) else inspect.formatannotation(annotation)
     kinds = tuple(kind for kind in text.replace(" ", "").split("|") if kind in _KINDS)
@@ -242,9 +244,9 @@ def _kinds(parameter: inspect.Parameter) -> tuple[str, ...]:
 def check_sampler(
     settings: SearchSettings, *, feasible: Feasible, objectives: Sequence[Objective]
 ) -> None:
-    """Find out what is wrong with a sampler before anything is trained.
+    """Check a sampler before anything is trained.
 
-    One that is not of this package is asked for proposals, in a study of made-up scores.
+    Samplers from outside this package are asked for proposals in a study of made-up scores.
 
     Raises:
         ConfigError: The sampler is unknown, does not take an option or its value, or cannot
@@ -261,7 +263,7 @@ def check_sampler(
             _try(sampler, feasible=feasible, objectives=objectives)
     except (ConfigError, PluginError):
         raise
-    # Whatever a foreign sampler finds wrong, even where it would end the program.
+    # A foreign sampler may raise anything, even what would end the program.
     except (Exception, SystemExit) as problem:
         raise ConfigError(
             f"search.sampler: {settings.sampler} cannot propose for this space and "
@@ -273,7 +275,7 @@ def check_sampler(
 def check_options(
     settings: SearchSettings, *, space: SearchSpace, objectives: Sequence[Objective]
 ) -> None:
-    """The options of a sampler of this package or of Optuna, before anything is counted.
+    """Check the options of a sampler of this package or of Optuna, before anything is counted.
 
     Raises:
         ConfigError: There is no such sampler, or it does not take an option or its value.
