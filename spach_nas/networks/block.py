@@ -4,7 +4,7 @@ Letters: B batch, H and W resolution, C width. Features stay contiguous as (B, H
 linear layers need no copy and a permuted view of them is `channels_last` for a convolution.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -110,6 +110,7 @@ class SpachStage(nn.Module):
         *,
         before: int | None,
         drop_path: Sequence[float],
+        make_block: Callable[..., Block] = Block,
     ) -> None:
         super().__init__()
         site = MixerSite(stage.width, resolution, stage.heads, stage.token_ratio, stage.options)
@@ -121,7 +122,7 @@ class SpachStage(nn.Module):
                 if get_mixer(name).is_branch:
                     self.shared[name] = load_mixer(get_mixer(name), site)
         self.blocks = nn.ModuleList(
-            Block(
+            make_block(
                 name,
                 site,
                 expansion_ratio=stage.expansion_ratio,
