@@ -35,6 +35,19 @@ class Fidelity:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Relative:
+    """A trained network with whose weights the training of another one begins.
+
+    Attributes:
+        trial: Whose proxy it is.
+        proxy: Its architecture.
+    """
+
+    trial: int
+    proxy: Architecture
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class EvaluationRequest:
     """One training run that the study wants.
 
@@ -48,6 +61,8 @@ class EvaluationRequest:
             learning rate spans them all. Empty: `fidelity` is all of it.
         parent: Checkpoint of the rung before in the course, in the study's folder; None trains the
             course from its beginning, which gives the same.
+        relative: Set where `parent` is a checkpoint of another network, which a new training begins
+            with.
         micro_batch: Most images at once in memory; a larger batch is trained in parts whose
             gradients are summed. None: a batch at once.
     """
@@ -59,6 +74,7 @@ class EvaluationRequest:
     seed: int
     course: tuple[Fidelity, ...] = ()
     parent: Path | None = None
+    relative: Relative | None = None
     micro_batch: int | None = None
 
 

@@ -40,6 +40,8 @@ class EvaluatorSpec:
             what the search cannot do with it. None: nothing to check.
         prepare: Called in the driver with a `Preparation` before the first trial of every session,
             to make what candidates share. None: nothing to prepare.
+        inherits: Whether candidates begin with the weights of a trained network: that of `init` in
+            the YAML, or the nearest one that the study has trained.
         recorded_as: What records call it; empty: its name.
     """
 
@@ -51,6 +53,7 @@ class EvaluatorSpec:
     variant: str | None = None
     check: str | None = None
     prepare: str | None = None
+    inherits: bool = False
     recorded_as: str = ""
 
     @property
@@ -199,3 +202,6 @@ TRAIN = EvaluatorSpec(
     name="train", factory=f"{_BUILT_IN}.proxy:proxy_evaluator", recorded_as="proxy"
 )
 register_evaluator(TRAIN)
+register_evaluator(
+    EvaluatorSpec(name="inherit", factory=f"{_BUILT_IN}.proxy:inherit_evaluator", inherits=True)
+)

@@ -7,3 +7,7 @@ DATA_JSON = "data.json"
 LATENCY_JSON = "latency.json"
 # What evaluators have prepared, in a folder for each.
 PREPARED = "prepared"
+# The trained network from which the search began.
+INITIAL = "initial.safetensors"
+# What each change of one of its blocks does to the validation loss.
+PLACEMENT = "placement.json"

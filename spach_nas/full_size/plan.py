@@ -24,13 +24,8 @@ from spach_nas.data.reader import (
 from spach_nas.data.split_reader import Pictures
 from spach_nas.errors import BundleError, ConfigError, DataError, StudyError
 from spach_nas.export import Choice, choose
-from spach_nas.full_size.initial import (
-    Initial,
-    adapted_architecture,
-    check_initial,
-    fitted,
-    load_initial,
-)
+from spach_nas.export.initial import Initial, check_initial, load_initial
+from spach_nas.full_size.initial import adapted_architecture, fitted
 from spach_nas.full_size.job import Job
 from spach_nas.full_size.run_folder import RUN_JSON, check_origin, known_files
 from spach_nas.search.loggers import check_packages
@@ -95,13 +90,13 @@ def plan_training(request: TrainingRequest) -> TrainingPlan:
     choice = _choose(request.source)
     init = request.init
     if init is not None:
-        check_initial(init, source=request.source)
+        check_initial(init, model=request.source)
     folder = request.out or Path("results") / f"{_plain(choice.name)}-{_plain(request.data)}"
     going_on = _going_on(folder, resume=request.resume)
     check_there(data_choice(request.data, recipe.data), for_training=True)
     # From here on, torch.
     _check_device(recipe)
-    initial = None if init is None else load_initial(init, source=request.source)
+    initial = None if init is None else load_initial(init, model=request.source)
     images = _open(
         request.data, recipe, folder if going_on else None, initial=initial, source=choice
     )

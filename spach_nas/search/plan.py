@@ -35,6 +35,7 @@ from spach_nas.errors import ConfigError, DataError, LatencyError, SearchSpaceEr
 from spach_nas.feasible import FeasibleSet
 from spach_nas.latency.table import read_table as read_latency_table
 from spach_nas.search.loggers import check_packages
+from spach_nas.search.placement import read_initial
 from spach_nas.space.mixers import plugin_mixers
 from spach_nas.space.references import reference_target
 from spach_nas.space.scaling import DataShape, scale
@@ -65,6 +66,7 @@ class Plan:
         feasible: The architectures inside the limits.
         latency: Of the targets; None where it is neither objective nor limit.
         splits: The images, by the image size of the rungs.
+        initial: The trained network from which it begins; None without one.
     """
 
     path: Path
@@ -73,6 +75,7 @@ class Plan:
     feasible: FeasibleSet
     splits: Mapping[tuple[int, int], DataSplits]
     latency: "PredictedLatency | None" = None
+    initial: bytes | None = None
 
     @property
     def images(self) -> DataSplits:
@@ -157,13 +160,20 @@ def plan_search(
         from spach_nas.evaluators.interface import check_evaluators
 
         check_evaluators(config)
+        initial = read_initial(config, folder=folder, feasible=feasible, data=shape)
         doing(f"reading the images of {config.data.name}")
         splits = {
             size: load_train_and_validation(config.data, image_size=size)
             for size in dict.fromkeys(fidelity.image_size for fidelity in config.fidelities)
         }
         plan = Plan(
-            path=path, texts=texts, config=config, feasible=feasible, splits=splits, latency=latency
+            path=path,
+            texts=texts,
+            config=config,
+            feasible=feasible,
+            splits=splits,
+            latency=latency,
+            initial=initial,
         )
         if warm is not None:
             check_warm_start(warm, config, images=plan.preprocessing)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
-from typing import Literal
+from typing import Literal, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -25,6 +25,9 @@ _SHAPE = (8, 128, 128)
 _RUNS = 5
 # A gain within the noise of timing is not worth the lost digits.
 _LEAST_GAIN = 1.1
+
+
+Network = TypeVar("Network", bound=nn.Module)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -89,9 +92,10 @@ def threads(count: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def move(network: nn.Module, runtime: Runtime) -> nn.Module:
+def move(network: Network, runtime: Runtime) -> Network:
     """`network` on the device, with convolutions channels-last: a view of (B, H, W, C) to them."""
-    return network.to(runtime.device).to(memory_format=torch.channels_last)
+    moved: Network = network.to(runtime.device).to(memory_format=torch.channels_last)
+    return moved
 
 
 def fits(tensor: Tensor, runtime: Runtime) -> bool:
