@@ -7,11 +7,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import BeforeValidator, InstanceOf, PlainSerializer, TypeAdapter
+from pydantic import BeforeValidator, Field, InstanceOf, PlainSerializer, TypeAdapter
 
 from spach_nas.errors import ConfigError, did_you_mean, one_of
 from spach_nas.registry import Registry
 from spach_nas.space.choices import one_of_names
+from spach_nas.units import Whole
 from spach_nas.validation import Settings, Written, validate
 
 # From the cheapest to the most reliable: a rung never ranks what a better one has ranked.
@@ -194,8 +195,41 @@ WrittenEvaluator: TypeAlias = Annotated[
 ]
 
 
+ScoreName = Literal[
+    "params",
+    "macs",
+    "synflow",
+    "naswot",
+    "gradient_norm",
+    "zico",
+    "expressivity",
+    "progressivity",
+    "trainability",
+]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrainingFreeSettings(Settings):
+    """Options of `training_free`."""
+
+    score: ScoreName
+    """Which figure of the network as initialised; `spach-nas audit` says what each is worth."""
+    images: Annotated[Whole, Field(ge=2)] = 64
+    """Images of the train part that it is computed on."""
+
+
 _BUILT_IN = "spach_nas.evaluators"
 TRAIN = EvaluatorSpec(
     name="train", factory=f"{_BUILT_IN}.proxy:proxy_evaluator", recorded_as="proxy"
 )
 register_evaluator(TRAIN)
+register_evaluator(
+    EvaluatorSpec(
+        name="training_free",
+        factory=f"{_BUILT_IN}.training_free:training_free_evaluator",
+        settings=TrainingFreeSettings,
+        effort="untrained",
+        scores=("score",),
+        variant="score",
+    )
+)
