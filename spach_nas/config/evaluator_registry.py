@@ -3,9 +3,9 @@
 What makes an evaluator is imported when a search begins, so that a YAML is checked without torch.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias, get_args
 
 from pydantic import BeforeValidator, Field, InstanceOf, PlainSerializer, TypeAdapter
 
@@ -13,7 +13,7 @@ from spach_nas.errors import ConfigError, did_you_mean, one_of
 from spach_nas.registry import Registry
 from spach_nas.space.choices import one_of_names
 from spach_nas.units import Whole
-from spach_nas.validation import Settings, Written, validate
+from spach_nas.validation import Settings, Written, read_yaml_value, validate
 
 # From the cheapest to the most reliable: a rung never ranks what a better one has ranked.
 Effort = Literal["untrained", "shared", "trained"]
@@ -130,6 +130,34 @@ def choose_evaluator(value: object) -> EvaluatorChoice:
     if mistakes:
         raise ValueError("\n".join(mistakes))
     return EvaluatorChoice(name=name, options=found)
+
+
+def choices_of(scores: Sequence[str] | None, evaluators: Sequence[str]) -> list[EvaluatorChoice]:
+    """The evaluators that a command names.
+
+    Args:
+        scores: Training-free ones; None: all, unless evaluators are named.
+        evaluators: As a search YAML writes them.
+
+    Raises:
+        ConfigError: One is unknown, or has other options; a line for each mistake.
+    """
+    if scores is None:
+        scores = () if evaluators else get_args(ScoreName)
+    found, mistakes = [], []
+    given: list[tuple[str, Any]] = [
+        *(("--score", {"name": "training_free", "score": name}) for name in scores),
+        *(("--evaluator", text) for text in evaluators),
+    ]
+    for option, value in given:
+        try:
+            plain = value if option == "--score" else read_yaml_value(value)
+            found.append(choose_evaluator(plain))
+        except ValueError as problem:
+            mistakes += [f"{option}: {line}" for line in str(problem).split("\n")]
+    if mistakes:
+        raise ConfigError("\n".join(mistakes))
+    return found
 
 
 def _no_option(key: object, spec: EvaluatorSpec) -> str:

@@ -39,6 +39,8 @@ from spach_nas.training.seeds import derive_seed
 
 # Parts of the batch whose gradients ZiCo compares.
 _ZICO_BATCHES = 4
+# Codes that NASWOT compares, at most: each costs a pass of its own.
+_NASWOT_IMAGES = 32
 _NORMS = (nn.LayerNorm, nn.GroupNorm, nn.modules.batchnorm._BatchNorm)
 _GATES = frozenset(
     getattr(torch.ops.aten, name).default
@@ -129,16 +131,16 @@ def naswot(probe: Probe) -> float:
     none): whether its input is positive. The score is log |det K|, where K[i, j] is the number of
     bits in which the codes of images i and j agree.
 
-    Costs B forward passes of one image each, so that any mixer's activations belong to one image.
-    It grows with the number of activations, so with width, depth and resolution; attention counts
-    only by what comes after it.
+    Costs a forward pass for each of the first 32 images, one at a time, since a mixer may fold the
+    batch into any other axis. It grows with the number of activations, so with width, depth and
+    resolution; attention counts only by what comes after it.
     """
     codes = []
     training = probe.network.training
     probe.network.eval()  # else the norms of one image would depend on its batch
     try:
         with torch.no_grad():
-            for image in probe.images:
+            for image in probe.images[:_NASWOT_IMAGES]:
                 with _Gates() as gates:
                     probe.network(image[None])
                 codes.append(torch.cat(gates.bits))
