@@ -10,8 +10,10 @@ import pytest
 from scipy.stats import bootstrap, kendalltau, spearmanr
 
 from conftest import run_main
+from search_tools import write_search
 from spach_nas.config.evaluation import Epoch
 from spach_nas.config.evaluator_registry import choices_of
+from spach_nas.config.search_yaml import load_config
 from spach_nas.cost.closed_form import cost
 from spach_nas.errors import ConfigError, StudyError
 from spach_nas.replay.audit import (
@@ -26,6 +28,7 @@ from spach_nas.replay.audit import (
     write_scores,
 )
 from spach_nas.replay.table import Entry, Table
+from spach_nas.search.plan import audit_warnings
 from spach_nas.space.architecture import Architecture
 from study_factory import make_architecture
 
@@ -223,6 +226,26 @@ def test_a_study_without_final_scores_is_refused(tmp_path: Path) -> None:
     code, lines = run_main("audit", str(tmp_path))
     assert code == 2
     assert "holds no complete training" in lines[-1]
+
+
+def test_a_search_warns_of_a_score_no_better_than_the_macs(tmp_path: Path) -> None:
+    table = make_table(30, per_attention=0.3)
+    true = {arch_id: one.curves[0][-1].accuracy for arch_id, one in table.entries.items()}
+    sizes = {arch_id: float(one.target_cost.macs) for arch_id, one in table.entries.items()}
+    found = {
+        "training_free:zico": scored(table, sizes),
+        "training_free:naswot": scored(table, true),
+    }
+    write_audit(audit(table, found), tmp_path / "audit.csv")
+    levels = [
+        {"evaluator": {"name": "training_free", "score": name}} for name in ("zico", "naswot")
+    ]
+    path = write_search(tmp_path, rungs={"levels": levels})
+    (warning,) = audit_warnings(load_config(path), path)
+    assert warning.startswith("training_free:zico ranks architectures of one cost no better")
+    assert str(tmp_path / "audit.csv") in warning
+    (tmp_path / "audit.csv").write_text("something,else\n1,2\n")
+    assert not list(audit_warnings(load_config(path), path))
 
 
 def test_a_table_has_a_row_for_each_score(tmp_path: Path) -> None:
