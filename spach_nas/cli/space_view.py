@@ -59,7 +59,7 @@ def _parts(report: SpaceReport) -> Iterator[tuple[str, RenderableType]]:
     yield "How many", _numbers(report)
     if report.binding:
         yield "Limits: what each excludes alone", _limits(report.binding)
-    yield f"Ranges{' (* exact, others from a sample)' if report.sampled else ''}", _ranges(report)
+    yield f"Ranges{' (from a sample)' if report.sampled else ''}", _ranges(report)
     yield "Histograms", _histograms(report.quantities)
     if report.binding:
         yield "Mixers: share of a stage's blocks among the feasible (among all)", _mixers(report)
@@ -130,12 +130,8 @@ def _ranges(report: SpaceReport) -> Table:
 
 
 def _figures(spread: Spread) -> tuple[str, ...]:
-    mark = "*" if spread.ends_exact else " "
-    return (
-        format_count(spread.low) + mark,
-        *(format_count(value) for value in (spread.p5, spread.median, spread.p95)),
-        format_count(spread.high) + mark,
-    )
+    values = (spread.low, spread.p5, spread.median, spread.p95, spread.high)
+    return tuple(format_count(value) for value in values)
 
 
 def _histograms(quantities: Sequence[Quantity]) -> Table:

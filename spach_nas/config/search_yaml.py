@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import yaml
 from pydantic import AfterValidator, BeforeValidator, Field, TypeAdapter, ValidationInfo
@@ -20,6 +20,7 @@ from spach_nas.config.evaluator_registry import (
     EvaluatorChoice,
     WrittenEvaluator,
 )
+from spach_nas.config.logger_registry import LoggerName
 from spach_nas.config.objectives import LATENCY, OBJECTIVES, USUAL, Direction, Objective
 from spach_nas.config.search_settings import LatencySettings, Resources, Rungs, SearchSettings
 from spach_nas.config.shipped import find_yaml
@@ -40,7 +41,6 @@ from spach_nas.space.scaling import DataShape, ProxyRule, scale
 from spach_nas.space.search_space import SearchSpace
 from spach_nas.validation import Document, Settings, Written, read_document, read_yaml, validate
 
-CallbackName = Literal["tensorboard", "mlflow", "wandb"]
 _STUDY_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
@@ -150,8 +150,8 @@ class SearchConfig(Settings):
     ] = ()
     """The paper's models to evaluate by the same protocol."""
     resources: Resources = field(default_factory=Resources)
-    callbacks: tuple[CallbackName, ...] = ()
-    """Loggers that get every record: tensorboard, mlflow, wandb."""
+    callbacks: tuple[LoggerName, ...] = ()
+    """Loggers that get every record: `tensorboard`, `mlflow`, `wandb`, or one of a plugin."""
 
     def __post_init__(self) -> None:
         Settings.__post_init__(self)

@@ -1,4 +1,4 @@
-"""Names of the files in a study's folder that more than the study itself reads."""
+"""Names of the files in a study's folder that several rooms read."""
 
 RECORDS_FILE = "records.jsonl"
 SEARCH_YAML = "search.yaml"

@@ -12,11 +12,11 @@ from spach_nas.errors import BundleError, StudyError, did_you_mean, one_of
 from spach_nas.export.bundle import (
     ARCHITECTURE,
     WEIGHTS,
+    check_manifest,
     load_architecture,
     load_preprocessing,
     read_samples,
 )
-from spach_nas.export.manifest import check_manifest
 from spach_nas.space.architecture import Architecture
 from spach_nas.space.references import REFERENCES
 from spach_nas.space.scaling import scale, shape_of

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from spach_nas.config.search_yaml import SearchConfig
-from spach_nas.cost.batch import costs
+from spach_nas.cost.closed_form import costs
 from spach_nas.data.held_out import nested_share
 from spach_nas.errors import StudyError
 from spach_nas.search.plan import Plan

@@ -307,7 +307,7 @@ def _check_mixers(plan: Plan) -> None:
     own = plugin_mixers(plan.config.mixers)
     if not own:
         return
-    from spach_nas.networks.mixer_check import check_mixers
+    from spach_nas.networks.mixers import check_mixers
 
     shape = plan.preprocessing.data_shape
     proxies = [scale(item, plan.config.proxy, shape) for item in plan.feasible.samples(_TRIED, 0)]
