@@ -12,7 +12,7 @@ from typer.main import get_command
 
 from spach_nas.cli.commands_costs import cost, latency, references
 from spach_nas.cli.commands_networks import evaluate, export, train, verify
-from spach_nas.cli.commands_report import replay, report
+from spach_nas.cli.commands_report import audit, replay, report
 from spach_nas.cli.commands_search import search, watch
 from spach_nas.cli.commands_setup import doctor, schema, space
 from spach_nas.cli.examples import epilog
@@ -22,7 +22,7 @@ from spach_nas.errors import SpachNasError
 
 # In the order of `--help`.
 _COMMANDS = (
-    *(search, watch, report, export, verify, train, evaluate, cost, latency, space, replay),
+    *(search, watch, report, export, verify, train, evaluate, cost, latency, space, replay, audit),
     *(references, schema, doctor),
 )
 

@@ -27,6 +27,10 @@ EXAMPLES = {
     ),
     "space": ("spach-nas space quickstart --no-timing",),
     "replay": ("spach-nas replay results/quickstart --sampler tpe --trials 20 --seeds 5",),
+    "audit": (
+        "spach-nas audit results/spach_bench --score naswot --out audit.csv",
+        "spach-nas audit my.yaml --sample 30",
+    ),
     "references": ("spach-nas references",),
     "schema": ("spach-nas schema search > search.schema.json",),
     "doctor": ("spach-nas doctor",),
