@@ -1,6 +1,6 @@
-"""Weights that a training begins with: official ones, a bundle's, or those of a search's proxy.
+"""Initial weights of a training: official ones, those of a bundle, or those of a search's proxy.
 
-Torch is imported once what can be checked without it was checked.
+Torch is imported after everything that can be checked without it.
 """
 
 from dataclasses import dataclass, replace
@@ -21,14 +21,14 @@ OFFICIAL = "official:"
 
 
 def check_initial(init: str, *, source: str) -> None:
-    """Whether there is something of the kind that `--init` names.
+    """Check that the file or folder of `--init` exists and suits the source.
 
     Args:
         init: `official:PATH`, or the folder of a bundle or of a study.
         source: What is trained.
 
     Raises:
-        BundleError: There is not.
+        BundleError: It does not.
     """
     if init.startswith(OFFICIAL):
         if source not in REFERENCES:
@@ -49,12 +49,12 @@ def check_initial(init: str, *, source: str) -> None:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Initial:
-    """A network to begin with.
+    """A network whose weights a training begins with.
 
     Attributes:
-        network: With its weights.
-        name: What was asked for.
-        preprocessing: Of the images that it was trained on, when it is known.
+        network: The network with its weights.
+        name: The value of `--init`.
+        preprocessing: How the images were prepared on which it was trained; None: unknown.
     """
 
     network: "Spach"
@@ -71,7 +71,7 @@ def load_initial(init: str, *, source: str) -> Initial:
         source: What is trained.
 
     Raises:
-        BundleError: There is no such thing, it has no weights, is damaged, or would execute code.
+        BundleError: It does not exist, has no weights, is damaged, or would execute code.
     """
     check_initial(init, source=source)
     from spach_nas.export import load_weights
@@ -90,14 +90,14 @@ def load_initial(init: str, *, source: str) -> Initial:
 def fitted(
     initial: Initial, architecture: Architecture, *, resample_tokens: bool
 ) -> tuple[bytes, str]:
-    """The weights as `architecture` takes them, and a note on what was changed.
+    """The weights in the shapes of `architecture`, and a note on what was changed.
 
-    Another image size needs `resample_tokens` where there are token-MLPs; another number of classes
+    Another image size needs `resample_tokens` if there are token-MLPs; another number of classes
     gets a new head.
 
     Raises:
-        ArchitectureError: The image size is another one, and weights fit one only.
-        BundleError: They belong to another network; the message names tensors.
+        ArchitectureError: The image size differs, and the weights fit only their own.
+        BundleError: The weights belong to another network; the message names tensors.
     """
     import torch
     from safetensors.torch import save

@@ -1,6 +1,14 @@
 """Training of one network: steps, courses, number formats, checkpoints, scores."""
 
-from spach_nas.training.checkpoint import CheckpointError, Origin, network_weights, pack, unpack
+from spach_nas.training.checkpoint import (
+    CheckpointError,
+    Origin,
+    TrainingState,
+    network_weights,
+    pack,
+    unpack,
+)
+from spach_nas.training.course import TrainingResult, train
 from spach_nas.training.device import (
     ProductRates,
     Runtime,
@@ -11,7 +19,6 @@ from spach_nas.training.device import (
     move,
     threads,
 )
-from spach_nas.training.loop import TrainingResult, TrainingState, train
 from spach_nas.training.scoring import predict, score, score_images
 from spach_nas.training.seeds import global_seed
 
