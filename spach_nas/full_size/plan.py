@@ -193,7 +193,7 @@ def _check_device(recipe: Recipe) -> None:
 
 def _format_notes(recipe: Recipe) -> list[str]:
     # Nor are its processors known here.
-    if recipe.precision == "faster" or recipe.resources.address not in (HERE, LOCAL):
+    if recipe.resources.address not in (HERE, LOCAL):
         return []
     from spach_nas.training import format_warning
 

@@ -225,6 +225,9 @@ def check_origin(folder: Path, job: Job, data: OpenData) -> None:
         StudyError: One line for each difference.
     """
     before, now = _flat(_read(folder)["origin"]), _flat(json.loads(json.dumps(_origin(job, data))))
+    if before.get("recipe.precision") == "faster":
+        # Earlier versions measured the format once, and kept it in a file.
+        before["recipe.precision"] = _measured_format(folder)
     mistakes = [
         f"{folder}: {key}: {now.get(key)!r}; expected {before.get(key)!r}, as the training began"
         for key in dict.fromkeys([*before, *now])
@@ -239,6 +242,13 @@ def check_origin(folder: Path, job: Job, data: OpenData) -> None:
         )
     if mistakes:
         raise StudyError("\n".join(mistakes))
+
+
+def _measured_format(folder: Path) -> str:
+    try:
+        return (folder / "precision.txt").read_text(encoding="ascii")
+    except OSError:
+        return "fp32"
 
 
 def _origin(job: Job, data: OpenData) -> dict[str, Any]:

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import torch.distributed as dist
 from safetensors.torch import load as load_tensors
 from torch import nn
 
@@ -26,7 +25,7 @@ from spach_nas.full_size.run_folder import (
 from spach_nas.machine import cores
 from spach_nas.networks import Spach, build
 from spach_nas.networks.allocator import keep_freed_memory
-from spach_nas.training import Runtime, choose_runtime, faster_precision, global_seed, move
+from spach_nas.training import Runtime, choose_runtime, global_seed, move
 from spach_nas.training.checkpoint import (
     BEST,
     LAST,
@@ -46,7 +45,6 @@ from spach_nas.training.scoring import score_batches
 from spach_nas.training.seeds import derive_seed
 
 INITIAL = "initial.safetensors"
-_PRECISION = "precision.txt"
 _MOST_PROCESSES = 16
 # Called after every step with epoch and step, both from 0.
 OnStep = Callable[[int, int], None]
@@ -99,7 +97,7 @@ def make_training(
     # torch counts the cores of the machine, where a container may give fewer.
     torch.set_num_threads(threads or min(torch.get_num_threads(), cores()))
     keep_freed_memory()
-    runtime = _runtime(job, place)
+    runtime = choose_runtime(device=recipe.device, precision=recipe.precision)
     asked = recipe.data.loader_processes
     processes = min(_MOST_PROCESSES, (threads or cores()) - 1) if asked == "auto" else asked
     batches = RecipeBatches(
@@ -171,30 +169,6 @@ def _network(job: Job, runtime: Runtime) -> Spach:
         network.load_state_dict(load_tensors((job.folder / INITIAL).read_bytes()))
     move(network, runtime)
     return network
-
-
-def _runtime(job: Job, place: Place) -> Runtime:
-    recipe = job.recipe
-    if recipe.precision != "faster":
-        return choose_runtime(device=recipe.device, precision=recipe.precision)
-    path = job.folder / _PRECISION
-    # Measured once: a run that is resumed, and all of its workers, take the same.
-    if place.rank == 0 and not path.is_file():
-        path.write_text(_measured(job), encoding="ascii")
-    if dist.is_initialized():
-        dist.barrier()
-    bf16 = path.read_text(encoding="ascii") == "bf16"
-    return choose_runtime(device=recipe.device, precision="bf16" if bf16 else "fp32")
-
-
-def _measured(job: Job) -> str:
-    runtime = choose_runtime(device=job.recipe.device, precision="fp32")
-    network = move(build(job.architecture), runtime)
-    architecture, recipe = job.architecture, job.recipe
-    part = recipe.batch_size // (recipe.accumulation * recipe.resources.known_workers)
-    shape = (part, *architecture.image_size, architecture.in_channels)
-    images = torch.randn(shape, device=runtime.device).permute(0, 3, 1, 2)
-    return faster_precision(network, images)
 
 
 def initial_file(folder: Path) -> Path:

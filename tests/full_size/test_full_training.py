@@ -226,6 +226,18 @@ def test_a_damaged_checkpoint_is_refused(tmp_path: Path, damage: str) -> None:
         start(plan_in(tmp_path, "epochs=2", resume=True))
 
 
+def test_a_run_that_measured_its_format_is_resumed_in_that_one(tmp_path: Path) -> None:
+    prepare(plan_in(tmp_path))
+    run = tmp_path / "run"
+    text = (run / "run.json").read_text(encoding="utf-8")
+    text = text.replace('"precision": "auto"', '"precision": "faster"')
+    (run / "run.json").write_text(text, encoding="utf-8")
+    (run / "precision.txt").write_text("bf16", encoding="ascii")
+    with pytest.raises(StudyError, match=r"recipe\.precision: 'fp32'; expected 'bf16'"):
+        plan_in(tmp_path, "precision=fp32", resume=True)
+    assert plan_in(tmp_path, "precision=bf16", resume=True).resumed
+
+
 def test_a_training_that_diverges_says_so(tmp_path: Path) -> None:
     plan = plan_in(tmp_path, "optimizer.learning_rate=1e12", "schedule.warmup_epochs=0")
     with pytest.raises(StudyError, match=r"not finite after epoch \d; expected a lower"):
