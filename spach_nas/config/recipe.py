@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import AfterValidator, Field, TypeAdapter
 
+from spach_nas.config.logger_registry import LoggerName
 from spach_nas.config.training_settings import (
     BatchSize,
     Device,
@@ -28,7 +29,6 @@ from spach_nas.errors import ConfigError, did_you_mean, one_of
 from spach_nas.units import Real, Size, Whole
 from spach_nas.validation import Document, Settings, read_document, read_yaml_value, validate
 
-LoggerName = Literal["tensorboard", "mlflow", "wandb"]
 HERE, LOCAL = "here", "local"
 AtLeast1 = Annotated[Whole, Field(ge=1)]
 NotNegative = Annotated[Real, Field(ge=0)]

@@ -48,8 +48,8 @@ class DataSettings(Settings):
     """Which images a search trains on, and which of them it validates on."""
 
     name: str
-    """`fashion-mini`, `fashion-mnist`, `folder`, or a name of `timm.data.create_dataset` with its
-    prefix, such as `torch/cifar10`."""
+    """`fashion-mini`, `fashion-mnist`, `folder`, a drawn task such as `controls/set`, or a name of
+    `timm.data.create_dataset` with its prefix, such as `torch/cifar10`."""
     root: Annotated[
         Path | None, BeforeValidator(_check_root), Field(json_schema_extra={"minLength": 1})
     ] = None

@@ -204,7 +204,7 @@ def _format_notes(recipe: Recipe) -> list[str]:
 def _check_mixers(architecture: Architecture) -> None:
     own = plugin_mixers(name for stage in architecture.stages for name in stage.mixers)
     if own:
-        from spach_nas.networks.mixer_check import check_mixers
+        from spach_nas.networks.mixers import check_mixers
 
         check_mixers([architecture], own)
 

@@ -122,7 +122,7 @@ def test_a_part_goes_with_study_bundle_and_run(tmp_path: Path) -> None:
     found = load_preprocessing(bundle)
     assert found is not None
     assert found.held_out == PART
-    from spach_nas.export.manifest import write_manifest
+    from spach_nas.export.bundle import write_manifest
 
     write_manifest(bundle)
     root = write_images(tmp_path / "images", splits=("train",), counts=(9,))
