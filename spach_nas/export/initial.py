@@ -1,6 +1,6 @@
 """A trained network to begin with: an official one, a bundle's, or the best proxy of a search.
 
-Torch is imported once what can be checked without it was checked.
+Torch is imported after everything that can be checked without it.
 """
 
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def check_initial(init: str, *, model: str, key: str = "--init") -> None:
-    """Whether there is something of the kind that a user names.
+    """Check that a network exists that a user names to begin with.
 
     Args:
         init: `official:PATH`, or the folder of a bundle or of a study.
@@ -27,7 +27,7 @@ def check_initial(init: str, *, model: str, key: str = "--init") -> None:
         key: Where `init` was given, for messages.
 
     Raises:
-        BundleError: There is not.
+        BundleError: It does not.
     """
     if init.startswith(OFFICIAL):
         if model not in REFERENCES:
@@ -51,9 +51,9 @@ class Initial:
     """A network to begin with.
 
     Attributes:
-        network: With its weights.
-        name: What was asked for.
-        preprocessing: Of the images that it was trained on, when it is known.
+        network: The network with its weights.
+        name: As the user names it.
+        preprocessing: How the images were prepared on which it was trained; None: unknown.
     """
 
     network: "Spach"
@@ -71,7 +71,7 @@ def load_initial(init: str, *, model: str, key: str = "--init") -> Initial:
         key: Where `init` was given, for messages.
 
     Raises:
-        BundleError: There is no such thing, it has no weights, is damaged, or would execute code.
+        BundleError: It does not exist, has no weights, is damaged, or would execute code.
     """
     check_initial(init, model=model, key=key)
     from spach_nas.networks import build, load_official

@@ -12,14 +12,14 @@ _MOST_LISTED = 3
 def fitted(
     initial: Initial, architecture: Architecture, *, resample_tokens: bool
 ) -> tuple[bytes, str]:
-    """The weights as `architecture` takes them, and a note on what was changed.
+    """The weights in the shapes of `architecture`, and a note on what was changed.
 
-    Another image size needs `resample_tokens` where there are token-MLPs; another number of classes
+    Another image size needs `resample_tokens` if there are token-MLPs; another number of classes
     gets a new head.
 
     Raises:
-        ArchitectureError: The image size is another one, and weights fit one only.
-        BundleError: They belong to another network; the message names tensors.
+        ArchitectureError: The image size differs, and the weights fit only their own.
+        BundleError: The weights belong to another network; the message names tensors.
     """
     import torch
     from safetensors.torch import save
