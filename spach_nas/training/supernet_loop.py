@@ -44,7 +44,7 @@ Draw = Callable[[int], Architecture]
 # Told after each step: how many are done, and of how many.
 Tell = Callable[[int, int], None]
 
-WINDOW = 200  # steps between two looks at the loss, and two writings of the file
+WINDOW = 200
 MOST_ROLLBACKS = 4
 _ENDS_OF = 1000  # draws, of which the largest and the smallest are the ends of a sandwich
 _CALIBRATION_IMAGES = 1024
@@ -92,6 +92,7 @@ def train_supernet(
     runtime: Runtime,
     file: Path | None = None,
     micro_batch: int | None = None,
+    window: int = WINDOW,
     tell: Tell = lambda *_: None,
 ) -> SupernetResult:
     """Train a supernet in place.
@@ -109,16 +110,18 @@ def train_supernet(
         runtime: Where to run.
         file: Where to keep what it needs to go on, and from where it goes on; None: nowhere.
         micro_batch: Most images at once in memory.
+        window: Steps between two looks at the loss, and two writings of the file.
         tell: Told how far it is.
 
     Raises:
         BundleError: The file is damaged, or of another space or training.
     """
+    height, width = splits.train.images.shape[1:3]
     (leg,) = make_legs(
         [
             Fidelity(
                 epochs=settings.epochs,
-                image_size=splits.train.images.shape[1:3],
+                image_size=(height, width),
                 data_share=protocol.data_share,
             )
         ],
@@ -150,7 +153,7 @@ def train_supernet(
     guessing = math.log(supernet.data.num_classes)
     while standing.step < total:
         started = time.perf_counter()
-        stop = min((standing.step // WINDOW + 1) * WINDOW, total)
+        stop = min((standing.step // window + 1) * window, total)
         losses = []
         supernet.train()
         for step in range(standing.step, stop):
