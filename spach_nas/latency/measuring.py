@@ -26,8 +26,7 @@ from spach_nas.latency.parts import (
 from spach_nas.latency.table import Check, Conditions, LatencyTable, PredictionError, Timing
 from spach_nas.latency.timing import time_module, time_network
 from spach_nas.machine import now
-from spach_nas.networks.block import NORM_EPS, Block, Downsample
-from spach_nas.networks.stem import build_stem
+from spach_nas.networks.block import NORM_EPS, Block, Downsample, build_stem
 from spach_nas.space.architecture import Architecture, Stage
 
 # Called with the number of times taken, their total number, and the table so far.

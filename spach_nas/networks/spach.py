@@ -14,8 +14,7 @@ from torch import Tensor, nn
 from torch.fx import Proxy
 
 from spach_nas.errors import ArchitectureError
-from spach_nas.networks.block import NORM_EPS, Block, SpachStage
-from spach_nas.networks.stem import build_stem
+from spach_nas.networks.block import NORM_EPS, Block, SpachStage, build_stem
 from spach_nas.space.architecture import Architecture
 from spach_nas.space.mixers import get_mixer
 from spach_nas.space.read_architecture import Source, as_architecture

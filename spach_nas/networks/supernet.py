@@ -36,10 +36,10 @@ from spach_nas.networks.block import (
     ChannelMlp,
     Downsample,
     SpachStage,
+    build_stem,
 )
 from spach_nas.networks.mixers import Attention, TokenMlp, load_mixer
 from spach_nas.networks.spach import Spach, init_weights
-from spach_nas.networks.stem import build_stem
 from spach_nas.space.architecture import Architecture, Stage
 from spach_nas.space.layouts import Layout
 from spach_nas.space.mixers import MixerSite, MixerSpec, get_mixer, resolve_options

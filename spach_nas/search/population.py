@@ -1,37 +1,21 @@
-"""All architectures of a space, or a sample of them, for statistics.
-
-Also the exact ends of the range of a cost, and round bins for histograms.
-"""
+"""All architectures of a space or a sample of them, for statistics, and bins for histograms."""
 
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from spach_nas.cost.batch import costs
-from spach_nas.cost.closed_form import Cost, blocks_cost, cost, stage_cost
+from spach_nas.cost.closed_form import Cost, costs
 from spach_nas.cost.limits import Limits
 from spach_nas.feasible import FeasibleSet, Latency
 from spach_nas.space.architecture import Architecture
-from spach_nas.space.mixers import MixerSite
-from spach_nas.space.search_space import SearchSpace, contexts, stage_sizes
-from spach_nas.space.stage_space import Encoding, StageSizes, StageSpace
+from spach_nas.space.search_space import SearchSpace
 
 MOST_ENCODINGS = 10_000
-_MOST_CONTEXTS = 5_000
-_FEWEST_BINS, _MOST_BINS = 4, 12
-# Steps within a power of ten, finest first.
-_STEPS: tuple[tuple[float, ...], ...] = (
-    (1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 8),
-    (1, 1.5, 2, 3, 5, 7),
-    (1, 2, 5),
-    (1, 3),
-    (1,),
-)
-
+_BINS = 10
 Figures = NDArray[np.int64]
 
 
@@ -40,9 +24,9 @@ class Population:
     """Architectures with their cost.
 
     Attributes:
-        architectures: N of them.
+        architectures: N architectures.
         costs: (N, 4), the columns in the order of `Cost`'s fields.
-        exact: Whether these are all there are; else a uniform sample.
+        exact: Whether these are all architectures, not a uniform sample.
     """
 
     architectures: tuple[Architecture, ...]
@@ -54,7 +38,7 @@ class Population:
         return self.costs[:, Cost._fields.index(name)]
 
     def inside(self, limits: Limits, *, latency: Latency | None = None) -> "Population":
-        """Those that meet the limits; that on latency is left out where none is known."""
+        """Those that meet the limits; a limit on latency is ignored if no latency is known."""
         kept = np.ones(len(self.costs), dtype=np.bool_)
         for name, low, high in limits.bounds:
             kept &= self.figures(name) >= (low or 0)
@@ -79,7 +63,7 @@ def population(architectures: Sequence[Architecture], *, exact: bool) -> Populat
 
 
 def every_architecture(space: SearchSpace) -> Population | None:
-    """All distinct architectures; None where there are too many encodings to go through."""
+    """All distinct architectures, or None if there are too many encodings to enumerate."""
     if space.encodings() > MOST_ENCODINGS:
         return None
     choices = space.parameters
@@ -95,102 +79,27 @@ def draw(feasible: FeasibleSet, count: int, *, seed: int) -> Population:
     return population(feasible.samples(count, seed), exact=False)
 
 
-def extremes(space: SearchSpace, names: Sequence[str]) -> dict[str, tuple[int, int]] | None:
-    """Exact lowest and highest cost of the whole space, without going through it.
-
-    A stage's arrangement does not bear on the cost of the others, so that each may be at its
-    cheapest or dearest once widths and ratios are fixed.
-
-    Args:
-        space: The space.
-        names: Fields of `Cost`.
-
-    Returns:
-        The ends by name; None where widths and ratios have too many combinations.
-    """
-    fixed = list(itertools.islice(contexts(space), _MOST_CONTEXTS + 1))
-    if len(fixed) > _MOST_CONTEXTS:
-        return None
-    first = {name: values[0] for name, values in space.parameters.items()}
-    seen: dict[tuple[StageSpace, StageSizes, tuple[int, int]], Figures] = {}
-    ends = np.array([_ends(space, {**first, **values}, seen) for values in fixed], dtype=object)
-    low, high = ends[:, 0].min(0), ends[:, 1].max(0)
-    return {
-        name: (int(low[Cost._fields.index(name)]), int(high[Cost._fields.index(name)]))
-        for name in names
-    }
-
-
-def _ends(
-    space: SearchSpace,
-    values: Encoding,
-    seen: dict[tuple[StageSpace, StageSizes, tuple[int, int]], Figures],
-) -> Figures:
-    """Lowest and highest cost with these widths and ratios, (2, 4)."""
-    some = space.decode(values)
-    ends = np.array([cost(some)] * 2, dtype=object)
-    for stage_space, sizes, stage, resolution in zip(
-        space.stages,
-        stage_sizes(space, _full(space, values)),
-        some.stages,
-        some.resolutions,
-        strict=True,
-    ):
-        key = (stage_space, sizes, resolution)
-        if key not in seen:
-            found = np.array(list(_class_costs(*key)), dtype=object)
-            seen[key] = np.array([found.min(0), found.max(0)])
-        ends = ends + seen[key] - np.array(stage_cost(stage, resolution), dtype=object)
-    return ends
-
-
-def _full(space: SearchSpace, values: Encoding) -> Encoding:
-    """With the parameters that have a single choice, which an encoding leaves out."""
-    return {**next(contexts(space)), **values}
-
-
-def _class_costs(
-    stage: StageSpace, sizes: StageSizes, resolution: tuple[int, int]
-) -> Iterator[Cost]:
-    site = MixerSite(sizes.width, resolution, sizes.heads, sizes.token_ratio, sizes.options)
-    for mixers in stage.mixers.classes(stage.depth):
-        yield blocks_cost(
-            dict(mixers.counts),
-            site=site,
-            expansion_ratio=sizes.expansion_ratio,
-            shared=sizes.shared,
-        )
-
-
 def nice_edges(low: float, high: float) -> tuple[float, ...]:
-    """Round edges of at most 12 bins, each about as many times as large as the one before."""
+    """Round edges of at most 10 bins, of about equal ratio if the range is wide, else equal width.
+
+    The first bin holds `low`, the last one `high`.
+    """
     if low == high:
         return (low, high)
-    series = (list(_series(low, high, steps)) for steps in _STEPS)
-    found = next((edges for edges in series if len(edges) <= _MOST_BINS + 1), None)
-    if found is None:  # many powers of ten
-        powers = list(_series(low, high, (1,)))
-        found = powers[:: -(-len(powers) // _MOST_BINS)]
-        found += [powers[-1]] * (found[-1] != powers[-1])
-    return tuple(found if len(found) > _FEWEST_BINS else _even(low, high))
+    if high > 2 * low:
+        spaced = np.geomspace(max(low, 1), high, _BINS + 1).tolist()
+    else:
+        spaced = np.linspace(low, high, _BINS + 1).tolist()
+    digits, edges = 0, [low] * len(spaced)
+    # The fewest digits that keep the edges apart.
+    while len(set(edges)) < len(edges) or edges[1] <= low:
+        digits += 1
+        edges = [_rounded(value, digits) for value in spaced[:-1]]
+        edges.append(_rounded(high, digits, above=True))
+    return tuple(edges)
 
 
-def _series(low: float, high: float, steps: Sequence[float]) -> Iterator[float]:
-    """From the last edge at or below `low` to the first one above `high`."""
-    power = math.floor(math.log10(max(1.0, low)))
-    edges = [step * 10**exponent for exponent in range(power, power + 20) for step in steps]
-    first = max((i for i, edge in enumerate(edges) if edge <= low), default=0)
-    last = next(i for i, edge in enumerate(edges) if edge > high)
-    return iter(edges[first : last + 1])
-
-
-def _even(low: float, high: float) -> list[float]:
-    """Bins of equal width, for a range that is narrow compared with its distance from zero."""
-    rough = (high - low) / 6
-    power = 10.0 ** math.floor(math.log10(rough))
-    width = next(step * power for step in (1, 2, 5, 10) if step * power >= rough)
-    first = math.floor(low / width)
-    edges = [first * width]
-    while edges[-1] <= high:
-        edges.append((first + len(edges)) * width)
-    return edges
+def _rounded(value: float, digits: int, *, above: bool = False) -> float:
+    """The largest number with these significant digits up to a value, or the next above it."""
+    unit = 10.0 ** (math.floor(math.log10(value)) - digits + 1)
+    return float((math.floor(value / unit) + above) * unit)
