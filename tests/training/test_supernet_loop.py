@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from effort import with_slow
 from spach_nas.config.supernet_settings import SupernetSettings
 from spach_nas.errors import BundleError
 from spach_nas.networks.supernet import Supernet, recalibrate
@@ -21,6 +22,7 @@ from spach_nas.training.supernet_loop import (
     ends_of,
     load_supernet,
     make_scorer,
+    shared_weights,
     train_supernet,
 )
 from training_tools import CPU, DATA, SETTINGS, state
@@ -40,11 +42,15 @@ SPACE = SearchSpace.from_dict(
         ],
     }
 )
+LONG = SupernetSettings(epochs=25)
 SINGLE = SupernetSettings(epochs=3)  # of 6 steps each
 
 
 def draw(seed: int) -> Architecture:
     return scale(SPACE.sample(seed), ProxyRule(), SHAPE)
+
+
+ENDS = ends_of(map(draw, range(30)))
 
 
 def fresh(space: SearchSpace = SPACE) -> Supernet:
@@ -70,6 +76,7 @@ def run(
         protocol=SETTINGS,
         seed=seed,
         runtime=CPU,
+        ends=ENDS,
         file=file,
         micro_batch=micro_batch,
         window=5,
@@ -77,17 +84,17 @@ def run(
     )
 
 
-SANDWICH = SupernetSettings(epochs=10, paths="sandwich", random_paths=1, distillation=0.5)
+SANDWICH = SupernetSettings(epochs=8, paths="sandwich", random_paths=1, distillation=0.5)
 
 
-@pytest.mark.parametrize("settings", [SupernetSettings(epochs=25), SANDWICH])
+@pytest.mark.parametrize("settings", with_slow([SANDWICH, LONG], LONG))
 def test_subnets_learn_and_an_extracted_one_scores_the_same(settings: SupernetSettings) -> None:
     supernet = fresh()
     result = run(supernet, settings=settings)
     assert result.diverged is None
     assert result.standing.losses[-1] < result.standing.losses[0]
     scorer = make_scorer(supernet, DATA, runtime=CPU)
-    for architecture in ends_of(draw, seed=0):
+    for architecture in ENDS:
         scores = scorer(architecture)
         assert scores["accuracy"] > 0.8
         network = supernet.extract(architecture)
@@ -96,14 +103,14 @@ def test_subnets_learn_and_an_extracted_one_scores_the_same(settings: SupernetSe
         assert own == pytest.approx(scores, rel=1e-5)
 
 
-class Killed(Exception):
+class KilledError(Exception):
     pass
 
 
 def kill_at(step: int) -> Tell:
     def tell(done: int, _: int) -> None:
         if done == step:
-            raise Killed
+            raise KilledError
 
     return tell
 
@@ -114,7 +121,7 @@ def test_training_that_was_killed_goes_on_bit_for_bit(
 ) -> None:
     whole, parts = fresh(), fresh()
     expected = run(whole, settings=settings)
-    with pytest.raises(Killed):
+    with pytest.raises(KilledError):
         run(parts, settings=settings, file=tmp_path / "supernet", tell=kill_at(13))
     assert state(parts) != state(whole)
     other = fresh()
@@ -192,14 +199,14 @@ def test_only_a_file_of_the_same_space_and_training_is_taken(tmp_path: Path) -> 
     with pytest.raises(BundleError, match="is of another settings"):
         run(fresh(), settings=SupernetSettings(epochs=4), file=file)
     loaded = fresh()
-    load_supernet(loaded, file)
+    load_supernet(loaded, shared_weights(file))
     assert state(loaded) == state(trained)
     other = replace(SPACE, expansion_ratio=(2,))
     with pytest.raises(BundleError, match=r"supernet: is of another space; expected"):
-        load_supernet(fresh(other), file)
+        load_supernet(fresh(other), shared_weights(file))
     file.write_bytes(file.read_bytes()[:-1] + b"x")
     with pytest.raises(BundleError, match="is damaged"):
-        load_supernet(fresh(), file)
+        run(fresh(), file=file)
 
 
 def test_batch_norm_is_measured_for_each_subnet() -> None:
@@ -215,6 +222,6 @@ def test_batch_norm_is_measured_for_each_subnet() -> None:
         before = torch.relu(network.stem.bn1(network.stem.conv1(torch.cat(list(batches)))))
         features = network.stem.conv2(before)
         torch.testing.assert_close(
-            network.stem.bn2.running_mean, features.mean((0, 2, 3)), rtol=1e-4, atol=1e-5
+            network.stem.bn2.running_mean, features.mean((0, 2, 3)), rtol=1e-3, atol=1e-3
         )
         assert not network.stem.bn2.training
