@@ -10,7 +10,6 @@ from dataclasses import dataclass, field, replace
 import torch
 
 from spach_nas.config.evaluation import Evaluation, EvaluationRequest
-from spach_nas.config.search_yaml import SearchConfig
 from spach_nas.config.training_settings import TrainingSettings
 from spach_nas.cost.limits import ProxyLimits
 from spach_nas.data import DataSplits
@@ -122,14 +121,8 @@ def check_supernet(setup: EvaluatorSetup) -> None:
         ConfigError: A line for everything that it cannot hold.
     """
     config, mistakes = setup.config, []
-    sizes = _image_sizes(setup)
-    if len(sizes) > 1:
-        mistakes.append(
-            "rungs.levels: the evaluator supernet at several image sizes; expected one, since a "
-            "supernet is trained on images of one size"
-        )
     try:
-        check_shareable(config.space, _rule(config, sizes[0]))
+        check_shareable(config.space, _rule(setup))
     except SearchSpaceError as problem:
         mistakes += [f"space: {line}" for line in str(problem).split("\n")]
     mistakes += [
@@ -150,12 +143,11 @@ def prepare_supernet(preparation: Preparation) -> float:
         BundleError: The study's folder holds another supernet.
     """
     setup, config = preparation.setup, preparation.setup.config
-    size = _image_sizes(setup)[0]
-    splits = preparation.data[size]
+    splits = preparation.data[_image_size(setup)]
     protocol = config.training
     runtime = choose_runtime(device=protocol.device, precision=protocol.precision)
     supernet = new_supernet(
-        config.space, _rule(config, size), splits, seed=config.training_seed, runtime=runtime
+        config.space, _rule(setup), splits, seed=config.training_seed, runtime=runtime
     )
     # Measured limits shift what is trained too little to predict each latency.
     feasible = FeasibleSet(
@@ -163,6 +155,12 @@ def prepare_supernet(preparation: Preparation) -> float:
         config.limits.without_latency,
         proxy=ProxyLimits(limits=config.proxy_limits, rule=config.proxy, data=supernet.data),
     )
+
+    ends = _DRAWN_FOR_ENDS if setup.options.paths == "sandwich" else 0
+    drawn = [
+        scale(target, supernet.rule, supernet.data)
+        for target in feasible.samples(ends, config.training_seed)
+    ]
 
     def tell(step: int, steps: int) -> None:
         if step % 20 == 0 or step == steps:
@@ -177,10 +175,7 @@ def prepare_supernet(preparation: Preparation) -> float:
             protocol=protocol,
             seed=config.training_seed,
             runtime=runtime,
-            ends=ends_of(
-                scale(target, supernet.rule, supernet.data)
-                for target in feasible.samples(_DRAWN_FOR_ENDS, config.training_seed)
-            ),
+            ends=ends_of(drawn) if drawn else (),
             file=setup.folder / FILE,
             tell=tell,
             stopped=preparation.stopped,
@@ -198,19 +193,19 @@ def supernet_evaluator(setup: EvaluatorSetup) -> SupernetEvaluator:
     config = setup.config
     return SupernetEvaluator(
         space=config.space,
-        rule=_rule(config, _image_sizes(setup)[0]),
+        rule=_rule(setup),
         weights=shared_weights(setup.folder / FILE),
         settings=config.training,
         threads=setup.threads,
     )
 
 
-def _rule(config: SearchConfig, size: tuple[int, int]) -> ProxyRule:
-    return replace(config.proxy, image_size=size)
+def _rule(setup: EvaluatorSetup) -> ProxyRule:
+    return replace(setup.config.proxy, image_size=_image_size(setup))
 
 
-def _image_sizes(setup: EvaluatorSetup) -> list[tuple[int, int]]:
-    """Of the rungs that this evaluator scores."""
+def _image_size(setup: EvaluatorSetup) -> tuple[int, int]:
+    """Of the rung that this evaluator scores; no two have the same evaluator without training."""
     config = setup.config
-    pairs = zip(config.fidelities, config.evaluators, strict=True)
-    return list(dict.fromkeys(rung.image_size for rung, choice in pairs if choice == setup.choice))
+    rung = config.evaluators.index(setup.choice)
+    return config.fidelities[rung].image_size
