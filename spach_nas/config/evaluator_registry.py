@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, TypeAlias, get_args
 
 from pydantic import BeforeValidator, Field, InstanceOf, PlainSerializer, TypeAdapter
 
+from spach_nas.config.supernet_settings import SupernetSettings
 from spach_nas.errors import ConfigError, did_you_mean, one_of
 from spach_nas.registry import Registry
 from spach_nas.space.choices import one_of_names
@@ -265,5 +266,15 @@ register_evaluator(
         effort="untrained",
         scores=("score",),
         variant="score",
+    )
+)
+register_evaluator(
+    EvaluatorSpec(
+        name="supernet",
+        factory=f"{_BUILT_IN}.supernet_scores:supernet_evaluator",
+        settings=SupernetSettings,
+        effort="shared",
+        check=f"{_BUILT_IN}.supernet_scores:check_supernet",
+        prepare=f"{_BUILT_IN}.supernet_scores:prepare_supernet",
     )
 )

@@ -8,6 +8,7 @@ from typing import Any
 from markupsafe import Markup
 
 from spach_nas.paths import shell_word
+from spach_nas.report.agreement import agreement_section
 from spach_nas.report.axes import study_axes
 from spach_nas.report.curves import curves_section
 from spach_nas.report.document import (
@@ -89,6 +90,7 @@ def _sections(view: StudyView) -> list[Section]:
         hypervolume_section(view),
         *(section(view) for section in choices),
         curves_section(view),
+        agreement_section(view),
         Section(
             id="trials",
             title="All trials",

@@ -20,7 +20,7 @@ def nearest_relative(
     records: Iterable[Record],
     holds: Callable[[CheckpointKey], bool],
 ) -> tuple[Record, Relative] | None:
-    """The trained proxy from which the fewest changes lead to another; approximate ones count first.
+    """The trained proxy from which the fewest changes lead to another, approximate ones first.
 
     Of equally near ones the most accurate, then the latest. None where no weights are kept from
     which there is a morphism.
