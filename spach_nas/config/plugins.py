@@ -36,7 +36,8 @@ def load_plugins(modules: Iterable[str]) -> None:
     """
     here = str(Path.cwd())
     if here not in sys.path:
-        sys.path.append(here)  # an installed command does not look here
+        # An installed command does not look here. Last, so that no user's file hides a library.
+        sys.path.append(here)
     for name in modules:
         if name not in brought_in:
             _bring_in(name)
@@ -79,6 +80,7 @@ def shipped_modules(specs: Iterable[MixerSpec]) -> list[ModuleType]:
     Raises:
         PluginError: A mixer's module cannot be imported by its name.
     """
+    # Whole top-level modules, because a mixer may import its neighbours.
     names = {module.partition(".")[0] for spec in specs for module in _modules(spec)}
     found = [_import(name) for name in sorted(names - {"spach_nas"})]
     return [module for module in found if not _is_installed(module)]
@@ -93,6 +95,7 @@ def restore(specs: Iterable[MixerSpec]) -> None:
     for spec in specs:
         for module in _modules(spec):
             _import(module)
+        # The import has registered it, unless the user's main program did so.
         if spec.name not in MIXERS:
             register_mixer(spec)
 

@@ -83,6 +83,7 @@ def has_sampler(name: str) -> bool:
 
 def get_sampler(name: str) -> SamplerSpec:
     """The sampler of a name for which `has_sampler` holds; for a class of Optuna, one is made."""
+    # Anything else was refused when the YAML was read.
     assert name in SAMPLERS or name.endswith("Sampler"), name
     return SAMPLERS.get(name) or SamplerSpec(
         name=name, factory=f"{_BUILT_IN}:of_optuna", stock=True
@@ -98,6 +99,7 @@ def optuna_samplers() -> tuple[str, ...]:
     spec = find_spec("optuna")
     assert spec is not None and spec.origin is not None, "a requirement of this package"
     text = (Path(spec.origin).parent / "samplers" / "__init__.py").read_text(encoding="utf-8")
+    # Importing Optuna takes a second; its list of names is a literal.
     for node in ast.parse(text).body:
         if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__":
             names = ast.literal_eval(node.value)

@@ -23,6 +23,7 @@ Format = Literal["fp32", "bf16"]
 
 
 def _check_sampler(value: str) -> str:
+    # Not a Literal, because plugins and the installed Optuna add names.
     if not has_sampler(value):
         names = sampler_names()
         raise ValueError(
@@ -49,6 +50,7 @@ def _rank_schema() -> dict[str, Any]:
 
 
 def _check_gpus(value: float | str) -> float | str:
+    # Ray has no share of several GPUs.
     if isinstance(value, str) or 0 <= value <= 1 or (value > 1 and value == int(value)):
         return value
     raise ValueError(f"{value}; expected auto, a share of one GPU, or a whole number")

@@ -120,6 +120,7 @@ class Workers(Generic[Task]):
     def give(self, task: Task, seconds: float) -> None:
         """Give a task to an idle worker, which begins it now."""
         assert self.idle
+        # The running number breaks ties; tasks themselves cannot be compared.
         heapq.heappush(self._tasks, (self.clock.now + seconds, self._given, task))
         self._given += 1
         self.busy += seconds
@@ -224,6 +225,7 @@ def replay(benchmark: Benchmark, strategy: Strategy, *, seed: int, budget: Budge
     steps = []
     for record in study.records:  # in the order of their ends
         seen.add(record.trial)
+        # Only scores at full length are compared: those of lower rungs are worse for all.
         arch_id = record.arch_id if record.fidelity == config.fidelity else None
         seconds = record.started + record.seconds
         steps.append(Step(trials=len(seen), seconds=seconds, arch_id=arch_id))
@@ -237,7 +239,7 @@ def replay_config(
     search = replace(
         benchmark.config.search,
         sampler=strategy.sampler,
-        # Options are those of one sampler.
+        # Options belong to one sampler, so they are kept for the sampler of the YAML only.
         sampler_options=benchmark.config.search.sampler_options
         if strategy.sampler == benchmark.config.search.sampler
         else {},
@@ -257,6 +259,7 @@ def rungs_of(benchmark: Benchmark, rule: RungRule) -> Rungs:
     levels: Sequence[Level] = [Level(epochs=level.epochs) for level in rungs.levels]
     if not levels:
         epochs = benchmark.table.epochs
+        # Each level has a share of 1 / reduction of the epochs of the next, down to one epoch.
         powers = [epochs // rungs.reduction**i for i in range(epochs.bit_length(), 0, -1)]
         levels = [Level(epochs=number) for number in powers if number]
     return replace(rungs, levels=tuple(levels), rank=rule)

@@ -1,8 +1,8 @@
-"""The folder of a study: what is written where, by the driver alone.
+"""The files in the folder of a study, which only the driver writes.
 
-records.jsonl     the truth, one line for each finished evaluation
-trials.csv        a mirror for spreadsheets, one row a trial
-study.db          a mirror for optuna-dashboard
+records.jsonl     the source of truth, one line for each finished evaluation
+trials.csv        a copy for spreadsheets
+study.db          a copy for optuna-dashboard
 search.yaml       the search as run
 space.yaml        its search space, where the search names a file
 data.json         how its images were prepared
@@ -10,8 +10,8 @@ latency.json      times of the parts of its networks, where latency is an object
 plugins.json      modules of the mixers that do not come with this package, where there are any
 checkpoints/      weights of proxies on the front or that may be promoted, PROXY_ID-RUNG
 log.jsonl         what happened when
-report.html       the page of the results
-best/             the exported best network
+report.html       the report
+best/             the best network as a bundle
 """
 
 import csv
@@ -62,7 +62,7 @@ _COLUMNS = (
     "accuracy_low",
     "accuracy_high",
     "image_size",
-    # Of the target, a figure for each stage.
+    # Of the target; from `depth` on, a figure for each stage.
     "stem",
     "stem_width",
     "patch_size",
@@ -76,14 +76,14 @@ _COLUMNS = (
 
 
 def check_new(folder: Path) -> None:
-    """Whether a new study may take this place.
+    """Check that a new study can be created in this place.
 
     Raises:
-        StudyError: Something is there.
+        StudyError: Something exists there.
     """
     if folder.exists():
         raise StudyError(
-            f"{folder}: exists already and is never overwritten; expected --resume to go on with "
+            f"{folder}: exists already and is never overwritten; expected --resume to continue "
             "it, or a new folder: give another with --out, another name under `study:`, or move "
             "this one away"
         )
@@ -92,14 +92,14 @@ def check_new(folder: Path) -> None:
 def create_folder(
     folder: Path, *, texts: Mapping[str, str], records: Sequence[Record] = ()
 ) -> None:
-    """Make the folder of a new study, with these text files and records to begin with.
+    """Create the folder of a new study, with these text files and first records.
 
     Raises:
-        StudyError: It exists already, cannot be made, or has a name that is no text.
+        StudyError: It exists already, cannot be created, or has a name that is not text.
     """
     check_text(folder, what="the folder of a study", error=StudyError)
     check_new(folder)
-    # Moved into place at the end: there is never half a study.
+    # Renamed at the end, so that there is never half a study.
     new = folder.with_name(f".{folder.name}.{os.getpid()}")
     try:
         new.mkdir(parents=True)
@@ -107,7 +107,7 @@ def create_folder(
         for name, text in texts.items():
             (new / name).write_text(text, encoding="utf-8")
         for record in records:
-            write_record(new, record)
+            append_record(new / RECORDS_FILE, record)
         (new / RECORDS_FILE).touch()
         write_table(new, records)
         new.rename(folder)
@@ -117,17 +117,17 @@ def create_folder(
 
 
 def plugin_texts(mixers: Iterable[MixerSpec]) -> dict[str, str]:
-    """What remembers where these mixers came from: nothing where there are none."""
+    """The file that lists the modules of these mixers; none without mixers."""
     homes = {spec.name: home(spec) for spec in mixers}
     return {PLUGINS_JSON: json.dumps(homes, indent=2) + "\n"} if homes else {}
 
 
 def check_plugins(folder: Path) -> None:
-    """Whether all mixers of a study are known here. What its folder names is never imported.
+    """Check that all mixers of a study are known here. What its folder names is never imported.
 
     Raises:
-        PluginError: One is not; the message says which module brings it in.
-        StudyError: The list of them is damaged.
+        PluginError: A mixer is not known; the message names its module.
+        StudyError: The list of mixers is damaged.
     """
     path = folder / PLUGINS_JSON
     if not path.is_file():
@@ -148,7 +148,7 @@ def check_plugins(folder: Path) -> None:
 
 
 def class_count(folder: Path) -> int | None:
-    """Classes of a study's images; None where it does not say."""
+    """Number of classes of a study's images; None if it is unknown."""
     try:
         return len(json.loads((folder / DATA_JSON).read_text(encoding="utf-8"))["class_names"])
     except (OSError, ValueError, TypeError, KeyError):
@@ -156,23 +156,18 @@ def class_count(folder: Path) -> int | None:
 
 
 def checkpoint_path(folder: Path, record: Record) -> Path:
-    """Where the weights of a record are, if they were kept."""
+    """Path of the weights of a record, if they were kept."""
     return checkpoint_file(folder, (record.proxy_id, record.fidelity.rung))
 
 
 def checkpoint_file(folder: Path, key: CheckpointKey) -> Path:
-    """Where the weights of a proxy after a rung are."""
+    """Path of the weights of a proxy after a rung."""
     proxy_id, rung = key
     return folder / CHECKPOINTS / f"{proxy_id}-{rung}.safetensors"
 
 
-def write_record(folder: Path, record: Record) -> None:
-    """Append to the records."""
-    append_record(folder / RECORDS_FILE, record)
-
-
 def write_table(folder: Path, records: Iterable[Record]) -> None:
-    """Write `trials.csv` anew."""
+    """Replace `trials.csv`."""
     text = io.StringIO(newline="")
     writer = csv.writer(text)
     writer.writerow(_COLUMNS)
@@ -187,15 +182,15 @@ def append_to_table(folder: Path, record: Record) -> None:
 
 
 def write_checkpoint(folder: Path, key: CheckpointKey, weights: bytes) -> None:
-    """Write whole or not at all."""
+    """Write the weights of a proxy after a rung, completely or not at all."""
     path = checkpoint_file(folder, key)
-    # A study that was published or copied may have come without its weights.
+    # A study that was published or copied may lack the folder.
     path.parent.mkdir(exist_ok=True)
     replace_bytes(path, weights)
 
 
 def copy_checkpoints(source: Path, folder: Path, records: Iterable[Record]) -> None:
-    """Take over the weights of records from another study, where they were kept."""
+    """Copy the weights of records from another study, as far as they were kept."""
     for record in records:
         path = checkpoint_path(source, record)
         if path.is_file():
@@ -203,7 +198,7 @@ def copy_checkpoints(source: Path, folder: Path, records: Iterable[Record]) -> N
 
 
 def kept_checkpoints(folder: Path) -> set[CheckpointKey]:
-    """Proxies and rungs whose weights are there."""
+    """Proxies and rungs whose weights are kept."""
     names = [path.stem for path in (folder / CHECKPOINTS).glob("*.safetensors")]
     return {
         (proxy_id, int(rung))
@@ -213,7 +208,7 @@ def kept_checkpoints(folder: Path) -> set[CheckpointKey]:
 
 
 def remove_checkpoints(folder: Path, keys: Iterable[CheckpointKey]) -> None:
-    """Remove weights that nothing needs any more."""
+    """Remove weights that are no longer needed."""
     for key in keys:
         checkpoint_file(folder, key).unlink(missing_ok=True)
 

@@ -1,7 +1,7 @@
-"""Records: one immutable line for each finished evaluation, the one truth of a study.
+"""Records: one immutable line for each finished evaluation, the source of truth of a study.
 
-They are appended to `records.jsonl`, each flushed to the disk before the search continues. A torn
-last line, as a power cut leaves it, is ignored.
+They are appended to `records.jsonl`, and each is flushed to the disk before the search continues. A
+torn last line, as left by a power cut, is ignored.
 """
 
 import json
@@ -28,27 +28,27 @@ class Record:
 
     Attributes:
         trial: Number of the trial; a trial has one record for each rung that it reached.
-        arch_id: Of the target.
+        arch_id: `arch_id` of the target.
         proxy_id: `arch_id` of the proxy.
-        reference: Name of the paper's model, when it is one.
-        origin: `STUDY/TRIAL` that it was taken over from, by a warm start.
-        known: Records that existed when the trial was proposed: what its sampler could know.
-        encoding: Parameters of the sampler; None for a reference outside the space.
+        reference: Name of the paper's model, if it is one.
+        origin: `STUDY/TRIAL` from which a warm start took it over.
+        known: Number of records that existed when the trial was proposed.
+        encoding: Values of the space's parameters; None for a reference outside the space.
         architecture: The target.
         target_cost: Cost of the target, which the limits bound.
         proxy_cost: Cost of the trained proxy.
-        evaluator: What scored it.
+        evaluator: Name of the evaluator.
         fidelity: Effort behind the score.
-        seed: Of the training run.
-        objectives: Values by name; empty when failed.
-        curve: Figures after each epoch, those of the rungs before in its course included.
-        validation_images: That its accuracy is a share of; None: not known.
-        seconds: Duration of this evaluation, without the rungs before; 0 for a shared score.
+        seed: Seed of the training.
+        objectives: Values by name; empty if it failed.
+        curve: Scores after each epoch, including earlier rungs of its course.
+        validation_images: Number of images behind its accuracy; None: unknown.
+        seconds: Duration of this evaluation without earlier rungs; 0 for a shared score.
         started: Seconds from the start of the search to the start of this evaluation.
         state: `complete` or `failed`.
         reason: Why it failed.
         remark: What was unusual about it.
-        version: Of spach-nas.
+        version: Version of spach-nas.
         machine: Where it ran.
         finished_at: UTC time, ISO 8601.
     """
@@ -88,7 +88,7 @@ class Record:
 
 
 def append_record(path: Path, record: Record) -> None:
-    """Append one line and wait until it is on the disk; a torn line before it is taken away.
+    """Append one line and wait until it is on the disk; a torn line before it is removed.
 
     Raises:
         ValueError: A number of the record is NaN or infinite; nothing is written.
@@ -109,7 +109,7 @@ def check_records_there(folder: str | Path) -> Path:
     """The file of a study's records.
 
     Raises:
-        StudyError: The folder is no study.
+        StudyError: The folder is not a study.
     """
     path = Path(folder) / RECORDS_FILE
     if not path.is_file():
@@ -121,10 +121,10 @@ def read_records(folder: str | Path) -> tuple[Record, ...]:
     """All records of a study, oldest first.
 
     Raises:
-        StudyError: The folder is no study, or a line other than a torn last one is damaged.
+        StudyError: The folder is not a study, or a line other than a torn last one is damaged.
     """
     path = check_records_there(folder)
-    # What a disk garbled must be found as a damaged line, not as a mistake of the encoding.
+    # Replaced, so that bytes garbled by a disk are reported as a damaged line.
     lines = path.read_text(encoding="utf-8", errors="replace").split("\n")
     records = []
     # The text after the last newline is empty, or a line that was never finished.

@@ -1,4 +1,4 @@
-"""What a study has found, for use in Python: `spach_nas.open_study`."""
+"""The results of a study, for use in Python: `spach_nas.open_study`."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -34,7 +34,7 @@ class Study:
 
     @property
     def records(self) -> Sequence[Record]:
-        """Everything finished, oldest first."""
+        """All finished records, oldest first."""
         return self._read
 
     @property
@@ -47,23 +47,24 @@ class Study:
         return pareto.front(self.records, self.objectives, limits=self.config.limits)
 
     def best(self) -> Record | None:
-        """The record with the best score, the first trained objective; None without one."""
+        """The record with the best score, by the first trained objective; None without records."""
         return pareto.best(self.records, self.objectives)
 
     def knee(self) -> Record | None:
-        """The front's record farthest above its chord; None where there is no front."""
+        """The record of the front that is farthest above its chord; None without a front."""
         return pareto.knee(self.records, self.objectives, limits=self.config.limits)
 
     def to_dataframe(self) -> "pandas.DataFrame":
-        """A table for pandas: a row for each record, oldest first; a column for each figure.
+        """A table for pandas with a row for each record, oldest first.
 
-        Columns of a stage begin with its number: `stage1_mixers`, `stage1_width`. Costs are counts
+        Columns of a stage begin with its number: `stage1_mixers`, `stage1_width`. Costs are those
         of the target (`target_macs`) and of the trained proxy (`proxy_macs`), `latency` is in
         milliseconds, `accuracy` and `loss` are those of the last epoch. `on_front` marks the front.
 
         Raises:
             StudyError: pandas is not installed, or cannot be loaded.
         """
+        # Optional, since nothing else needs pandas.
         try:
             import pandas
         except ImportError as problem:
@@ -102,15 +103,15 @@ class Study:
 
 
 def open_study(folder: str | Path) -> Study:
-    """A study that a search has left, or is writing, as it is now; nothing is changed.
+    """Open a finished or running study in its current state; nothing is changed.
 
     Args:
-        folder: Of the study, such as `results/quickstart`.
+        folder: Folder of the study, such as `results/quickstart`.
 
     Raises:
-        StudyError: The folder is no study, or is damaged.
-        ConfigError: Its search YAML is none.
-        PluginError: A mixer of the study is not known here.
+        StudyError: The folder is not a study, or is damaged.
+        ConfigError: Its search YAML is damaged.
+        PluginError: A mixer of the study is not registered here.
     """
     if not isinstance(folder, str | Path):
         raise StudyError(f"{folder!r}: is no path; expected the folder of a study")
@@ -127,7 +128,7 @@ def _key(record: Record) -> tuple[int, int, int]:
 
 
 def _row(record: Record) -> dict[str, Any]:
-    """A record without anything nested."""
+    """A record as a flat row."""
     architecture = record.architecture
     last = record.curve[-1] if record.curve and record.state == "complete" else None
     row: dict[str, Any] = {
@@ -175,5 +176,5 @@ def _row(record: Record) -> dict[str, Any]:
     }
 
 
-# Objectives that stand in the row under another name, or as they are.
+# Objectives that have a column already.
 _TWICE = ("accuracy", "loss", "macs", "params", "activations")

@@ -1,9 +1,10 @@
-"""Where a study writes: the records, which are the truth, their mirrors, weights and journal."""
+"""What a study writes: records, copies of them in other formats, weights and journal."""
 
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from spach_nas.config.search_yaml import SearchConfig
+from spach_nas.config.study_files import RECORDS_FILE
 from spach_nas.samplers.feasible_sampler import distributions
 from spach_nas.study.folder import (
     CheckpointKey,
@@ -12,16 +13,15 @@ from spach_nas.study.folder import (
     kept_checkpoints,
     remove_checkpoints,
     write_checkpoint,
-    write_record,
     write_table,
 )
 from spach_nas.study.journal import Journal
 from spach_nas.study.optuna_mirror import StudyMirror
-from spach_nas.study.records import Record
+from spach_nas.study.records import Record, append_record
 
 
 class Archive:
-    """Writes nothing, as a replay wants it, and knows only whose weights would be kept."""
+    """Writes nothing, for replays; it only knows whose weights would be kept."""
 
     def __init__(self) -> None:
         self._kept: set[CheckpointKey] = set()
@@ -59,12 +59,12 @@ class FolderArchive(Archive):
     def __init__(
         self, folder: Path, config: SearchConfig, *, records: Sequence[Record], mirrored: bool
     ) -> None:
-        """Open it, and repair the mirrors where an earlier run was killed.
+        """Open the folder, and repair the mirrors if an earlier run was killed.
 
         Args:
-            folder: Made by `create_folder`.
+            folder: A folder made by `create_folder`.
             config: The search YAML.
-            records: What it holds already, oldest first.
+            records: Its records so far, oldest first.
             mirrored: Whether `study.db` mirrors the records.
         """
         super().__init__()
@@ -84,25 +84,25 @@ class FolderArchive(Archive):
             )
 
     def save(self, record: Record, weights: bytes | None) -> None:
-        """Write a record, so that it outlives a crash at any moment."""
-        # The weights first: a record whose weights are missing would have lost them.
+        """Write weights and record, so that a crash at any moment loses neither."""
+        # The weights first: once the record is written, the trial is not repeated.
         if weights is not None:
             key = record.proxy_id, record.fidelity.rung
             write_checkpoint(self._folder, key, weights)
-        write_record(self._folder, record)
+        append_record(self._folder / RECORDS_FILE, record)
 
     def mirror(self, record: Record) -> None:
-        """Add a saved record to what mirrors the records."""
+        """Add a saved record to the mirrors of the records."""
         append_to_table(self._folder, record)
         if self._mirror is not None:
             self._mirror.add(record)
 
     def kept(self) -> Collection[CheckpointKey]:
-        """Proxies and rungs whose weights are there."""
+        """Proxies and rungs whose weights are kept."""
         return kept_checkpoints(self._folder)
 
     def holds(self, key: CheckpointKey) -> bool:
-        """Whether the weights are there; a user may have removed them."""
+        """Whether the weights are kept; a user may have removed them."""
         return checkpoint_file(self._folder, key).is_file()
 
     def forget(self, keys: Collection[CheckpointKey]) -> None:

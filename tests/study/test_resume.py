@@ -101,7 +101,7 @@ def test_a_crash_at_any_write_loses_and_doubles_nothing(
     class Crash(BaseException):
         pass
 
-    writes = ("write_checkpoint", "write_record", "append_to_table", "remove_checkpoints")
+    writes = ("write_checkpoint", "append_record", "append_to_table", "remove_checkpoints")
     study = make_study_in(tmp_path / "b", **changes)
     crashes = 0
     for after in (False, True):
