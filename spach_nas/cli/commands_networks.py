@@ -87,7 +87,7 @@ def export(
 ) -> None:
     """Write a network as a bundle for timm, PyTorch and ONNX, with proof that its forms agree."""
     from spach_nas.cli.status_line import doing
-    from spach_nas.export.format_names import OPSET, parse_formats
+    from spach_nas.export.bundle import parse_formats
     from spach_nas.files import check_new
 
     if pick is not None and top is not None:
@@ -109,6 +109,7 @@ def export(
         tell("loading PyTorch")
         from spach_nas.cli.export_view import print_exported
         from spach_nas.export.exporting import export_all
+        from spach_nas.networks.onnx_graph import OPSET
 
         written = export_all(
             choices, formats=wanted, opset=opset or OPSET, keep_samples=samples, tell=tell
@@ -126,10 +127,12 @@ def verify(
 ) -> None:
     """Check that a bundle is what was exported and that its forms agree on this machine."""
     from spach_nas.cli.status_line import doing
+    from spach_nas.export.bundle import read_manifest
 
+    read_manifest(bundle)  # a folder that is no bundle is reported before PyTorch is loaded
     with doing("loading PyTorch") as tell:
         from spach_nas.cli.export_view import print_verification
-        from spach_nas.export.verification import verify as verify_bundle
+        from spach_nas.export.proof import verify as verify_bundle
 
         found = verify_bundle(bundle, tell=tell)
     if not print_verification(found, strict=strict):
@@ -149,8 +152,8 @@ def train(
         str,
         typer.Option(
             metavar="FOLDER|NAME",
-            help="A folder with train/ and val/, fashion-mnist, fashion-mini, or timm's torch/... "
-            "and hfds/...",
+            help="A folder with train/ and val/, fashion-mnist, fashion-mini, controls/..., or "
+            "timm's torch/... and hfds/...",
         ),
     ],
     recipe: Annotated[
@@ -218,8 +221,8 @@ def evaluate(
         str,
         typer.Option(
             metavar="FOLDER|NAME",
-            help="A folder with test/ or val/, fashion-mnist, fashion-mini, or timm's torch/... "
-            "and hfds/...",
+            help="A folder with test/ or val/, fashion-mnist, fashion-mini, controls/..., or "
+            "timm's torch/... and hfds/...",
         ),
     ],
     split: Annotated[

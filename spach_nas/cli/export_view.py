@@ -8,8 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 if TYPE_CHECKING:
-    from spach_nas.export.proof import Agreement
-    from spach_nas.export.verification import Verification
+    from spach_nas.export.proof import Agreement, Verification
 
 
 def print_exported(folders: Iterable[Path], *, notes: Iterable[str] = ()) -> None:

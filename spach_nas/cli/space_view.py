@@ -246,8 +246,11 @@ def estimate_table(estimate: TimeEstimate) -> Table:
         table.add_row(
             "" if rung is not estimate.rungs[0] else "trainings",
             f"{rung.evaluations:,} of {_seconds(rung.seconds)} each: "
-            f"{plural(rung.epochs, 'epoch')}, "
-            f"{rung.images:,} images of {height} x {width} px",
+            + (
+                f"{plural(rung.epochs, 'epoch')}, {rung.images:,} images of {height} x {width} px"
+                if rung.epochs
+                else f"scored without training, {height} x {width} px"
+            ),
         )
     table.add_row(
         "disk",
@@ -255,13 +258,14 @@ def estimate_table(estimate: TimeEstimate) -> Table:
         "for the weights of a candidate on the front, records and report",
     )
     good = [item for item in estimate.timed if item.failure is None]
-    table.add_row(
-        "measured",
-        ", ".join(
-            f"{format_count(item.macs)} MACs {item.train_seconds * 1e3:.2f} ms" for item in good
+    if good:
+        table.add_row(
+            "measured",
+            ", ".join(
+                f"{format_count(item.macs)} MACs {item.train_seconds * 1e3:.2f} ms" for item in good
+            )
+            + f" per image; a linear fit in MACs is accurate to {percent(estimate.scatter)}",
         )
-        + f" per image; a linear fit in MACs is accurate to {percent(estimate.scatter)}",
-    )
     for item in estimate.timed:
         if item.failure is not None:
             table.add_row("", Text(f"{format_count(item.macs)} MACs: {item.failure}", "red"))

@@ -16,6 +16,7 @@ from rich.text import Text
 from spach_nas.cli.doctor import Finding
 from spach_nas.cli.live_view import ProgressView, running_words
 from spach_nas.cli.status_line import Doing, make_console
+from spach_nas.config.evaluator_registry import TRAIN
 from spach_nas.config.search_settings import SearchSettings
 from spach_nas.cost.closed_form import cost
 from spach_nas.paths import command_line
@@ -157,10 +158,13 @@ def print_plan(plan: Plan) -> None:
         "limits": str(config.limits),
         "data": f"{config.data.name}: {train:,} images to train on, {validation:,} to validate",
         "sampler": _sampler(config.search),
-        "budget": f"{config.search.trials} trials and {len(config.references)} paper models of "
-        f"{config.training.epochs} epochs",
+        "budget": f"{config.search.trials} trials and {len(config.references)} paper models"
+        + (f" of {config.training.epochs} epochs" if config.evaluator.spec.trains else ""),
         "proxies": _proxy_range(plan),
+        "scored": "by " + ", then by ".join(dict.fromkeys(map(str, config.evaluators))),
     }.items():
+        if name == "scored" and text == f"by {TRAIN.name}":
+            continue
         console.print(f"  {name:<8} {text}", highlight=False)
 
 

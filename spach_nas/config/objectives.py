@@ -93,6 +93,7 @@ for _objective in (
         unit="share",
     ),
     Objective(name="loss", label="validation loss", direction="min", source="score"),
+    Objective(name="score", label="training-free score", direction="max", source="score"),
     Objective(
         name="macs", label="target MACs", direction="min", source="target_cost", unit="count"
     ),

@@ -12,6 +12,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from spach_nas.config.evaluator_registry import EVALUATORS
 from spach_nas.config.logger_registry import LOGGERS
 from spach_nas.config.objectives import OBJECTIVES
 from spach_nas.config.sampler_registry import SAMPLERS
@@ -20,7 +21,7 @@ from spach_nas.registry import Registry
 from spach_nas.space.mixers import MIXERS, MixerSpec, modules_of, register_mixer
 
 # What users' modules may add to.
-REGISTRIES: tuple[Registry[Any], ...] = (MIXERS, SAMPLERS, OBJECTIVES, LOGGERS)
+REGISTRIES: tuple[Registry[Any], ...] = (MIXERS, SAMPLERS, EVALUATORS, OBJECTIVES, LOGGERS)
 brought_in: set[str] = set()
 
 
@@ -74,15 +75,22 @@ def _import(name: str) -> ModuleType:
         ) from problem
 
 
-def shipped_modules(specs: Iterable[MixerSpec]) -> list[ModuleType]:
-    """Top-level modules of mixers that another machine may not have installed.
+def shipped_modules(
+    specs: Iterable[MixerSpec], *, evaluators: Iterable[str] = ()
+) -> list[ModuleType]:
+    """Top-level modules that another machine may not have installed.
+
+    Args:
+        specs: Mixers.
+        evaluators: The modules that make evaluators.
 
     Raises:
-        PluginError: A mixer's module cannot be imported by its name.
+        PluginError: A module cannot be imported by its name.
     """
+    names = {module for spec in specs for module in _modules(spec)} | set(evaluators)
     # Whole top-level modules, because a mixer may import its neighbours.
-    names = {module.partition(".")[0] for spec in specs for module in _modules(spec)}
-    found = [_import(name) for name in sorted(names - {"spach_nas"})]
+    tops = {name.partition(".")[0] for name in names} - {"spach_nas"}
+    found = [_import(name) for name in sorted(tops)]
     return [module for module in found if not _is_installed(module)]
 
 

@@ -12,6 +12,7 @@ from typing import Any
 from pydantic import TypeAdapter
 from pydantic.json_schema import GenerateJsonSchema
 
+from spach_nas.config.evaluator_registry import EvaluatorChoice, written
 from spach_nas.config.search_yaml import SearchConfig
 from spach_nas.space.search_space import SearchSpace
 from spach_nas.validation import STRICT
@@ -50,7 +51,8 @@ class _Generator(GenerateJsonSchema):
         return False
 
     def get_default_value(self, schema: Any) -> Any:
-        return schema["default"] if "default" in schema else schema["default_factory"]()
+        found = schema["default"] if "default" in schema else schema["default_factory"]()
+        return written(found) if isinstance(found, EvaluatorChoice) else found
 
 
 def _schema(cls: type) -> Node:

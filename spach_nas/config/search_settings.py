@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import AfterValidator, Field, WithJsonSchema
 
+from spach_nas.config.evaluator_registry import WrittenEvaluator
 from spach_nas.config.objectives import OBJECTIVES
 from spach_nas.config.sampler_registry import has_sampler, optuna_samplers, sampler_names
 from spach_nas.config.training_settings import Device
@@ -92,8 +93,11 @@ class SearchSettings(Settings):
 class Level(Settings):
     """One rung below the full fidelity."""
 
-    epochs: Annotated[Whole, Field(ge=1)]
-    """Epochs after which candidates are compared; those of lower levels count."""
+    evaluator: WrittenEvaluator | None = None
+    """What scores candidates at this level. Left out: the evaluator of the search."""
+    epochs: Annotated[Whole, Field(ge=1)] | None = None
+    """Epochs after which candidates are compared; those of lower levels count. Only an evaluator
+    that trains them has any."""
     data_share: Annotated[Real, Field(gt=0, le=1)] | None = None
     """Share of each class of the train part. Left out: that of `training`."""
     image_size: Size | None = None

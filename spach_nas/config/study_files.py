@@ -5,3 +5,5 @@ SEARCH_YAML = "search.yaml"
 SPACE_YAML = "space.yaml"
 DATA_JSON = "data.json"
 LATENCY_JSON = "latency.json"
+# What evaluators have prepared, in a folder for each.
+PREPARED = "prepared"

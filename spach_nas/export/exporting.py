@@ -5,16 +5,21 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from spach_nas.errors import BundleError, one_line
-from spach_nas.export.bundle import README, load_weights, write_core, write_samples
+from spach_nas.export.bundle import (
+    README,
+    load_weights,
+    write_core,
+    write_manifest,
+    write_samples,
+)
 from spach_nas.export.card import DRAWING, card, drawing
 from spach_nas.export.choice import Choice
-from spach_nas.export.format_names import OPSET
 from spach_nas.export.formats import FORMS, trace
-from spach_nas.export.manifest import write_manifest
 from spach_nas.export.proof import PARITY, Proof, Tell, prove, write_proof
 from spach_nas.export.samples import bundle_sample, own_pixels
 from spach_nas.files import check_new, staged
 from spach_nas.networks import Spach, build
+from spach_nas.networks.onnx_graph import OPSET
 
 
 def export(
@@ -35,7 +40,7 @@ def export(
         test_accuracy: Accuracy on the test split in [0, 1], if it was measured.
         formats: Names of `FORMATS`. None means all that can be made here; `parity.json` says why
             others were left out. `safetensors` is always written.
-        opset: Opset of the ONNX form, one of `OPSETS`.
+        opset: Opset of the ONNX form, from 18 to 23.
         keep_samples: Whether to store a few images of the data in the bundle, for `verify`.
         tell: Receives progress messages of a few words.
 

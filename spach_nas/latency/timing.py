@@ -7,17 +7,14 @@ restored, accelerators synchronised, garbage collection off.
 import contextlib
 import importlib
 import importlib.metadata
-import io
 import logging
 import os
 import platform
 import statistics
 import time
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, get_args
 
 import torch
@@ -28,6 +25,7 @@ from spach_nas.config.training_settings import Device
 from spach_nas.errors import LatencyError, did_you_mean, one_line, one_of
 from spach_nas.latency.table import Conditions, Timing
 from spach_nas.networks import build
+from spach_nas.networks.onnx_graph import INPUT, OUTPUT, onnx_bytes
 from spach_nas.space.architecture import Architecture
 from spach_nas.space.read_architecture import Source, as_architecture
 from spach_nas.training import choose_runtime, format_warning, threads
@@ -40,7 +38,6 @@ SECONDS = 0.1
 _FEWEST_RUNS = 5
 # Load per core from which on other work is likely to disturb measurements.
 _BUSY = 0.5
-_OPSET = 20
 
 
 def conditions(
@@ -179,29 +176,13 @@ def _onnx_session(module: nn.Module, example: Tensor, where: Conditions) -> Call
     options.intra_op_num_threads, options.inter_op_num_threads = where.threads, 1
     options.log_severity_level = 3
     try:
-        session = onnxruntime.InferenceSession(
-            _onnx_bytes(module, example), options, providers=["CPUExecutionProvider"]
-        )
+        # The graph is the one that `spach-nas export` writes.
+        data, _ = onnx_bytes(torch.export.export(module, (example,)))
+        session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
     except Exception as problem:
         raise LatencyError(f"onnx: {one_line(problem, named=True, first=True)}") from None
-    feed = {session.get_inputs()[0].name: example.numpy()}
-    return lambda: session.run(None, feed)
-
-
-def _onnx_bytes(module: nn.Module, example: Tensor) -> bytes:
-    with (
-        TemporaryDirectory() as folder,
-        warnings.catch_warnings(),
-        contextlib.redirect_stdout(io.StringIO()),
-    ):
-        warnings.simplefilter("ignore")  # the exporter warns about its own code
-        program = torch.onnx.export(
-            module, (example,), dynamo=True, opset_version=_OPSET, verbose=False
-        )
-        assert program is not None
-        path = Path(folder) / "module.onnx"
-        program.save(path)
-        return path.read_bytes()
+    feed = {INPUT: example.numpy()}
+    return lambda: session.run([OUTPUT], feed)
 
 
 def _onnx_versions(device: str, precision: Format) -> dict[str, str]:

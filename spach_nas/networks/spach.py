@@ -71,19 +71,9 @@ class Spach(nn.Module):
         self.head: nn.Module = nn.Linear(widths[-1], architecture.num_classes)
         self.init_weights()
 
-    @torch.no_grad()
     def init_weights(self) -> None:
-        """Initialise linear layers Xavier-uniform, convolutions Kaiming-normal, head and biases 0.
-
-        The same scheme and modes as in the paper's code, so that trainings are comparable.
-        """
-        for module in self.modules():
-            if isinstance(module, nn.Linear):
-                nn.init.xavier_uniform_(module.weight)
-            elif isinstance(module, nn.Conv2d):
-                nn.init.kaiming_normal_(module.weight, mode="fan_out")
-            if isinstance(module, nn.Linear | nn.Conv2d) and module.bias is not None:
-                nn.init.zeros_(module.bias)
+        """Initialise as `init_weights` does, with a zero head."""
+        init_weights(self)
         # Logits of 0 make all classes equally likely: every training starts at a loss of log(K).
         for parameter in self.head.parameters():
             nn.init.zeros_(parameter)
@@ -220,6 +210,21 @@ class Spach(nn.Module):
                 _check_size(self.architecture, size)
         embedded: Tensor = self.norm(self.stem(x))
         return embedded
+
+
+@torch.no_grad()
+def init_weights(network: nn.Module) -> None:
+    """Initialise linear layers Xavier-uniform, convolutions Kaiming-normal, and biases 0.
+
+    The same scheme and modes as in the paper's code, so that trainings are comparable.
+    """
+    for module in network.modules():
+        if isinstance(module, nn.Linear):
+            nn.init.xavier_uniform_(module.weight)
+        elif isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, mode="fan_out")
+        if isinstance(module, nn.Linear | nn.Conv2d) and module.bias is not None:
+            nn.init.zeros_(module.bias)
 
 
 def _check_size(architecture: Architecture, size: tuple[int, int]) -> None:

@@ -195,7 +195,9 @@ def _fitting(config: SearchConfig, table: Table, *, where: Path) -> Benchmark:
         latency = PredictedLatency(read_latency(path), where=str(path))
     # The table decides how long a full training is, whatever the YAML says.
     training = replace(config.training, epochs=table.epochs)
-    levels = tuple(level for level in config.rungs.levels if level.epochs < table.epochs)
+    levels = tuple(
+        level for level in config.rungs.levels if (level.epochs or table.epochs) < table.epochs
+    )
     # Outside the folder of a study, only the architectures say what the targets' data were.
     config = config.for_data(shape_of(next(iter(table.entries.values())).architecture))
     return Benchmark(

@@ -154,6 +154,9 @@ def plan_search(
         from spach_nas.samplers.factories import check_sampler
 
         check_sampler(config.search, feasible=feasible, objectives=config.objective_list)
+        from spach_nas.evaluators.interface import check_evaluators
+
+        check_evaluators(config)
         doing(f"reading the images of {config.data.name}")
         splits = {
             size: load_train_and_validation(config.data, image_size=size)

@@ -20,19 +20,16 @@ from spach_nas.data import load_train_and_validation
 from spach_nas.data.preprocessing import Preprocessing
 from spach_nas.data.reader import sample_validation
 from spach_nas.errors import BundleError, DataError
-from spach_nas.export import (
-    Choice,
-    choose,
-    choose_top,
-    export,
-    export_all,
-    load_model,
+from spach_nas.export import Choice, choose, export, load_model, read_proof, verify
+from spach_nas.export.bundle import (
+    MANIFEST,
+    check_manifest,
     load_preprocessing,
     parse_formats,
-    read_proof,
-    verify,
+    write_manifest,
 )
-from spach_nas.export.manifest import MANIFEST, check_manifest, write_manifest
+from spach_nas.export.choice import choose_top
+from spach_nas.export.exporting import export_all
 from spach_nas.export.proof import compare
 from spach_nas.export.samples import embedded_sample
 from spach_nas.study.records import read_records
