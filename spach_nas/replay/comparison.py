@@ -12,7 +12,6 @@ import numpy as np
 from spach_nas.config.sampler_registry import (
     get_sampler,
     has_sampler,
-    optuna_samplers,
     sampler_names,
 )
 from spach_nas.errors import ConfigError, did_you_mean, one_of
@@ -61,9 +60,9 @@ def strategies(samplers: Sequence[str], rules: Sequence[RungRule]) -> tuple[Stra
     """
     for name in samplers:
         if not has_sampler(name):
-            known = (*sampler_names(), *optuna_samplers())
+            known = sampler_names()
             raise ConfigError(
-                f"--sampler: {name!r}; expected {one_of(sampler_names())}, or a class of "
+                f"--sampler: {name!r}; expected {one_of(known)}, or a class of "
                 f"optuna.samplers{did_you_mean(name, known)}"
             )
     # Baselines are always included: only the distance from them says what a sampler is worth.
