@@ -347,10 +347,12 @@ class Tally:
         rungs = range(len(self.outline.rungs))
         expected = [self._effort(other) for other in rungs]
         trust = 0.0
-        if self.foreseen is not None and len(self.foreseen.evaluation_seconds) == len(rungs):
+        if self.foreseen is not None and len(self.foreseen.evaluation_seconds) >= len(rungs):
             expected = list(self.foreseen.evaluation_seconds)
             trust = _TRUST * expected[0]
         so_far = trust + sum(expected[other] * self._done(other) for other in rungs)
+        if not so_far:  # a damaged estimate, and nothing is done
+            return 0.0
         likely = expected[rung] * (trust + sum(self._seconds.values())) / so_far
         return (self._seconds[rung] + _TRUST * likely) / (self._done(rung) + _TRUST)
 
