@@ -31,7 +31,7 @@ from spach_nas.paths import check_text, shell_word
 from spach_nas.space.mixers import MixerSpec, home, mixer_names
 from spach_nas.space.short_names import details
 from spach_nas.study.intervals import image_interval
-from spach_nas.study.records import Record, append_record
+from spach_nas.study.records import Record, append_record, flat_record
 
 CHECKPOINTS = "checkpoints"
 PLUGINS_JSON = "plugins.json"
@@ -40,39 +40,13 @@ REPORT = "report.html"
 # `proxy_id` and rung.
 CheckpointKey = tuple[str, int]
 _COLUMNS = (
-    "trial",
-    "arch_id",
-    "proxy_id",
-    "state",
-    "reference",
-    "architecture",
-    "accuracy",
-    "loss",
-    "target_macs",
-    "target_params",
-    "target_activations",
-    "proxy_macs",
-    "proxy_params",
-    "epochs",
-    "rung",
-    "seed",
-    "seconds",
-    "reason",
-    "finished_at",
-    "validation_images",
-    "accuracy_low",
-    "accuracy_high",
-    "image_size",
+    *("trial", "arch_id", "proxy_id", "state", "reference", "architecture", "accuracy", "loss"),
+    *("target_macs", "target_params", "target_activations", "proxy_macs", "proxy_params"),
+    *("epochs", "rung", "seed", "seconds", "reason", "finished_at"),
+    *("validation_images", "accuracy_low", "accuracy_high", "image_size"),
     # Of the target; from `depth` on, a figure for each stage.
-    "stem",
-    "stem_width",
-    "patch_size",
-    "depth",
-    "width",
-    "heads",
-    "expansion_ratio",
-    "token_ratio",
-    "shared",
+    *("stem", "stem_width", "patch_size", "depth", "width", "heads"),
+    *("expansion_ratio", "token_ratio", "shared"),
 )
 
 
@@ -225,33 +199,9 @@ def remove_if_empty(folder: Path) -> None:
 
 
 def _row(record: Record) -> list[object]:
-    complete = record.state == "complete"
-    accuracy, loss = (
-        OBJECTIVES[name].of(record) if complete else None for name in ("accuracy", "loss")
-    )
-    interval = None if accuracy is None else image_interval(record, OBJECTIVES["accuracy"])
-    ends = ("", "") if interval is None else (round(end, 6) for end in interval)
-    return [
-        record.trial,
-        record.arch_id,
-        record.proxy_id,
-        record.state,
-        record.reference or "",
-        str(record.architecture),
-        *("" if figure is None else figure for figure in (accuracy, loss)),
-        record.target_cost.macs,
-        record.target_cost.params,
-        record.target_cost.activations,
-        record.proxy_cost.macs,
-        record.proxy_cost.params,
-        record.fidelity.epochs,
-        record.fidelity.rung,
-        record.seed,
-        round(record.seconds, 3),
-        record.reason or "",
-        record.finished_at,
-        record.validation_images or "",
-        *ends,
-        "x".join(map(str, record.architecture.image_size)),
-        *details(record.architecture).values(),
-    ]
+    interval = image_interval(record, OBJECTIVES["accuracy"])
+    row: dict[str, object] = flat_record(record) | details(record.architecture)
+    row["seconds"] = round(record.seconds, 3)
+    if interval is not None and row["accuracy"] is not None:
+        row |= {"accuracy_low": round(interval.low, 6), "accuracy_high": round(interval.high, 6)}
+    return ["" if row.get(name) is None else row[name] for name in _COLUMNS]

@@ -15,11 +15,16 @@ from typing import Any
 from pydantic import FiniteFloat, TypeAdapter
 
 from spach_nas.config.evaluation import Epoch, Fidelity, State
+from spach_nas.config.objectives import OBJECTIVES
 from spach_nas.config.study_files import RECORDS_FILE
 from spach_nas.cost.closed_form import Cost
 from spach_nas.errors import StudyError
 from spach_nas.space.architecture import Architecture
 from spach_nas.validation import validate
+
+_SCORED = ("accuracy", "loss")
+# Objectives that have a column already.
+_TWICE = ("accuracy", "loss", "macs", "params", "activations")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -144,6 +149,55 @@ def parse_record(line: str, *, where: str) -> Record:
     except ValueError:
         raise StudyError(f"{where}: damaged line; expected a JSON object") from None
     return validate(_adapter(), plain, where=where, error=StudyError)
+
+
+def flat_record(record: Record) -> dict[str, Any]:
+    """A record as one flat row, with the columns of `Study.to_dataframe`."""
+    architecture = record.architecture
+    complete = record.state == "complete"
+    row: dict[str, Any] = {
+        "trial": record.trial,
+        "rung": record.fidelity.rung,
+        "state": record.state,
+        "reference": record.reference,
+        **{name: OBJECTIVES[name].of(record) if complete else None for name in _SCORED},
+        **{name: value for name, value in record.objectives.items() if name not in _TWICE},
+        **{f"target_{name}": value for name, value in record.target_cost._asdict().items()},
+        **{f"proxy_{name}": value for name, value in record.proxy_cost._asdict().items()},
+        "architecture": str(architecture),
+        "stem": architecture.stem,
+        "stem_width": architecture.stem_width,
+        "patch_size": architecture.patch_size,
+        "image_size": "x".join(map(str, architecture.image_size)),
+    }
+    for number, stage in enumerate(architecture.stages, 1):
+        row |= {
+            f"stage{number}_mixers": str(stage),
+            f"stage{number}_depth": stage.depth,
+            f"stage{number}_width": stage.width,
+            f"stage{number}_heads": stage.heads,
+            f"stage{number}_expansion_ratio": stage.expansion_ratio,
+            f"stage{number}_token_ratio": stage.token_ratio,
+            f"stage{number}_shared": stage.shared,
+            **{f"stage{number}_{name}": value for name, value in stage.options},
+        }
+    return row | {
+        "epochs": record.fidelity.epochs,
+        "data_share": record.fidelity.data_share,
+        "seed": record.seed,
+        "seconds": record.seconds,
+        "started": record.started,
+        "finished_at": record.finished_at,
+        "validation_images": record.validation_images,
+        "reason": record.reason,
+        "remark": record.remark,
+        "arch_id": record.arch_id,
+        "proxy_id": record.proxy_id,
+        "origin": record.origin,
+        "evaluator": record.evaluator,
+        "version": record.version,
+        "machine": record.machine,
+    }
 
 
 @cache

@@ -3,15 +3,15 @@
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from spach_nas.config.objectives import OBJECTIVES, Objective
+from spach_nas.config.objectives import Objective
 from spach_nas.config.search_yaml import SearchConfig, load_config
 from spach_nas.config.study_files import SEARCH_YAML
 from spach_nas.errors import StudyError, one_line
 from spach_nas.study import pareto
 from spach_nas.study.folder import check_plugins
-from spach_nas.study.records import Record, read_records
+from spach_nas.study.records import Record, flat_record, read_records
 from spach_nas.units import format_count
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ class Study:
             ) from None
         front = {_key(record) for record in self.front()}
         return pandas.DataFrame(
-            [{**_row(record), "on_front": _key(record) in front} for record in self.records]
+            [{**flat_record(record), "on_front": _key(record) in front} for record in self.records]
         )
 
     def __repr__(self) -> str:
@@ -125,56 +125,3 @@ def open_study(folder: str | Path) -> Study:
 
 def _key(record: Record) -> tuple[int, int, int]:
     return record.trial, record.fidelity.rung, record.seed
-
-
-def _row(record: Record) -> dict[str, Any]:
-    """A record as a flat row."""
-    architecture = record.architecture
-    complete = record.state == "complete"
-    row: dict[str, Any] = {
-        "trial": record.trial,
-        "rung": record.fidelity.rung,
-        "state": record.state,
-        "reference": record.reference,
-        **{name: OBJECTIVES[name].of(record) if complete else None for name in _SCORED},
-        **{name: value for name, value in record.objectives.items() if name not in _TWICE},
-        **{f"target_{name}": value for name, value in record.target_cost._asdict().items()},
-        **{f"proxy_{name}": value for name, value in record.proxy_cost._asdict().items()},
-        "architecture": str(architecture),
-        "stem": architecture.stem,
-        "stem_width": architecture.stem_width,
-        "patch_size": architecture.patch_size,
-        "image_size": "x".join(map(str, architecture.image_size)),
-    }
-    for number, stage in enumerate(architecture.stages, 1):
-        row |= {
-            f"stage{number}_mixers": str(stage),
-            f"stage{number}_depth": stage.depth,
-            f"stage{number}_width": stage.width,
-            f"stage{number}_heads": stage.heads,
-            f"stage{number}_expansion_ratio": stage.expansion_ratio,
-            f"stage{number}_token_ratio": stage.token_ratio,
-            f"stage{number}_shared": stage.shared,
-            **{f"stage{number}_{name}": value for name, value in stage.options},
-        }
-    return row | {
-        "epochs": record.fidelity.epochs,
-        "data_share": record.fidelity.data_share,
-        "seed": record.seed,
-        "seconds": record.seconds,
-        "started": record.started,
-        "finished_at": record.finished_at,
-        "reason": record.reason,
-        "remark": record.remark,
-        "arch_id": record.arch_id,
-        "proxy_id": record.proxy_id,
-        "origin": record.origin,
-        "evaluator": record.evaluator,
-        "version": record.version,
-        "machine": record.machine,
-    }
-
-
-_SCORED = ("accuracy", "loss")
-# Objectives that have a column already.
-_TWICE = ("accuracy", "loss", "macs", "params", "activations")
