@@ -203,7 +203,7 @@ def replay(benchmark: Benchmark, strategy: Strategy, *, seed: int, budget: Budge
     """
     # They import Optuna: only after mistakes in the table and the strategies have been reported.
     from spach_nas.study.driver import StudyDriver
-    from spach_nas.study.writer import Archive
+    from spach_nas.study.folder import Archive
 
     assert not strategy.stock
     config = replay_config(benchmark, strategy, seed=seed, budget=budget)

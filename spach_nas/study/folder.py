@@ -1,4 +1,4 @@
-"""The files in the folder of a study, which only the driver writes.
+"""The files in the folder of a study, which only the driver writes, through an archive.
 
 records.jsonl     the source of truth, one line for each finished evaluation
 trials.csv        a copy for spreadsheets
@@ -20,10 +20,12 @@ import io
 import json
 import os
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from spach_nas.config.objectives import OBJECTIVES
+from spach_nas.config.search_yaml import SearchConfig
 from spach_nas.config.study_files import DATA_JSON, PREPARED, RECORDS_FILE
 from spach_nas.errors import PluginError, StudyError
 from spach_nas.files import replace_bytes, replace_text
@@ -31,7 +33,11 @@ from spach_nas.paths import check_text, shell_word
 from spach_nas.space.mixers import MixerSpec, home, mixer_names
 from spach_nas.space.short_names import details
 from spach_nas.study.intervals import image_interval
+from spach_nas.study.journal import Journal
 from spach_nas.study.records import Record, append_record, flat_record
+
+if TYPE_CHECKING:
+    from spach_nas.study.optuna_mirror import StudyMirror
 
 CHECKPOINTS = "checkpoints"
 PLUGINS_JSON = "plugins.json"
@@ -205,3 +211,108 @@ def _row(record: Record) -> list[object]:
     if interval is not None and row["accuracy"] is not None:
         row |= {"accuracy_low": round(interval.low, 6), "accuracy_high": round(interval.high, 6)}
     return ["" if row.get(name) is None else row[name] for name in _COLUMNS]
+
+
+class Archive:
+    """Writes nothing, for replays; it only knows whose weights would be kept."""
+
+    def __init__(self) -> None:
+        self._kept: set[CheckpointKey] = set()
+
+    def save(self, record: Record, weights: bytes | None) -> None:
+        """Keep a record and its weights."""
+        if weights is not None:
+            self._kept.add((record.proxy_id, record.fidelity.rung))
+
+    def mirror(self, record: Record) -> None:
+        """Add a saved record to the mirrors of the records."""
+
+    def kept(self) -> Collection[CheckpointKey]:
+        """Proxies and rungs whose weights are kept."""
+        return self._kept
+
+    def holds(self, key: CheckpointKey) -> bool:
+        """Whether the weights of a proxy after a rung are kept."""
+        return key in self._kept
+
+    def forget(self, keys: Collection[CheckpointKey]) -> None:
+        """Remove weights."""
+        self._kept.difference_update(keys)
+
+    def log(self, event: str, fields: Mapping[str, object]) -> None:
+        """Note what happened in the journal."""
+
+    def close(self) -> None:
+        """Close all files."""
+
+
+class FolderArchive(Archive):
+    """The folder of a study, open for writing."""
+
+    def __init__(
+        self, folder: Path, config: SearchConfig, *, records: Sequence[Record], mirrored: bool
+    ) -> None:
+        """Open the folder, and repair the mirrors if an earlier run was killed.
+
+        Args:
+            folder: A folder made by `create_folder`.
+            config: The search YAML.
+            records: Its records so far, oldest first.
+            mirrored: Whether `study.db` mirrors the records.
+        """
+        super().__init__()
+        self._folder = folder
+        self._journal = Journal(folder)
+        if records:
+            write_table(folder, records)
+        self._mirror = _mirror(folder, config, records) if mirrored else None
+
+    def save(self, record: Record, weights: bytes | None) -> None:
+        """Write weights and record, so that a crash at any moment loses neither."""
+        # The weights first: once the record is written, the trial is not repeated.
+        if weights is not None:
+            key = record.proxy_id, record.fidelity.rung
+            write_checkpoint(self._folder, key, weights)
+        append_record(self._folder / RECORDS_FILE, record)
+
+    def mirror(self, record: Record) -> None:
+        """Add a saved record to the mirrors of the records."""
+        append_to_table(self._folder, record)
+        if self._mirror is not None:
+            self._mirror.add(record)
+
+    def kept(self) -> Collection[CheckpointKey]:
+        """Proxies and rungs whose weights are kept."""
+        return kept_checkpoints(self._folder)
+
+    def holds(self, key: CheckpointKey) -> bool:
+        """Whether the weights are kept; a user may have removed them."""
+        return checkpoint_file(self._folder, key).is_file()
+
+    def forget(self, keys: Collection[CheckpointKey]) -> None:
+        """Remove weights."""
+        remove_checkpoints(self._folder, keys)
+
+    def log(self, event: str, fields: Mapping[str, object]) -> None:
+        """Note what happened."""
+        self._journal.write(event, fields)
+
+    def close(self) -> None:
+        """Close all files."""
+        if self._mirror is not None:
+            self._mirror.close()
+
+
+def _mirror(folder: Path, config: SearchConfig, records: Sequence[Record]) -> "StudyMirror":
+    # They import Optuna, which nobody needs who only reads a folder.
+    from spach_nas.samplers.feasible_sampler import distributions
+    from spach_nas.study.optuna_mirror import StudyMirror
+
+    return StudyMirror(
+        folder,
+        name=config.study,
+        objectives=config.objective_list,
+        distributions=distributions(config.space),
+        top=config.fidelity.rung,
+        records=records,
+    )
