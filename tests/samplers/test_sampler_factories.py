@@ -342,6 +342,19 @@ def test_a_class_of_samplers_is_a_factory(space: SearchSpace, own: Any) -> None:
         check(space, settings("own", options={"speed": 3}))
 
 
+def test_a_space_may_have_fewer_architectures_than_a_check_asks_for() -> None:
+    stage = {"depth": [1, 2], "width": 8, "mixers": "conv"}
+    two = SearchSpace.from_dict(
+        {"patch_size": 4, "expansion_ratio": 2, "heads": 2, "stages": [stage]}
+    )
+    assert two.size() == 2
+    check_sampler(
+        settings("NSGAIIISampler"),
+        feasible=FeasibleSet(two, Limits()),
+        objectives=[OBJECTIVES[name] for name in BOTH],
+    )
+
+
 def test_an_own_sampler_is_asked_for_what_it_leaves_out(space: SearchSpace, own: Any) -> None:
     own()
     check(space, settings("own"))
