@@ -101,7 +101,6 @@ class Workers(Generic[Task]):
     simulation is reproducible.
 
     Attributes:
-        number: Number of workers.
         clock: Is set to the end of each task that comes back.
         busy: Seconds that tasks took, summed over the workers.
     """
@@ -138,7 +137,6 @@ class TabularEvaluator:
     """Answers requests from a table.
 
     Attributes:
-        table: The trainings.
         seed: Chooses one training of each architecture that was trained with several seeds.
     """
 

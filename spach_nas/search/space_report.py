@@ -33,15 +33,7 @@ Figures = NDArray[np.int64]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Spread:
-    """Distribution of a cost over architectures, plain counts.
-
-    Attributes:
-        low: The lowest.
-        p5: 5th percentile.
-        median: 50th percentile.
-        p95: 95th percentile.
-        high: The highest.
-    """
+    """Distribution of a cost over architectures: its ends and percentiles, plain counts."""
 
     low: int
     p5: int
@@ -103,10 +95,7 @@ class PaperModel:
     """A model of the paper compared with the feasible architectures.
 
     Attributes:
-        name: Its name.
-        macs: Its MACs.
-        params: Its parameters.
-        encoding: Its encoding; None if it is outside the space.
+        encoding: None if it is outside the space.
         outside: Why it is outside the space; None if it is inside.
         violations: Limits that it or its proxy breaks; empty if it meets them.
         macs_rank: Share of the feasible architectures with at most its MACs, in [0, 1].
@@ -139,13 +128,7 @@ class Hidden:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Proxies:
-    """The proxies, which would be trained.
-
-    Attributes:
-        macs: Their MACs.
-        params: Their parameters.
-        hidden: Changes of targets that proxies do not have.
-    """
+    """The proxies, which would be trained."""
 
     macs: Spread
     params: Spread
@@ -158,16 +141,12 @@ class SpaceReport:
 
     Attributes:
         targets: Channels and classes of the targets, and where they come from.
-        limits: The limits in words.
-        architectures: Number of architectures in the space.
+        architectures: Number of distinct architectures.
         encodings: Number of encodings; several may give the same architecture.
         feasible: Number of architectures inside the limits; None if they are too many to count.
         feasible_share: Their share, in [0, 1]; from a sample if they are not counted.
         binding: Each limit that is set.
         sampled: Size of the samples behind distributions and shares; 0: all architectures.
-        quantities: Distribution of MACs and parameters.
-        stages: Mixers of each stage.
-        paper: The paper's models.
         proxies: None for a space alone, without a search.
     """
 

@@ -48,10 +48,6 @@ class Outline:
     """What a search plans to do.
 
     Attributes:
-        name: Name of the study.
-        folder: Folder of the study.
-        objectives: What is optimised.
-        limits: Bounds on the cost of targets.
         corners: The box of which hypervolumes are shares.
         rungs: Fidelities, cheapest first.
         trials: The budget, without references.
@@ -77,7 +73,6 @@ class Progress:
     """The progress of a search.
 
     Attributes:
-        outline: What it plans to do.
         wanted: Planned evaluations at each rung if no trial fails; at higher rungs, at least.
         phase: `running`; `stopping`: running trials are being finished; `finishing`: the report is
             being written; `stopped` before the budget was spent; `ended`; `silent`: its process is
