@@ -7,7 +7,7 @@ search.yaml       the search as run
 space.yaml        its search space, where the search names a file
 data.json         how its images were prepared
 latency.json      times of the parts of its networks, where latency is an objective or a limit
-plugins.json      modules of the mixers that do not come with this package, where there are any
+plugins.json      modules of what does not come with this package, if there are any
 prepared/         what the evaluators of its candidates share, such as a supernet
 checkpoints/      weights of proxies on the front or that may be promoted, PROXY_ID-RUNG
 log.jsonl         what happened when
@@ -22,15 +22,19 @@ import os
 import shutil
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from spach_nas.config.evaluator_registry import EVALUATORS, EvaluatorSpec
+from spach_nas.config.logger_registry import LOGGERS, LoggerSpec
 from spach_nas.config.objectives import OBJECTIVES
+from spach_nas.config.sampler_registry import SAMPLERS, SamplerSpec, get_sampler
 from spach_nas.config.search_yaml import SearchConfig
 from spach_nas.config.study_files import DATA_JSON, PREPARED, RECORDS_FILE
 from spach_nas.errors import PluginError, StudyError
 from spach_nas.files import replace_bytes, replace_text
 from spach_nas.paths import check_text, shell_word
-from spach_nas.space.mixers import MixerSpec, home, mixer_names
+from spach_nas.registry import Registry
+from spach_nas.space.mixers import MIXERS, home, plugin_mixers
 from spach_nas.space.short_names import details
 from spach_nas.study.intervals import image_interval
 from spach_nas.study.journal import Journal
@@ -97,18 +101,26 @@ def create_folder(
         raise StudyError(f"{folder}: {problem.strerror}; expected a writable place") from None
 
 
-def plugin_texts(mixers: Iterable[MixerSpec]) -> dict[str, str]:
-    """The file that lists the modules of these mixers; none without mixers."""
-    homes = {spec.name: home(spec) for spec in mixers}
+def plugin_texts(config: SearchConfig) -> dict[str, str]:
+    """The file that lists what a search takes from outside this package, with its modules."""
+    homes = {spec.name: home(spec) for spec in plugin_mixers(config.mixers)}
+    named: list[tuple[str, SamplerSpec | LoggerSpec | EvaluatorSpec]]
+    named = [("sampler", get_sampler(config.search.sampler))]
+    named += [("logger", LOGGERS[name]) for name in config.callbacks]
+    named += [("evaluator", choice.spec) for choice in config.evaluators]
+    for kind, spec in named:
+        module = spec.factory.partition(":")[0]
+        if not module.startswith("spach_nas."):
+            homes[f"{kind} {spec.name}"] = module
     return {PLUGINS_JSON: json.dumps(homes, indent=2) + "\n"} if homes else {}
 
 
 def check_plugins(folder: Path) -> None:
-    """Check that all mixers of a study are known here. What its folder names is never imported.
+    """Check that all plugins of a study are known here. What its folder names is never imported.
 
     Raises:
-        PluginError: A mixer is not known; the message names its module.
-        StudyError: The list of mixers is damaged.
+        PluginError: One is not known; the message names its module.
+        StudyError: The list of plugins is damaged.
     """
     path = folder / PLUGINS_JSON
     if not path.is_file():
@@ -116,16 +128,25 @@ def check_plugins(folder: Path) -> None:
     try:
         homes = dict(json.loads(path.read_text(encoding="utf-8")))
     except (ValueError, TypeError):
-        raise StudyError(f"{path}: is damaged; expected mixers and their modules") from None
-    lacking = [name for name in homes if name not in mixer_names()]
+        raise StudyError(f"{path}: is damaged; expected plugins and their modules") from None
+    lacking = [name for name in homes if not _is_known(name)]
     if lacking:
         modules = sorted({str(homes[name]) for name in lacking})
         options = " ".join(f"--plugin {shell_word(name)}" for name in modules)
         raise PluginError(
-            f"{folder}: was searched with the mixers {', '.join(map(repr, lacking))}, which are "
-            f"not known here; expected {options}, "
-            f"or in Python import {', '.join(modules)}"
+            f"{folder}: needs plugins for {', '.join(map(repr, lacking))}; expected {options}, or "
+            f"in Python import {', '.join(modules)}"
         )
+
+
+def _is_known(entry: str) -> bool:
+    kind, _, name = entry.rpartition(" ")
+    registries: dict[str, Registry[Any]] = {
+        "sampler": SAMPLERS,
+        "logger": LOGGERS,
+        "evaluator": EVALUATORS,
+    }
+    return name in registries.get(kind, MIXERS).names()
 
 
 def class_count(folder: Path) -> int | None:
