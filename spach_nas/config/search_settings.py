@@ -9,7 +9,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
 from spach_nas.config.evaluator_registry import WrittenEvaluator
 from spach_nas.config.objectives import OBJECTIVES
-from spach_nas.config.sampler_registry import has_sampler, optuna_samplers, sampler_names
+from spach_nas.config.sampler_registry import OF_OPTUNA, has_sampler, sampler_names
 from spach_nas.config.training_settings import Device
 from spach_nas.errors import did_you_mean, one_of
 from spach_nas.space.choices import one_of_names
@@ -26,12 +26,13 @@ Format = Literal["fp32", "bf16"]
 
 
 def _check_sampler(value: str) -> str:
+    # Not a Literal, because plugins and Optuna add names.
     if not has_sampler(value):
         names = sampler_names()
         raise ValueError(
             f"{value!r}; expected {one_of(names)}, a class of optuna.samplers such as "
             "NSGAIIISampler, or one that --plugin MODULE brings in"
-            f"{did_you_mean(value, (*names, *optuna_samplers()))}"
+            f"{did_you_mean(value, names)}"
         )
     return value
 
@@ -41,7 +42,7 @@ def _sampler_schema() -> dict[str, Any]:
         "title": "one of the names, or a class of optuna.samplers",
         "anyOf": [
             one_of_names(sampler_names()),
-            {"type": "string", "pattern": "^[A-Za-z][A-Za-z0-9_]*Sampler$"},
+            {"type": "string", "pattern": f"^{OF_OPTUNA.pattern}$"},
         ],
     }
 
@@ -52,6 +53,7 @@ def _rank_schema() -> dict[str, Any]:
 
 
 def _check_gpus(value: float | str) -> float | str:
+    # Ray has no share of several GPUs.
     if isinstance(value, str) or 0 <= value <= 1 or (value > 1 and value == int(value)):
         return value
     raise ValueError(f"{value}; expected auto, a share of one GPU, or a whole number")

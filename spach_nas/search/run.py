@@ -1,6 +1,6 @@
 """A whole search: from the YAML to a folder with records, report and the best network."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack, closing
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -25,7 +25,7 @@ from spach_nas.search.placement import keep_initial, placed
 from spach_nas.search.plan import Plan, SearchSource, plan_search, study_path
 from spach_nas.search.ray.runner import ray_session, run_study, stop_on_signals
 from spach_nas.search.ray.session import driver_host
-from spach_nas.space.mixers import MixerSpec, plugin_mixers
+from spach_nas.space.mixers import plugin_mixers
 from spach_nas.study import pareto
 from spach_nas.study.driver import StudyDriver
 from spach_nas.study.folder import (
@@ -102,7 +102,7 @@ def run_plan(
     mixers = plugin_mixers(config.mixers)
     with ExitStack() as stack:
         stack.enter_context(room_needed(folder))
-        prepare_folder(plan, folder, mixers=mixers, resume=resume)
+        prepare_folder(plan, folder, resume=resume)
         stack.callback(remove_if_empty, folder)
         stack.enter_context(locked(folder))
         makers = named_loggers(config.callbacks) | dict(loggers or {})
@@ -199,9 +199,7 @@ def _too_short(plan: Plan, folder: Path) -> str:
     )
 
 
-def prepare_folder(
-    plan: Plan, folder: Path, *, mixers: Sequence[MixerSpec] = (), resume: bool = False
-) -> None:
+def prepare_folder(plan: Plan, folder: Path, *, resume: bool = False) -> None:
     """Make the folder of a search, or check that it can continue in the existing one.
 
     Raises:
@@ -218,7 +216,7 @@ def prepare_folder(
     source = config.search.warm_start
     if source is not None:
         warm = warm_records(source, config, plan.feasible, images=plan.preprocessing)
-    texts |= plugin_texts(mixers) | {DATA_JSON: to_json(plan.preprocessing)}
+    texts |= plugin_texts(config) | {DATA_JSON: to_json(plan.preprocessing)}
     if plan.latency is not None:
         texts[LATENCY_JSON] = plan.latency.table.to_json()
     create_folder(folder, texts=texts, records=warm)

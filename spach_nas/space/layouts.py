@@ -147,6 +147,7 @@ def _multisets(choices: tuple[str, ...], depths: tuple[int, ...]) -> tuple[Mixer
     found = []
     for depth in depths:
         for mixers in itertools.combinations_with_replacement(choices, depth):
+            # The multinomial coefficient: orders of these blocks.
             counts = Counter(mixers)
             number = math.factorial(depth)
             for count in counts.values():
@@ -161,6 +162,8 @@ def _table(layout: Layout, depths: tuple[int, ...]) -> dict[Mixers, dict[str, Va
 
     A stage of one mixer has trailing = leading and trailing_depth 0, if these are choices.
     """
+    # Tabulated, because several encodings give the same arrangement: with a trailing depth of 0 the
+    # trailing mixer has no effect, and depths clip trailing depths.
     choices = layout.parameters(depths)
     encodings = [
         dict(zip(choices, values, strict=True)) for values in itertools.product(*choices.values())

@@ -24,7 +24,7 @@ from spach_nas.space.references import reference_target
 from spach_nas.space.scaling import DataShape
 from spach_nas.space.stage_space import Encoding
 from spach_nas.study.ending import Why
-from spach_nas.study.folder import CheckpointKey, checkpoint_file
+from spach_nas.study.folder import Archive, CheckpointKey, FolderArchive, checkpoint_file
 from spach_nas.study.journal import Foreseen
 from spach_nas.study.ladder import Ladder, Step
 from spach_nas.study.pareto import GrowingFront
@@ -33,7 +33,6 @@ from spach_nas.study.records import Record
 from spach_nas.study.relatives import nearest_relative
 from spach_nas.study.requests import Pending, make_request, to_evaluation, to_record
 from spach_nas.study.results import Study
-from spach_nas.study.writer import Archive, FolderArchive
 
 # A trial that loses this many workers is the likely cause: it fails. Its last attempt uses smaller
 # batches, since the host may have run out of memory.
