@@ -78,7 +78,7 @@ def register_evaluator(spec: EvaluatorSpec) -> None:
     EVALUATORS.register(spec)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True, slots=True, repr=False)
 class EvaluatorChoice:
     """An evaluator as a file names it.
 
@@ -102,7 +102,7 @@ class EvaluatorChoice:
         name = spec.recorded_as or spec.name
         return f"{name}:{getattr(self.options, spec.variant)}" if spec.variant else name
 
-    def __str__(self) -> str:
+    def __repr__(self) -> str:
         own = {item.name: getattr(self.options, item.name) for item in _fields(self.spec)}
         options = ", ".join(f"{name}: {value}" for name, value in own.items())
         return f"{self.name} ({options})" if options else self.name
