@@ -1,4 +1,4 @@
-"""What every kind of data set offers."""
+"""The interface of every kind of data set."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ class Open(Protocol):
     def __call__(
         self, settings: DataSettings, split: Split, *, channels: int | None = None
     ) -> Pictures | Stream | None:
-        """The split, with these channels or those of train; None where the set has none."""
+        """The split with these channels or those of train; None if there is no such split."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -25,11 +25,11 @@ class DataSource:
     """One kind of data set, as functions that raise DataError.
 
     Attributes:
-        check: Finds what is missing or mixed up, without decoding an image.
-        shape: Channels and classes, without decoding the whole set.
-        open: One split. Without a validation split, a share of train is held out.
-        has_test: Whether there is a test split; `check` has passed.
-        notes: What a person should know of the whole set, without decoding an image.
+        check: Checks that the files are there and in order, without decoding an image.
+        shape: Number of channels and classes, without decoding the whole set.
+        open: Opens a split. If there is no validation split, a share of train is held out.
+        has_test: Whether there is a test split. Called after `check`.
+        notes: Remarks about the whole set for users, without decoding an image.
     """
 
     check: Callable[[DataSettings], None]

@@ -1,4 +1,4 @@
-"""One split of a data set, image by image: from files, from memory, or from a library's data set.
+"""Reads one split of a data set: from files, from memory, or from the data set of a library.
 
 Letters: N images, H and W height and width, C channels.
 """
@@ -35,13 +35,13 @@ _DRAFT = 8
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Decoded:
-    """What of a split was read into memory.
+    """The images of a split that were read into memory.
 
     Attributes:
-        pixels: (N, H, W, C) of the images that are whole, in their order.
-        labels: (N,).
-        stored: How each of them is stored; empty where that is not known.
-        broken: What is wrong with each of the others, by its place.
+        pixels: The intact images in their order, (N, H, W, C).
+        labels: Their labels, (N,).
+        stored: How the file of each stores it; empty if that is not known.
+        broken: What is wrong with each of the other images, by its path or position.
     """
 
     pixels: Pixels
@@ -52,16 +52,16 @@ class Decoded:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Pictures:
-    """Images that are opened by their position. Workers get them by pickle.
+    """Images that are opened by their position. They are sent to workers by pickle.
 
     Attributes:
-        name: For messages.
-        class_names: One for each class.
-        labels: (N,), indices into `class_names`.
-        opener: Gives the image at a position, in whatever mode it has.
-        files: Paths, where the images are files; else empty.
-        channels: 1 or 3, those that `image` gives.
-        held: All images, where they are in memory already.
+        name: Name of the split in messages.
+        class_names: One name for each class.
+        labels: Indices into `class_names`, (N,).
+        opener: Opens the image at a position, in any mode.
+        files: Paths of the images; empty if they are not files.
+        channels: Channels of the images that `image` returns: 1 or 3.
+        held: All images, if they are in memory already.
     """
 
     name: str
@@ -76,7 +76,7 @@ class Pictures:
         return len(self.labels)
 
     def image(self, position: int) -> Image.Image:
-        """The image at a position, upright, grey or RGB by `channels`.
+        """The image at a position, rotated as its EXIF says, grey or RGB by `channels`.
 
         Raises:
             DataError: It cannot be read.
@@ -84,12 +84,12 @@ class Pictures:
         try:
             with self.opener(position) as image:
                 return upright(image, channels=self.channels)
-        # A decoder may raise anything over bytes that it did not expect.
+        # A decoder may raise anything if it meets unexpected bytes.
         except Exception as problem:
             raise _unreadable(self._place(position), why_unreadable(problem)) from None
 
     def take(self, positions: Indices) -> "Pictures":
-        """Some of the images, in this order."""
+        """The images at these positions, in this order."""
         return replace(
             self,
             labels=self.labels[positions],
@@ -99,14 +99,14 @@ class Pictures:
         )
 
     def without(self, paths: frozenset[str]) -> "Pictures":
-        """All images but those of these paths."""
+        """All images except those with these paths."""
         if not paths:
             return self
         kept = [i for i, path in enumerate(self.files) if str(path) not in paths]
         return self.take(np.array(kept, dtype=np.int64))
 
     def read(self, size: tuple[int, int]) -> Decoded:
-        """All images at `size` (H, W), padded or shrunk; broken ones are left out and named.
+        """Read all images at `size` (H, W), padded or shrunk. Broken ones are left out and named.
 
         Raises:
             DataError: There is not enough memory.
@@ -139,10 +139,10 @@ class Pictures:
         )
 
     def in_memory(self, size: tuple[int, int]) -> ImageSet:
-        """All images at `size` (H, W), padded or shrunk.
+        """Read all images at `size` (H, W), padded or shrunk.
 
         Raises:
-            DataError: One cannot be read, or there is not enough memory.
+            DataError: An image cannot be read, or there is not enough memory.
         """
         decoded = self.read(size)
         for place, why in decoded.broken.items():
@@ -155,7 +155,7 @@ class Pictures:
 
 def _unreadable(place: str, why: str) -> DataError:
     return DataError(
-        f"{place}: cannot be read as an image ({why}); expected a whole image; data.check_images "
+        f"{place}: cannot be read as an image ({why}); expected an intact image; data.check_images "
         "finds all broken files, data.skip_broken leaves them out"
     )
 
@@ -166,12 +166,12 @@ def _at(opener: Opener, positions: Indices, position: int) -> Image.Image:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Stream:
-    """A split that is only read from its beginning to its end, such as a webdataset.
+    """A split that can only be read from beginning to end, such as a webdataset.
 
     Attributes:
-        name: Of the data set.
-        class_names: One for each class.
-        channels: 1 or 3.
+        name: Name of the data set.
+        class_names: One name for each class.
+        channels: Channels of the images that `read` returns: 1 or 3.
         dataset: Iterates over pairs of an image and its label.
     """
 
@@ -181,10 +181,10 @@ class Stream:
     dataset: Any
 
     def read(self, size: tuple[int, int]) -> Decoded:
-        """All images at `size` (H, W); broken ones are left out and named.
+        """Read all images at `size` (H, W). Broken ones are left out and named.
 
         Raises:
-            DataError: It breaks off, has no labels, or there is not enough memory.
+            DataError: Reading fails midway, labels are missing, or there is not enough memory.
         """
         count = len(self.dataset)
         require_memory((count, *size, self.channels), name=self.name)
@@ -196,7 +196,7 @@ class Stream:
             for number, (image, label) in enumerate(self.dataset):
                 try:
                     images.append(to_size(pixels(image, channels=self.channels), size))
-                # A decoder may raise anything over bytes that it did not expect.
+                # A decoder may raise anything if it meets unexpected bytes.
                 except Exception as problem:
                     broken[f"{self.name}: image {number}"] = why_unreadable(problem)
                     continue
@@ -211,17 +211,17 @@ class Stream:
 
 
 def check_labels(labels: Labels, *, classes: int, name: str) -> None:
-    """Check that a split has labels from 0 to `classes` - 1.
+    """Check that a split has labels, all from 0 to `classes` - 1.
 
     Raises:
-        DataError: It has others, or none.
+        DataError: It does not.
     """
     if not len(labels) or labels.min() < 0 or labels.max() >= classes:
         raise DataError(f"{name}: has no labels from 0 to {classes - 1}")
 
 
 def from_memory(images: ImageSet, *, name: str) -> Pictures:
-    """Images that are in memory."""
+    """A split of images that are in memory."""
     return Pictures(
         name=name,
         class_names=images.class_names,
@@ -239,11 +239,11 @@ def _open_array(images: Pixels, position: int) -> Image.Image:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Scan:
-    """What a look at every file of the splits found.
+    """The result of reading every file of the splits once.
 
     Attributes:
-        broken: What is wrong with each file that cannot be read, by its path.
-        stored: How the others are stored.
+        broken: What is wrong with each file that cannot be decoded, by its path.
+        stored: How the other files store their images.
         doubles: Validation files with the same bytes as a training file.
     """
 
@@ -260,9 +260,9 @@ class _Look:
 
 
 def scan(train: Sequence[Path], validation: Sequence[Path] = (), *, channels: int) -> Scan:
-    """Read all files as they will be read, in as many threads as there are cores.
+    """Read all files once, in as many threads as there are cores.
 
-    A file is decoded at an eighth of its size where its format allows, which still reads all of it.
+    If the format allows, a file is decoded at an eighth of its size, which still reads all of it.
     """
     paths = [*train, *validation]
     with ThreadPoolExecutor(cores()) as pool:
