@@ -1,10 +1,6 @@
-"""All architectures of a space, or a sample of them, for statistics.
-
-Also the exact ends of the range of a cost, and round bins for histograms.
-"""
+"""All architectures of a space, or a sample of them, and the exact ends of the range of a cost."""
 
 import itertools
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -22,15 +18,6 @@ from spach_nas.space.stage_space import Encoding, StageSizes, StageSpace
 
 MOST_ENCODINGS = 10_000
 _MOST_CONTEXTS = 5_000
-_FEWEST_BINS, _MOST_BINS = 4, 12
-# Steps within a power of ten, finest first.
-_STEPS: tuple[tuple[float, ...], ...] = (
-    (1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 8),
-    (1, 1.5, 2, 3, 5, 7),
-    (1, 2, 5),
-    (1, 3),
-    (1,),
-)
 
 Figures = NDArray[np.int64]
 
@@ -160,37 +147,3 @@ def _class_costs(
             expansion_ratio=sizes.expansion_ratio,
             shared=sizes.shared,
         )
-
-
-def nice_edges(low: float, high: float) -> tuple[float, ...]:
-    """Round edges of at most 12 bins, each about as many times as large as the one before."""
-    if low == high:
-        return (low, high)
-    series = (list(_series(low, high, steps)) for steps in _STEPS)
-    found = next((edges for edges in series if len(edges) <= _MOST_BINS + 1), None)
-    if found is None:  # many powers of ten
-        powers = list(_series(low, high, (1,)))
-        found = powers[:: -(-len(powers) // _MOST_BINS)]
-        found += [powers[-1]] * (found[-1] != powers[-1])
-    return tuple(found if len(found) > _FEWEST_BINS else _even(low, high))
-
-
-def _series(low: float, high: float, steps: Sequence[float]) -> Iterator[float]:
-    """From the last edge at or below `low` to the first one above `high`."""
-    power = math.floor(math.log10(max(1.0, low)))
-    edges = [step * 10**exponent for exponent in range(power, power + 20) for step in steps]
-    first = max((i for i, edge in enumerate(edges) if edge <= low), default=0)
-    last = next(i for i, edge in enumerate(edges) if edge > high)
-    return iter(edges[first : last + 1])
-
-
-def _even(low: float, high: float) -> list[float]:
-    """Bins of equal width, for a range that is narrow compared with its distance from zero."""
-    rough = (high - low) / 6
-    power = 10.0 ** math.floor(math.log10(rough))
-    width = next(step * power for step in (1, 2, 5, 10) if step * power >= rough)
-    first = math.floor(low / width)
-    edges = [first * width]
-    while edges[-1] <= high:
-        edges.append((first + len(edges)) * width)
-    return edges

@@ -17,7 +17,6 @@ from spach_nas.search.population import (
     draw,
     every_architecture,
     extremes,
-    nice_edges,
     population,
 )
 from spach_nas.space.architecture import Architecture
@@ -60,17 +59,11 @@ class Quantity:
         name: `macs` or `params`.
         everywhere: Over the whole space.
         feasible: Over what the limits leave.
-        edges: Of the bins, n + 1 of them; a value on an edge belongs to the bin above.
-        shares_everywhere: Of each bin, in [0, 1]; n of them.
-        shares_feasible: The same among the feasible.
     """
 
     name: str
     everywhere: Spread
     feasible: Spread
-    edges: tuple[float, ...]
-    shares_everywhere: tuple[float, ...]
-    shares_feasible: tuple[float, ...]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -248,7 +241,6 @@ def _quantities(
         known = ends[name] if ends is not None else None
         figures, kept = everywhere.figures(name), inside.figures(name)
         whole = _spread(figures, exact=everywhere.exact, ends=known)
-        edges = nice_edges(whole.low, whole.high)
         found.append(
             Quantity(
                 name=name,
@@ -256,9 +248,6 @@ def _quantities(
                 feasible=_spread(
                     kept, exact=inside.exact, ends=known if inside is everywhere else None
                 ),
-                edges=edges,
-                shares_everywhere=bin_shares(figures, edges),
-                shares_feasible=bin_shares(kept, edges),
             )
         )
     return tuple(found)
@@ -273,13 +262,6 @@ def _spread(figures: Figures, *, exact: bool, ends: tuple[int, int] | None = Non
     return Spread(
         low=low, p5=p5, median=median, p95=p95, high=high, ends_exact=exact or ends is not None
     )
-
-
-def bin_shares(figures: Figures, edges: Sequence[float]) -> tuple[float, ...]:
-    """The share of figures in each bin; one on an edge belongs to the bin above."""
-    place = np.searchsorted(np.array(edges), figures, side="right") - 1
-    counts = np.bincount(place.clip(0, len(edges) - 2), minlength=len(edges) - 1)
-    return tuple((counts / len(figures)).tolist())
 
 
 def _stages(
