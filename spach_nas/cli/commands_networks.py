@@ -91,13 +91,20 @@ def export(
             choices = {out: choose(source, pick=pick or "best", scale_to=scale)}
         tell("loading PyTorch")
         from spach_nas.cli.export_view import print_exported
-        from spach_nas.export.exporting import export_all
+        from spach_nas.export.exporting import export as export_bundle
         from spach_nas.networks.onnx_graph import OPSET
 
-        written = export_all(
-            choices, formats=wanted, opset=opset or OPSET, keep_samples=samples, tell=tell
-        )
-    print_exported(written, notes=[item.note for item in choices.values() if item.note is not None])
+        for folder, choice in choices.items():
+            prefix = f"{folder.name}, " if top is not None else ""
+            export_bundle(
+                choice,
+                out=folder,
+                formats=wanted,
+                opset=opset or OPSET,
+                keep_samples=samples,
+                tell=lambda what, prefix=prefix: tell(f"{prefix}{what}"),
+            )
+    print_exported(choices, notes=[item.note for item in choices.values() if item.note is not None])
 
 
 def verify(

@@ -64,10 +64,24 @@ def read_preprocessing(path: Path) -> Preprocessing:
         StudyError: The file is missing or damaged.
     """
     try:
-        plain = json.loads(path.read_text(encoding="utf-8"))
-        plain |= {name: tuple(plain[name]) for name in ("mean", "std", "class_names")}
-        if plain.get("held_out") is not None:
-            plain["held_out"] = HeldOut(**plain["held_out"])
-        return Preprocessing(**plain)
+        return from_json(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, TypeError, KeyError):
         raise StudyError(f"{path}: missing or damaged; expected what the search wrote") from None
+
+
+def from_json(text: str) -> Preprocessing:
+    """The preprocessing in a JSON document, which may have other keys, too.
+
+    If the document is damaged, ValueError, TypeError or KeyError is raised.
+    """
+    plain = json.loads(text)
+    crop_share, held_out = plain.get("crop_share"), plain.get("held_out")
+    return Preprocessing(
+        mean=tuple(map(float, plain["mean"])),
+        std=tuple(map(float, plain["std"])),
+        class_names=tuple(map(str, plain["class_names"])),
+        crop_share=None if crop_share is None else float(crop_share),
+        held_out=None
+        if held_out is None
+        else HeldOut(share=float(held_out["share"]), seed=int(held_out["seed"])),
+    )

@@ -12,6 +12,7 @@ from spach_nas.config.training_settings import Device
 from spach_nas.data import data_shape
 from spach_nas.errors import ConfigError, LatencyError, did_you_mean, one_of
 from spach_nas.space.architecture import Architecture
+from spach_nas.space.read_architecture import as_architecture
 from spach_nas.space.references import REFERENCES
 from spach_nas.space.search_space import SearchSpace
 from spach_nas.validation import read_document, read_yaml
@@ -89,6 +90,7 @@ def _only(option: str, values: Sequence[Value]) -> Value:
 
 
 _BUNDLED = "architecture.yaml"
+_ONE = "--table: {} is one network; expected a search YAML or a space"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -110,29 +112,18 @@ def find_network(source: str) -> Architecture:
     """The network that a user names: a paper's model, a bundle or an architecture file.
 
     Raises:
-        LatencyError: It does not exist, or it is a search or a space.
-        ArchitectureError: The file does not hold an architecture.
+        LatencyError: It is a search, a space or another folder.
+        ArchitectureError: It does not exist, or the file does not hold an architecture.
     """
-    if source in REFERENCES:
-        return REFERENCES[source].architecture
     path = Path(source)
-    if path.is_dir():
-        path = path / _BUNDLED
-        if not path.is_file():
-            raise LatencyError(
-                f"{source}: holds no {_BUNDLED}; expected a bundle, such as the folder `best` of a "
-                "study"
-            )
-    if not path.is_file():
-        if source in shipped_names():
-            raise LatencyError(_not_one(source))
+    if path.is_dir() and source not in REFERENCES and not (path / _BUNDLED).is_file():
+        raise LatencyError(f"{source}: holds no {_BUNDLED}; expected a bundle, such as `best`")
+    shipped = not path.exists() and source in shipped_names()
+    if shipped or (path.is_file() and _is_space(read_yaml(path, error=LatencyError))):
         raise LatencyError(
-            f"{source}: expected a model of the paper (`spach-nas references` lists them), a "
-            f"bundle or an architecture file{did_you_mean(source, REFERENCES)}"
+            f"{source}: means many networks; expected one, or --table FILE to time the parts of all"
         )
-    if _is_space(read_yaml(path, error=LatencyError)):
-        raise LatencyError(_not_one(source))
-    return Architecture.from_yaml(path)
+    return as_architecture(source)
 
 
 def find_space(source: str) -> SpaceToTime:
@@ -143,12 +134,12 @@ def find_space(source: str) -> SpaceToTime:
         SpachNasError: The file has mistakes.
     """
     if source in REFERENCES or Path(source).is_dir():
-        raise LatencyError(f"--table: {source} is one network; expected a search YAML or a space")
+        raise LatencyError(_ONE.format(source))
     path = find_yaml(source, folder=Path.cwd(), error=ConfigError)
     document = read_document(path, error=ConfigError)
     plain = document.data
     if not _is_space(plain):
-        raise LatencyError(f"--table: {source} is one network; expected a search YAML or a space")
+        raise LatencyError(_ONE.format(source))
     if "space" not in plain:
         return SpaceToTime(space=SearchSpace.from_dict(plain, where=document))
     config = load_config(path)
@@ -165,7 +156,3 @@ def _is_space(plain: object) -> bool:
     stages = plain.get("stages")
     first = stages[0] if isinstance(stages, list) and stages else None
     return "space" in plain or (isinstance(first, dict) and "depth" in first)
-
-
-def _not_one(source: str) -> str:
-    return f"{source}: means many networks; expected one, or --table FILE to time the parts of all"

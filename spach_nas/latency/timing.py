@@ -8,16 +8,15 @@ import contextlib
 import copy
 import importlib
 import importlib.metadata
-import logging
 import os
 import platform
-import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, get_args
+from typing import get_args
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -29,14 +28,11 @@ from spach_nas.latency.request import check_known
 from spach_nas.latency.table import Conditions, Timing
 from spach_nas.networks import build
 from spach_nas.networks.block import NORM_EPS, Block, Downsample
-from spach_nas.networks.onnx_graph import INPUT, OUTPUT, onnx_bytes
+from spach_nas.networks.onnx_graph import INPUT, OPSET, OUTPUT, onnx_bytes, quiet
 from spach_nas.networks.stem import build_stem
 from spach_nas.space.architecture import Architecture, Stage
 from spach_nas.space.read_architecture import Source, as_architecture
 from spach_nas.training import choose_runtime, format_warning, threads
-
-if TYPE_CHECKING:
-    from torch.utils.benchmark import Timer
 
 # Minimum duration of all timed passes together, without warm-up: of a part or a network for a
 # table, and of a network that a user asks about.
@@ -105,7 +101,9 @@ def time_module(
 
 def time_calls(run: Callable[[], object], where: Conditions, *, seconds: float) -> Timing:
     """Time a function that runs on the device: once to warm up, then in blocks."""
-    wait = _waiting(where.device)
+    with quiet():  # on import it logs that a CUDA runtime is missing
+        from torch.utils.benchmark import Timer
+    wait = (lambda: None) if where.device == "cpu" else torch.accelerator.synchronize
     # On an idle machine the clock of a single computing thread agrees with the wall clock. On a
     # busy one, it excludes the time that other processes and threads take.
     clock = time.thread_time if where.by_processor else time.perf_counter
@@ -118,28 +116,15 @@ def time_calls(run: Callable[[], object], where: Conditions, *, seconds: float) 
     started = waited()
     run()
     once = waited() - started
-    timer = _timer_class()("run()", globals={"run": run}, num_threads=where.threads, timer=waited)
+    timer = Timer("run()", globals={"run": run}, num_threads=where.threads, timer=waited)
     measured = timer.blocked_autorange(min_run_time=max(seconds, _FEWEST_RUNS * once))
     return summarise([1e9 * each for each in measured.times])
 
 
 def summarise(times: list[float]) -> Timing:
     """Median and quartiles, which an outlier, such as an interruption, does not move."""
-    low, median, high = (
-        statistics.quantiles(times, n=4, method="inclusive") if len(times) > 1 else times * 3
-    )
+    low, median, high = np.percentile(times, (25, 50, 75)).tolist()
     return Timing(median=median, low=low, high=high, runs=len(times))
-
-
-def _timer_class() -> "type[Timer]":
-    # On import it logs that a CUDA runtime is missing, which does not matter here.
-    logger = logging.getLogger("torch.utils.cpp_extension")
-    before = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        return importlib.import_module("torch.utils.benchmark").Timer  # type: ignore[no-any-return]
-    finally:
-        logger.setLevel(before)
 
 
 def cautions(where: Conditions) -> tuple[str, ...]:
@@ -183,7 +168,7 @@ def _onnx_session(module: nn.Module, example: Tensor, where: Conditions) -> Call
     options.log_severity_level = 3
     try:
         # The graph is the one that `spach-nas export` writes.
-        data, _ = onnx_bytes(torch.export.export(module, (example,)))
+        data, _ = onnx_bytes(torch.export.export(module, (example,)), opset=OPSET)
         session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
     except Exception as problem:
         raise LatencyError(f"onnx: {one_line(problem, named=True, first=True)}") from None
@@ -204,12 +189,6 @@ def _onnx_versions(device: str, precision: Format) -> dict[str, str]:
             raise LatencyError(f"onnx: {name} is missing; pip install {name}") from None
     del found["onnxscript"]  # it only exports the model, so its version does not affect times
     return found
-
-
-def _waiting(device: str) -> Callable[[], None]:
-    if device == "cuda":
-        return torch.cuda.synchronize
-    return torch.mps.synchronize if device == "mps" else lambda: None
 
 
 def _machine(device: str) -> str:

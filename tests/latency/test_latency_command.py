@@ -69,12 +69,12 @@ def test_sources_are_found_and_confusions_told(tmp_path: Path) -> None:
     assert find_space(str(search)).settings == LatencySettings(threads=2)
     assert find_space("spach_ms").references == ()
     for source, message in (
-        ("conv_ms_xx", "expected a model of the paper.*did you mean 'conv_ms_xxs'"),
+        ("conv_ms_xx", "unknown model.*did you mean 'conv_ms_xxs'"),
         ("spach_ms", "many networks; expected one, or --table FILE"),
         (str(search), "many networks"),
         (str(tmp_path.parent), "holds no architecture.yaml; expected a bundle"),
     ):
-        with pytest.raises(LatencyError, match=message):
+        with pytest.raises(SpachNasError, match=message):
             find_network(source)
     for source in ("conv_ms_xxs", str(tmp_path), str(tmp_path / "architecture.yaml")):
         with pytest.raises(LatencyError, match="is one network; expected a search"):
