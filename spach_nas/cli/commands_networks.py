@@ -142,8 +142,8 @@ def train(
         str,
         typer.Option(
             metavar="FOLDER|NAME",
-            help="A folder with train/ and val/, fashion-mnist, fashion-mini, or timm's torch/... "
-            "and hfds/...",
+            help="A folder with train/ and val/, fashion-mnist, fashion-mini, controls/..., or "
+            "timm's torch/... and hfds/...",
         ),
     ],
     recipe: Annotated[
@@ -204,8 +204,8 @@ def evaluate(
         str,
         typer.Option(
             metavar="FOLDER|NAME",
-            help="A folder with test/ or val/, fashion-mnist, fashion-mini, or timm's torch/... "
-            "and hfds/...",
+            help="A folder with test/ or val/, fashion-mnist, fashion-mini, controls/..., or "
+            "timm's torch/... and hfds/...",
         ),
     ],
     split: Annotated[

@@ -46,7 +46,7 @@ def _expected(command: str, flag: str) -> str:
         words = f"{one_of(places)} in the YAML{f' ({said})' if said else ''}"
         return words if places else ""
     if command == "train":
-        from spach_nas.full_size.recipe_files import recipe_schema
+        from spach_nas.config.recipe import recipe_schema
 
         return one_of(f"--set {path}=VALUE" for path in _places(flag, recipe_schema()))
     return ""

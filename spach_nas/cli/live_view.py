@@ -232,7 +232,7 @@ def _counts(progress: Progress, rung: int) -> dict[str, int]:
 def _rung_label(progress: Progress, rung: int) -> str:
     fidelities = progress.outline.rungs
     epochs = fidelities[rung].epochs
-    words = f"{epochs} {'epoch' if epochs == 1 else 'epochs'}"
+    words = f"{epochs} {'epoch' if epochs == 1 else 'epochs'}" if epochs else "no training"
     return f"rung {rung}, {words}:" if len(fidelities) > 1 else f"{words}:"
 
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.text import Text
 
+from spach_nas.config.evaluator_registry import TRAIN
 from spach_nas.config.search_settings import SearchSettings
 from spach_nas.cost.closed_form import cost
 from spach_nas.paths import command_line
@@ -28,7 +29,7 @@ def budget_line(found: Budget, *, now: datetime) -> str:
     at_once = found.foreseen.at_once
     how = f"{at_once} at once" if at_once > 1 else "one at a time"
     return (
-        f"{plural(found.evaluations, 'training')}, {how} on {found.device}: about "
+        f"{plural(found.evaluations, found.kind)}, {how} on {found.device}: about "
         f"{format_duration(seconds)}, until about {when}"
     )
 
@@ -62,10 +63,13 @@ def print_plan(plan: Plan, *, console: Console) -> None:
         "limits": str(config.limits),
         "data": f"{config.data.name}: {train:,} images to train on, {validation:,} to validate",
         "sampler": _sampler(config.search),
-        "budget": f"{config.search.trials} trials and {len(config.references)} paper models of "
-        f"{config.training.epochs} epochs",
+        "budget": f"{config.search.trials} trials and {len(config.references)} paper models"
+        + (f" of {config.training.epochs} epochs" if config.evaluator.spec.trains else ""),
         "proxies": _proxy_range(plan),
+        "scored": "by " + ", then by ".join(dict.fromkeys(map(str, config.evaluators))),
     }.items():
+        if name == "scored" and text == f"by {TRAIN.name}":
+            continue
         console.print(f"  {name:<8} {text}", highlight=False)
 
 

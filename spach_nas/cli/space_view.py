@@ -57,7 +57,7 @@ def _parts(report: SpaceReport) -> Iterator[tuple[str, RenderableType]]:
     yield "How many", _numbers(report)
     if report.binding:
         yield "Limits: what each excludes alone", _limits(report.binding)
-    yield f"Ranges{' (* exact, others from a sample)' if report.sampled else ''}", _ranges(report)
+    yield f"Ranges{' (from a sample)' if report.sampled else ''}", _ranges(report)
     if report.binding:
         yield "Mixers: share of a stage's blocks among the feasible (among all)", _mixers(report)
     else:
@@ -127,12 +127,8 @@ def _ranges(report: SpaceReport) -> Table:
 
 
 def _figures(spread: Spread) -> tuple[str, ...]:
-    mark = "*" if spread.ends_exact else " "
-    return (
-        format_count(spread.low) + mark,
-        *(format_count(value) for value in (spread.p5, spread.median, spread.p95)),
-        format_count(spread.high) + mark,
-    )
+    values = (spread.low, spread.p5, spread.median, spread.p95, spread.high)
+    return tuple(format_count(value) for value in values)
 
 
 def _mixers(report: SpaceReport) -> Table:
@@ -236,8 +232,11 @@ def estimate_table(estimate: TimeEstimate) -> Table:
         table.add_row(
             "" if rung is not estimate.rungs[0] else "trainings",
             f"{rung.evaluations:,} of {_seconds(rung.seconds)} each: "
-            f"{plural(rung.epochs, 'epoch')}, "
-            f"{rung.images:,} images of {height} x {width} px",
+            + (
+                f"{plural(rung.epochs, 'epoch')}, {rung.images:,} images of {height} x {width} px"
+                if rung.epochs
+                else f"scored without training, {height} x {width} px"
+            ),
         )
     table.add_row(
         "disk",
@@ -245,13 +244,14 @@ def estimate_table(estimate: TimeEstimate) -> Table:
         "for the weights of a candidate on the front, records and report",
     )
     good = [item for item in estimate.timed if item.failure is None]
-    table.add_row(
-        "measured",
-        ", ".join(
-            f"{format_count(item.macs)} MACs {item.train_seconds * 1e3:.2f} ms" for item in good
+    if good:
+        table.add_row(
+            "measured",
+            ", ".join(
+                f"{format_count(item.macs)} MACs {item.train_seconds * 1e3:.2f} ms" for item in good
+            )
+            + f" per image; a linear fit in MACs is accurate to {percent(estimate.scatter)}",
         )
-        + f" per image; a linear fit in MACs is accurate to {percent(estimate.scatter)}",
-    )
     for item in estimate.timed:
         if item.failure is not None:
             table.add_row("", Text(f"{format_count(item.macs)} MACs: {item.failure}", "red"))

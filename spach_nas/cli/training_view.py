@@ -13,10 +13,10 @@ from rich.table import Table
 from rich.text import Text
 
 from spach_nas.cli.status_line import doing, live_block, make_console
+from spach_nas.config.recipe import load_recipe
 from spach_nas.cost.closed_form import cost
 from spach_nas.data.reader import EvaluationSplit
 from spach_nas.full_size.plan import TrainingPlan, TrainingRequest, check_evaluation, plan_training
-from spach_nas.full_size.recipe_files import load_recipe
 from spach_nas.full_size.run_folder import EpochLine, Now, read_curve, read_now
 from spach_nas.latency.request import parse_batch_sizes
 from spach_nas.paths import command_line

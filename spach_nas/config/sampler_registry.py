@@ -1,6 +1,6 @@
-"""The registry of samplers: by which names a search YAML asks for them.
+"""The registry of samplers, by the names that a search YAML uses.
 
-What makes a sampler is imported when a search begins, so that a YAML is checked without Optuna.
+A sampler's factory is imported when a search begins, so that a YAML is checked without Optuna.
 """
 
 import ast
@@ -18,13 +18,14 @@ class SamplerSpec:
 
     Attributes:
         name: As in the YAML.
-        factory: `package.module:function`; called with a `SamplerRequest`, it returns a sampler of
-            Optuna. It is called anew for each proposal, so that a proposal follows from the seed
-            and the finished trials alone.
-        stock: Whether it is Optuna's; a replay can also ask such a sampler without our wrapping.
-        ahead: Whether proposals take so long that the next one is made while workers train.
-        remembers: Whether the sampler keeps notes in Optuna's study besides the trials, as
-            generations are. A resumed search then asks it again for every trial it had proposed.
+        factory: `package.module:name` of a class of samplers, whose options are the arguments of
+            the class, or of a function that makes a sampler of Optuna from a `SamplerRequest`. It
+            is called anew for each proposal, so that a proposal follows from the seed and the
+            finished trials alone.
+        stock: Whether it is a sampler of Optuna, which a replay can also run without our wrapper.
+        ahead: Whether proposals are so slow that the next one is made while workers train.
+        remembers: Whether the sampler stores more than the trials in Optuna's study, such as
+            generations. A resumed search then asks it again for every earlier trial.
     """
 
     name: str
@@ -34,7 +35,8 @@ class SamplerSpec:
     remembers: bool = True
 
 
-_BUILT_IN = "spach_nas.samplers.factories"
+_SAMPLERS = "spach_nas.samplers"
+_BUILT_IN = f"{_SAMPLERS}.factories"
 SAMPLERS: Registry[SamplerSpec] = Registry(
     "sampler", homes=lambda spec: {spec.factory.partition(":")[0]}
 )
@@ -43,9 +45,11 @@ for _spec in (
     SamplerSpec(name="nsga2", factory=f"{_BUILT_IN}:nsga2", stock=True),
     SamplerSpec(name="tpe", factory=f"{_BUILT_IN}:tpe", stock=True, remembers=False),
     SamplerSpec(name="gp", factory=f"{_BUILT_IN}:gp", stock=True, remembers=False, ahead=True),
-    SamplerSpec(name="evolution", factory=f"{_BUILT_IN}:evolution", remembers=False),
-    SamplerSpec(name="local", factory=f"{_BUILT_IN}:local", remembers=False),
-    SamplerSpec(name="surrogate", factory=f"{_BUILT_IN}:surrogate", remembers=False),
+    SamplerSpec(
+        name="evolution", factory=f"{_SAMPLERS}.evolution:RegularisedEvolution", remembers=False
+    ),
+    SamplerSpec(name="local", factory=f"{_SAMPLERS}.evolution:LocalSearch", remembers=False),
+    SamplerSpec(name="surrogate", factory=f"{_SAMPLERS}.surrogate:Surrogate", remembers=False),
 ):
     SAMPLERS.register(_spec)
 
@@ -69,7 +73,7 @@ def sampler_names() -> tuple[str, ...]:
 
 
 def has_sampler(name: str) -> bool:
-    """Whether the name is known, or is that of a class of `optuna.samplers`.
+    """Whether a sampler, or a class of `optuna.samplers`, has the name.
 
     Raises:
         PluginError: An installed plugin cannot be imported.
@@ -78,7 +82,7 @@ def has_sampler(name: str) -> bool:
 
 
 def get_sampler(name: str) -> SamplerSpec:
-    """The sampler of a name that `has_sampler` knows; a class of Optuna's becomes one."""
+    """The sampler of a name for which `has_sampler` holds; for a class of Optuna, one is made."""
     assert name in SAMPLERS or name.endswith("Sampler"), name
     return SAMPLERS.get(name) or SamplerSpec(
         name=name, factory=f"{_BUILT_IN}:of_optuna", stock=True
@@ -87,9 +91,9 @@ def get_sampler(name: str) -> SamplerSpec:
 
 @cache
 def optuna_samplers() -> tuple[str, ...]:
-    """Names of the classes in the `optuna.samplers` that is installed, which is not imported.
+    """Names of the sampler classes of the installed Optuna, read without importing it.
 
-    Some are no samplers for a search; `of_optuna` refuses those.
+    Some are unsuitable for a search; `of_optuna` refuses those.
     """
     spec = find_spec("optuna")
     assert spec is not None and spec.origin is not None, "a requirement of this package"

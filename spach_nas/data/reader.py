@@ -20,6 +20,8 @@ from typing import Literal, TypeVar
 import numpy as np
 
 from spach_nas.config.training_settings import HELD_OUT_SHARE, DataSettings
+from spach_nas.data.controls import CONTROLS, TASKS
+from spach_nas.data.controls import PREFIX as CONTROLS_PREFIX
 from spach_nas.data.decoding import BrokenImagesError, check_range, conversions, evenly
 from spach_nas.data.fashion import FASHION_MINI, FASHION_MNIST
 from spach_nas.data.folder import FOLDER, class_folders, folder_pictures, named_splits
@@ -41,6 +43,7 @@ from spach_nas.space.scaling import DataShape
 EvaluationSplit = Literal["validation", "test"]
 Part = TypeVar("Part", ImageSet, Pictures)
 _SOURCES = {"fashion-mini": FASHION_MINI, "fashion-mnist": FASHION_MNIST, "folder": FOLDER}
+_CONTROLS = tuple(f"{CONTROLS_PREFIX}{task}" for task in TASKS)
 _BY_POSITION = ("torch/", "hfds/")
 # If a larger share of validation images are training images, a folder was probably copied.
 _MOST_DOUBLES = 0.1
@@ -48,7 +51,7 @@ _MOST_DOUBLES = 0.1
 
 def data_set_names() -> tuple[str, ...]:
     """Legal values of `DataSettings.name`; `torch/...` stands for all names with this prefix."""
-    return (*_SOURCES, *(f"{prefix}..." for prefix in PREFIXES))
+    return (*_SOURCES, *_CONTROLS, *(f"{prefix}..." for prefix in PREFIXES))
 
 
 def validate_settings(settings: DataSettings) -> None:
@@ -257,8 +260,8 @@ def named_data(name: str, *, root: Path | None) -> tuple[str, Path | None]:
     Raises:
         DataError: It is neither.
     """
-    named = [source for source in _SOURCES if source != "folder"]
-    if name in named or name.lower().startswith(PREFIXES):
+    named = [*(source for source in _SOURCES if source != "folder"), *_CONTROLS]
+    if name in named or name.lower().startswith((CONTROLS_PREFIX, *PREFIXES)):
         return name, root
     if not name.strip() or not Path(name).is_dir():
         names = (*named, *(f"{prefix}..." for prefix in _BY_POSITION))
@@ -489,7 +492,7 @@ def _source(name: str) -> DataSource:
         return _SOURCES[name]
     if name.lower().startswith(PREFIXES):
         return TIMM
-    legal = data_set_names()
-    raise DataError(
-        f"unknown data set {name!r}; expected {one_of(legal)}{did_you_mean(name, _SOURCES)}"
-    )
+    if name.startswith(CONTROLS_PREFIX):
+        return CONTROLS
+    near = did_you_mean(name, (*_SOURCES, *_CONTROLS))
+    raise DataError(f"unknown data set {name!r}; expected {one_of(data_set_names())}{near}")

@@ -14,6 +14,7 @@ from spach_nas.config.training_settings import TrainingSettings
 from spach_nas.data import DataSplits
 from spach_nas.errors import one_line
 from spach_nas.evaluators.heartbeat import Pulse, PulseAddress
+from spach_nas.evaluators.interface import EvaluatorSetup
 from spach_nas.machine import describe_machine
 from spach_nas.networks import build
 from spach_nas.networks.allocator import keep_freed_memory
@@ -99,6 +100,13 @@ class ProxyEvaluator:
             seconds=time.perf_counter() - started,
             machine=f"{describe_machine()}, {runtime.device.type}, {self.threads} threads",
         )
+
+
+def proxy_evaluator(setup: EvaluatorSetup) -> ProxyEvaluator:
+    """The evaluator `train`."""
+    return ProxyEvaluator(
+        settings=setup.config.training, threads=setup.threads, pulses=setup.pulses
+    )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -144,6 +144,11 @@ def _from_study(folder: Path, *, pick: str, scale_to: Scale) -> Choice:
         )
     weights = checkpoint_path(folder, record)
     if not weights.is_file():
+        if not config.evaluators[record.fidelity.rung].spec.trains:
+            raise BundleError(
+                f"--pick {pick}: trial {record.trial} was scored by {record.evaluator}, which "
+                "leaves no weights; expected --scale target, and `spach-nas train` to train it"
+            )
         kept = [
             str(item.trial)
             for item in records

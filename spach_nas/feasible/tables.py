@@ -18,8 +18,7 @@ from numpy.typing import NDArray
 
 from spach_nas.cost.limits import Bound, ProxyLimits
 from spach_nas.errors import SearchSpaceError
-from spach_nas.feasible.interface import Latency
-from spach_nas.feasible.measures import Frame, Measures, Resolution
+from spach_nas.feasible.measures import Frame, Latency, Measures, Resolution
 from spach_nas.space.layouts import MixerCounts
 from spach_nas.space.search_space import SearchSpace, contexts, effect_names, required_effects
 from spach_nas.space.stage_space import Encoding, StageSizes, effects, own_choices
@@ -52,7 +51,7 @@ class Table:
     numbers: Counts
     active: Ints
 
-    def beside(self, other: "Table") -> "Table":
+    def combined(self, other: "Table") -> "Table":
         """Every class of this table combined with every class of `other`, in row-major order."""
         lines = len(self.costs) * len(other.costs)
         costs = self.costs[:, None] + other.costs[None]
@@ -208,7 +207,7 @@ class ClassTables:
             active=np.zeros(1, dtype=np.int64),
         )
         for i, (_, table) in enumerate(stages):
-            rows = rows if i == column else rows.beside(table)
+            rows = rows if i == column else rows.combined(table)
         return Context(
             frame=frame,
             classes=tuple(classes for classes, _ in stages),

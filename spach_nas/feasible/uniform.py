@@ -6,13 +6,13 @@ class.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
 from spach_nas.cost.limits import Bound
-from spach_nas.feasible.measures import build_stage
 from spach_nas.feasible.tables import ClassTables, Context, Counts, Indices
 from spach_nas.space.architecture import Architecture, Stage
 from spach_nas.space.layouts import Mixers
@@ -82,19 +82,10 @@ class UniformDraws:
         for i, (space, chosen) in enumerate(zip(self._tables.space.stages, classes, strict=True)):
             mixers = space.mixers.draw(context.classes[i][chosen], space.depth, rng)
             stages.append(self._stage(index, i, mixers))
-        frame = context.frame.skeleton
-        return Architecture(
-            stem=frame.stem,
-            stem_width=frame.stem_width,
-            patch_size=frame.patch_size,
-            stages=tuple(stages),
-            image_size=frame.image_size,
-            in_channels=frame.in_channels,
-            num_classes=frame.num_classes,
-        )
+        return replace(context.frame.skeleton, stages=tuple(stages))
 
     def _build_stage(self, index: int, i: int, mixers: Mixers) -> Stage:
-        return build_stage(self._tables.context(index).frame.sizes[i], mixers)
+        return self._tables.context(index).frame.sizes[i].with_mixers(mixers)
 
 
 def _shares(numbers: Counts) -> Floats:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from spach_nas.config.recipe import DataOptions, load_recipe
 from spach_nas.config.training_settings import Device, Precision
 from spach_nas.data.preprocessing import Preprocessing
 from spach_nas.data.reader import EvaluationSplit, check_split, default_split
@@ -18,8 +19,6 @@ from spach_nas.errors import BundleError, DataError
 from spach_nas.export import choose, load_weights
 from spach_nas.full_size.loaders import scoring_batches
 from spach_nas.full_size.plan import data_choice
-from spach_nas.full_size.recipe import DataOptions
-from spach_nas.full_size.recipe_files import load_recipe
 from spach_nas.latency.timing import SECONDS, conditions, time_calls
 from spach_nas.networks import Spach, build
 from spach_nas.training import Runtime, choose_runtime, move

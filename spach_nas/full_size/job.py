@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from spach_nas.config.recipe import Recipe
 from spach_nas.data.images import HeldOut, Normalisation
 from spach_nas.data.preprocessing import Preprocessing
 from spach_nas.data.reader import DataChoice
-from spach_nas.full_size.recipe import Recipe
 from spach_nas.space.architecture import Architecture
 
 

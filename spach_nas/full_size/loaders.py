@@ -24,13 +24,13 @@ from timm.data.random_erasing import RandomErasing
 from torch import Tensor
 from torch.utils.data import Dataset, DistributedSampler, Sampler
 
+from spach_nas.config.recipe import FullAugmentation
 from spach_nas.config.training_settings import Augmentation
 from spach_nas.data.images import ImageSet
 from spach_nas.data.preprocessing import Preprocessing
 from spach_nas.data.split_reader import Pictures
 from spach_nas.errors import ConfigError
 from spach_nas.full_size.job import Job, Place
-from spach_nas.full_size.recipe import FullAugmentation
 from spach_nas.training.batches import LoadedSet, Moves, batch, draw_moves, load
 from spach_nas.training.device import Runtime
 from spach_nas.training.seeds import derive_seed, seed_everything

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from spach_nas.config.recipe import HERE, LOCAL, DataOptions, Recipe, load_recipe
 from spach_nas.config.training_settings import DataSettings
 from spach_nas.data.images import HeldOut, Normalisation, few_scored, measure_normalisation
 from spach_nas.data.reader import (
@@ -31,8 +32,6 @@ from spach_nas.full_size.initial import (
     load_initial,
 )
 from spach_nas.full_size.job import Job
-from spach_nas.full_size.recipe import HERE, LOCAL, DataOptions, Recipe
-from spach_nas.full_size.recipe_files import load_recipe
 from spach_nas.full_size.run_folder import RUN_JSON, check_origin, known_files
 from spach_nas.search.loggers import check_packages
 from spach_nas.space.architecture import Architecture
@@ -206,7 +205,7 @@ def _format_notes(recipe: Recipe) -> list[str]:
 def _check_mixers(architecture: Architecture) -> None:
     own = plugin_mixers(name for stage in architecture.stages for name in stage.mixers)
     if own:
-        from spach_nas.networks.mixer_check import check_mixers
+        from spach_nas.networks.mixers import check_mixers
 
         check_mixers([architecture], own)
 

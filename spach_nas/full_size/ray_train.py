@@ -18,11 +18,11 @@ from ray.train import FailureConfig, RunConfig, ScalingConfig, UserCallback, get
 from ray.train.torch import TorchConfig, TorchTrainer, get_device
 
 from spach_nas.config.plugins import restore
+from spach_nas.config.recipe import FullResources
 from spach_nas.config.search_settings import Resources
 from spach_nas.errors import SpachNasError, StudyError, one_line
 from spach_nas.full_size.job import Job, Place
 from spach_nas.full_size.loop import train_worker
-from spach_nas.full_size.recipe import FullResources
 from spach_nas.search.ray.ray_patches import mend_ray
 from spach_nas.search.ray.session import nodes, ray_session
 from spach_nas.space.mixers import MixerSpec

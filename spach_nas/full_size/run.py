@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 from safetensors.torch import save
 
+from spach_nas.config.recipe import HERE, recipe_text
 from spach_nas.data.decoding import evenly
 from spach_nas.data.images import Pixels
 from spach_nas.errors import DataError, StudyError
@@ -15,8 +16,6 @@ from spach_nas.full_size.job import Job
 from spach_nas.full_size.loggers import CurveLoggers
 from spach_nas.full_size.loop import train_worker
 from spach_nas.full_size.plan import TrainingPlan
-from spach_nas.full_size.recipe import HERE
-from spach_nas.full_size.recipe_files import recipe_text
 from spach_nas.full_size.run_folder import RUN_JSON, read_curve, run_text, training_section
 from spach_nas.full_size.worker import initial_file
 from spach_nas.space.mixers import plugin_mixers

@@ -12,11 +12,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from spach_nas.config.recipe import recipe_text
 from spach_nas.data.reader import OpenData
 from spach_nas.errors import StudyError
 from spach_nas.files import replace_text, write_durably
 from spach_nas.full_size.job import Job
-from spach_nas.full_size.recipe_files import recipe_text
 
 CURVE = "curve.jsonl"
 PROGRESS = "progress.json"

@@ -12,10 +12,10 @@ from timm.utils import ModelEmaV3
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from spach_nas.config.recipe import Recipe
 from spach_nas.data.reader import OpenData
 from spach_nas.full_size.job import Job, Place
 from spach_nas.full_size.loaders import Batch, Batches, Mixer, scoring_batches, training_batches
-from spach_nas.full_size.recipe import Recipe
 from spach_nas.machine import cores
 from spach_nas.networks import Spach, build
 from spach_nas.networks.allocator import keep_freed_memory

@@ -27,9 +27,8 @@ from spach_nas.latency.parts import BlockPart, DownsamplePart, HeadPart, Part, S
 from spach_nas.latency.request import check_known
 from spach_nas.latency.table import Conditions, Timing
 from spach_nas.networks import build
-from spach_nas.networks.block import NORM_EPS, Block, Downsample
+from spach_nas.networks.block import NORM_EPS, Block, Downsample, build_stem
 from spach_nas.networks.onnx_graph import INPUT, OPSET, OUTPUT, onnx_bytes, quiet
-from spach_nas.networks.stem import build_stem
 from spach_nas.space.architecture import Architecture, Stage
 from spach_nas.space.read_architecture import Source, as_architecture
 from spach_nas.training import choose_runtime, format_warning, threads

@@ -10,12 +10,10 @@ from typing import NamedTuple
 import numpy as np
 from plotly import graph_objects as go
 
-from spach_nas.cost.batch import costs
-from spach_nas.cost.closed_form import Cost
+from spach_nas.cost.closed_form import Cost, costs
 from spach_nas.cost.limits import Limits, ProxyLimits
 from spach_nas.errors import SearchSpaceError
-from spach_nas.feasible import FeasibleSet
-from spach_nas.feasible.interface import Latency
+from spach_nas.feasible import FeasibleSet, Latency
 from spach_nas.report.document import Section
 from spach_nas.report.theme import LIGHT, ink_on, layout, mixer_colour, mixer_order, plain
 from spach_nas.report.view import StudyView, Trained

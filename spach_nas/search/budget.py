@@ -6,7 +6,7 @@ from pathlib import Path
 
 from spach_nas.config.study_files import RECORDS_FILE
 from spach_nas.cost.closed_form import cost
-from spach_nas.errors import StudyError
+from spach_nas.errors import StudyError, one_of
 from spach_nas.search.estimate import TimeEstimate, cut_by
 from spach_nas.search.plan import Plan, study_path
 from spach_nas.search.timing import QUICK, time_search
@@ -33,6 +33,7 @@ class Budget:
         unlimited: Seconds that all of them would take, including start and report.
         device: The device they run on.
         foreseen: The estimate that the search uses for its time left.
+        kind: What an evaluation is: `training`, or `evaluation` where some rungs train nothing.
     """
 
     evaluations: int
@@ -40,6 +41,7 @@ class Budget:
     unlimited: float
     device: str
     foreseen: Foreseen
+    kind: str = "training"
 
 
 def budget(plan: Plan, estimate: TimeEstimate, records: Sequence[Record] = ()) -> Budget:
@@ -58,6 +60,7 @@ def budget(plan: Plan, estimate: TimeEstimate, records: Sequence[Record] = ()) -
             unlimited=estimate.unlimited,
             device=estimate.device,
             foreseen=foreseen,
+            kind=_kind(plan),
         )
     tally = _tally(plan, records, foreseen)
     return _rest(plan, tally, left=_left(tally), device=estimate.device, foreseen=foreseen)
@@ -99,7 +102,13 @@ def _rest(plan: Plan, tally: Tally, *, left: int, device: str, foreseen: Foresee
             foreseen,
             seconds=min(seconds, until + foreseen.evaluation_seconds[0] / 2) + around,
         ),
+        kind=_kind(plan),
     )
+
+
+def _kind(plan: Plan) -> str:
+    trains = all(choice.spec.trains for choice in plan.config.evaluators)
+    return "training" if trains else "evaluation"
 
 
 def foresee(
@@ -148,13 +157,19 @@ def budget_warnings(plan: Plan, found: Budget | None) -> tuple[str, ...]:
         limit = format_duration(search.max_duration or 0.0)
         words.append(
             f"max_duration ({limit}) will leave about {found.cut:,} of "
-            f"{plural(found.evaluations, 'training')} undone; all of them take about "
+            f"{plural(found.evaluations, found.kind)} undone; all of them take about "
             f"{format_duration(found.unlimited)}"
         )
     if search.sampler != "random" and search.startup_trials >= search.trials:
         words.append(
             f"startup_trials ({search.startup_trials:,}) use up all {search.trials:,} trials: "
             f"every architecture is drawn uniformly, and {search.sampler} proposes none"
+        )
+    prepared = dict.fromkeys(item.name for item in config.evaluators if item.spec.prepare)
+    if found is not None and prepared:
+        words.append(
+            f"the time of preparing {one_of(prepared)}, and of scoring by it, is not in the "
+            "estimate"
         )
     proxy = _large_proxy(plan)
     if proxy:

@@ -6,13 +6,13 @@ Time per image is fitted as a line in the proxy's MACs and added up over the tri
 import json
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from spach_nas.config.search_yaml import SearchConfig
-from spach_nas.cost.batch import costs
+from spach_nas.cost.closed_form import costs
 from spach_nas.data.held_out import nested_share
 from spach_nas.errors import StudyError
 from spach_nas.search.plan import Plan
@@ -137,6 +137,7 @@ def estimate_search(
     *,
     device: str,
     concurrent: int,
+    scored: Mapping[int, float] | None = None,
     slowdown: float = 1.0,
     load: float = 0.0,
 ) -> TimeEstimate:
@@ -145,9 +146,10 @@ def estimate_search(
     Args:
         plan: The search.
         targets: Feasible ones, drawn uniformly, which stand for the candidates.
-        timed: What was measured.
+        timed: What was measured of trainings; empty where no rung trains.
         device: Where.
         concurrent: Trials at once.
+        scored: Seconds of an evaluation at the rungs that train nothing, as far as it was measured.
         slowdown: Of a training by others at the same time, at least 1.
         load: Of the machine by others.
 
@@ -156,14 +158,19 @@ def estimate_search(
     """
     config = plan.config
     good = [item for item in timed if item.failure is None]
-    if not good:
+    if timed and not good:
         raise StudyError(f"no proxy can be trained here: {timed[0].failure}")
-    training = fit_line([(item.macs, item.train_seconds) for item in good])
-    validation = fit_line([(item.macs, item.validate_seconds) for item in good])
-    build = statistics.median(item.build_seconds for item in good)
+    training = validation = Line(fixed=0.0, per_mac=0.0)
+    build = 0.0
+    if good:
+        training = fit_line([(item.macs, item.train_seconds) for item in good])
+        validation = fit_line([(item.macs, item.validate_seconds) for item in good])
+        build = statistics.median(item.build_seconds for item in good)
     rungs = tuple(
         _rung_time(plan, targets, rung, training, validation, build, slowdown=slowdown)
-        for rung in range(len(config.fidelities))
+        if choice.spec.trains
+        else _scored_time(plan, rung, (scored or {}).get(rung, 0.0), slowdown=slowdown)
+        for rung, choice in enumerate(config.evaluators)
     )
     busy = sum(rung.evaluations * rung.seconds for rung in rungs)
     at_once = min(concurrent, rungs[0].evaluations)
@@ -186,7 +193,9 @@ def estimate_search(
         start_seconds=_START_SECONDS + _FINISH_SECONDS,
         rungs=rungs,
         timed=tuple(timed),
-        scatter=max(abs(training.at(item.macs) / item.train_seconds - 1) for item in good),
+        scatter=max(
+            (abs(training.at(item.macs) / item.train_seconds - 1) for item in good), default=0.0
+        ),
         checkpoint_bytes=checkpoint,
         disk_bytes=disk,
     )
@@ -254,6 +263,18 @@ def _rung_time(
     )
 
 
+def _scored_time(plan: Plan, rung: int, seconds: float, *, slowdown: float) -> RungTime:
+    """Of a rung that trains nothing."""
+    candidates = candidates_at(plan.config, rung, feasible=plan.feasible.count)
+    return RungTime(
+        epochs=0,
+        image_size=plan.config.fidelities[rung].image_size,
+        evaluations=candidates + len(plan.config.references),
+        images=0,
+        seconds=slowdown * seconds + _TRIAL_SECONDS,
+    )
+
+
 def added_epochs(config: SearchConfig, rung: int) -> int:
     """Epochs that a rung trains: with the same image size, a promoted candidate continues."""
     before = [fidelity for fidelity in config.course(rung) if fidelity.rung < rung]
@@ -282,8 +303,13 @@ def _disk(
         for rung in range(len(rungs))
     ]
     # Below the top a checkpoint holds AdamW's two moments, too; the best is also exported.
-    kept = sum(3 * size * rung.evaluations for size, rung in zip(weights, rungs[:-1], strict=False))
-    kept += weights[-1] * (rungs[-1].evaluations + 1)
+    trains = [choice.spec.trains for choice in plan.config.evaluators]
+    kept = sum(
+        3 * size * rung.evaluations
+        for size, rung, trained in zip(weights[:-1], rungs[:-1], trains[:-1], strict=True)
+        if trained
+    )
+    kept += weights[-1] * (rungs[-1].evaluations + 1) if trains[-1] else 0.0
     some = targets[0]
     line = len(json.dumps(some.to_dict())) + len(json.dumps(plan.config.space.encode(some)))
     records = sum(

@@ -16,11 +16,12 @@ from functools import partial
 from importlib.util import find_spec
 from netrc import NetrcParseError, netrc
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, Literal, Protocol
 from urllib.parse import urlsplit
 
+from spach_nas.config.logger_registry import LOGGERS
 from spach_nas.errors import ConfigError, StudyError, one_line
+from spach_nas.registry import import_named
 from spach_nas.study.journal import Journal
 from spach_nas.study.records import Record
 
@@ -342,32 +343,34 @@ def has_wandb_key() -> bool:
         return False
 
 
-# By the name in a YAML, and the package that each needs.
-LOGGERS: Mapping[str, Callable[[], Logger]] = MappingProxyType(
-    {"tensorboard": TensorBoard, "mlflow": MLflow, "wandb": WandB}
-)
-_PACKAGES = {"tensorboard": "tensorboardX", "mlflow": "mlflow", "wandb": "wandb"}
-
-
 def named_loggers(names: Iterable[str]) -> dict[str, Callable[[], Logger]]:
-    """What makes the loggers that a YAML names."""
-    return {name: LOGGERS[name] for name in names}
+    """What makes the loggers that a YAML names.
+
+    Raises:
+        PluginError: A logger's class cannot be imported.
+    """
+    return {
+        name: import_named(LOGGERS.find(name).factory, what=f"logger {name!r}") for name in names
+    }
 
 
 def check_packages(names: Iterable[str], *, key: str) -> None:
-    """Whether the packages of some loggers are installed.
+    """Check that some loggers and the packages that they need are installed.
 
     Args:
-        names: Among those of `LOGGERS`.
-        key: Of the YAML, for the message.
+        names: Names of registered loggers.
+        key: The key of the YAML that names them, for the message.
 
     Raises:
-        ConfigError: One is not.
+        ConfigError: A package is missing.
+        PluginError: A logger's class cannot be imported.
     """
+    packages = {name: LOGGERS.find(name).package for name in names}
     mistakes = [
         f"{key}: {name}: needs the package {package}; expected `pip install {package}`"
-        for name in names
-        if find_spec(package := _PACKAGES[name]) is None
+        for name, package in packages.items()
+        if package and find_spec(package) is None
     ]
     if mistakes:
         raise ConfigError("\n".join(mistakes))
+    named_loggers(packages)

@@ -154,6 +154,9 @@ def plan_search(
         from spach_nas.samplers.factories import check_sampler
 
         check_sampler(config.search, feasible=feasible, objectives=config.objective_list)
+        from spach_nas.evaluators.interface import check_evaluators
+
+        check_evaluators(config)
         doing(f"reading the images of {config.data.name}")
         splits = {
             size: load_train_and_validation(config.data, image_size=size)
@@ -297,7 +300,7 @@ def _check_mixers(plan: Plan) -> None:
     own = plugin_mixers(plan.config.mixers)
     if not own:
         return
-    from spach_nas.networks.mixer_check import check_mixers
+    from spach_nas.networks.mixers import check_mixers
 
     shape = plan.preprocessing.data_shape
     proxies = [scale(item, plan.config.proxy, shape) for item in plan.feasible.samples(_TRIED, 0)]

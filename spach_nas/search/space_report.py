@@ -1,4 +1,4 @@
-"""What a search space offers within its limits, told before anything is trained; free of torch."""
+"""What a search space offers within its limits, before anything is trained; free of torch."""
 
 import math
 from collections import Counter
@@ -16,7 +16,6 @@ from spach_nas.search.population import (
     Population,
     draw,
     every_architecture,
-    extremes,
     population,
 )
 from spach_nas.space.architecture import Architecture
@@ -34,13 +33,14 @@ _OUTSIDE = "is outside of the space: "
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Spread:
-    """How a figure is spread over architectures, plain counts.
+    """Distribution of a cost over architectures, plain counts.
 
     Attributes:
-        p5: A twentieth lies at or below it.
-        median: Half lies at or below it.
-        p95: All but a twentieth lies at or below it.
-        ends_exact: Whether `low` and `high` are those of all architectures; else of a sample.
+        low: The lowest.
+        p5: 5th percentile.
+        median: 50th percentile.
+        p95: 95th percentile.
+        high: The highest.
     """
 
     low: int
@@ -48,17 +48,16 @@ class Spread:
     median: int
     p95: int
     high: int
-    ends_exact: bool
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Quantity:
-    """One figure of the targets.
+    """One cost of the targets.
 
     Attributes:
         name: `macs` or `params`.
         everywhere: Over the whole space.
-        feasible: Over what the limits leave.
+        feasible: Over the feasible architectures.
     """
 
     name: str
@@ -73,8 +72,8 @@ class Binding:
     Attributes:
         limit: `max_macs`, `min_params`, `proxy_limits.max_macs` ...
         value: The bound; nanoseconds for a latency.
-        met_by_others: Architectures that meet all other limits; None where they were not counted.
-        excluded: How many of these this limit alone excludes.
+        met_by_others: Number of architectures that meet all other limits; None if not counted.
+        excluded: Number of these that break this limit.
         binds_most: Whether no other limit excludes more.
     """
 
@@ -95,12 +94,15 @@ class StageShares:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PaperModel:
-    """Where a model of the paper stands.
+    """A model of the paper compared with the feasible architectures.
 
     Attributes:
-        encoding: Its choices; None where it is outside of the space.
-        outside: What the space does not offer; None where it is inside.
-        violations: Limits that it breaks, on itself and its proxy; empty where it meets them.
+        name: Its name.
+        macs: Its MACs.
+        params: Its parameters.
+        encoding: Its encoding; None if it is outside the space.
+        outside: Why it is outside the space; None if it is inside.
+        violations: Limits that it or its proxy breaks; empty if it meets them.
         macs_rank: Share of the feasible architectures with at most its MACs, in [0, 1].
         params_rank: The same for parameters.
     """
@@ -117,11 +119,11 @@ class PaperModel:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Hidden:
-    """Changes of a target that its proxy does not have: a search cannot tell the two apart.
+    """Changes of a target that do not change its proxy, so that a search cannot see them.
 
     Attributes:
-        share: Of the changes of one choice that stay inside the limits, in [0, 1]; 0 is best. From
-            a sample of feasible targets.
+        share: Their share of the changes of one choice inside the limits, in [0, 1], from a sample
+            of feasible targets; lower is better.
         choices: Parameters of the space with such changes, the most affected first.
     """
 
@@ -131,9 +133,11 @@ class Hidden:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Proxies:
-    """What would be trained.
+    """The proxies, which would be trained.
 
     Attributes:
+        macs: Their MACs.
+        params: Their parameters.
         hidden: Changes of targets that proxies do not have.
     """
 
@@ -144,16 +148,19 @@ class Proxies:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SpaceReport:
-    """All that is known of a space within limits before a search.
+    """What is known about a space within limits before a search.
 
     Attributes:
-        targets: Their channels and classes, and where they come from.
-        encodings: Of the samplers; several may give one architecture.
-        feasible: Architectures inside the limits; None where there are too many to count.
-        feasible_share: Of the architectures, in [0, 1]; from a sample where they are not counted.
+        targets: Channels and classes of the targets, and where they come from.
+        limits: The limits in words.
+        architectures: Number of architectures in the space.
+        encodings: Number of encodings; several may give the same architecture.
+        feasible: Number of architectures inside the limits; None if they are too many to count.
+        feasible_share: Their share, in [0, 1]; from a sample if they are not counted.
         binding: Each limit that is set.
-        sampled: Size of the samples behind spreads and shares; 0: all architectures were used.
-        quantities: Spread of MACs and parameters.
+        sampled: Size of the samples behind distributions and shares; 0: all architectures.
+        quantities: Distribution of MACs and parameters.
+        stages: Mixers of each stage.
         paper: The paper's models.
         proxies: None for a space alone, without a search.
     """
@@ -173,11 +180,11 @@ class SpaceReport:
 
 
 def describe_space(feasible: FeasibleSet, *, seed: int = 0) -> SpaceReport:
-    """Count, sample and compare.
+    """Describe a space within limits.
 
     Args:
-        feasible: A space within limits, and what its targets become in a search.
-        seed: Of the samples.
+        feasible: The space, its limits, and the rule for proxies of a search.
+        seed: Seed of the samples.
     """
     space, limits, proxy = feasible.space, feasible.limits, feasible.proxy
     everywhere = every_architecture(space) or draw(FeasibleSet(space, Limits()), SAMPLED, seed=seed)
@@ -195,7 +202,7 @@ def describe_space(feasible: FeasibleSet, *, seed: int = 0) -> SpaceReport:
         feasible_share=share if count is None else count / size,
         binding=_binding(feasible),
         sampled=0 if everywhere.exact else SAMPLED,
-        quantities=_quantities(space, everywhere, inside),
+        quantities=_quantities(everywhere, inside),
         stages=_stages(space, everywhere, inside),
         paper=tuple(_paper(name, feasible, inside) for name in REFERENCES),
         proxies=None if proxy is None else _proxies(feasible, inside, proxy),
@@ -232,36 +239,25 @@ def _binding(feasible: FeasibleSet) -> tuple[Binding, ...]:
     )
 
 
-def _quantities(
-    space: SearchSpace, everywhere: Population, inside: Population
-) -> tuple[Quantity, ...]:
-    ends = None if everywhere.exact else extremes(space, QUANTITIES)
+def _quantities(everywhere: Population, inside: Population) -> tuple[Quantity, ...]:
     found = []
     for name in QUANTITIES:
-        known = ends[name] if ends is not None else None
         figures, kept = everywhere.figures(name), inside.figures(name)
-        whole = _spread(figures, exact=everywhere.exact, ends=known)
         found.append(
             Quantity(
                 name=name,
-                everywhere=whole,
-                feasible=_spread(
-                    kept, exact=inside.exact, ends=known if inside is everywhere else None
-                ),
+                everywhere=_spread(figures),
+                feasible=_spread(kept),
             )
         )
     return tuple(found)
 
 
-def _spread(figures: Figures, *, exact: bool, ends: tuple[int, int] | None = None) -> Spread:
+def _spread(figures: Figures) -> Spread:
     low, p5, median, p95, high = np.percentile(
         figures, (0, 5, 50, 95, 100), method="inverted_cdf"
     ).tolist()
-    if ends is not None:
-        low, high = ends
-    return Spread(
-        low=low, p5=p5, median=median, p95=p95, high=high, ends_exact=exact or ends is not None
-    )
+    return Spread(low=low, p5=p5, median=median, p95=p95, high=high)
 
 
 def _stages(
@@ -311,7 +307,7 @@ def _paper(name: str, feasible: FeasibleSet, inside: Population) -> PaperModel:
 
 
 def _violations(target: Architecture, feasible: FeasibleSet) -> tuple[str, ...]:
-    """Phrases for the limits that a model breaks, those on its proxy last."""
+    """A phrase for each limit that a model breaks, those on its proxy last."""
     try:
         found = feasible.violations(target)
     except LatencyError:  # a model of another space, whose parts have no times
@@ -320,7 +316,7 @@ def _violations(target: Architecture, feasible: FeasibleSet) -> tuple[str, ...]:
     if proxy is not None and proxy.limits != Limits():
         try:
             trained = cost(scale(target, proxy.rule, proxy.data))
-        except ArchitectureError:  # none in the sizes of another space
+        except ArchitectureError:  # no network has the sizes of another space's proxies
             return found
         found += tuple(f"proxy {phrase}" for phrase in proxy.limits.violations(trained))
     return found
@@ -330,8 +326,8 @@ def _proxies(feasible: FeasibleSet, inside: Population, proxy: ProxyLimits) -> P
     some = inside.architectures if inside.exact else inside.architectures[:PROXIES]
     trained = population([scale(item, proxy.rule, proxy.data) for item in some], exact=inside.exact)
     return Proxies(
-        macs=_spread(trained.figures("macs"), exact=inside.exact),
-        params=_spread(trained.figures("params"), exact=inside.exact),
+        macs=_spread(trained.figures("macs")),
+        params=_spread(trained.figures("params")),
         hidden=hidden_changes(some[:: -(-len(some) // CHANGED)], feasible, proxy=proxy),
     )
 
@@ -339,7 +335,7 @@ def _proxies(feasible: FeasibleSet, inside: Population, proxy: ProxyLimits) -> P
 def hidden_changes(
     targets: Sequence[Architecture], feasible: FeasibleSet, *, proxy: ProxyLimits
 ) -> Hidden:
-    """Try each other value of each choice of some targets, and see whether the proxy changes."""
+    """Try every other value of each choice of some targets, and see whether the proxy changes."""
     space = feasible.space
     changes, hidden = 0, Counter[str]()
     for target in targets:

@@ -39,7 +39,7 @@ def _as_range(value: dict[Any, Any]) -> tuple[int, ...]:
 def _distinct(values: tuple[T, ...]) -> tuple[T, ...]:
     repeated = [value for i, value in enumerate(values) if value in values[:i]]
     if repeated:
-        raise ValueError(f"{repeated[0]!r} stands twice; expected distinct values")
+        raise ValueError(f"{repeated[0]!r} is repeated; expected distinct values")
     return values
 
 
@@ -60,7 +60,7 @@ def _known(names: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _as_options(value: Any) -> Any:
-    """Values by name, as sorted pairs: frozen, and equal whatever the order in the file."""
+    """Values by name as sorted pairs, which are hashable and equal in any order of the file."""
     if isinstance(value, tuple):
         return value
     if not isinstance(value, dict) or not all(isinstance(name, str) for name in value):
@@ -101,7 +101,7 @@ _RANGE: dict[str, Any] = {
 
 
 def one_of_names(names: Sequence[str]) -> dict[str, Any]:
-    """The JSON Schema of a text out of a few."""
+    """The JSON Schema of a text that is one of these names."""
     return {"type": "string", "enum": list(names)}
 
 
@@ -135,7 +135,7 @@ def _numbers(name: str, bounds: Mapping[str, float]) -> WithJsonSchema:
     return WithJsonSchema(choice_schema({"type": kind, **bounds}, name))
 
 
-# What makes a tuple type accept and give what a choice may be written as.
+# Makes a tuple type accept every way to write a choice, and write it as short as possible.
 listed = (
     AfterValidator(_distinct),
     BeforeValidator(_as_sequence),

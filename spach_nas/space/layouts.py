@@ -1,7 +1,7 @@
 """How the mixers of one stage may be arranged: as a layout, or freely block by block.
 
-Cost depends only on how many blocks use each mixer, not on their order, so arrangements fall into
-classes of equal counts; spaces are counted and sampled by these.
+Cost depends only on how many blocks use each mixer, not on their order. So spaces are counted and
+sampled by classes of arrangements with equal counts.
 """
 
 import itertools
@@ -148,10 +148,9 @@ def _multisets(choices: tuple[str, ...], depths: tuple[int, ...]) -> tuple[Mixer
 
 @lru_cache(maxsize=256)
 def _table(layout: Layout, depths: tuple[int, ...]) -> dict[Mixers, dict[str, Value]]:
-    """Every distinct arrangement with its canonical values: the first in this order that gives it.
+    """Every distinct arrangement with its canonical values, the first in this order that give it.
 
-    A stage of one mixer comes out as trailing = leading and trailing_depth 0, where these are
-    choices.
+    A stage of one mixer has trailing = leading and trailing_depth 0, if these are choices.
     """
     choices = layout.parameters(depths)
     encodings = [

@@ -101,15 +101,17 @@ class StudyDriver(Study):
         self.foreseen: Foreseen | None = None
         self.concluded = False
         self._data, self._latency = data, latency
-        start = clock() - _own_seconds(known)
-        self._elapsed: Callable[[], float] = lambda: clock() - start
+        self._clock, self._start = clock, clock() - _own_seconds(known)
         self._stopped = False
         self._failures = 0.0  # until the first complete trial
 
         # What is known, from records alone.
         warm = len({record.trial for record in known if record.origin is not None})
         self.ladder = Ladder(
-            config.rungs, objectives=config.objective_list, trials=warm + config.search.trials
+            config.rungs,
+            objectives=config.objective_list,
+            trials=warm + config.search.trials,
+            stand_ins=[config.stand_ins(rung) for rung in range(len(config.rungs.levels))],
         )
         self.proposer = Proposer(config, feasible, warm=warm)
         self._records: list[Record] = []
@@ -166,7 +168,7 @@ class StudyDriver(Study):
     @property
     def elapsed(self) -> float:
         """Seconds since the study began, those before a resume included."""
-        return self._elapsed()
+        return self._clock() - self._start
 
     @property
     def stopped(self) -> bool:
@@ -212,6 +214,12 @@ class StudyDriver(Study):
         fields = {} if foreseen is None else {"foreseen": foreseen.to_dict()}
         self.foreseen = foreseen
         self._log("resumed" if own else "begun", fields=fields)
+
+    def prepared(self, seconds: float) -> None:
+        """Note that its evaluators are prepared, which took so long in all sessions."""
+        # Until there are records, the time of earlier sessions is not in the clock.
+        self._start = min(self._start, self._clock() - seconds)
+        self._log("prepared", fields={"seconds": round(seconds, 3)})
 
     def conclude(self) -> None:
         """Note that all trainings are over, and why; the report comes next."""
@@ -408,7 +416,7 @@ class StudyDriver(Study):
         return pending
 
     def _finish(self, pending: Pending, evaluation: Evaluation) -> Record:
-        record = to_record(pending, evaluation, objectives=self.objectives, latency=self._latency)
+        record = to_record(pending, evaluation, config=self.config, latency=self._latency)
         self._archive.save(record, evaluation.weights)
         self._learn(record)
         self._under_way.discard(pending.step)

@@ -8,6 +8,7 @@ space.yaml        its search space, where the search names a file
 data.json         how its images were prepared
 latency.json      times of the parts of its networks, where latency is an objective or a limit
 plugins.json      modules of the mixers that do not come with this package, where there are any
+prepared/         what the evaluators of its candidates share, such as a supernet
 checkpoints/      weights of proxies on the front or that may be promoted, PROXY_ID-RUNG
 log.jsonl         what happened when
 report.html       the page of the results
@@ -23,7 +24,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from spach_nas.config.objectives import OBJECTIVES
-from spach_nas.config.study_files import DATA_JSON, RECORDS_FILE
+from spach_nas.config.study_files import DATA_JSON, PREPARED, RECORDS_FILE
 from spach_nas.errors import PluginError, StudyError
 from spach_nas.files import replace_bytes, replace_text
 from spach_nas.paths import check_text, shell_word
@@ -219,14 +220,21 @@ def remove_checkpoints(folder: Path, keys: Iterable[CheckpointKey]) -> None:
 
 
 def remove_if_empty(folder: Path) -> None:
-    """Remove a folder without records, so that the search can start again."""
-    if not (folder / RECORDS_FILE).stat().st_size:
+    """Remove a folder without records, so that the search can start again.
+
+    What its evaluators have prepared is kept: the search resumes with it.
+    """
+    prepared = any(path.is_file() for path in (folder / PREPARED).rglob("*"))
+    if not prepared and not (folder / RECORDS_FILE).stat().st_size:
         shutil.rmtree(folder)
 
 
 def _row(record: Record) -> list[object]:
-    last = record.curve[-1] if record.curve and record.state == "complete" else None
-    interval = image_interval(record, OBJECTIVES["accuracy"]) if last else None
+    complete = record.state == "complete"
+    accuracy, loss = (
+        OBJECTIVES[name].of(record) if complete else None for name in ("accuracy", "loss")
+    )
+    interval = None if accuracy is None else image_interval(record, OBJECTIVES["accuracy"])
     ends = ("", "") if interval is None else (round(end, 6) for end in interval)
     return [
         record.trial,
@@ -235,8 +243,7 @@ def _row(record: Record) -> list[object]:
         record.state,
         record.reference or "",
         str(record.architecture),
-        last.accuracy if last else "",
-        last.loss if last else "",
+        *("" if figure is None else figure for figure in (accuracy, loss)),
         record.target_cost.macs,
         record.target_cost.params,
         record.target_cost.activations,

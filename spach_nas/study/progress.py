@@ -37,6 +37,8 @@ _OVER = ("stopped", "ended", "silent")
 _LATELY = 20
 # The estimate before the search weighs as much as this many evaluations.
 _TRUST = 2
+# A score without training takes as long as a training of so many epochs, until it is known.
+_UNTRAINED = 0.05
 # An evaluation without news is assumed to be at most this far.
 _UNHEARD = 0.9
 
@@ -358,7 +360,7 @@ class Tally:
         goes_on = before is not None and before.image_size == fidelity.image_size
         epochs = fidelity.epochs - (before.epochs if before is not None and goes_on else 0)
         height, width = fidelity.image_size
-        return epochs * fidelity.data_share * height * width
+        return (epochs or _UNTRAINED) * fidelity.data_share * height * width
 
     def _marked(self, members: tuple[Record, ...]) -> dict[int, tuple[str, ...]]:
         if members != self._marks[0]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
+from spach_nas.config.objectives import Objective
 from spach_nas.config.sampler_registry import get_sampler
 from spach_nas.config.search_yaml import SearchConfig
 from spach_nas.feasible import Feasible
@@ -57,6 +58,7 @@ class Proposer:
         self._space = config.space
         self._feasible = feasible
         self._objectives = config.objective_list
+        self._stand_ins = [config.stand_ins(rung) for rung in range(len(config.fidelities))]
         self._startup = settings.startup_trials
         self._sampler = FeasibleSampler(
             make_factory(settings, feasible=feasible, objectives=config.objective_list),
@@ -125,13 +127,19 @@ class Proposer:
         else:
             self._sampler.given = dict(record.encoding or {})
             trial = study.ask(self._distributions)
-        study.tell(trial, [record.objectives[item.name] for item in self._objectives])
+        study.tell(trial, [self._value(record, item) for item in self._objectives])
         self._complete[rung] += 1
 
     def close(self) -> None:
         """Stop the thread that makes proposals in advance."""
         if self._thread is not None:
             self._thread.shutdown(wait=False, cancel_futures=True)
+
+    def _value(self, record: Record, objective: Objective) -> float:
+        """The figure of what stands for an objective at the record's rung, in its direction."""
+        known = self._stand_ins[record.fidelity.rung][objective.name]
+        figure = record.objectives[known.name]
+        return figure if known.direction == objective.direction else -figure
 
     @property
     def _rung(self) -> int:

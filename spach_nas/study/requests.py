@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from spach_nas.config.evaluation import Epoch, Evaluation, EvaluationRequest
-from spach_nas.config.objectives import LATENCY, Objective
+from spach_nas.config.objectives import LATENCY, OBJECTIVES, Objective
 from spach_nas.config.search_yaml import SearchConfig
 from spach_nas.cost.closed_form import cost
 from spach_nas.feasible import Latency
@@ -18,7 +18,6 @@ from spach_nas.study.records import Record
 from spach_nas.version import __version__
 
 _NANOSECONDS = 1e6  # in a millisecond, the unit of records
-EVALUATOR = "proxy"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -88,11 +87,13 @@ def to_record(
     pending: Pending,
     evaluation: Evaluation,
     *,
-    objectives: tuple[Objective, ...],
+    config: SearchConfig,
     latency: Latency | None = None,
 ) -> Record:
     """The record of an evaluation, with the latency where it is known, objective or not."""
     request = pending.request
+    rung = request.fidelity.rung
+    objectives = tuple(dict.fromkeys(config.stand_ins(rung).values()))
     return Record(
         trial=request.trial,
         arch_id=request.architecture.arch_id,
@@ -103,7 +104,7 @@ def to_record(
         architecture=request.architecture,
         target_cost=cost(request.architecture),
         proxy_cost=cost(request.proxy),
-        evaluator=EVALUATOR,
+        evaluator=config.evaluators[rung].label,
         fidelity=request.fidelity,
         seed=request.seed,
         objectives=_objectives(request.architecture, evaluation, objectives, latency)
@@ -125,9 +126,12 @@ def to_record(
 def to_evaluation(record: Record) -> Evaluation:
     """The outcome of a record, for another trial with the same proxy; without weights or time."""
     last = record.curve[-1] if record.curve else None
+    known = {item.name: item.of(record) for item in OBJECTIVES.values() if item.source == "score"}
     return Evaluation(
         state=record.state,
-        scores={"accuracy": last.accuracy, "loss": last.loss} if last else {},
+        scores={"accuracy": last.accuracy, "loss": last.loss}
+        if last
+        else {name: figure for name, figure in known.items() if figure is not None},
         curve=record.curve,
         validation_images=record.validation_images,
         reason=record.reason,
@@ -154,6 +158,8 @@ def _objectives(
         for item in objectives
         if item != LATENCY
     }
+    if not evaluation.curve:  # which has the other scores
+        figures |= {name: value for name, value in evaluation.scores.items() if name in OBJECTIVES}
     return figures | latency_figure(target, latency)
 
 

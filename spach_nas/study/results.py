@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from spach_nas.config.objectives import Objective
+from spach_nas.config.objectives import OBJECTIVES, Objective
 from spach_nas.config.search_yaml import SearchConfig, load_config
 from spach_nas.config.study_files import SEARCH_YAML
 from spach_nas.errors import StudyError, one_line
@@ -129,14 +129,13 @@ def _key(record: Record) -> tuple[int, int, int]:
 def _row(record: Record) -> dict[str, Any]:
     """A record without anything nested."""
     architecture = record.architecture
-    last = record.curve[-1] if record.curve and record.state == "complete" else None
+    complete = record.state == "complete"
     row: dict[str, Any] = {
         "trial": record.trial,
         "rung": record.fidelity.rung,
         "state": record.state,
         "reference": record.reference,
-        "accuracy": last.accuracy if last else None,
-        "loss": last.loss if last else None,
+        **{name: OBJECTIVES[name].of(record) if complete else None for name in _SCORED},
         **{name: value for name, value in record.objectives.items() if name not in _TWICE},
         **{f"target_{name}": value for name, value in record.target_cost._asdict().items()},
         **{f"proxy_{name}": value for name, value in record.proxy_cost._asdict().items()},
@@ -175,5 +174,6 @@ def _row(record: Record) -> dict[str, Any]:
     }
 
 
+_SCORED = ("accuracy", "loss")
 # Objectives that stand in the row under another name, or as they are.
 _TWICE = ("accuracy", "loss", "macs", "params", "activations")

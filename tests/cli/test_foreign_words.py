@@ -11,12 +11,12 @@ from typer.main import get_command
 from search_tools import write_search
 from spach_nas.cli import EXAMPLES, app
 from spach_nas.cli.foreign_flags import check_words
+from spach_nas.config.recipe import load_recipe, recipe_schema
 from spach_nas.config.schema import search_schema
 from spach_nas.config.search_yaml import load_config
 from spach_nas.data import validate_settings
 from spach_nas.errors import ConfigError, SpachNasError, did_you_mean
 from spach_nas.foreign_words import SYNONYMS
-from spach_nas.full_size.recipe_files import load_recipe, recipe_schema
 
 APP_COMMANDS = get_command(app).commands  # type: ignore[attr-defined]
 OURS = {

@@ -9,6 +9,7 @@ import pytest
 
 from full_tools import CLASSES, plan_in, tiny, write_images
 from own_data import write_folder
+from spach_nas.config.recipe import load_recipe
 from spach_nas.config.training_settings import DataSettings
 from spach_nas.data import load_train_and_validation
 from spach_nas.data.images import HeldOut
@@ -17,7 +18,6 @@ from spach_nas.data.reader import DataChoice, check_data, check_split, default_s
 from spach_nas.errors import DataError
 from spach_nas.export.bundle import load_preprocessing, write_core
 from spach_nas.full_size.plan import TrainingRequest, data_choice, plan_training
-from spach_nas.full_size.recipe_files import load_recipe
 from spach_nas.full_size.run import prepare
 from spach_nas.full_size.run_folder import known_files
 

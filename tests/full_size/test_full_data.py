@@ -14,6 +14,7 @@ from torchvision.transforms import Compose
 
 from full_tools import CLASSES, plan_in, write_images
 from own_data import write_set
+from spach_nas.config.recipe import load_recipe
 from spach_nas.config.training_settings import DataSettings
 from spach_nas.data import load_train_and_validation
 from spach_nas.data.reader import OpenData, check_data, default_split, open_split
@@ -21,7 +22,6 @@ from spach_nas.errors import ConfigError, DataError, SpachNasError, StudyError
 from spach_nas.full_size.loaders import mend_posterize, scoring_batches
 from spach_nas.full_size.loop import train_worker
 from spach_nas.full_size.plan import data_choice
-from spach_nas.full_size.recipe_files import load_recipe
 from spach_nas.full_size.run import prepare
 from spach_nas.training import choose_runtime
 

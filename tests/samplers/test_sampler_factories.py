@@ -333,7 +333,16 @@ def test_a_factory_that_is_nowhere_is_explained(
     sampler_registry.register_sampler(spec)
     with pytest.raises(PluginError) as raised:
         check(space, settings("lost"))
-    assert str(raised.value).startswith(f"sampler 'lost': factory {factory!r}: {message}")
+    assert str(raised.value).startswith(
+        f"sampler 'lost': {factory!r} cannot be imported ({message}"
+    )
+
+
+def test_a_class_of_samplers_is_a_factory(space: SearchSpace, own: Any) -> None:
+    own(factory="own_samplers:Own")
+    check(space, settings("own"))
+    with pytest.raises(ConfigError, match=r"sampler_options\.speed: own has no such option"):
+        check(space, settings("own", options={"speed": 3}))
 
 
 def test_an_own_sampler_is_asked_for_what_it_leaves_out(space: SearchSpace, own: Any) -> None:

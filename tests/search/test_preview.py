@@ -8,13 +8,13 @@ import pytest
 import yaml
 
 from conftest import run_main
-from effort import slow, some_or_all, thorough, with_slow
+from effort import slow, some_or_all, thorough
 from own_mixer import forget, write_example
 from search_tools import DATA, SPACE, write_search
 from small_spaces import PLAIN, SPACES, enumerate_space
 from spach_nas.config.search_settings import Resources
 from spach_nas.config.shipped import shipped_folder
-from spach_nas.cost.closed_form import Cost, cost
+from spach_nas.cost.closed_form import cost
 from spach_nas.cost.limits import Limits, ProxyLimits
 from spach_nas.errors import ConfigError, SearchSpaceError, StudyError
 from spach_nas.feasible import FeasibleSet
@@ -29,7 +29,7 @@ from spach_nas.search.estimate import (
     estimate_search,
 )
 from spach_nas.search.plan import Plan, plan_search, read_space_source
-from spach_nas.search.population import every_architecture, extremes
+from spach_nas.search.population import every_architecture
 from spach_nas.search.space_report import Hidden, describe_space, hidden_changes
 from spach_nas.search.timing import THOROUGH, time_search, trials_at_once
 from spach_nas.space.references import REFERENCES
@@ -50,16 +50,6 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(space_report, "CHANGED", 5)
     brief = replace(THOROUGH, timed_seconds=0.02)
     monkeypatch.setitem(time_search.__kwdefaults__, "care", brief)
-
-
-@pytest.mark.parametrize("name", with_slow(SPACES, "layouts and free blocks"))
-def test_the_ends_of_the_cost_are_those_of_every_architecture(name: str) -> None:
-    figures = np.array([cost(item) for item in enumerate_space(SPACES[name])])
-    expected = {
-        field: (int(column.min()), int(column.max()))
-        for field, column in zip(Cost._fields, figures.T, strict=True)
-    }
-    assert extremes(SPACES[name], Cost._fields) == expected
 
 
 @pytest.mark.parametrize("name", FEW)
@@ -91,8 +81,6 @@ def assert_agrees(spread: object, figures: list[int]) -> None:
     """Ends and percentiles against all figures; those of a sample of 4,000 are a bit off."""
     ends = (min(figures), max(figures))
     found = (spread.low, spread.high)  # type: ignore[attr-defined]
-    if spread.ends_exact:  # type: ignore[attr-defined]
-        assert found == ends
     assert ends[0] <= found[0] and found[1] <= ends[1]
     for value, percent in ((spread.p5, 5), (spread.median, 50), (spread.p95, 95)):  # type: ignore[attr-defined]
         below = np.mean(np.array(figures) < value), np.mean(np.array(figures) <= value)

@@ -13,16 +13,16 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import FrameType
-from typing import Any, Protocol
+from typing import Any
 
 import ray
 from ray import tune
 from ray.exceptions import RayError
 
-from spach_nas.config.evaluation import Evaluation, EvaluationRequest
 from spach_nas.config.plugins import restore
 from spach_nas.data import DataSplits
 from spach_nas.errors import StudyError, one_line
+from spach_nas.evaluators.interface import Evaluator
 from spach_nas.search.ray.ray_patches import mend_ray
 from spach_nas.search.ray.searcher import (
     EVALUATION,
@@ -39,15 +39,6 @@ from spach_nas.study.records import Record
 __all__ = ["Evaluator", "ray_session", "run_study"]
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _HANGUP: signal.Signals | None = getattr(signal, "SIGHUP", None)  # Windows has none
-
-
-class Evaluator(Protocol):
-    """Scores a request; runs in a worker, to which it is sent by pickle."""
-
-    def __call__(
-        self, request: EvaluationRequest, data: DataSplits, *, checkpoint: bytes | None
-    ) -> Evaluation:
-        """See `spach_nas.config.evaluation`."""
 
 
 def run_study(
@@ -139,10 +130,17 @@ def _evaluate(
     task = config[TASK]
     checkpoint = None if task.arrived is None else ray.get(task.arrived)
     task.arrived = None
-    evaluation = ray.get(evaluator)(
+    evaluation = _kept(evaluator)(
         task.request, ray.get(data[task.request.fidelity.image_size]), checkpoint=checkpoint
     )
     tune.report({EVALUATION: evaluation})
+
+
+@functools.lru_cache(1)
+def _kept(evaluator: ray.ObjectRef) -> Evaluator:
+    # A worker keeps it with all that it caches.
+    found: Evaluator = ray.get(evaluator)
+    return found
 
 
 @contextlib.contextmanager

@@ -48,7 +48,11 @@ _ONE_AT_A_TIME = threading.Lock()
 
 @contextlib.contextmanager
 def ray_session(
-    resources: Resources, mixers: Sequence[MixerSpec] = (), *, shared_bytes: int = 0
+    resources: Resources,
+    mixers: Sequence[MixerSpec] = (),
+    *,
+    evaluators: Sequence[str] = (),
+    shared_bytes: int = 0,
 ) -> Iterator[None]:
     """Start Ray on this machine or join a cluster, and leave it at the end.
 
@@ -58,10 +62,11 @@ def ray_session(
         resources: Where Ray runs.
         mixers: Those that do not come with this package; their modules are sent to the workers,
             unless they are installed.
+        evaluators: Modules of evaluators that do not come with this package, sent likewise.
         shared_bytes: Of what will be shared by all workers.
 
     Raises:
-        PluginError: The module of a mixer cannot be imported by its name.
+        PluginError: The module of a mixer or an evaluator cannot be imported by its name.
         StudyError: The cluster cannot be reached, Ray does not start on this machine, or another
             session is open in this process.
     """
@@ -71,7 +76,7 @@ def ray_session(
             "each in a process of its own"
         )
     try:
-        modules = shipped_modules(mixers)
+        modules = shipped_modules(mixers, evaluators=evaluators)
         if joined := ray.is_initialized():
             _check_joined(resources.address)
         else:

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from spach_nas.config.recipe import load_recipe, parse_recipe, recipe_names, recipe_text
+from spach_nas.config.training_settings import TrainingSettings
 from spach_nas.errors import ConfigError
-from spach_nas.full_size.recipe_files import load_recipe, parse_recipe, recipe_names, recipe_text
 
 # Zhao et al. 2021, arXiv:2108.13002, and the paper's code; lr 5e-4 for 512 images a step.
 PAPER = {
@@ -82,16 +83,57 @@ def test_all_mistakes_are_told_at_once(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         load_recipe(path)
     lines = str(caught.value).split("\n")
-    assert {line.split(": ")[1] for line in lines} == {
-        "epochs",
-        "epoch",
-        "precision",
-        "augmentation.mixup",
-        "augmentation.rand_augment",
-        "optimizer.lr",
+    assert {tuple(line.split(": ")[:2]) for line in lines} == {
+        (f"{path}:{number}", key)
+        for number, key in (
+            (1, "epochs"),
+            (2, "epoch"),
+            (3, "precision"),
+            (4, "augmentation.mixup"),
+            (4, "augmentation.rand_augment"),
+            (5, "optimizer.lr"),
+        )
     }
     assert any("did you mean 'epochs'?" in line for line in lines)
-    assert all(line.startswith(str(path)) for line in lines)
+
+
+def test_the_line_of_a_value_that_a_change_replaced_is_not_told(tmp_path: Path) -> None:
+    path = tmp_path / "own.yaml"
+    path.write_text("base: short\nseed: -1\nepochs: 5\n", encoding="utf-8")
+    with pytest.raises(ConfigError) as caught:
+        load_recipe(path, changes=["epochs=0"])
+    lines = str(caught.value).split("\n")
+    assert {line.split("; ")[0] for line in lines} == {f"{path}: epochs: 0", f"{path}:2: seed: -1"}
+
+
+def test_the_optimizer_of_a_search_is_that_of_a_short_recipe() -> None:
+    short = TrainingSettings(optimizer="muon", learning_rate=5e-3, weight_decay=0.1)
+    changes = [
+        f"optimizer.{name}" for name in ("name=muon", "learning_rate=5e-3", "weight_decay=0.1")
+    ]
+    assert load_recipe("short", changes=changes).optimizer == short.optimizer_settings
+
+
+@pytest.mark.parametrize(
+    ("key", "short_key"),
+    [
+        ("epochs", "epochs"),
+        ("batch_size", "batch_size"),
+        ("optimizer.learning_rate", "learning_rate"),
+        ("optimizer.weight_decay", "weight_decay"),
+        ("augmentation.label_smoothing", "label_smoothing"),
+        ("drop_path", "drop_path_rate"),
+    ],
+)
+def test_a_search_and_a_recipe_have_the_same_bounds(key: str, short_key: str) -> None:
+    said = []
+    with pytest.raises(ConfigError) as caught:
+        load_recipe("short", changes=[f"{key}=-1"])
+    said.append(str(caught.value).split("expected ")[1])
+    with pytest.raises(ConfigError) as caught:
+        TrainingSettings(**{short_key: -1})  # type: ignore[arg-type]
+    said.append(str(caught.value).split("expected ")[1])
+    assert said[0] == said[1]
 
 
 @pytest.mark.parametrize(
@@ -103,7 +145,10 @@ def test_all_mistakes_are_told_at_once(tmp_path: Path) -> None:
         ("augmentation.crop=shifted", "rand_augment: rand-m9-mstd0.5-inc1; expected null, or crop"),
         ("augmentation.crop_scale=[0.5, 0.1]", "expected 0 < low <= high <= 1"),
         ("resources={address: here, workers: 2}", "workers: 2; expected 1 where address is here"),
-        ("data={check_images: false, skip_broken: true}", "expected check_images with it"),
+        (
+            "data={check_images: false, skip_broken: true}",
+            "check_images: true with it",
+        ),
         ("seed.x=1", "--set seed.x=1: seed has no keys in it"),
         ("epochs", "expected KEY=VALUE"),
         ("epochs=[", "is not YAML"),
@@ -131,7 +176,7 @@ def test_an_unknown_recipe_or_base_is_told_with_its_nearest(tmp_path: Path) -> N
 
 def test_reading_a_recipe_needs_no_heavy_library() -> None:
     code = (
-        "import sys, spach_nas.full_size.recipe_files, spach_nas.full_size.run_folder\n"
+        "import sys, spach_nas.config.recipe, spach_nas.full_size.run_folder\n"
         "print(*{'torch', 'ray', 'timm'} & set(sys.modules))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
