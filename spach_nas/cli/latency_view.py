@@ -8,7 +8,7 @@ from typing import Any
 
 from rich.table import Table
 
-from spach_nas.cli.status_line import make_console
+from spach_nas.cli.status_line import make_console, plain_table
 from spach_nas.config.search_settings import Format, LatencySettings, RuntimeName
 from spach_nas.config.training_settings import Device
 from spach_nas.latency.measuring import measure_file, table_conditions
@@ -99,10 +99,8 @@ def header(where: Conditions) -> str:
 
 def times_table(found: Iterable[Measured]) -> Table:
     """A table with one line for each time."""
-    table = Table.grid(padding=(0, 2))
-    table.add_row("runtime", "batch", "median", "quartiles", "runs", "images/s", style="bold")
-    for index in (1, 2, 4, 5):
-        table.columns[index].justify = "right"
+    headings = ("runtime", "batch", "median", "quartiles", "runs", "images/s")
+    table = plain_table(*headings, right=(1, 2, 4, 5))
     for item in found:
         if item.timing is None:
             continue
@@ -147,10 +145,7 @@ def times_json(name: str, architecture: Architecture, found: Iterable[Measured])
 
 def checks_table(table: LatencyTable) -> Table:
     """Measured and predicted latency of whole networks."""
-    shown = Table.grid(padding=(0, 2))
-    shown.add_row("network", "", "measured", "predicted", "off by", "", style="bold")
-    for index in (2, 3, 4):
-        shown.columns[index].justify = "right"
+    shown = plain_table("network", "", "measured", "predicted", "off by", "", right=(2, 3, 4))
     for check in sorted(table.checks, key=lambda check: check.measured):
         predicted = table.scale * check.sum
         shown.add_row(

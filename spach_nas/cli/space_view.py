@@ -4,13 +4,13 @@ import json
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
-from typing import Literal
 
 from rich.console import Console, RenderableType
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from spach_nas.cli.status_line import plain_table
 from spach_nas.cost.closed_form import cost
 from spach_nas.cost.limits import measure_words
 from spach_nas.search.estimate import TimeEstimate
@@ -293,13 +293,3 @@ def percent(share: float) -> str:
     if 0.9995 <= share < 1:
         return ">99.9 %"
     return f"{100 * share:.0f} %" if share in (0, 1) else f"{100 * share:.1f} %"
-
-
-def plain_table(*headings: str, right: Sequence[int] = (), gap: int = 2) -> Table:
-    """A table without lines; `right` lists the columns to align to the right."""
-    table = Table(box=None, padding=(0, gap, 0, 0), show_header=any(headings), header_style="dim")
-    for number, heading in enumerate(headings):
-        last = number == len(headings) - 1
-        side: Literal["left", "right"] = "right" if number in right else "left"
-        table.add_column(heading, justify=side, no_wrap=not last)
-    return table

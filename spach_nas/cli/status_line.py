@@ -7,12 +7,13 @@ so far. This module imports very little, so that it can be used before slow impo
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.live import Live
 from rich.spinner import Spinner
+from rich.table import Table
 from rich.text import Text
 
 # From then on, a step shows its duration.
@@ -29,6 +30,18 @@ def make_console() -> Console:
     A file or a pipe has no width, and the default of 80 columns would truncate tables.
     """
     return Console(width=None if sys.stdout.isatty() else 120)
+
+
+def plain_table(*headings: str, right: Collection[int] = (), gap: int = 2) -> Table:
+    """A table without lines; `right` lists the columns to align to the right."""
+    table = Table(box=None, padding=(0, gap, 0, 0), show_header=any(headings), header_style="dim")
+    for number, heading in enumerate(headings):
+        table.add_column(
+            heading,
+            justify="right" if number in right else "left",
+            no_wrap=number < len(headings) - 1,
+        )
+    return table
 
 
 @contextmanager

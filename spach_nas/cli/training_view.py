@@ -12,7 +12,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from spach_nas.cli.status_line import doing, live_block, make_console
+from spach_nas.cli.status_line import doing, live_block, make_console, plain_table
 from spach_nas.config.recipe import load_recipe
 from spach_nas.cost.closed_form import cost
 from spach_nas.data.reader import EvaluationSplit
@@ -136,18 +136,14 @@ def print_evaluation(result: "EvaluationResult", console: Console) -> None:
         console.print(Text(note))
     figures = f"top-1 {result.top1:.4f}, top-5 {result.top5:.4f}, loss {result.loss:.4f}"
     console.print(Text(figures), "")
-    classes = Table(box=None, padding=(0, 2, 0, 0))
-    classes.add_column("class")
-    for heading in ("images", "top-1", "top-5"):
-        classes.add_column(heading, justify="right")
+    classes = plain_table("class", "images", "top-1", "top-5", right=(1, 2, 3))
     for item in result.classes:
         shares = ["" if share is None else f"{share:.4f}" for share in (item.top1, item.top5)]
         classes.add_row(Text(item.name), f"{item.images:,}", *shares)
     console.print(classes, "")
     where = f"on {result.device}, {result.precision}, {result.threads} threads"
-    speeds = Table(title=where, title_justify="left", box=None, padding=(0, 2, 0, 0))
-    for heading in ("batch", "latency", "images/s"):
-        speeds.add_column(heading, justify="right")
+    speeds = plain_table("batch", "latency", "images/s", right=(0, 1, 2))
+    speeds.title, speeds.title_justify = where, "left"
     for speed in result.speeds:
         speeds.add_row(
             str(speed.batch_size), f"{speed.latency_ms:.2f} ms", f"{speed.images_per_s:,.1f}"

@@ -15,8 +15,7 @@ import numpy.typing as npt
 
 from spach_nas.config.training_settings import DataSettings
 from spach_nas.data.images import ImageSet
-from spach_nas.data.source import DataSource, Split
-from spach_nas.data.split_reader import Pictures, from_memory
+from spach_nas.data.split_reader import DataSource, Pictures, Split, from_memory
 from spach_nas.errors import DataError, one_line
 from spach_nas.space.scaling import DataShape
 

@@ -22,8 +22,7 @@ from PIL import Image
 
 from spach_nas.config.training_settings import DataSettings
 from spach_nas.data.decoding import channels_of
-from spach_nas.data.source import DataSource, Split
-from spach_nas.data.split_reader import Pictures
+from spach_nas.data.split_reader import DataSource, Pictures, Split
 from spach_nas.errors import DataError
 from spach_nas.paths import check_text, shown
 from spach_nas.space.scaling import DataShape

@@ -34,8 +34,7 @@ from spach_nas.data.images import (
     Pixels,
     measure_normalisation,
 )
-from spach_nas.data.source import DataSource, Split
-from spach_nas.data.split_reader import Pictures, Scan, Stream, scan
+from spach_nas.data.split_reader import DataSource, Pictures, Scan, Split, Stream, scan
 from spach_nas.data.timm_sets import PREFIXES, TIMM
 from spach_nas.errors import DataError, did_you_mean, one_of
 from spach_nas.space.scaling import DataShape

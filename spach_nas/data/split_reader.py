@@ -1,5 +1,7 @@
 """Reads one split of a data set: from files, from memory, or from the data set of a library.
 
+Every kind of data set is a `DataSource`, which opens its splits.
+
 Letters: N images, H and W height and width, C channels.
 """
 
@@ -10,11 +12,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from PIL import Image
 
+from spach_nas.config.training_settings import DataSettings
 from spach_nas.data.decoding import Stored, decode, pixels, stored, upright, why_unreadable
 from spach_nas.data.held_out import Indices
 from spach_nas.data.images import (
@@ -28,7 +31,9 @@ from spach_nas.data.images import (
 )
 from spach_nas.errors import DataError, one_line
 from spach_nas.machine import cores
+from spach_nas.space.scaling import DataShape
 
+Split = Literal["train", "validation", "test"]
 Opener = Callable[[int], Image.Image]
 _DRAFT = 8
 
@@ -235,6 +240,34 @@ def from_memory(images: ImageSet, *, name: str) -> Pictures:
 def _open_array(images: Pixels, position: int) -> Image.Image:
     image = images[position]
     return Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image)
+
+
+class Open(Protocol):
+    """Opens a split."""
+
+    def __call__(
+        self, settings: DataSettings, split: Split, *, channels: int | None = None
+    ) -> Pictures | Stream | None:
+        """The split with these channels or those of train; None if there is no such split."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DataSource:
+    """One kind of data set, as functions that raise DataError.
+
+    Attributes:
+        check: Checks that the files are there and in order, without decoding an image.
+        shape: Number of channels and classes, without decoding the whole set.
+        open: Opens a split. If there is no validation split, a share of train is held out.
+        has_test: Whether there is a test split. Called after `check`.
+        notes: Remarks about the whole set for users, without decoding an image.
+    """
+
+    check: Callable[[DataSettings], None]
+    shape: Callable[[DataSettings], DataShape]
+    open: Open
+    has_test: Callable[[DataSettings], bool] = lambda _: True
+    notes: Callable[[DataSettings], tuple[str, ...]] = lambda _: ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -15,8 +15,7 @@ from PIL import Image
 
 from spach_nas.config.training_settings import DataSettings
 from spach_nas.data.decoding import channels_of_images, evenly
-from spach_nas.data.source import DataSource, Split
-from spach_nas.data.split_reader import Pictures, Stream, check_labels
+from spach_nas.data.split_reader import DataSource, Pictures, Split, Stream, check_labels
 from spach_nas.errors import DataError, one_line
 from spach_nas.space.scaling import DataShape
 
