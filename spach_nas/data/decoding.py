@@ -11,16 +11,15 @@ is the same for all images of a set and preserves the order of values:
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
-from typing import IO
+from typing import IO, NamedTuple
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from spach_nas.data.images import Pixels
 from spach_nas.errors import DataError, one_line
+from spach_nas.units import plural
 
 _GREY_MODES = frozenset({"1", "L", "LA", "La", "I", "F", "I;16", "I;16L", "I;16B", "I;16N"})
 _COMMON = "RGB"
@@ -58,8 +57,7 @@ _LEAST_TOP = 1 << 14
 _MOST_LISTED = 8
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Stored:
+class Stored(NamedTuple):
     """How a file stores its image.
 
     Attributes:
@@ -70,47 +68,22 @@ class Stored:
     mode: str
     top: int = 0
 
-    @property
-    def word(self) -> str:
-        """The mode in plain English: `colour`, `grey`, `palette`."""
-        return _WORDS.get(self.mode, self.mode)
 
+def broken_images(files: Mapping[str, str], *, name: str) -> DataError:
+    """An error that lists the first files that cannot be decoded, and counts the others.
 
-class BrokenImagesError(DataError):
-    """Files that cannot be decoded completely.
-
-    Attributes:
+    Args:
         files: What is wrong with each, by its path.
+        name: Name of the data set.
     """
-
-    def __init__(self, files: Mapping[str, str], *, name: str) -> None:
-        """List the first files and count the others.
-
-        Args:
-            files: What is wrong with each, by its path.
-            name: Name of the data set.
-        """
-        self.files, self._name = files, name
-        listed = [f"{path}: {problem}" for path, problem in list(files.items())[:_MOST_LISTED]]
-        if len(files) > len(listed):
-            listed.append(f"and {len(files) - len(listed):,} more")
-        count = f"{len(files):,} broken image file{'' if len(files) == 1 else 's'}"
-        super().__init__(
-            "\n".join(
-                [
-                    *listed,
-                    f"{name}: {count}; expected intact files, or data.skip_broken: true to "
-                    "leave them out",
-                ]
-            )
-        )
-
-    def with_files_of(self, others: Iterable["BrokenImagesError"]) -> "BrokenImagesError":
-        """One error for the files of this one and of others."""
-        files = dict(self.files)
-        for other in others:
-            files |= other.files
-        return BrokenImagesError(files, name=self._name)
+    lines = [f"{path}: {problem}" for path, problem in list(files.items())[:_MOST_LISTED]]
+    if len(files) > len(lines):
+        lines.append(f"and {len(files) - len(lines):,} more")
+    lines.append(
+        f"{name}: {plural(len(files), 'broken image file')}; expected intact files, or "
+        "data.skip_broken: true to leave them out"
+    )
+    return DataError("\n".join(lines))
 
 
 def decode(
@@ -149,13 +122,7 @@ def why_unreadable(problem: Exception) -> str:
 def stored(image: Image.Image) -> Stored:
     """How the file of a loaded image stores it."""
     wide = image.mode.startswith("I")
-    return _stored(image.mode, int(np.asarray(image).max()) if wide else 0)
-
-
-@lru_cache(maxsize=4096)
-def _stored(mode: str, top: int) -> Stored:
-    # Shared by images that are alike, because a data set may have millions.
-    return Stored(mode=mode, top=top)
+    return Stored(image.mode, int(np.asarray(image).max()) if wide else 0)
 
 
 def upright(image: Image.Image, *, channels: int) -> Image.Image:
@@ -245,26 +212,27 @@ def evenly(length: int, most: int) -> list[int]:
     return [int(index) for index in spaced]
 
 
-def conversions(found: Iterable[Stored], *, channels: int) -> str | None:
+def conversions(found: Counter[Stored], *, channels: int) -> str | None:
     """A note on the images that were converted; None if there are none."""
-    usual = "grey" if channels == 1 else "colour"
-    counts = Counter(item.word for item in found)
+    usual, target = ("grey", "grey") if channels == 1 else ("colour", "RGB")
+    counts: Counter[str] = Counter()
+    for item, number in found.items():
+        counts[_WORDS.get(item.mode, item.mode)] += number
     others = [f"{number:,} {word}" for word, number in counts.items() if word != usual]
-    target = "grey" if channels == 1 else "RGB"
     return f"converted to {target}: {', '.join(others)}" if others else None
 
 
-def check_range(found: Iterable[Stored], *, name: str) -> None:
+def check_range(found: Counter[Stored], *, name: str) -> None:
     """Check that 16-bit images use their range: 12-bit data would keep only 16 levels.
 
     Raises:
         DataError: No image of the set does.
     """
-    tops = [item.top for item in found if item.top]
+    tops = {item.top: number for item, number in found.items() if item.top}
     top = max(tops, default=_LEAST_TOP)
     if top < _LEAST_TOP:
         raise DataError(
-            f"{name}: its {len(tops):,} 16-bit images go up to {top:,} of 65,535, which leaves "
-            f"{(top >> 8) + 1} of 256 levels; expected values that use 16 bits (multiply all by "
-            f"{65_535 // top}), or 8-bit images"
+            f"{name}: its {sum(tops.values()):,} 16-bit images go up to {top:,} of 65,535, which "
+            f"leaves {(top >> 8) + 1} of 256 levels; expected values that use 16 bits (multiply "
+            f"all by {65_535 // top}), or 8-bit images"
         )

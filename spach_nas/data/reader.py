@@ -22,7 +22,7 @@ import numpy as np
 from spach_nas.config.training_settings import HELD_OUT_SHARE, DataSettings
 from spach_nas.data.controls import CONTROLS, TASKS
 from spach_nas.data.controls import PREFIX as CONTROLS_PREFIX
-from spach_nas.data.decoding import BrokenImagesError, check_range, conversions, evenly
+from spach_nas.data.decoding import broken_images, check_range, conversions, evenly
 from spach_nas.data.fashion import FASHION_MINI, FASHION_MNIST
 from spach_nas.data.folder import FOLDER, class_folders, folder_pictures, named_splits
 from spach_nas.data.held_out import split_validation
@@ -34,7 +34,7 @@ from spach_nas.data.images import (
     Pixels,
     measure_normalisation,
 )
-from spach_nas.data.split_reader import DataSource, Pictures, Scan, Split, Stream, scan
+from spach_nas.data.split_reader import DataSource, Decoded, Pictures, Scan, Split, Stream, scan
 from spach_nas.data.timm_sets import PREFIXES, TIMM
 from spach_nas.errors import DataError, did_you_mean, one_of
 from spach_nas.space.scaling import DataShape
@@ -80,7 +80,8 @@ def load_train_and_validation(settings: DataSettings, *, image_size: tuple[int, 
         DataError: The data are missing, cannot be read, or do not fit into memory.
     """
     validate_settings(settings)
-    train, validation = _load_both(settings, image_size)
+    train, validation = _load(settings, "train", "validation", image_size=image_size)
+    assert train is not None, "every data set has a train split"
     held_out = None
     notes = [*_source(settings.name).notes(settings), *train.notes]
     if validation is None:
@@ -102,43 +103,33 @@ def _hold_out(train: Part, part: HeldOut) -> tuple[Part, Part]:
     return train.take(kept), train.take(out)
 
 
-def _load_both(
-    settings: DataSettings, image_size: tuple[int, int]
-) -> tuple[ImageSet, ImageSet | None]:
-    """Train, and validation if the set has its own. Broken files of both are reported at once."""
-    broken: list[BrokenImagesError] = []
-    found: list[ImageSet | None] = []
-    splits: tuple[Split, ...] = ("train", "validation")
-    for split in splits:
-        try:
-            found.append(_load(settings, split, image_size))
-        except BrokenImagesError as problem:
-            broken.append(problem)
-    if broken:
-        raise broken[0].with_files_of(broken[1:])
-    train, validation = found
-    assert train is not None
-    return train, validation
+def _load(
+    settings: DataSettings, *splits: Split, image_size: tuple[int, int]
+) -> list[ImageSet | None]:
+    """Splits in memory, None if there is no such one. Broken files of all are reported at once."""
+    opened = [_source(settings.name).open(settings, split) for split in splits]
+    decoded = [None if split is None else split.read(image_size) for split in opened]
+    broken: dict[str, str] = {}
+    for item in filter(None, decoded):
+        broken |= item.broken
+    if broken and not settings.skip_broken:
+        raise broken_images(broken, name=DataChoice(settings=settings).name)
+    return [
+        None if split is None or item is None else _image_set(split, item)
+        for split, item in zip(opened, decoded, strict=True)
+    ]
 
 
-def _load(settings: DataSettings, split: Split, image_size: tuple[int, int]) -> ImageSet | None:
-    opened = _source(settings.name).open(settings, split)
-    if opened is None:
-        return None
-    found = opened.read(image_size)
-    if found.broken and not settings.skip_broken:
-        where = settings.root if settings.name == "folder" else settings.name
-        raise BrokenImagesError(found.broken, name=str(where))
-    check_range(found.stored, name=opened.name)
+def _image_set(split: Pictures | Stream, found: Decoded) -> ImageSet:
+    check_range(found.stored, name=split.name)
+    notes = [conversions(found.stored, channels=split.channels)]
     if found.broken:
-        _check_classes(found.labels, opened)
-    notes = [conversions(found.stored, channels=opened.channels)]
-    if found.broken:
+        _check_classes(found.labels, split)
         notes.append(_broken_note(found.broken))
     return ImageSet(
         images=found.pixels,
         labels=found.labels,
-        class_names=opened.class_names,
+        class_names=split.class_names,
         notes=tuple(filter(None, notes)),
     )
 
@@ -159,7 +150,7 @@ def load_test(settings: DataSettings, *, image_size: tuple[int, int]) -> ImageSe
         DataError: There is no test split, it cannot be read, or it does not fit into memory.
     """
     validate_settings(settings)
-    test = _load(settings, "test", image_size)
+    (test,) = _load(settings, "test", image_size=image_size)
     if test is None:
         raise DataError(f"{settings.root or settings.name}: has no test split")
     return test
@@ -448,7 +439,7 @@ def _folder(choice: DataChoice) -> Path:
 
 def _check_scan(found: Scan, choice: DataChoice) -> None:
     if found.broken and not choice.settings.skip_broken:
-        raise BrokenImagesError(found.broken, name=choice.name)
+        raise broken_images(found.broken, name=choice.name)
     check_range(found.stored, name=choice.name)
 
 

@@ -7,9 +7,10 @@ Letters: N images, H and W height and width, C channels.
 
 import hashlib
 import io
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -45,13 +46,13 @@ class Decoded:
     Attributes:
         pixels: The intact images in their order, (N, H, W, C).
         labels: Their labels, (N,).
-        stored: How the file of each stores it; empty if that is not known.
+        stored: Numbers of images by how their file stores them; empty if that is not known.
         broken: What is wrong with each of the other images, by its path or position.
     """
 
     pixels: Pixels
     labels: Labels
-    stored: Sequence[Stored] = ()
+    stored: Counter[Stored] = field(default_factory=Counter)
     broken: Mapping[str, str]
 
 
@@ -139,7 +140,7 @@ class Pictures:
         return Decoded(
             pixels=images if len(whole) == len(self) else images[whole],
             labels=self.labels[whole],
-            stored=[item for item in found if isinstance(item, Stored)],
+            stored=Counter(item for item in found if isinstance(item, Stored)),
             broken={self._place(i): item for i, item in enumerate(found) if isinstance(item, str)},
         )
 
@@ -194,7 +195,7 @@ class Stream:
         count = len(self.dataset)
         require_memory((count, *size, self.channels), name=self.name)
         images, labels = [], []
-        found: list[Stored] = []
+        found: Counter[Stored] = Counter()
         broken: dict[str, str] = {}
         number = -1
         try:
@@ -205,7 +206,7 @@ class Stream:
                 except Exception as problem:
                     broken[f"{self.name}: image {number}"] = why_unreadable(problem)
                     continue
-                found.append(stored(image))
+                found[stored(image)] += 1
                 labels.append(int(label))
         except Exception as problem:
             where = f"{self.name}: image {number + 1} of {count}"
@@ -276,20 +277,13 @@ class Scan:
 
     Attributes:
         broken: What is wrong with each file that cannot be decoded, by its path.
-        stored: How the other files store their images.
+        stored: Numbers of the other files by how they store their images.
         doubles: Validation files with the same bytes as a training file.
     """
 
     broken: Mapping[str, str]
-    stored: Sequence[Stored]
+    stored: Counter[Stored]
     doubles: tuple[Path, ...]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Look:
-    digest: bytes
-    stored: Stored | None = None
-    problem: str = ""
 
 
 def scan(train: Sequence[Path], validation: Sequence[Path] = (), *, channels: int) -> Scan:
@@ -300,28 +294,28 @@ def scan(train: Sequence[Path], validation: Sequence[Path] = (), *, channels: in
     paths = [*train, *validation]
     with ThreadPoolExecutor(cores()) as pool:
         looks = list(pool.map(partial(_look, channels=channels), paths))
-    seen = {look.digest for look in looks[: len(train)]}
+    digests = [digest for digest, _ in looks]
+    trained_on = set(digests[: len(train)])
+    found = dict(zip(paths, (result for _, result in looks), strict=True))
     return Scan(
-        broken={
-            str(path): look.problem for path, look in zip(paths, looks, strict=True) if look.problem
-        },
-        stored=[look.stored for look in looks if look.stored is not None],
+        broken={str(path): item for path, item in found.items() if isinstance(item, str)},
+        stored=Counter(item for item in found.values() if isinstance(item, Stored)),
         doubles=tuple(
             path
-            for path, look in zip(validation, looks[len(train) :], strict=True)
-            if look.digest in seen
+            for path, digest in zip(validation, digests[len(train) :], strict=True)
+            if digest in trained_on
         ),
     )
 
 
-def _look(path: Path, *, channels: int) -> _Look:
+def _look(path: Path, *, channels: int) -> tuple[bytes, Stored | str]:
+    """A checksum of a file, and how it stores its image or what is wrong with it."""
     try:
         data = path.read_bytes()
     except OSError as problem:
-        return _Look(digest=str(path).encode(), problem=problem.strerror or str(problem))
+        return str(path).encode(), problem.strerror or str(problem)
     digest = hashlib.blake2b(data, digest_size=16).digest()
     try:
-        _, found = decode(io.BytesIO(data), channels=channels, draft=_DRAFT)
+        return digest, decode(io.BytesIO(data), channels=channels, draft=_DRAFT)[1]
     except DataError as problem:
-        return _Look(digest=digest, problem=str(problem))
-    return _Look(digest=digest, stored=found)
+        return digest, str(problem)
