@@ -35,7 +35,7 @@ from spach_nas.training import choose_runtime, format_warning, threads
 
 # Minimum duration of all timed passes together, without warm-up: of a part or a network for a
 # table, and of a network that a user asks about.
-SECONDS, _SECONDS = 0.1, 2.0
+SECONDS, _WHOLE_SECONDS = 0.1, 2.0
 _FEWEST_RUNS = 5
 # Load per core from which on other work is likely to disturb measurements.
 _BUSY = 0.5
@@ -253,7 +253,7 @@ def measure_network(
     device: Device = "auto",
     threads: int = 1,
     precision: Format = "fp32",
-    seconds: float = _SECONDS,
+    seconds: float = _WHOLE_SECONDS,
 ) -> Iterator[Measured]:
     """Time a network on this device, one runtime and batch size after another.
 
@@ -297,7 +297,7 @@ def latency(
     device: Device = "auto",
     threads: int = 1,
     precision: Format = "fp32",
-    seconds: float = _SECONDS,
+    seconds: float = _WHOLE_SECONDS,
 ) -> Timing:
     """Time of a whole network with random weights on this device.
 
