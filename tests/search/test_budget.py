@@ -82,7 +82,7 @@ def test_proxies_that_are_no_small_copies_are_told(
     whole = plan_search(write_search(tmp_path, proxy={}, training__device="cpu"))
     # Networks as small as these are meant to be trained as they are.
     assert budget_warnings(whole, None) == ()
-    monkeypatch.setattr("spach_nas.cli.budget_view.MANY_MACS", 10**5)
+    monkeypatch.setattr("spach_nas.search.budget.MANY_MACS", 10**5)
     [words] = budget_warnings(whole, None)
     assert "the proxies are not small" in words and "proxy.width_scale" in words
     small = plan_search(write_search(tmp_path, proxy={"width_scale": 0.25}))
