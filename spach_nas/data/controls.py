@@ -5,7 +5,7 @@
     size=64       height and width of the images, in pixels
     channels=1    1, or 3 for colours that say nothing about the class
     classes=8     number of classes
-    images=49152  of the train split
+    images=65536  of the train split
     seed=0        another seed, other images
 
 No file is read. A block of images depends on task, options, split and its number alone, so an image
@@ -75,8 +75,7 @@ PAIRS, QUESTIONS = 3, 4  # in an image of `lookup`
 # Distances (down, right), in pixels, at which the pixels of a texture agree.
 LAGS = ((0, 1), (1, 0), (1, 1), (1, -1), (0, 2), (2, 0), (2, 2), (2, -2))
 _TEXTURE = 0.35  # correlation at that distance
-# Waves of `mixed`, as cycles in 8 pixels (down, right).
-WAVES = ((0, 1), (1, 0), (1, 1), (1, -1), (0, 2), (2, 0), (2, 2), (2, -2))
+WAVES = ((0, 1), (1, 0), (1, 1), (1, -1))  # keys of `mixed`, cycles in a cell (down, right)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -94,7 +93,7 @@ class Options:
     size: int = 64
     channels: int = 1
     classes: int = 8
-    images: int = 48 * BLOCK
+    images: int = 64 * BLOCK
     seed: int = 0
 
 
@@ -167,55 +166,63 @@ def draw_lookup(labels: Labels, options: Options, rng: np.random.Generator) -> C
     finds the twin of the key by content in any row. A token-MLP has fixed positions: it has to tell
     all of them which key is asked for, one channel a key, and compare afterwards.
     """
-    N, K = len(labels), options.classes
-    keys = _distinct(N, len(KEYS), PAIRS, rng) + _FIRST_KEY
-    others = (labels[:, None] + 1 + _distinct(N, K - 1, PAIRS - 1, rng)) % K
-    # The first pair is the one that is asked for.
-    asked = keys[:, :1].repeat(QUESTIONS, axis=1)
-    left = np.concatenate([keys, asked], axis=1)
-    right = np.concatenate([labels[:, None], others, np.full_like(asked, _MARK)], axis=1)
-    side = rng.integers(0, 2, (N, 1)) * (GRID - 2)
-    pairs = _distinct(N, GRID, PAIRS, rng) * GRID + side
-    questions = _distinct(N, GRID, QUESTIONS, rng) * GRID + GRID - 2 - side
-    first = np.concatenate([pairs, questions], axis=1)
-    glyphs = np.concatenate([left, right], axis=1)
-    cells = np.concatenate([first, first + 1], axis=1)
+    keys, beside, cells = _questions(labels, options, rng)
+    glyphs = np.concatenate([keys + _FIRST_KEY, beside], axis=1)
     return _place(_glyph_cells(glyphs, options, rng), cells, options, rng)
 
 
 def draw_mixed(labels: Labels, options: Options, rng: np.random.Generator) -> Canvas:
-    """The class is the wave that occurs twice; another occurs once, another three times.
+    """The class is the letter beside the wave that a question mark asks for.
 
-    As `set`, with waves of random phase in place of letters. The mean of a wave over its phases is
-    0, so no linear filter tells one from another: they need layers of convolution before anything
-    can be counted, and attention or token-MLP after those.
+    As `lookup`, with waves of four directions and of random phase as keys. The mean of a wave over
+    its phases is 0, so no linear filter tells one from another: they need layers of convolution
+    before they can be compared, and attention or token-MLP after those.
     """
-    waves = _once_twice_thrice(labels, options.classes, rng)
-    N, M = waves.shape
+    keys, beside, cells = _questions(labels, options, rng)
+    N, M = keys.shape
     P = options.size // GRID
     place = np.arange(P, dtype=np.float32) / P
-    down, right = np.array(WAVES, dtype=np.float32)[waves].transpose(2, 0, 1)
+    down, right = np.array(WAVES, dtype=np.float32)[keys].transpose(2, 0, 1)
     angle = down[..., None, None] * place[:, None] + right[..., None, None] * place
     phase = rng.random((N, M, 1, 1), dtype=np.float32)
-    ink = np.sin(2 * np.pi * (angle + phase))[..., None] * _tints(N, M, options, rng)
-    return _place(ink, _cells(N, M, rng), options, rng)
+    waves = np.sin(2 * np.pi * (angle + phase))[..., None] * _tints(N, M, options, rng)
+    ink = np.concatenate([waves, _glyph_cells(beside, options, rng)], axis=1)
+    return _place(ink, cells, options, rng)
 
 
 TASKS = {
     "local": Task(draw=draw_local, names=tuple(f"lag {down} {right}" for down, right in LAGS)),
     "set": Task(draw=draw_set, names=LETTERS, least_classes=3),
     "lookup": Task(draw=draw_lookup, names=LETTERS, least_classes=PAIRS),
-    "mixed": Task(
-        draw=draw_mixed,
-        names=tuple(f"wave {down} {right}" for down, right in WAVES),
-        least_classes=3,
-    ),
+    "mixed": Task(draw=draw_mixed, names=LETTERS, least_classes=PAIRS),
 }
 
 
 def _distinct(count: int, values: int, number: int, rng: np.random.Generator) -> Labels:
     """(count, number) of `values`, all different within a row."""
     return rng.permuted(np.tile(np.arange(values), (count, 1)), axis=1)[:, :number]
+
+
+def _questions(
+    labels: Labels, options: Options, rng: np.random.Generator
+) -> tuple[Labels, Labels, Labels]:
+    """What stands in the cells of `lookup`.
+
+    Returns:
+        Keys (N, M), glyphs to their right (N, M), and cells of both (N, 2 M).
+    """
+    N, K = len(labels), options.classes
+    keys = _distinct(N, len(KEYS), PAIRS, rng)
+    # The first pair is the one that is asked for.
+    asked = keys[:, :1].repeat(QUESTIONS, axis=1)
+    others = (labels[:, None] + 1 + _distinct(N, K - 1, PAIRS - 1, rng)) % K
+    beside = np.concatenate([labels[:, None], others, np.full_like(asked, _MARK)], axis=1)
+    side = rng.integers(0, 2, (N, 1)) * (GRID - 2)
+    pairs = _distinct(N, GRID, PAIRS, rng) * GRID + side
+    questions = _distinct(N, GRID, QUESTIONS, rng) * GRID + GRID - 2 - side
+    first = np.concatenate([pairs, questions], axis=1)
+    cells = np.concatenate([first, first + 1], axis=1)
+    return np.concatenate([keys, asked], axis=1), beside, cells
 
 
 def _once_twice_thrice(labels: Labels, classes: int, rng: np.random.Generator) -> Labels:
