@@ -74,8 +74,9 @@ PAIRS, QUESTIONS = 3, 4  # in an image of `lookup`
 
 # Distances (down, right), in pixels, at which the pixels of a texture agree.
 LAGS = ((0, 1), (1, 0), (1, 1), (1, -1), (0, 2), (2, 0), (2, 2), (2, -2))
-_TEXTURE = 0.35  # correlation at that distance
-WAVES = ((0, 1), (1, 0), (1, 1), (1, -1))  # keys of `mixed`, cycles in a cell (down, right)
+_TEXTURE = 0.15  # correlation at that distance
+# Waves of `mixed`, as cycles in a cell (down, right).
+WAVES = ((0, 1), (1, 0), (1, 1), (1, -1), (0, 2), (2, 0), (2, 2), (2, -2))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -160,11 +161,12 @@ def draw_lookup(labels: Labels, options: Options, rng: np.random.Generator) -> C
     """The class is the letter beside the key that a question mark asks for.
 
     At one edge of the grid, left or right, three of four keys have a letter to their right, three
-    different ones; at the other edge one of these keys stands before a question mark. What is local
-    says which three letters there are, which earns a third, and which key is asked for; a sum of
-    both says little more, and no convolution that reaches fewer than 8 cells sees both. Attention
-    finds the twin of the key by content in any row. A token-MLP has fixed positions: it has to tell
-    all of them which key is asked for, one channel a key, and compare afterwards.
+    different ones; at the other edge one of these keys stands before a question mark, in four rows.
+    What is local says which three letters there are, which earns a third, and which key is asked
+    for; a sum of both says little more, and no convolution that reaches fewer than 8 cells sees
+    both. Attention finds the twins of a key by content, in any row. A token-MLP has weights for
+    positions, so it cannot look for content, but it can tell all positions which key is asked for:
+    with so few keys, one channel each, that is enough.
     """
     keys, beside, cells = _questions(labels, options, rng)
     glyphs = np.concatenate([keys + _FIRST_KEY, beside], axis=1)
@@ -172,29 +174,34 @@ def draw_lookup(labels: Labels, options: Options, rng: np.random.Generator) -> C
 
 
 def draw_mixed(labels: Labels, options: Options, rng: np.random.Generator) -> Canvas:
-    """The class is the letter beside the wave that a question mark asks for.
+    """The class is the wave beside the key that a question mark asks for.
 
-    As `lookup`, with waves of four directions and of random phase as keys. The mean of a wave over
-    its phases is 0, so no linear filter tells one from another: they need layers of convolution
-    before they can be compared, and attention or token-MLP after those.
+    As `lookup`, with waves of random phase in place of letters. The mean of a wave over its phases
+    is 0, so no linear filter tells one from another: they need layers of convolution to be read,
+    and attention or token-MLP to be chosen from.
     """
     keys, beside, cells = _questions(labels, options, rng)
-    N, M = keys.shape
-    P = options.size // GRID
+    left = _glyph_cells(keys + _FIRST_KEY, options, rng)
+    right = _glyph_cells(beside, options, rng)
+    N, P = len(labels), options.size // GRID
     place = np.arange(P, dtype=np.float32) / P
-    down, right = np.array(WAVES, dtype=np.float32)[keys].transpose(2, 0, 1)
-    angle = down[..., None, None] * place[:, None] + right[..., None, None] * place
-    phase = rng.random((N, M, 1, 1), dtype=np.float32)
-    waves = np.sin(2 * np.pi * (angle + phase))[..., None] * _tints(N, M, options, rng)
-    ink = np.concatenate([waves, _glyph_cells(beside, options, rng)], axis=1)
-    return _place(ink, cells, options, rng)
+    down, across = np.array(WAVES, dtype=np.float32)[beside[:, :PAIRS]].transpose(2, 0, 1)
+    angle = down[..., None, None] * place[:, None] + across[..., None, None] * place
+    phase = rng.random((N, PAIRS, 1, 1), dtype=np.float32)
+    waves = np.sin(2 * np.pi * (angle + phase))[..., None]
+    right[:, :PAIRS] = waves * _tints(N, PAIRS, options, rng)
+    return _place(np.concatenate([left, right], axis=1), cells, options, rng)
 
 
 TASKS = {
     "local": Task(draw=draw_local, names=tuple(f"lag {down} {right}" for down, right in LAGS)),
     "set": Task(draw=draw_set, names=LETTERS, least_classes=3),
     "lookup": Task(draw=draw_lookup, names=LETTERS, least_classes=PAIRS),
-    "mixed": Task(draw=draw_mixed, names=LETTERS, least_classes=PAIRS),
+    "mixed": Task(
+        draw=draw_mixed,
+        names=tuple(f"wave {down} {right}" for down, right in WAVES),
+        least_classes=PAIRS,
+    ),
 }
 
 
