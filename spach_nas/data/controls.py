@@ -75,8 +75,6 @@ PAIRS, QUESTIONS = 3, 4  # in an image of `lookup`
 # Distances (down, right), in pixels, at which the pixels of a texture agree.
 LAGS = ((0, 1), (1, 0), (1, 1), (1, -1), (0, 2), (2, 0), (2, 2), (2, -2))
 _TEXTURE = 0.15  # correlation at that distance
-# Waves of `mixed`, as cycles in a cell (down, right).
-WAVES = ((0, 1), (1, 0), (1, 1), (1, -1), (0, 2), (2, 0), (2, 2), (2, -2))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -168,40 +166,26 @@ def draw_lookup(labels: Labels, options: Options, rng: np.random.Generator) -> C
     positions, so it cannot look for content, but it can tell all positions which key is asked for:
     with so few keys, one channel each, that is enough.
     """
-    keys, beside, cells = _questions(labels, options, rng)
-    glyphs = np.concatenate([keys + _FIRST_KEY, beside], axis=1)
+    glyphs, cells = _questions(labels, options, rng)
     return _place(_glyph_cells(glyphs, options, rng), cells, options, rng)
 
 
 def draw_mixed(labels: Labels, options: Options, rng: np.random.Generator) -> Canvas:
-    """The class is the wave beside the key that a question mark asks for.
+    """The class is the letter beside the key that a question mark asks for, in images out of line.
 
-    As `lookup`, with waves of random phase in place of letters. The mean of a wave over its phases
-    is 0, so no linear filter tells one from another: they need layers of convolution to be read,
-    and attention or token-MLP to be chosen from.
+    As `lookup`, but each glyph is shifted by a pixel or not, across and down. Patches of a network
+    then hold four pictures of a glyph, which no single linear filter fits: layers of convolution
+    have to read them, and attention or token-MLP after those has to compare.
     """
-    keys, beside, cells = _questions(labels, options, rng)
-    left = _glyph_cells(keys + _FIRST_KEY, options, rng)
-    right = _glyph_cells(beside, options, rng)
-    N, P = len(labels), options.size // GRID
-    place = np.arange(P, dtype=np.float32) / P
-    down, across = np.array(WAVES, dtype=np.float32)[beside[:, :PAIRS]].transpose(2, 0, 1)
-    angle = down[..., None, None] * place[:, None] + across[..., None, None] * place
-    phase = rng.random((N, PAIRS, 1, 1), dtype=np.float32)
-    waves = np.sin(2 * np.pi * (angle + phase))[..., None]
-    right[:, :PAIRS] = waves * _tints(N, PAIRS, options, rng)
-    return _place(np.concatenate([left, right], axis=1), cells, options, rng)
+    glyphs, cells = _questions(labels, options, rng)
+    return _place(_glyph_cells(glyphs, options, rng, places=2), cells, options, rng)
 
 
 TASKS = {
     "local": Task(draw=draw_local, names=tuple(f"lag {down} {right}" for down, right in LAGS)),
     "set": Task(draw=draw_set, names=LETTERS, least_classes=3),
     "lookup": Task(draw=draw_lookup, names=LETTERS, least_classes=PAIRS),
-    "mixed": Task(
-        draw=draw_mixed,
-        names=tuple(f"wave {down} {right}" for down, right in WAVES),
-        least_classes=PAIRS,
-    ),
+    "mixed": Task(draw=draw_mixed, names=LETTERS, least_classes=PAIRS),
 }
 
 
@@ -210,14 +194,8 @@ def _distinct(count: int, values: int, number: int, rng: np.random.Generator) ->
     return rng.permuted(np.tile(np.arange(values), (count, 1)), axis=1)[:, :number]
 
 
-def _questions(
-    labels: Labels, options: Options, rng: np.random.Generator
-) -> tuple[Labels, Labels, Labels]:
-    """What stands in the cells of `lookup`.
-
-    Returns:
-        Keys (N, M), glyphs to their right (N, M), and cells of both (N, 2 M).
-    """
+def _questions(labels: Labels, options: Options, rng: np.random.Generator) -> tuple[Labels, Labels]:
+    """The glyphs of `lookup` (N, M) and the cells that they stand in (N, M)."""
     N, K = len(labels), options.classes
     keys = _distinct(N, len(KEYS), PAIRS, rng)
     # The first pair is the one that is asked for.
@@ -229,7 +207,7 @@ def _questions(
     questions = _distinct(N, GRID, QUESTIONS, rng) * GRID + GRID - 2 - side
     first = np.concatenate([pairs, questions], axis=1)
     cells = np.concatenate([first, first + 1], axis=1)
-    return np.concatenate([keys, asked], axis=1), beside, cells
+    return np.concatenate([keys + _FIRST_KEY, asked + _FIRST_KEY, beside], axis=1), cells
 
 
 def _once_twice_thrice(labels: Labels, classes: int, rng: np.random.Generator) -> Labels:
@@ -250,14 +228,20 @@ def _tints(count: int, number: int, options: Options, rng: np.random.Generator) 
     return rng.uniform(low, 1, shape).astype(np.float32) * _INK
 
 
-def _glyph_cells(glyphs: Labels, options: Options, rng: np.random.Generator) -> Canvas:
-    """The cells (N, M, P, P, C) of glyphs (N, M), each in the middle of its cell."""
+def _glyph_cells(
+    glyphs: Labels, options: Options, rng: np.random.Generator, *, places: int = 1
+) -> Canvas:
+    """The cells (N, M, P, P, C) of glyphs (N, M), each at one of `places` down and across."""
     P = options.size // GRID
-    large = GLYPHS.repeat(P // 6, axis=1).repeat(P // 6, axis=2).astype(np.float32)
-    rest = P - large.shape[1]
-    edge = (rest // 2, rest - rest // 2)
-    cells = np.pad(large, [(0, 0), edge, edge])[glyphs]
-    return cells[..., None] * _tints(*glyphs.shape, options, rng)
+    large = GLYPHS.repeat(P // 6, axis=1).repeat(P // 6, axis=2)
+    side = large.shape[1]
+    least = (P - side - places + 1) // 2
+    bank = np.zeros((len(GLYPHS), places, places, P, P), dtype=np.float32)
+    for down, right in np.ndindex(places, places):
+        top, left = least + down, least + right
+        bank[:, down, right, top : top + side, left : left + side] = large
+    down, right = rng.integers(0, places, (2, *glyphs.shape))
+    return bank[glyphs, down, right][..., None] * _tints(*glyphs.shape, options, rng)
 
 
 def _place(ink: Canvas, cells: Labels, options: Options, rng: np.random.Generator) -> Canvas:
