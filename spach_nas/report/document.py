@@ -28,6 +28,8 @@ from plotly.offline import get_plotlyjs
 
 from spach_nas.files import replace_text
 from spach_nas.report.theme import DARK, LIGHT, css_variables, mixer_colour
+from spach_nas.report.view import record_name
+from spach_nas.units import format_count, format_duration
 
 PLOTLY_FILE = "plotly.min.js"
 # `embed`: plotly's script, 4.8 MB, is part of the page; `beside`: a file next to it.
@@ -83,6 +85,16 @@ def render(template: str, macro: str, /, *arguments: Any) -> Markup:
     return Markup(str(part(*arguments)).strip())
 
 
+def sentences(template: str, macro: str, /, *arguments: Any) -> Markup:
+    """Prose of a page: a macro as `render` fills it, on one line."""
+    return Markup(" ".join(render(template, macro, *arguments).split()))
+
+
+def counted(number: int, noun: str) -> str:
+    """`1 trial`, `1,200 trials`."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
 def document(
     *,
     name: str,
@@ -90,7 +102,6 @@ def document(
     sections: Sequence[Section],
     data: Mapping[str, Any] | None = None,
     scripts: Sequence[str] = ("figures.js",),
-    styles: Sequence[str] = ("page.css",),
     plotly: PlotlyPlace = "embed",
 ) -> str:
     """The page as text.
@@ -101,7 +112,6 @@ def document(
         sections: In the order of reading; their figures are added to the data.
         data: What the scripts read from the element `data`, ready for JSON.
         scripts: Files of this package, in their order.
-        styles: Style sheets of this package, in their order.
         plotly: Where plotly's script is; `beside` needs `write_plotly` once for the folder.
     """
     texts = [*([get_plotlyjs()] if plotly == "embed" else []), *map(_asset, scripts)]
@@ -121,7 +131,7 @@ def document(
         .render(
             policy=_policy(texts, plotly=plotly),
             name=name,
-            style=Markup(css_variables() + "\n".join(map(_asset, styles))),
+            style=Markup(css_variables() + _asset("page.css")),
             header=header,
             sections=sections,
             data=Markup(_to_json({**content, **(data or {})})),
@@ -131,18 +141,11 @@ def document(
     )
 
 
-def write_page(path: Path, text: str) -> Path:
-    """Write whole or not at all; an older page is replaced in one step."""
-    replace_text(path, text)
-    return path
-
-
-def write_plotly(folder: Path) -> Path:
+def write_plotly(folder: Path) -> None:
     """Put plotly's script into a folder, unless the same one is there."""
     path, text = folder / PLOTLY_FILE, get_plotlyjs()
-    if path.is_file() and path.read_text(encoding="utf-8") == text:
-        return path
-    return write_page(path, text)
+    if not path.is_file() or path.read_text(encoding="utf-8") != text:
+        replace_text(path, text)
 
 
 @cache
@@ -154,7 +157,13 @@ def _templates() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["colour"] = mixer_colour
+    environment.filters |= {
+        "colour": mixer_colour,
+        "counted": counted,
+        "duration": format_duration,
+        "metric": format_count,
+        "name": record_name,
+    }
     return environment
 
 

@@ -12,6 +12,8 @@ in small samples: some practical advice", recommend.
 """
 
 import math
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -21,21 +23,41 @@ from plotly import graph_objects as go
 from scipy.special import stdtrit
 
 from spach_nas.config.objectives import Objective
-from spach_nas.report.choice_table import Choice, Choices, Floats, Indices, choices_table
-from spach_nas.report.document import Section
-from spach_nas.report.theme import BLUE, LIGHT, VERMILLION, layout, plain, shortened
+from spach_nas.report.document import Section, sentences
+from spach_nas.report.theme import (
+    BLUE,
+    LIGHT,
+    VERMILLION,
+    layout,
+    mixer_order,
+    plain,
+    row_axis,
+    shortened,
+)
 from spach_nas.report.view import StudyView
+from spach_nas.space.layouts import Value
+from spach_nas.space.stage_space import has_effect
+from spach_nas.study.pareto import value
+from spach_nas.study.records import Record
 
 # Of either value, on the common range of MACs: fewer trials tell an effect from nothing only when
 # it is huge.
 FEWEST = 5
 _CONFIDENCE = 0.95
 _DEGREE = 2
-_PARTNERS = {"leading": "trailing", "trailing": "leading"}
 _ROW = 22  # pixels
-# So many parameters are shown, those of which most was seen first, and so many effects are named.
-_MOST, _NAMED, _LEFT_OUT = 8, 4, 6
-_MINUS = "\N{MINUS SIGN}"
+# So many parameters are shown, those first of which most was seen.
+_MOST = 8
+# Numbers with more values than that are shown as so many ranges.
+_MOST_VALUES, _RANGES = 6, 4
+_OF_STAGE, _BLOCK = re.compile(r"stage([1-9]\d*)\.(.+)"), re.compile(r"block(\d+)")
+_PARTNERS = {"leading": "trailing", "trailing": "leading"}
+# Whatever an architecture is, it would differ with another value of these.
+_ALWAYS = frozenset({"image_size", "patch_size", "stem", "depth", "width", "trailing_depth"})
+_ALWAYS |= frozenset(_PARTNERS)
+
+Floats = NDArray[np.float64]
+Indices = NDArray[np.intp]
 
 
 class Difference(NamedTuple):
@@ -53,41 +75,31 @@ class Difference(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Effect:
-    """A value of a parameter compared with the reference value.
+    """A value of a parameter compared with the reference value, which most trials have.
 
     Attributes:
-        trials: Architectures that have it.
-        compared: Those on the range of MACs that it shares with the reference value.
-        against: Those of the reference value on this range.
+        choice: The parameter, such as `stage3.depth`.
+        trials: Architectures with this value, and with the reference value.
+        compared: Those of both on the range of MACs that they share.
         change: Of the score; None where too few trials are behind it.
     """
 
+    choice: str
     level: str
-    trials: int
-    compared: int
-    against: int
+    reference: str
+    trials: tuple[int, int]
+    compared: tuple[int, int]
     change: Difference | None
 
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ChoiceEffects:
-    """A parameter of the encoding.
-
-    Attributes:
-        reference: The value that most trials have, the first of them.
-        trials: Architectures that have it.
-        effects: Of the other values.
-    """
-
-    name: str
-    reference: str
-    trials: int
-    effects: tuple[Effect, ...]
+    @property
+    def sign(self) -> int:
+        """1 or -1 where chance does not explain the change, else 0."""
+        return self.change.sign if self.change else 0
 
     @property
-    def shown(self) -> tuple[Effect, ...]:
-        """Those with enough trials behind them."""
-        return tuple(effect for effect in self.effects if effect.change is not None)
+    def size(self) -> float:
+        """Of the change, whatever its direction."""
+        return abs(self.change.estimate) if self.change else 0.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -101,108 +113,198 @@ class EffectsData:
 
     score: Objective
     trials: int
-    choices: tuple[ChoiceEffects, ...]
+    effects: tuple[Effect, ...]
     left_out: int
 
     @property
-    def intervals(self) -> int:
-        """How many were estimated; one of twenty misses the truth."""
-        return sum(len(choice.shown) for choice in self.choices)
+    def shown(self) -> tuple[Effect, ...]:
+        """Those with enough trials behind them."""
+        return tuple(effect for effect in self.effects if effect.change is not None)
+
+    def words(self, change: float, *, digits: int = 3) -> str:
+        """A change with its sign; that of an accuracy in percentage points."""
+        scaled = f"{self.scale * change:+.{digits}g}".replace("-", "\N{MINUS SIGN}")
+        return f"{scaled} points" if self.score.is_share else scaled
 
     @property
     def scale(self) -> int:
-        """An accuracy changes by percentage points."""
+        """By which changes are multiplied for the eye."""
         return 100 if self.score.is_share else 1
-
-    @property
-    def unit(self) -> str:
-        """After a change."""
-        return " points" if self.scale == 100 else ""
-
-    def words(self, change: float, *, digits: int = 3) -> str:
-        """A change with its sign."""
-        return f"{self.scale * change:+.{digits}g}".replace("-", _MINUS)
 
 
 def effects_section(view: StudyView) -> Section:
     """The changes beyond chance in words, and all of them as intervals."""
+    title = "What each choice did at equal MACs"
     data = effects_data(view)
-    if not data.intervals:
-        return Section(id="effects", title="What each choice did at equal MACs")
-    selected = (
-        "Only trials of the highest rung are compared, and lower rungs chose those for their "
-        "scores: effects look smaller than they are."
-    )
-    chosen = any(one.record.fidelity.rung for one in view.within)
+    if not data.shown:
+        return Section(id="effects", title=title)
+    beyond = sorted((one for one in data.shown if one.sign), key=lambda one: -one.size)
+    choices = {one.choice for one in data.shown}
+    rungs = any(one.record.fidelity.rung for one in view.within)
+    few = [f"{one.choice} {one.level}" for one in data.effects if one.change is None]
+    more = len(choices) if len(choices) > _MOST else 0
     return Section(
         id="effects",
-        title="What each choice did at equal MACs",
+        title=title,
         figure=effects_figure(data),
         size="free",
-        lead=effects_words(data),
-        note=" ".join([effects_note(data), *([selected] if chosen else [])]),
+        lead=sentences("study.html", "effects_lead", data, beyond),
+        note=sentences("study.html", "effects_note", data, few, FEWEST, _MOST, more, rungs),
     )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Choice:
+    """One parameter of the encoding.
+
+    Attributes:
+        name: As in the YAML, such as `stage3.depth`.
+        levels: Its values in words, numbers in ascending order.
+        level: (R,), the index in `levels` that each row has; -1 where the parameter has no effect,
+            such as the mixer of a fifth block in a stage of four.
+    """
+
+    name: str
+    levels: tuple[str, ...]
+    level: Indices
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Choices:
+    """What the search's own trials chose, and what came of it; R rows, one an architecture.
+
+    Attributes:
+        choices: The parameters that took more than one value.
+        scores: (R,), the mean over the seeds of an architecture.
+        log_macs: (R,), natural logarithm of the target's MACs.
+        proxies: (R,), equal numbers for architectures that share a trained proxy, and its score.
+        left_out: Trials without a known choice, such as paper models outside of the space.
+    """
+
+    choices: tuple[Choice, ...]
+    scores: Floats
+    log_macs: Floats
+    proxies: Indices
+    left_out: int
+
+
+def choices_table(view: StudyView) -> Choices:
+    """The search's complete trials of the highest rung inside the limits."""
+    found = [
+        one.record
+        for one in view.within
+        if one.record.reference is None and value(one.record, view.score) is not None
+    ]
+    rows = [record for record in found if record.encoding is not None]
+    chosen = [_chosen(record) for record in rows]
+    names = dict.fromkeys(name for row in chosen for name in row)
+    choices = (_column(name, [row.get(name) for row in chosen]) for name in names)
+    return Choices(
+        choices=tuple(choice for choice in choices if len(choice.levels) > 1),
+        scores=np.array([value(record, view.score) for record in rows], dtype=np.float64),
+        log_macs=np.log([max(1.0, record.target_cost.macs) for record in rows]),
+        proxies=np.unique([record.proxy_id for record in rows], return_inverse=True)[1],
+        left_out=len(found) - len(rows),
+    )
+
+
+def _chosen(record: Record) -> dict[str, Value]:
+    """The parameters of a record's encoding that have an effect on its architecture."""
+    encoding = record.encoding or {}
+    return {name: given for name, given in encoding.items() if _matters(name, record, encoding)}
+
+
+def _matters(name: str, record: Record, encoding: Mapping[str, Value]) -> bool:
+    stages = record.architecture.stages
+    of_stage = _OF_STAGE.fullmatch(name)
+    if name == "stem_width":
+        return record.architecture.stem == "conv4"
+    if of_stage is not None and int(of_stage[1]) <= len(stages):
+        stage, key = stages[int(of_stage[1]) - 1], of_stage[2]
+        block = _BLOCK.fullmatch(key)
+        if block is not None:
+            return int(block[1]) <= stage.depth
+        return key in _ALWAYS or has_effect(key, stage)
+    # What stages choose themselves is no longer chosen for them.
+    fed = [item for i, item in enumerate(stages, 1) if f"stage{i}.{name}" not in encoding]
+    return name in _ALWAYS or any(has_effect(name, stage) for stage in fed)
+
+
+def _column(name: str, values: Sequence[Value | None]) -> Choice:
+    distinct = sorted({item for item in values if item is not None}, key=_order)
+    place = {item: index for index, item in enumerate(distinct)}
+    level = np.array([-1 if item is None else place[item] for item in values], dtype=np.intp)
+    members = [[item] for item in distinct]
+    if len(distinct) > _MOST_VALUES and all(isinstance(item, int | float) for item in distinct):
+        # Consecutive values together, with about equally many rows each: the largest value of each
+        # range but the last. A value that most rows have fills several ranges.
+        steps = np.arange(1, _RANGES) / _RANGES
+        tops = np.unique(np.quantile(level[level >= 0], steps, method="inverted_cdf"))
+        parts = np.split(np.arange(len(distinct)), tops.astype(int) + 1)
+        members = [[distinct[index] for index in part] for part in parts if len(part)]
+        level = np.where(level < 0, -1, np.searchsorted(tops, level)).astype(np.intp)
+    ends = [dict.fromkeys(_words(some[end]) for end in (0, -1)) for some in members]
+    return Choice(name=name, levels=tuple(map("\N{EN DASH}".join, ends)), level=level)
+
+
+def _words(item: Value) -> str:
+    """A value as the YAML has it: `conv`, `2.5`, `true`."""
+    if isinstance(item, bool):
+        return str(item).lower()
+    return f"{item:g}" if isinstance(item, float) else str(item)
+
+
+def _order(item: Value) -> tuple[int, float, tuple[int, str]]:
+    """Key by which values are sorted: numbers, then words, mixers in their usual order."""
+    if isinstance(item, str):
+        return (1, 0.0, mixer_order(item))
+    return (0, float(item), (0, ""))
 
 
 def effects_data(view: StudyView) -> EffectsData:
     """The effect of each choice over a search's own complete trials of the highest rung."""
     table = choices_table(view)
+    effects = []
+    for choice in table.choices:
+        numbers = np.bincount(choice.level[choice.level >= 0], minlength=len(choice.levels))
+        reference = int(np.argmax(numbers))
+        effects += [
+            _effect(choice, table, level=level, reference=reference)
+            for level in range(len(choice.levels))
+            if level != reference
+        ]
     return EffectsData(
-        score=table.score,
+        score=view.score,
         trials=len(table.scores),
-        choices=tuple(_effects(choice, table) for choice in table.choices),
+        effects=tuple(effects),
         left_out=table.left_out,
     )
 
 
-def _effects(choice: Choice, table: Choices) -> ChoiceEffects:
-    numbers = np.bincount(choice.level[choice.level >= 0], minlength=len(choice.levels))
-    reference = int(np.argmax(numbers))
-    return ChoiceEffects(
-        name=choice.name,
-        reference=choice.levels[reference],
-        trials=int(numbers[reference]),
-        effects=tuple(
-            _effect(choice, table, level=level, reference=reference)
-            for level in range(len(choice.levels))
-            if level != reference
-        ),
-    )
-
-
 def _effect(choice: Choice, table: Choices, *, level: int, reference: int) -> Effect:
-    partner = _partner(choice, table)
-    first = _observations(table, choice.level == reference, partner)
-    second = _observations(table, choice.level == level, partner)
-    low = max(first[1].min(), second[1].min())
-    high = min(first[1].max(), second[1].max())
+    prefix, _, key = choice.name.rpartition(".")
+    partners = [one for one in table.choices if one.name == f"{prefix}.{_PARTNERS.get(key, '')}"]
+    partner = partners[0].level if partners else np.zeros(len(table.scores), dtype=np.intp)
+    own, usual = choice.level == level, choice.level == reference
+    first, second = (_observations(table, rows, partner) for rows in (usual, own))
+    low, high = max(first[1].min(), second[1].min()), min(first[1].max(), second[1].max())
     scores, log_macs, kinds = np.concatenate([first, second], axis=1)
     is_second = np.arange(len(scores)) >= first.shape[1]
     common = (log_macs >= low) & (log_macs <= high)
-    compared, against = int((common & is_second).sum()), int((common & ~is_second).sum())
-    change = None
-    if min(compared, against) >= FEWEST:
-        change = difference(
-            scores[common],
-            log_macs[common],
-            second=is_second[common],
-            classes=kinds[common].astype(np.intp),
-        )
+    compared = int((common & is_second).sum()), int((common & ~is_second).sum())
+    enough = min(compared) >= FEWEST
     return Effect(
+        choice=choice.name,
         level=choice.levels[level],
-        trials=int((choice.level == level).sum()),
+        reference=choice.levels[reference],
+        trials=(int(own.sum()), int(usual.sum())),
         compared=compared,
-        against=against,
-        change=change,
+        change=difference(
+            scores[common], log_macs[common], second=is_second[common], classes=kinds[common]
+        )
+        if enough
+        else None,
     )
-
-
-def _partner(choice: Choice, table: Choices) -> Indices:
-    """The other mixer of the stage, where the choice is one of the two."""
-    prefix, _, key = choice.name.rpartition(".")
-    other = f"{prefix}.{_PARTNERS.get(key, '')}"
-    found = [item.level for item in table.choices if item.name == other]
-    return found[0] if found else np.zeros(len(table.scores), dtype=np.intp)
 
 
 def _observations(table: Choices, rows: NDArray[np.bool_], partner: Indices) -> Floats:
@@ -218,7 +320,7 @@ def difference(
     log_macs: Floats,
     *,
     second: NDArray[np.bool_],
-    classes: NDArray[np.intp] | None = None,
+    classes: NDArray[np.generic] | None = None,
 ) -> Difference | None:
     """By how much the second group scores higher than the first at equal log MACs.
 
@@ -256,7 +358,7 @@ def difference(
     return Difference(estimate, estimate - reach, estimate + reach)
 
 
-def _span(log_macs: Floats, classes: NDArray[np.intp] | None = None) -> Floats:
+def _span(log_macs: Floats, classes: NDArray[np.generic] | None) -> Floats:
     """Orthonormal columns of what is held equal, as many as the trials can tell apart."""
     spread = float(np.ptp(log_macs)) if len(log_macs) else 0.0
     x = (log_macs - np.mean(log_macs)) / spread if spread > 0 else np.zeros_like(log_macs)
@@ -268,134 +370,51 @@ def _span(log_macs: Floats, classes: NDArray[np.intp] | None = None) -> Floats:
     return np.asarray(basis @ turned[:, sizes > 1e-9 * sizes[0]], dtype=np.float64)
 
 
-def effects_words(data: EffectsData) -> str:
-    """The changes that chance does not explain, the largest first."""
-    seen = [
-        (effect.change.estimate, effect, choice)
-        for choice in data.choices
-        for effect in choice.shown
-        if effect.change is not None and effect.change.sign
-    ]
-    if not seen:
-        return (
-            f"None of {data.intervals} comparisons tells a choice from chance: no value did better "
-            "or worse than the usual one beyond its interval."
-        )
-    seen.sort(key=lambda item: -abs(item[0]))
-    said = [
-        f"{choice.name} {effect.level} instead of {choice.reference} "
-        f"({data.words(change, digits=2)}{data.unit})"
-        for change, effect, choice in seen[:_NAMED]
-    ]
-    more = f"; {len(seen) - _NAMED} more below" if len(seen) > _NAMED else ""
-    return f"What changed {data.score.name} beyond chance: {', '.join(said)}{more}."
-
-
-def effects_note(data: EffectsData) -> str:
-    """What the picture assumes, and what it leaves out."""
-    few = [
-        f"{choice.name} {effect.level}"
-        for choice in data.choices
-        for effect in choice.effects
-        if effect.change is None
-    ]
-    named = ", ".join(few[:_LEFT_OUT])
-    more = f" and {len(few) - _LEFT_OUT} more" if len(few) > _LEFT_OUT else ""
-    shown = sum(bool(choice.shown) for choice in data.choices)
-    words = [
-        f"Over {data.trials:,} architectures of the search, each value instead of the one that "
-        "most of them have, on the range of MACs that both cover; bars are 95 % intervals.",
-        f"Of {data.intervals} intervals, {data.intervals / 20:.0f} would miss 0 by chance alone."
-        if data.intervals >= 10
-        else "",
-        "Assumed: a score that is a parabola in log MACs, shifted by the choice. All other choices "
-        "are as the search happened to combine them: a sampler that learns combines what does "
-        "well, so this is what went together, not proof of a cause.",
-        f"Not shown for fewer than {FEWEST} trials of either at common MACs: {named}{more}."
-        if few
-        else "",
-        f"The {_MOST} choices of which most was seen are shown, of {shown}."
-        if shown > _MOST
-        else "",
-        f"{data.left_out} without a known choice are left out." if data.left_out else "",
-    ]
-    return " ".join(filter(None, words))
-
-
 def effects_figure(data: EffectsData) -> go.Figure:
     """A point with its interval for each value; where that excludes zero it is filled."""
     figure = go.Figure(layout=layout())
-    rows = [
-        (choice, effect, effect.change)
-        for choice in _by_strength(data)[:_MOST]
-        for effect in choice.shown
-        if effect.change is not None
-    ]
+    # Choices with an effect beyond chance first, the others by how much they seem to change.
+    strength: dict[str, tuple[int, float]] = {}
+    for one in data.shown:
+        strength[one.choice] = max(strength.get(one.choice, (0, 0.0)), (abs(one.sign), one.size))
+    chosen = sorted(strength, key=lambda name: strength[name], reverse=True)[:_MOST]
+    rows = [one for name in chosen for one in data.shown if one.choice == name]
     figure.add_vline(x=0, line={"width": 1, "color": LIGHT.muted})
     better = 1 if data.score.direction == "max" else -1
-    for name, colour, sign in (
-        ("better", BLUE, better),
-        ("worse", VERMILLION, -better),
-        ("no difference seen", LIGHT.muted, 0),
-    ):
-        places = [place for place, row in enumerate(rows) if row[2].sign == sign]
-        if places:
-            changes = [[data.scale * end for end in rows[place][2]] for place in places]
-            figure.add_trace(
-                go.Scatter(
-                    x=[estimate for estimate, _, _ in changes],
-                    y=places,
-                    mode="markers",
-                    error_x={
-                        "array": [high - estimate for estimate, _, high in changes],
-                        "color": colour,
-                        "thickness": 2,
-                        "width": 0,
-                    },
-                    marker={
-                        "size": 9,
-                        "color": colour if sign else LIGHT.surface,
-                        "line": {"width": 2, "color": colour},
-                    },
-                    name=name,
-                    customdata=[_hover(*rows[place], data) for place in places],
-                    hovertemplate="%{customdata}<extra></extra>",
-                )
-            )
+    kinds = {"better": (BLUE, better), "worse": (VERMILLION, -better)}
+    for name, (colour, sign) in {**kinds, "no difference seen": (LIGHT.muted, 0)}.items():
+        places = [place for place, one in enumerate(rows) if one.sign == sign]
+        ends = [[data.scale * end for end in rows[place].change or ()] for place in places]
+        bar = {"array": [high - estimate for estimate, _, high in ends], "color": colour}
+        edge = {"width": 2, "color": colour}
+        trace = go.Scatter(
+            x=[estimate for estimate, _, _ in ends],
+            y=places,
+            mode="markers",
+            error_x={**bar, "thickness": 2, "width": 0},
+            marker={"size": 9, "color": colour if sign else LIGHT.surface, "line": edge},
+            name=name,
+            customdata=[_hover(rows[place], data) for place in places],
+            hovertemplate="%{customdata}<extra></extra>",
+        )
+        figure.add_traces([trace] if places else [])
     figure.update_layout(height=round(130 + _ROW * (len(rows) + 1)))
-    unit = " (points)" if data.unit else ""
+    unit = " (points)" if data.score.is_share else ""
     figure.update_xaxes(title_text=f"change of {data.score.name}{unit}")
-    figure.update_yaxes(
-        tickvals=list(range(len(rows))),
-        ticktext=[
-            f"<b>{plain(shortened(choice.name))}</b> "
-            f"{plain(shortened(effect.level))} ({effect.trials:,})"
-            f" vs {plain(shortened(choice.reference))} ({choice.trials:,})"
-            for choice, effect, _ in rows
-        ],
-        range=[len(rows) - 0.2, -0.8],
-        showgrid=False,
-        showline=False,
-        ticks="",
-    )
-    return figure
+    names = [
+        f"<b>{plain(shortened(one.choice))}</b> "
+        f"{plain(shortened(one.level))} ({one.trials[0]:,})"
+        f" vs {plain(shortened(one.reference))} ({one.trials[1]:,})"
+        for one in rows
+    ]
+    return row_axis(figure, dict(enumerate(names)), ends=(-0.8, len(rows) - 0.2))
 
 
-def _by_strength(data: EffectsData) -> list[ChoiceEffects]:
-    """Choices with an effect beyond chance first, the others by how much they seem to change."""
-
-    def strength(choice: ChoiceEffects) -> tuple[bool, float]:
-        changes = [effect.change for effect in choice.shown if effect.change is not None]
-        return max((bool(change.sign), abs(change.estimate)) for change in changes)
-
-    return sorted((item for item in data.choices if item.shown), key=strength, reverse=True)
-
-
-def _hover(choice: ChoiceEffects, effect: Effect, change: Difference, data: EffectsData) -> str:
-    estimate, low, high = map(data.words, change)
+def _hover(one: Effect, data: EffectsData) -> str:
+    estimate, low, high = map(data.words, one.change or ())
     return (
-        f"{plain(choice.name)} = {plain(effect.level)} instead of {plain(choice.reference)}"
-        f"<br><b>{estimate}</b>{data.unit} of {data.score.label}<br>95 % interval {low} to "
-        f"{high}<br>{effect.compared:,} of {effect.trials:,} compared with {effect.against:,} of "
-        f"{choice.trials:,} architectures"
+        f"{plain(one.choice)} = {plain(one.level)} instead of {plain(one.reference)}"
+        f"<br><b>{estimate}</b> of {data.score.label}<br>95 % interval {low} to {high}"
+        f"<br>{one.compared[0]:,} of {one.trials[0]:,} compared with {one.compared[1]:,} of "
+        f"{one.trials[1]:,} architectures"
     )

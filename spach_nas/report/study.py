@@ -1,7 +1,6 @@
 """The report of a study folder; mistakes in one are reported before Plotly is imported."""
 
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -36,27 +35,19 @@ _BALANCED = {
 }
 
 
-def write_study_report(
-    folder: Path, *, plotly: "PlotlyPlace" = "embed", baseline: Path | None = None
-) -> Path:
+def write_study_report(folder: Path, *, plotly: "PlotlyPlace" = "embed") -> Path:
     """Build `report.html` from the records of a study.
 
     Args:
         folder: Of the study.
-        plotly: Whether plotly's script, 4.8 MB, is part of the page or a file beside it.
-        baseline: Folder of another study by the same protocol, such as a random one, whose
-            hypervolume is drawn next to this one's.
+        plotly: Whether plotly's script, 4.8 MB, is part of the page or a file next to it.
 
     Raises:
         PluginError: A mixer of the study is not known here.
-        StudyError: A folder is no study or cannot be written, or the baseline is of another
-            protocol.
+        StudyError: The folder is no study or cannot be written.
         ConfigError: Its search YAML was damaged.
     """
-    facts = study_facts(folder)
-    if baseline is not None:
-        facts = replace(facts, baseline=read_records(baseline))
-    records = study_records(folder)
+    facts, records = study_facts(folder), study_records(folder)
     from spach_nas.report.page import write_report
 
     with room_needed(folder):

@@ -37,8 +37,6 @@ class StudyFacts:
         disk: Bytes in the study's folder, by file or folder.
         search_space: What was searched, for what chance gives; None: not known.
         proxy_limits: Bounds on the cost of the trained networks.
-        baseline: Records of another study of the same space and protocol, such as a random search,
-            whose growth is drawn next to this one's.
         ending: Why the search ended before its budget was spent and how to continue, one sentence
             each; empty where the budget was spent.
     """
@@ -57,7 +55,6 @@ class StudyFacts:
     disk: Mapping[str, int] = field(default_factory=dict)
     search_space: SearchSpace | None = None
     proxy_limits: ProxyLimits | None = None
-    baseline: tuple[Record, ...] | None = None
     ending: tuple[str, ...] = ()
 
 
@@ -276,14 +273,9 @@ class StudyView:
 
     @cached_property
     def growth(self) -> HypervolumeData | None:
-        """The hypervolume over the study, and the baseline's; None where nothing spans a box."""
-        return hypervolume_data(
-            self.records,
-            self.objectives,
-            limits=self.limits,
-            corners=self.facts.corners,
-            baseline=self.facts.baseline,
-        )
+        """The hypervolume over the study; None where nothing spans a box."""
+        corners = self.facts.corners
+        return hypervolume_data(self.records, self.objectives, limits=self.limits, corners=corners)
 
     @cached_property
     def last(self) -> dict[int, Record]:
@@ -329,6 +321,11 @@ def study_view(records: Sequence[Record], facts: StudyFacts) -> StudyView:
         facts: What the records do not say.
     """
     return StudyView(records=tuple(records), facts=facts)
+
+
+def record_name(record: Record) -> str:
+    """`trial 17`, or the name of the paper's model."""
+    return record.reference or f"trial {record.trial}"
 
 
 def seed_words(seeds: Sequence[int]) -> str:

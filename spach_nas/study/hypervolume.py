@@ -13,7 +13,6 @@ from spach_nas.config.objectives import LATENCY, Objective
 from spach_nas.config.search_yaml import SearchConfig
 from spach_nas.cost.closed_form import cost
 from spach_nas.cost.limits import Limits
-from spach_nas.errors import StudyError
 from spach_nas.space.search_space import SearchSpace
 from spach_nas.study.pareto import GrowingFront, comparable, hypervolume, value, within
 from spach_nas.study.records import Record
@@ -38,7 +37,6 @@ class HypervolumeData:
         shares: Of the box, in [0, 1], at each step; higher is better.
         paper: Share of the paper's models alone; None when there are none.
         fixed: Whether the box was known before the first trial; else it is that of the records.
-        baseline: The growth of a study to compare with, in the same box.
     """
 
     objectives: tuple[Objective, ...]
@@ -50,7 +48,6 @@ class HypervolumeData:
     paper: float | None
     training: tuple[float, ...] = ()
     fixed: bool = True
-    baseline: "HypervolumeData | None" = None
 
 
 def study_corners(config: SearchConfig, *, classes: int | None) -> Corners:
@@ -200,55 +197,26 @@ def hypervolume_data(
     *,
     limits: Limits | None = None,
     corners: Corners | None = None,
-    baseline: Sequence[Record] | None = None,
 ) -> HypervolumeData | None:
     """The growth over a study; None when nothing spans a box.
 
     Args:
         records: Of the study, in the order in which they finished.
         objectives: What spans the box.
-        limits: Bounds on the target's cost, for the baseline too.
-        corners: The box; what it lacks is taken from all records.
-        baseline: Records of another study of the same space and protocol, such as one by uniform
-            random search. Its paper models are not counted again.
-
-    Raises:
-        StudyError: The baseline was scored otherwise, so that its scores mean something else.
+        limits: Bounds on the target's cost.
+        corners: The box; what it lacks is taken from the records.
     """
-    if baseline is not None:
-        own, other = _protocol(records), _protocol(baseline)
-        if own and other and own != other:
-            raise StudyError(f"baseline: {other}; expected {own}, as in the study")
-    beside = [record for record in baseline or () if record.reference is None]
-    given = corners or {}
+    given = dict(corners or {})
     fixed = all(item.name in given for item in objectives)
     if not fixed:
-        seen = [record_corners(some, objectives, limits=limits) for some in (records, beside)]
-        measured = dict(seen[0])
-        for item in objectives:
-            if item.name in seen[1]:
-                ends = measured.get(item.name, seen[1][item.name])
-                measured[item.name] = wider(item, ends, seen[1][item.name])
-        given = measured | dict(given)
+        given = {**record_corners(records, objectives, limits=limits), **given}
     if any(worst == ideal for worst, ideal in given.values()):
         return None
-    growth = [_grown(some, objectives, limits=limits, corners=given) for some in (records, beside)]
-    if growth[0] is None:
-        return None
-    return replace(growth[0], fixed=fixed, baseline=growth[1])
-
-
-def _grown(
-    records: Sequence[Record],
-    objectives: Sequence[Objective],
-    *,
-    limits: Limits | None,
-    corners: Corners,
-) -> HypervolumeData | None:
-    growing = GrowingHypervolume(objectives, limits=limits, corners=corners)
+    growing = GrowingHypervolume(objectives, limits=limits, corners=given)
     for record in records:
         growing.add(record)
-    return growing.data()
+    growth = growing.data()
+    return None if growth is None else replace(growth, fixed=fixed)
 
 
 def _dearest(space: SearchSpace, name: str) -> int:
@@ -263,19 +231,6 @@ def _dearest(space: SearchSpace, name: str) -> int:
             tried = [{**chosen, parameter: given} for given in values]
             chosen = max(tried, key=price)
     return price(chosen)
-
-
-def _protocol(records: Sequence[Record]) -> str:
-    """How the compared trials were scored, as far as records say; empty without one."""
-    complete = [record for record in records if record.state == "complete"]
-    if not complete:
-        return ""
-    last = max(complete, key=lambda record: record.fidelity.rung)
-    effort, (height, width) = last.fidelity, last.fidelity.image_size
-    return (
-        f"{effort.epochs} epochs at {height}x{width} px on {effort.data_share:.4g} of the images "
-        f"by {last.evaluator}"
-    )
 
 
 def finished_after(record: Record) -> float:

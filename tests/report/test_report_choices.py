@@ -15,32 +15,23 @@ from feasible_tools import DISTINCT, MULTI_STAGE, costs
 from report_tools import view_of
 from spach_nas.config.objectives import OBJECTIVES
 from spach_nas.cost.limits import Limits
-from spach_nas.errors import StudyError
 from spach_nas.report import StudyFacts
-from spach_nas.report.choice_table import choices_table
 from spach_nas.report.effects import (
     FEWEST,
     EffectsData,
+    choices_table,
     difference,
     effects_data,
     effects_figure,
-    effects_note,
     effects_section,
-    effects_words,
 )
-from spach_nas.report.hypervolume import (
-    baseline_words,
-    hypervolume_figure,
-    hypervolume_section,
-    reference_words,
-)
+from spach_nas.report.hypervolume import hypervolume_figure, hypervolume_section
 from spach_nas.report.shares import draw_feasible, shares_data, shares_figure, shares_section
 from spach_nas.report.view import study_view
 from spach_nas.space.architecture import Architecture, Stage
 from spach_nas.space.references import REFERENCES
 from spach_nas.space.search_space import SearchSpace
-from spach_nas.study.hypervolume import HypervolumeData, hypervolume_data
-from spach_nas.study.pareto import hypervolume
+from spach_nas.study.hypervolume import hypervolume_data
 from spach_nas.study.records import Record
 from study_factory import make_record, make_study
 
@@ -77,11 +68,10 @@ def study(
 
 
 def effect_of(data: EffectsData, name: str) -> tuple[float, float, float]:
-    choice = next(item for item in data.choices if item.name == name)
-    (effect,) = choice.effects
+    (effect,) = (item for item in data.effects if item.choice == name)
     assert effect.change is not None
     # Whichever value most have, the effect is that of the last one.
-    sign = 1 if choice.reference < effect.level else -1
+    sign = 1 if effect.reference < effect.level else -1
     low, high = sorted(sign * end for end in effect.change[1:])
     return sign * effect.change.estimate, low, high
 
@@ -177,36 +167,34 @@ def test_a_loss_falls_where_it_gets_better() -> None:
     _, _, high = effect_of(data, "stem")
     assert high < 0
     names = {trace.name for trace in effects_figure(data).data}
-    reference = next(item.reference for item in data.choices if item.name == "stem")
+    reference = next(item.reference for item in data.effects if item.choice == "stem")
     assert ("better" if reference == "conv1" else "worse") in names
 
 
 def test_effects_lead_with_what_was_found() -> None:
-    clear = effects_words(effects_data(view_of(study(200, gain=0.03))))
+    clear = effects_section(view_of(study(200, gain=0.03))).lead
     assert clear.startswith("What changed accuracy beyond chance: stem conv")
     assert "depth" not in clear
-    assert "tells a choice from chance" in effects_words(effects_data(view_of(study(60, seed=3))))
+    assert "tells a choice from chance" in effects_section(view_of(study(60, seed=3))).lead
 
 
 def test_values_with_too_few_trials_are_named_and_not_shown() -> None:
     records = study(60, gain=0.02)
     rare = [replace(record, encoding={**record.encoding, "stem": "x"}) for record in records[:4]]
-    data = effects_data(view_of([*rare, *records[4:]]))
-    (stem,) = (item for item in data.choices if item.name == "stem")
-    effects = {effect.level: effect for effect in stem.effects}
-    assert effects["x"].trials == FEWEST - 1
+    view = view_of([*rare, *records[4:]])
+    effects = {one.level: one for one in effects_data(view).effects if one.choice == "stem"}
+    assert effects["x"].trials[0] == FEWEST - 1
     assert effects["x"].change is None
-    assert "stem x" in effects_note(data)
-    assert len(stem.shown) == 1
+    assert "stem x" in effects_section(view).note
+    assert sum(one.change is not None for one in effects.values()) == 1
 
 
 def test_values_are_compared_where_both_have_been() -> None:
     cheap = [record_of(i, 0.5 + i / 100, 1e9 + i * 1e7, stem="conv1") for i in range(20)]
     dear = [record_of(30 + i, 0.7 + i / 100, 1.15e9 + i * 1e7, stem="conv4") for i in range(25)]
-    (choice,) = effects_data(view_of([*cheap, *dear])).choices
-    (effect,) = choice.effects
-    assert (choice.reference, effect.level) == ("conv4", "conv1")
-    assert (effect.trials, effect.compared, effect.against) == (20, 5, 5)
+    (effect,) = effects_data(view_of([*cheap, *dear])).effects
+    assert (effect.reference, effect.level) == ("conv4", "conv1")
+    assert (effect.trials, effect.compared) == ((20, 25), (5, 5))
 
 
 def test_a_mixer_is_judged_with_its_partner_held_equal() -> None:
@@ -357,28 +345,6 @@ def test_where_nothing_can_be_drawn_nothing_is_shown() -> None:
 # Hypervolume
 
 
-def test_a_baseline_stands_in_the_same_box() -> None:
-    own, other = make_study(8), make_study(40, seed=5, references=())
-    data = hypervolume_data(own, TWO, baseline=other)
-    assert data is not None
-    assert data.baseline is not None
-    both = [record for record in (*own, *other) if record.state == "complete"]
-    worst = {
-        "accuracy": min(record.objectives["accuracy"] for record in both),
-        "macs": max(record.target_cost.macs for record in both),
-    }
-    assert data.reference == data.baseline.reference == worst
-    box = math.prod(abs(data.ideal[name] - worst[name]) for name in worst)
-    complete = [record for record in other if record.state == "complete"]
-    assert data.baseline.shares[-1] == pytest.approx(
-        hypervolume(complete, TWO, reference=worst) / box
-    )
-    found = [record for record in own if record.state == "complete" and record.reference is None]
-    assert data.shares[-1] == pytest.approx(hypervolume(found, TWO, reference=worst) / box)
-    assert data.baseline.paper is None
-    assert "both studies" in reference_words(data)
-
-
 def test_time_is_that_of_all_trainings_of_the_search() -> None:
     records = make_study(10, failed=2)
     data = hypervolume_data(records, TWO)
@@ -389,39 +355,6 @@ def test_time_is_that_of_all_trainings_of_the_search() -> None:
     figure = hypervolume_figure(data, against="training")
     assert figure.data[0].x[-1] == pytest.approx(data.training[-1], abs=1e-4)
     assert "(seconds)" in figure.layout.xaxis.title.text
-
-
-def test_a_baseline_of_another_protocol_is_refused() -> None:
-    longer = [make_record(i, 0.5 + i / 10, macs=(i + 1) * 10**9, epochs=9) for i in range(3)]
-    with pytest.raises(StudyError, match=r"baseline: 9 epochs .*expected 6 epochs"):
-        hypervolume_data(make_study(5), TWO, baseline=longer)
-
-
-def test_a_baseline_without_a_score_is_not_drawn() -> None:
-    own = make_study(10)
-    data = hypervolume_data(own, TWO, baseline=[make_record(0, None)])
-    assert data == hypervolume_data(own, TWO)
-    assert baseline_words(data) == ""
-
-
-def test_words_say_who_was_ahead_and_when() -> None:
-    def grown(trials: Sequence[int], shares: Sequence[float]) -> HypervolumeData:
-        return HypervolumeData(
-            objectives=TWO,
-            reference={},
-            ideal={},
-            trials=tuple(trials),
-            seconds=tuple(map(float, trials)),
-            shares=tuple(shares),
-            paper=None,
-        )
-
-    own = grown([0, 1, 2, 3, 4], [0.0, 0.2, 0.5, 0.6, 0.7])
-    words = baseline_words(replace(own, baseline=grown([0, 1, 2, 3], [0.0, 0.1, 0.3, 0.45])))
-    assert "After 3 trials each" in words
-    assert "60.0% of the box" in words
-    assert "45.0%" in words
-    assert "the search had after 2." in words
 
 
 # Bad input
@@ -469,8 +402,7 @@ def test_values_of_choices_are_text() -> None:
 def test_bad_input_makes_words_or_pictures_with_something_in_them(case: str) -> None:
     facts = replace(WITHOUT_SPACE, limits=Limits(max_macs=10**12))
     view = study_view(CASES[case], facts)
-    makers = (shares_section, effects_section) if view.within else ()
-    sections = [hypervolume_section(view), *(make(view) for make in makers)]
+    sections = [make(view) for make in (hypervolume_section, shares_section, effects_section)]
     for section in sections:
         assert section.figures or section.missing or section.hidden
         for figure in section.figures.values():
