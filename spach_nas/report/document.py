@@ -1,9 +1,9 @@
 """A page as one HTML file: sections, data, styles and scripts, and a policy that fetches nothing.
 
-A page is a list of `Section`s in the order of reading (for a study: `_sections` in `page.py`). To
-add a figure, write a function from the `StudyView` to a section and add it to that list:
+A page is a list of `Section`s in the order of reading (for a study: `SECTIONS` in `page.py`). To
+add a figure, write a function from the `StudyView` to a section and name it in that list:
 
-    Section(id="effects", title="What each choice did", note="...", figure=effects_figure(data))
+    Section(id="depths", title="Depths", note="...", figure=depths_figure(data))
 
 A figure with several variants is a mapping from the words of a switch to figures. Figures are made
 in the light inks and with the layout of `theme.py`; `figures.js` repaints them for dark screens,
@@ -44,8 +44,7 @@ class Section:
 
     Attributes:
         id: Of its element, letters and hyphens; unique on the page.
-        title: Plain text, like `lead`, `note` and `missing`.
-        lead: Above the figure: what it says, in a sentence.
+        title: Plain text, like `note` and `missing` unless they are rendered.
         note: Under the figure.
         figure: One, or several by the words of their switch; None where there is nothing to draw.
         missing: In place of the figure; without it and a body the section is hidden.
@@ -57,7 +56,6 @@ class Section:
 
     id: str
     title: str
-    lead: str = ""
     note: str = ""
     figure: go.Figure | Mapping[str, go.Figure] | None = None
     missing: str = ""

@@ -12,7 +12,6 @@ from spach_nas.paths import shell_word
 from spach_nas.report.curves import curves_section
 from spach_nas.report.document import PlotlyPlace, Section, document, render, write_plotly
 from spach_nas.report.drawing import common_width, draw, drawn_width
-from spach_nas.report.effects import effects_section
 from spach_nas.report.hypervolume import hypervolume_section
 from spach_nas.report.pareto import pareto_data, pareto_figure, study_axes
 from spach_nas.report.shares import shares_section
@@ -159,7 +158,6 @@ SECTIONS: tuple[Callable[[StudyView], Section], ...] = (
     _drawings_section,
     hypervolume_section,
     shares_section,
-    effects_section,
     curves_section,
     trials_section,
     failures_section,

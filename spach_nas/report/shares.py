@@ -22,7 +22,6 @@ from spach_nas.report.theme import (
     mixer_colour,
     mixer_order,
     plain,
-    row_axis,
 )
 from spach_nas.report.view import StudyView, Trained
 from spach_nas.space.architecture import Architecture
@@ -150,8 +149,14 @@ def shares_figure(groups: Sequence[Group]) -> go.Figure:
     figure.update_xaxes(
         title_text="share of the blocks", tickformat=".0%", range=[0, 1], showgrid=False
     )
-    names = {float(row): plain(name) for row, name, _ in rows}
-    return row_axis(figure, names, ends=(-0.6, len(stages) * step - 0.4))
+    return figure.update_yaxes(
+        tickvals=[row for row, _, _ in rows],
+        ticktext=[plain(name) for _, name, _ in rows],
+        range=[len(stages) * step - 0.4, -0.6],
+        showgrid=False,
+        showline=False,
+        ticks="",
+    )
 
 
 def _bars(mixer: str, rows: Sequence[tuple[int, str, Shares]]) -> go.Bar:

@@ -4,7 +4,6 @@ The hues are those of Okabe & Ito 2008, "Color Universal Design", which people w
 colour blindness can tell apart.
 """
 
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from html import escape
@@ -119,11 +118,6 @@ def plain(text: object) -> str:
     return escape(str(text))
 
 
-def shortened(text: str, longest: int = 30) -> str:
-    """A name for a place that has room for so many letters; call it before `plain`."""
-    return text if len(text) <= longest else f"{text[: longest - 1]}\N{HORIZONTAL ELLIPSIS}"
-
-
 def css_variables() -> str:
     """The inks as CSS custom properties; dark where the reader's system asks for it."""
     light, dark = (
@@ -170,24 +164,4 @@ def layout() -> "go.Layout":
         hovermode="closest",
         xaxis=axis,
         yaxis=axis,
-    )
-
-
-def row_axis(
-    figure: "go.Figure", rows: Mapping[float, str], *, ends: tuple[float, float]
-) -> "go.Figure":
-    """Turn the vertical axis into rows with names, the first at the top.
-
-    Args:
-        figure: With its traces.
-        rows: Names in plotly's mark-up, by place.
-        ends: Of the axis, at the top and at the bottom.
-    """
-    return figure.update_yaxes(
-        tickvals=list(rows),
-        ticktext=list(rows.values()),
-        range=[ends[1], ends[0]],
-        showgrid=False,
-        showline=False,
-        ticks="",
     )
