@@ -1,7 +1,7 @@
 """The pictures of a comparison: the fronts of several studies, and how their hypervolumes grew."""
 
 from bisect import bisect_right
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -14,7 +14,6 @@ from spach_nas.report.comparison import (
     StudyGroup,
     check_objectives,
     protocol,
-    protocol_differences,
     short,
 )
 from spach_nas.report.hypervolume import Axis, Unit, along, axis_unit, set_axes, staircase
@@ -24,10 +23,9 @@ from spach_nas.report.pareto import (
     axis_limits,
     cost_axis,
     pareto_data,
-    point_of,
     scatter,
     score_axis,
-    study_axes,
+    stairs,
 )
 from spach_nas.report.theme import (
     BLUE,
@@ -50,7 +48,6 @@ from spach_nas.study.hypervolume import (
 )
 from spach_nas.study.intervals import record_words
 from spach_nas.study.pareto import value
-from spach_nas.study.records import Record
 from spach_nas.units import format_count
 
 # Yellow is not among them: a thin line of it is lost on white.
@@ -75,9 +72,9 @@ class Style(NamedTuple):
     name: str
     rank: int
 
-    def line(self, width: float) -> dict[str, object]:
+    def line(self, width: float, *, shape: str = "hv") -> dict[str, object]:
         """For `line` of a trace."""
-        return {"color": self.colour, "dash": self.dash, "width": width, "shape": "hv"}
+        return {"color": self.colour, "dash": self.dash, "width": width, "shape": shape}
 
 
 def styles(groups: Sequence[StudyGroup]) -> dict[str, Style]:
@@ -119,7 +116,6 @@ class FrontsData:
 
     Attributes:
         fronts: One for each study that has one.
-        paper: The paper's models, means over all studies; empty where protocols differ.
         limits: Where they are the same everywhere.
     """
 
@@ -127,7 +123,6 @@ class FrontsData:
     y: Objective
     groups: tuple[StudyGroup, ...]
     fronts: tuple[StudyFront, ...]
-    paper: tuple[Point, ...]
     limits: Bounds
 
 
@@ -138,7 +133,7 @@ def fronts_data(
 
     Args:
         groups: Studies with the same objectives.
-        axis: The horizontal axis, one of `cost_axes`.
+        axis: The horizontal axis, one of `study_axes`.
     """
     studies = [study for group in groups for study in group.studies]
     y, same_limits = studies[0].view.score, len({study.limits for study in studies}) == 1
@@ -152,68 +147,34 @@ def fronts_data(
             for study in group.studies
             if study.compared
         ),
-        paper=() if protocol_differences(studies) else _paper(studies, axes=(axis, y)),
         limits=axis_limits(studies[0].limits, axis) if same_limits else (),
     )
 
 
-def cost_axes(groups: Sequence[StudyGroup]) -> Mapping[str, Objective]:
-    """What can be on the horizontal axis, by the words of a switch; lower is better in all."""
-    studies = [study for group in groups for study in group.studies]
-    compared = [one for study in studies for one in study.compared]
-    known = study_axes(compared, studies[0].objectives)
-    return {words: item for words, item in known.items() if item.direction == "min"}
-
-
-def _paper(
-    studies: Sequence[ComparedStudy], *, axes: tuple[Objective, Objective]
-) -> tuple[Point, ...]:
-    found: dict[str, dict[int, Record]] = {}
-    for study in studies:
-        for one in study.whole.paper:
-            for record in one.trainings:
-                # The same network trained from the same seed is the same training.
-                found.setdefault(record.reference or "", {}).setdefault(record.seed, record)
-    models = [Trained.of(tuple(runs.values())) for runs in found.values()]
-    return tuple(point_of(one, axes=axes) for one in models if all(map(one.values, axes)))
-
-
 def fronts_figure(data: FrontsData) -> go.Figure:
-    """A staircase for each study in the look of its group, paper models as stars; log x."""
+    """A staircase for each study in the look of its group; log x."""
     figure, looks = go.Figure(layout=layout()), styles(data.groups)
-    sizes = {group.label: 6 if len(group.studies) > 1 else 8 for group in data.groups}
+    several = {group.label for group in data.groups if len(group.studies) > 1}
     few, shown = len(data.fronts) <= FEW_GROUPS, set[str]()
     for group, study, points in data.fronts:
-        look, edge = looks[group], {"width": 1, "color": LIGHT.surface}
-        dot = {"symbol": look.symbol, "size": sizes[group], "color": look.colour, "line": edge}
+        look, thin = looks[group], group in several
+        edge = {"width": 1, "color": LIGHT.surface}
+        dot = {"symbol": look.symbol, "size": 6 if thin else 8, "color": look.colour, "line": edge}
         trace = scatter(
             points,
             look.name,
             rank=look.rank,
             marker=dot,
-            line=look.line(1.5 if sizes[group] == 8 else 1),
+            line=look.line(1 if thin else 1.5, shape=stairs(data.x)),
             bars=look.colour if few else "",
             hover=lambda point, study=study: f"{plain(study)}<br>{hover_text(point.trained)}",
         )
         figure.add_trace(trace.update(legendgroup=plain(group), showlegend=group not in shown))
         shown.add(group)
-    if data.paper:
-        star = {"symbol": "star", "size": 12, "color": LIGHT.text}
-        trace = scatter(
-            data.paper,
-            "paper models",
-            rank=1000,
-            marker=star,
-            bars=LIGHT.text,
-            hover=lambda point: hover_text(point.trained),
-        )
-        figure.add_trace(trace)
     points = [point for one in data.fronts for point in one.points]
-    barred = [*data.paper, *(points if few else [])]
-    costs = [point.x for point in (*points, *data.paper)]
-    cost_axis(figure, data.x, values=costs, limits=data.limits)
-    ends = [end for point in barred for end in (point.low, point.high)]
-    score_axis(figure, data.y, values=[*(point.y for point in points), *ends])
+    cost_axis(figure, data.x, values=[point.x for point in points], limits=data.limits)
+    ends = [end for point in points for end in ((point.low, point.high) if few else (point.y,))]
+    score_axis(figure, data.y, values=ends)
     return _make_room(figure, data.groups)
 
 
@@ -256,7 +217,6 @@ class Band(NamedTuple):
     """The growth of a group's seeds, as far as all of them go; see `spread` for the ends."""
 
     group: str
-    seeds: int
     x: tuple[float, ...]
     low: tuple[float, ...]
     median: tuple[float, ...]
@@ -340,7 +300,7 @@ def bands(data: GrowthData, *, axis: Axis) -> tuple[Band, ...]:
             ends = [spread([one.at(moment, axis=axis) for one in curves]) for moment in moments]
             low, median, high = zip(*ends, strict=True)
             x = tuple(moments.tolist())
-            found.append(Band(group.label, len(curves), x, low, median, high))
+            found.append(Band(group.label, x, low, median, high))
     return tuple(found)
 
 

@@ -1,6 +1,7 @@
 """The page that compares several studies: one HTML file that opens without a network."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,7 +24,6 @@ from spach_nas.report.comparison_figures import (
     FEW_GROUPS,
     Growth,
     GrowthData,
-    cost_axes,
     fronts_data,
     fronts_figure,
     growth_data,
@@ -34,7 +34,8 @@ from spach_nas.report.comparison_figures import (
     styles,
 )
 from spach_nas.report.document import Section, document, render
-from spach_nas.report.hypervolume import box_ends
+from spach_nas.report.hypervolume import box_words
+from spach_nas.report.pareto import study_axes
 from spach_nas.study.intervals import score_words
 from spach_nas.study.pareto import value
 from spach_nas.units import format_duration
@@ -43,8 +44,8 @@ from spach_nas.version import __version__
 _TEMPLATE = "comparison.html"
 _LONGEST_TITLE = 80
 _UNKNOWN = "\N{EN DASH}"
-# The text of a figure of the table; None: not known.
 Words = Callable[[float], str]
+# By the name of the column; what is not known is None or left out.
 Figures = dict[str, float | None]
 
 
@@ -124,11 +125,11 @@ def _sections(
     """In the order of reading."""
     studies = [study for group in groups for study in group.studies]
     compared = [study for study in studies if study.compared]
-    axes = cost_axes(groups) if compared else {}
+    every = [one for study in compared for one in study.compared]
+    axes = study_axes(every, studies[0].objectives) if compared else {}
     fronts = {words: fronts_data(groups, axis=axis) for words, axis in axes.items()}
     free: Literal["", "free"] = "free" if len(groups) > FEW_GROUPS else ""
     counts = sorted({len(study.view.last) for study in compared})
-    paper = any(data.paper for data in fronts.values())
     noise, found = repeats(groups), differences(groups)
     heads = [group.words for group in groups]
     return [
@@ -137,7 +138,7 @@ def _sections(
             title="Fronts",
             size=free or "tall",
             figure={words: fronts_figure(data) for words, data in fronts.items()} or None,
-            note=render(_TEMPLATE, "fronts", paper, counts),
+            note=render(_TEMPLATE, "fronts", counts),
             missing="No study has a complete trial within its limits.",
         ),
         Section(
@@ -150,7 +151,7 @@ def _sections(
             }
             if growth
             else None,
-            note=render(_TEMPLATE, "growth", growth, *box_ends(growth.curves[0].data))
+            note=render(_TEMPLATE, "growth", box_words(growth.curves[0].data, fixed=growth.fixed))
             if growth
             else "",
             missing="All comparable trials are equal: they span no box." if compared else "",
@@ -177,26 +178,23 @@ def _sections(
 
 
 def study_figures(study: ComparedStudy, growth: GrowthData | None) -> Figures:
-    """What a study came to, without the paper's models; None where a figure is not known.
+    """What a study came to, without the paper's models, by the names of columns.
 
     `share` is that of the shared box at its end, `at_trials` and `at_seconds` that after as many
     trials and as much training as all studies have.
     """
-    curve = (
-        next((one for one in growth.curves if one.study == study.label), None) if growth else None
-    )
     view = study.view
     figures: Figures = {
         "trials": len(view.last),
         "front": len(view.front),
         "best": value(view.best, view.score) if view.best and study.compared else None,
         "seconds": sum(record.seconds for record in view.records if record.origin is None),
-        "share": curve.data.shares[-1] if curve else None,
     }
-    if growth is not None:
-        trials, seconds = growth.equal_trials, growth.equal_seconds
-        figures["at_trials"] = curve.at(trials, axis="trials") if curve else None
-        figures["at_seconds"] = curve.at(seconds, axis="training") if curve else None
+    for curve in growth.curves if growth else ():
+        if growth and curve.study == study.label:
+            figures["share"] = curve.data.shares[-1]
+            figures["at_trials"] = curve.at(growth.equal_trials, axis="trials")
+            figures["at_seconds"] = curve.at(growth.equal_seconds, axis="training")
     return figures
 
 
@@ -214,54 +212,47 @@ def wins(group: Sequence[Growth], baseline: Sequence[Growth], *, trials: int) ->
 def _table(groups: Sequence[StudyGroup], growth: GrowthData | None) -> Markup:
     """A row for each study, and one for each group of several; shares are of the shared box."""
     score = groups[0].studies[0].view.score
-    columns: dict[str, tuple[str, Words]] = {
-        "trials": ("Trials", "{:,.0f}".format),
-        "front": ("Front", "{:,.0f}".format),
-        "best": (f"Best {score.name}", lambda figure: score_words(score, figure)),
-        "seconds": ("Training", format_duration),
-        "share": ("Hypervolume", "{:.2%}".format),
-    }
+    # Name, heading and words of each column.
+    columns: list[tuple[str, str, Words]] = [
+        ("trials", "Trials", "{:,.0f}".format),
+        ("front", "Front", "{:,.0f}".format),
+        ("best", f"Best {score.name}", partial(score_words, score)),
+        ("seconds", "Training", format_duration),
+    ]
     against: list[Growth] = []
     if growth is not None:
         against = [one for group in groups if group.baseline for one in growth.of(group)]
         seconds = format_duration(growth.equal_seconds)
-        columns["at_trials"] = (f"after {growth.equal_trials:,} trials", "{:.2%}".format)
-        columns["at_seconds"] = (f"after {seconds} of training", "{:.2%}".format)
-    looks = styles(groups)
-    rows: list[dict[str, Any]] = []
+        columns += [
+            ("share", "Hypervolume", "{:.2%}".format),
+            ("at_trials", f"after {growth.equal_trials:,} trials", "{:.2%}".format),
+            ("at_seconds", f"after {seconds} of training", "{:.2%}".format),
+        ]
+    looks, rows = styles(groups), list[dict[str, Any]]()
     for group in groups:
-        figures = [study_figures(study, growth) for study in group.studies]
-        own = growth.of(group) if growth else ()
+        curves = growth.of(group) if growth else ()
         won = _UNKNOWN
-        if growth and own and not group.baseline:
-            pairs = wins(own, against, trials=growth.equal_trials)
+        if growth and curves and not group.baseline:
+            pairs = wins(curves, against, trials=growth.equal_trials)
             won = f"{pairs[0]:g} of {pairs[1]}" + (" pairs" if pairs[1] > 1 else "")
-        several = len(figures) > 1
         # An ink follows the dark page.
         colour = "var(--muted)" if group.baseline else looks[group.label].colour
-        if several:
-            of = len(own) if len(own) == len(figures) else f"{len(own)} of {len(figures)}"
-            cells = [
-                _spread([one[name] for one in figures], words)
-                for name, (_, words) in columns.items()
-            ]
-            row = {"kind": "group", "colour": colour, "name": group.label, "cells": cells}
-            ends = (f"median of {of} seeds,", spread_words(len(own)))
-            rows.append({**row, "words": ends, "won": won})
+        figures = [study_figures(study, growth) for study in group.studies]
+        row = {"kind": "alone", "colour": colour, "won": won}
+        if len(figures) > 1:
+            cells = [_spread([one.get(name) for one in figures], form) for name, _, form in columns]
+            rows.append({**row, "kind": "group", "name": group.label, "cells": cells})
+            rows[-1]["counts"] = (len(curves), len(figures), spread_words(len(curves)))
+            row = {**row, "kind": "member", "won": ""}
         for study, one in zip(group.studies, figures, strict=True):
-            texts = {
-                name: _UNKNOWN if (figure := one[name]) is None else words(figure)
-                for name, (_, words) in columns.items()
-            }
+            cells = [_spread([one.get(name)], form) for name, _, form in columns]
             failed = sum(record.state == "failed" for record in study.view.last.values())
-            texts["trials"] += f", {failed:,} failed" if failed else ""
-            if one["best"] is not None and study.view.best is not None:
-                texts["best"] = study.view.of(study.view.best).words(score)
-            kind = "member" if several else "alone"
-            row = {"kind": kind, "colour": colour, "name": study.label}
-            cells = [(text, "") for text in texts.values()]
-            rows.append({**row, "cells": cells, "won": "" if several else won})
-    heads = ["Study", *(head for head, _ in columns.values())]
+            if failed:
+                cells[0] = (f"{cells[0][0]}, {failed:,} failed", "")
+            if study.compared and study.view.best is not None:
+                cells[2] = (study.view.of(study.view.best).words(score), "")
+            rows.append({**row, "name": study.label, "cells": cells})
+    heads = ["Study", *(head for _, head, _ in columns)]
     return render(_TEMPLATE, "table", heads, rows, bool(against), growth)
 
 

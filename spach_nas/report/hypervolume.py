@@ -34,7 +34,7 @@ def hypervolume_section(view: StudyView) -> Section:
         }
         if growth
         else None,
-        note=f"{note} {reference_words(growth)}" if growth else "",
+        note=f"{note} {box_words(growth, fixed=growth.fixed)}" if growth else "",
         missing="No complete trial within the limits spans a box." if view.records else "",
     )
 
@@ -112,23 +112,18 @@ def staircase(data: HypervolumeData, axis: Axis, *, unit: Unit, words: str = "")
     )
 
 
-def box_ends(data: HypervolumeData) -> tuple[str, str]:
-    """The reference point and the ideal one in words."""
+def box_words(data: HypervolumeData, *, fixed: bool) -> str:
+    """The box of which the hypervolume is a share.
+
+    Args:
+        data: In this box.
+        fixed: Whether the box was known before the first trial.
+    """
     reference, ideal = (
         ", ".join(
             f"{item.label} {figure_words(item, point[item.name])}" for item in data.objectives
         )
         for point in (data.reference, data.ideal)
     )
-    return reference, ideal
-
-
-def reference_words(data: HypervolumeData) -> str:
-    """The box, and where it comes from."""
-    reference, ideal = box_ends(data)
-    if data.fixed:
-        return (
-            f"Reference point: {reference}: what guessing scores, and the most that the limits, or "
-            f"the space, allow. Ideal: {ideal}. Both are fixed before the first trial."
-        )
-    return f"Reference point: {reference} (the worst found). Ideal: {ideal} (the best)."
+    why = "what guessing scores, and the most that the limits or the space allow"
+    return f"Reference point: {reference} ({why if fixed else 'the worst found'}). Ideal: {ideal}."

@@ -120,22 +120,27 @@ def pareto_data(view: StudyView, axis: Objective = OBJECTIVES["macs"]) -> Pareto
     members = front([scored[trial].record for trial in scored if trial in allowed], (y, axis))
     on_front = {record.trial for record in members}
     paper = [trial for trial, one in scored.items() if one.record.reference is not None]
-    # Intervals on all points would hide them.
-    barred = {*on_front, *paper}
 
-    def points(chosen: Iterable[int], *, named: bool = False) -> tuple[Point, ...]:
-        return tuple(
-            point_of(
-                scored[trial],
-                axes=(axis, y),
-                name=", ".join(view.marks.get(trial, ())) if named else "",
-                bar=trial in barred,
-                within=trial in allowed,
-            )
-            for trial in chosen
+    def points(chosen: Iterable[int], *, marked: bool = False) -> tuple[Point, ...]:
+        return tuple(point(trial, marked=marked) for trial in chosen)
+
+    def point(trial: int, *, marked: bool) -> Point:
+        one, marks = scored[trial], view.marks.get(trial, ())
+        scores, interval = one.values(y), one.interval(y)
+        # Intervals on all points would hide them.
+        barred = trial in on_front or one.record.reference is not None
+        low, high = interval if interval and barred else (min(scores), max(scores))
+        return Point(
+            trained=one,
+            x=value(one.record, axis) or 0.0,
+            y=value(one.record, y) or 0.0,
+            low=low,
+            high=high,
+            name=", ".join(marks) if marked else one.record.reference or "",
+            within=trial in allowed,
         )
 
-    rest = points(trial for trial in scored if trial not in barred)
+    rest = points(trial for trial in scored if trial not in on_front and trial not in paper)
     return ParetoData(
         x=axis,
         y=y,
@@ -143,32 +148,8 @@ def pareto_data(view: StudyView, axis: Objective = OBJECTIVES["macs"]) -> Pareto
         others=tuple(point for point in rest if point.within),
         beyond=tuple(point for point in rest if not point.within),
         references=points(paper),
-        marks=points((trial for trial in view.marks if trial in scored), named=True),
+        marks=points((trial for trial in view.marks if trial in scored), marked=True),
         limits=axis_limits(view.limits, axis),
-    )
-
-
-def point_of(
-    one: Trained,
-    *,
-    axes: tuple[Objective, Objective],
-    name: str = "",
-    bar: bool = True,
-    within: bool = True,
-) -> Point:
-    """An architecture that has a value on both axes; `bar` widens its ends to the interval."""
-    scores, interval = one.values(axes[1]), one.interval(axes[1]) if bar else None
-    x, y = (value(one.record, axis) for axis in axes)
-    assert x is not None
-    assert y is not None
-    return Point(
-        trained=one,
-        x=x,
-        y=y,
-        low=interval.low if interval else min(scores),
-        high=interval.high if interval else max(scores),
-        name=name or one.record.reference or "",
-        within=within,
     )
 
 
@@ -176,8 +157,7 @@ def pareto_figure(data: ParetoData) -> go.Figure:
     """Points, the front's staircase, paper models as stars, limits as lines; log x."""
     figure = go.Figure(layout=layout())
     member = {"size": 10, "color": LIGHT.accent, "line": {"width": 1.5, "color": LIGHT.surface}}
-    # Between two members of a staircase, the one on the better side is the best available.
-    steps = {"shape": "hv" if data.x.direction == "min" else "vh", "width": 2, "color": LIGHT.text}
+    steps = {"shape": stairs(data.x), "width": 2, "color": LIGHT.text}
     dot = {"size": 5 if len(data.others) >= _MANY else 8, "color": LIGHT.faded, "opacity": 0.75}
     star = {
         "size": 14,
@@ -205,6 +185,11 @@ def pareto_figure(data: ParetoData) -> go.Figure:
     _name_points(figure, data, x=x, y=y)
     _count_hidden(figure, data, y=y)
     return figure
+
+
+def stairs(axis: Objective) -> str:
+    """Plotly's shape of a front: between two members, the one on the better side is the best."""
+    return "hv" if axis.direction == "min" else "vh"
 
 
 def scatter(

@@ -1,14 +1,14 @@
-"""What a study took: time of the search, of training and of waiting, by rung, and disk."""
+"""What a study took: time of the search, of training and of waiting, by rung."""
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
+
+from markupsafe import Markup
 
 from spach_nas.report.document import Section, render
 from spach_nas.report.view import StudyView
 from spach_nas.study.hypervolume import finished_after
 from spach_nas.study.records import Record
-
-_UNITS = ("B", "kB", "MB", "GB", "TB")
 
 
 class Spent(NamedTuple):
@@ -51,22 +51,8 @@ def spent(records: Sequence[Record]) -> Spent:
 
 
 def spent_section(view: StudyView) -> Section:
-    """Time, by rung where there are several, and disk."""
+    """Time, by rung where there are several."""
     found = spent(view.records)
-    if not found.search_s:
-        return Section(id="spent", title="Time and disk")
     older = sum(record.origin is not None for record in view.records)
-    disk = sorted(view.facts.disk.items(), key=lambda item: -item[1])
-    sizes = ", ".join(f"{name} {format_bytes(size)}" for name, size in disk if size)
-    total = format_bytes(sum(size for _, size in disk))
-    body = render("study.html", "spent", found, older, f"{total}: {sizes}" if disk else "")
-    return Section(id="spent", title="Time and disk", body=body)
-
-
-def format_bytes(count: float) -> str:
-    """`532 B`, `4.9 MB`; steps of a thousand."""
-    for unit in _UNITS[:-1]:
-        if count < 999.5:
-            return f"{count:.3g} {unit}"
-        count /= 1000
-    return f"{count:.3g} {_UNITS[-1]}"
+    body = render("study.html", "spent", found, older) if found.search_s else Markup()
+    return Section(id="spent", title="Time", body=body)

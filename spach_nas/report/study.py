@@ -18,7 +18,7 @@ from spach_nas.paths import command_line
 from spach_nas.report.view import StudyFacts
 from spach_nas.space.scaling import DataShape
 from spach_nas.study.ending import ending
-from spach_nas.study.folder import REPORT, check_plugins, class_count, kept_checkpoints
+from spach_nas.study.folder import check_plugins, class_count, kept_checkpoints
 from spach_nas.study.hypervolume import study_corners
 from spach_nas.study.intervals import with_images
 from spach_nas.study.records import Record, read_records
@@ -114,7 +114,6 @@ def study_facts(folder: Path) -> StudyFacts:
         settings=path.read_text(encoding="utf-8"),
         space=space.read_text(encoding="utf-8") if space.is_file() else "",
         command=command_line("search", path, "--out", "NEW_FOLDER"),
-        disk=_disk(folder),
         search_space=config.space,
         proxy_limits=_proxy_limits(config, folder),
         ending=_ending(folder),
@@ -139,14 +138,3 @@ def _proxy_limits(config: SearchConfig, folder: Path) -> ProxyLimits | None:
         return None
     shape = DataShape(in_channels=len(images.mean), num_classes=len(images.class_names))
     return ProxyLimits(limits=config.proxy_limits, rule=config.proxy, data=shape)
-
-
-def _disk(folder: Path) -> dict[str, int]:
-    """Bytes of each file and folder of a study; a search may take some away meanwhile."""
-    sizes: dict[str, int] = {}
-    for path in folder.rglob("*"):
-        with suppress(OSError):
-            if path.is_file() and path.name != REPORT:
-                name = path.relative_to(folder).parts[0]
-                sizes[name] = sizes.get(name, 0) + path.stat().st_size
-    return sizes

@@ -5,7 +5,7 @@ luckiest one. So an architecture stands at the mean of its seeds, and the front 
 """
 
 import math
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Sequence, Set
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import NamedTuple
@@ -34,7 +34,6 @@ class StudyFacts:
         settings: The search YAML as run.
         space: The YAML of its search space, where that is a file of its own.
         command: The command that runs the same search again.
-        disk: Bytes in the study's folder, by file or folder.
         search_space: What was searched, for what chance gives; None: not known.
         proxy_limits: Bounds on the cost of the trained networks.
         ending: Why the search ended before its budget was spent and how to continue, one sentence
@@ -52,7 +51,6 @@ class StudyFacts:
     settings: str = ""
     space: str = ""
     command: str = ""
-    disk: Mapping[str, int] = field(default_factory=dict)
     search_space: SearchSpace | None = None
     proxy_limits: ProxyLimits | None = None
     ending: tuple[str, ...] = ()

@@ -10,7 +10,7 @@ from report_tools import view_of
 from spach_nas.config.objectives import OBJECTIVES, Direction, Objective
 from spach_nas.cost.limits import Limits
 from spach_nas.report.curves import curves_data, curves_figure
-from spach_nas.report.hypervolume import hypervolume_figure, reference_words
+from spach_nas.report.hypervolume import box_words, hypervolume_figure
 from spach_nas.report.pareto import (
     COSTS,
     pareto_data,
@@ -19,7 +19,7 @@ from spach_nas.report.pareto import (
     study_axes,
 )
 from spach_nas.report.shares import shares_data, shares_figure
-from spach_nas.report.spent import format_bytes, spent, spent_section
+from spach_nas.report.spent import spent, spent_section
 from spach_nas.report.summary import conclusion, meaning, summarise
 from spach_nas.report.table import failures, table_rows
 from spach_nas.space.architecture import Architecture, Stage
@@ -159,9 +159,9 @@ def test_the_reference_point_is_the_worst_and_is_written() -> None:
     data = hypervolume_data(records, TWO)
     assert data.reference == {"accuracy": 0.5, "macs": 7e9}
     assert data.ideal == {"accuracy": 0.75, "macs": 2e9}
-    words = reference_words(data)
+    words = box_words(data, fixed=False)
     assert "50.0%, target MACs 7G (the worst found" in words
-    assert "75.0%, target MACs 2G (the best" in words
+    assert "Ideal: validation accuracy 75.0%, target MACs 2G." in words
 
 
 @pytest.mark.parametrize("accuracies", [[], [None], [0.5]])
@@ -458,10 +458,3 @@ def test_time_and_trials_stand_by_rung() -> None:
     assert "<dt>Rung 0</dt><dd>4 trials, to epoch 1 on 50%" in words
     assert "px, 10s of training</dd>" in words
     assert "Rung" not in spent_section(view_of(low)).body
-
-
-@pytest.mark.parametrize(
-    ("count", "words"), [(0, "0 B"), (999, "999 B"), (1000, "1 kB"), (4_861_000, "4.86 MB")]
-)
-def test_bytes_are_written_for_the_eye(count: int, words: str) -> None:
-    assert format_bytes(count) == words
