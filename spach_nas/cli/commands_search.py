@@ -180,7 +180,7 @@ def report(
         typer.Option(
             metavar="FOLDER",
             help="Folder of a study to compare with, such as a random search; may be given "
-            "several times.",
+            "several times. Makes a comparison.",
         ),
     ] = None,
     plotly: Annotated[
@@ -195,7 +195,7 @@ def report(
     """Build report.html from the records of a study, or one page that compares several."""
     check_file(out, option="--out")
     baselines = baseline or []
-    if len(folder) > 1 or len(baselines) > 1 or (baselines and out):
+    if len(folder) > 1 or baselines:
         if static is not None:
             raise SpachNasError(f"--static: {static} of several studies; expected one folder")
         from spach_nas.report.comparison import read_studies
@@ -211,8 +211,7 @@ def report(
         raise SpachNasError(f"--out: {out} for one study; expected several: its own is report.html")
     from spach_nas.report.study import write_study_pictures, write_study_report
 
-    beside = baselines[0] if baselines else None
-    path = write_study_report(folder[0], plotly=plotly, baseline=beside)
+    path = write_study_report(folder[0], plotly=plotly)
     print(path, flush=True)  # before the pictures, which take longer
     if static is not None:
         print(*write_study_pictures(folder[0], kind=static), sep="\n")
