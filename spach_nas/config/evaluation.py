@@ -61,8 +61,8 @@ class EvaluationRequest:
             learning rate schedule spans them all. Empty: `fidelity` alone.
         parent: Checkpoint of the previous rung of the course, in the study's folder. None trains
             the course from its beginning, with the same result.
-        relative: Set where `parent` is a checkpoint of another network, whose weights a new training
-            begins with.
+        relative: Set where `parent` is a checkpoint of another network, with whose weights a new
+            training begins.
         micro_batch: Largest number of images in memory at once; larger batches are trained in
             parts, whose gradients are summed. None: a whole batch at once.
     """

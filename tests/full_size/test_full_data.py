@@ -137,7 +137,7 @@ def test_a_class_of_broken_files_alone_is_empty(tmp_path: Path) -> None:
     root = write_images(tmp_path)
     for path in (root / "train" / "bee").iterdir():
         path.write_bytes(b"")
-    with pytest.raises(DataError, match="bee: has no image that is whole"):
+    with pytest.raises(DataError, match="bee: has no intact image"):
         checked(root, skip_broken=True)
 
 
@@ -240,7 +240,7 @@ def test_padding_small_images_to_a_large_size_is_refused(tmp_path: Path) -> None
 
 @pytest.mark.parametrize("name", ["fashion-minni", "/nowhere"])
 def test_unknown_data_are_told(tmp_path: Path, name: str) -> None:
-    with pytest.raises(DataError, match="is no folder and no data set"):
+    with pytest.raises(DataError, match="is neither a folder nor a data set"):
         plan_in(tmp_path, data=name)
 
 

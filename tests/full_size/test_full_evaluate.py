@@ -10,13 +10,13 @@ import torch
 from PIL import Image
 from safetensors.torch import load, save
 
+from bundles import write_bundle
 from conftest import run_main
 from full_tools import CLASSES, plan_in, tiny, write_images
 from network_tools import randomised
 from spach_nas.data.images import to_size
 from spach_nas.data.preprocessing import Preprocessing
 from spach_nas.errors import ArchitectureError, BundleError, DataError
-from spach_nas.export import write_bundle
 from spach_nas.full_size.evaluate import evaluate
 from spach_nas.networks import save_official
 from spach_nas.space.architecture import Architecture
@@ -34,7 +34,6 @@ def bundle_of(
     return write_bundle(
         folder,
         architecture=architecture,
-        card="",
         weights=weights,
         preprocessing=preprocessing,
     )
@@ -108,7 +107,7 @@ def test_other_classes_are_refused(tmp_path: Path) -> None:
 
 def test_a_bundle_without_weights_or_with_a_pickle_is_refused(tmp_path: Path) -> None:
     root = write_images(tmp_path / "images")
-    empty = write_bundle(tmp_path / "empty", architecture=tiny(), card="")
+    empty = write_bundle(tmp_path / "empty", architecture=tiny())
     with pytest.raises(BundleError, match="no trained weights"):
         evaluate(str(empty), data=str(root))
     with pytest.raises(BundleError, match="no trained weights"):
