@@ -43,6 +43,8 @@ Pairs = Sequence[tuple[Figures, Figures]]
 # Fewer architectures rank nothing.
 FEWEST = 8
 _RESAMPLES = 1000
+# Scores are saved whenever so many are new.
+_SAVED = 20
 _MIXERS = ("conv", "attention", "mlp")
 # AZ-NAS adds up the logarithms of the ranks by these (Lee and Ham 2024, arXiv:2403.19232).
 _AZ_NAS = ("expressivity", "progressivity", "trainability", "macs")
@@ -175,6 +177,8 @@ def score_architectures(
                 seconds[request.architecture.arch_id] = spent
                 if value is not None:
                     values[request.architecture.arch_id] = value
+                if number % _SAVED == 0:
+                    save({**found, choice.label: Scored(values=values, seconds=seconds)})
             found[choice.label] = Scored(values=values, seconds=seconds)
             save(found)
     return found

@@ -107,7 +107,7 @@ def test_a_reference_named_twice_is_trained_once(tmp_path: Path) -> None:
 BAD: list[tuple[dict[str, Any], str]] = [
     (
         {"serach": {}},
-        "serach: unknown key; expected callbacks, data, latency, limits, objectives, proxy, proxy",
+        "serach: unknown key; expected callbacks, data, evaluator, init, latency, limits, object",
     ),
     (
         {"search__trails": 3},
@@ -128,7 +128,7 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"study": "é"}, "study: 'é'; expected letters"),
     (
         {"space": "spach_mss"},
-        "space: spach_mss: no such file; expected a YAML file or quickstart, ",
+        "space: spach_mss: no such file; expected a YAML file or controls, quickstart, ",
     ),
     ({"space": ""}, "space: : no such file; expected"),
     ({"space": "x" * 5000}, "space: xxx"),
@@ -162,7 +162,10 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"objectives": {"accuracy": "min"}}, "objectives.accuracy: min; expected max"),
     ({"objectives": {"accuracy": "maximise"}}, "objectives.accuracy: 'maximise'; expected max or"),
     ({"objectives": ["accuracy"]}, "objectives: ['accuracy']; expected a mapping of keys to value"),
-    ({"objectives__mac": "min"}, "objectives: unknown objective 'mac'; expected accuracy, loss, m"),
+    (
+        {"objectives__mac": "min"},
+        "objectives: unknown objective 'mac'; expected accuracy, loss, score, m",
+    ),
     ({"data__validation": 1}, "data.validation: 1; expected more than 0 and less than 1"),
     ({"data__validation": math.nan}, "data.validation: nan; expected a finite number"),
     ({"data__split_seed": -1}, "data.split_seed: -1; expected at least 0"),
@@ -344,7 +347,7 @@ def test_all_mistakes_of_a_file_are_told_at_once(tmp_path: Path) -> None:
         ("", "None; expected a mapping of keys to values"),
         ("- 1", "[1]; expected a mapping of keys to values"),
         ("study: a\nstudy: b", "study: is repeated, first on line 1; expected it once"),
-        ("1: 2", "unknown key 1; expected callbacks, data, latency"),
+        ("1: 2", "unknown key 1; expected callbacks, data, evaluator"),
     ],
 )
 def test_a_file_that_is_no_search_is_told(tmp_path: Path, text: str, message: str) -> None:
@@ -410,7 +413,6 @@ def test_a_mistake_is_told_with_its_line(tmp_path: Path) -> None:
         [
             [f"{path}:6", "search.trials"],
             [f"{path}:7", "search.lr"],
-            [f"{path}:13", "rungs.levels[1].epochs"],
             [f"{path}:13", "rungs.levels[1].epochz"],
         ]
     )
