@@ -8,8 +8,9 @@ import pytest
 
 import own_evaluators
 from search_tools import write_search
-from spach_nas.cli.search_view import budget, budget_line, budget_warnings
+from spach_nas.cli.search_view import budget_line
 from spach_nas.config.evaluator_registry import EVALUATORS
+from spach_nas.search.budget import budget, budget_warnings
 from spach_nas.search.estimate import Timed, estimate_search
 from spach_nas.search.loggers import record_entries
 from spach_nas.search.plan import plan_search
