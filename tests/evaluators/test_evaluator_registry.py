@@ -276,9 +276,13 @@ def test_the_evaluator_of_the_document_scores(
 
 def test_every_yaml_of_the_document_is_a_search(tmp_path: Path) -> None:
     text = (Path(__file__).parents[2] / "docs" / "evaluators.md").read_text()
-    first, second, _ = re.findall(r"^```yaml\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    *searches, _ = re.findall(r"^```yaml\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
     labels = [
         [item.label for item in load_config(write_search(tmp_path, **given)).evaluators]
-        for given in map(yaml.safe_load, (first, second))
+        for given in map(yaml.safe_load, searches)
     ]
-    assert labels == [["training_free:naswot", "proxy"], ["training_free:params"]]
+    assert labels == [
+        ["training_free:naswot", "proxy"],
+        ["supernet", "proxy"],
+        ["training_free:params"],
+    ]
