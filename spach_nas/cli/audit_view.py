@@ -71,6 +71,7 @@ def run_audit(
         targets[:sample],
         known=known,
         prepared=study,
+        doing=tell,
         tell=tell.update,
         save=lambda done: None if scores is None else write_scores(done, scores),
     )

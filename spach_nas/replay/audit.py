@@ -131,6 +131,7 @@ def score_architectures(
     *,
     known: Mapping[str, Scored],
     prepared: Path | None = None,
+    doing: Callable[[str], None] = lambda _: None,
     tell: Callable[[str], None] = lambda _: None,
     save: Callable[[Mapping[str, Scored]], None] = lambda _: None,
 ) -> dict[str, Scored]:
@@ -142,7 +143,8 @@ def score_architectures(
         targets: At full size.
         known: Scores by the label of their evaluator, which are not computed again.
         prepared: Folder for what evaluators prepare; None: a temporary one.
-        tell: Takes a few words on what is being done.
+        doing: Takes a few words on each evaluator, when it begins.
+        tell: Takes a few words on how far it is.
         save: Gets all scores so far, from time to time.
 
     Raises:
@@ -162,6 +164,7 @@ def score_architectures(
         folder = prepared or Path(stack.enter_context(tempfile.TemporaryDirectory()))
         for choice in lacking:
             own = search_for(config, choice)
+            doing(f"scoring by {choice.label}")
             if choice.spec.prepare is not None:
                 prepare_evaluators(
                     own,
