@@ -479,7 +479,8 @@ def verdict(rows: Sequence[AuditRow]) -> str:
         if row.gain_within.low > 0 and row.gain.high > 0:
             return (
                 f"Use {row.name}: within bands of MACs its tau is {row.within}, "
-                f"{row.gain_within} more than that of the MACs, and over all architectures {row.tau}."
+                f"{row.gain_within} more than that of the MACs, and over all architectures "
+                f"{row.tau}."
             )
     tried = ""
     if ranked:
