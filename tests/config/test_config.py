@@ -107,7 +107,7 @@ def test_a_reference_named_twice_is_trained_once(tmp_path: Path) -> None:
 BAD: list[tuple[dict[str, Any], str]] = [
     (
         {"serach": {}},
-        "serach: unknown key; expected callbacks, data, latency, limits, objectives, proxy, proxy",
+        "serach: unknown key; expected callbacks, data, ",
     ),
     (
         {"search__trails": 3},
@@ -247,6 +247,16 @@ BAD: list[tuple[dict[str, Any], str]] = [
         {"rungs": {"levels": [{"epochs": 1}], "rank": "macs"}, "training__epochs": 2},
         "rungs.rank: 'macs'; expected front or accuracy",
     ),
+    ({"init": "best"}, "init: best: has no effect; expected evaluator: inherit, or init.placement"),
+    (
+        {"init": {"network": "official:a.pth", "placement": 1, "model": "conv_ms"}},
+        "init.model: conv_ms; expected the paper's model of the checkpoint: ",
+    ),
+    (
+        {"init": {"network": "best", "model": "conv_ms_s"}, "evaluator": "inherit"},
+        "init.model: conv_ms_s; expected none without an official:PATH",
+    ),
+    ({"init": {"network": "best", "placement": -1}}, "init.placement: -1; expected at least 0"),
     ({"rungs": {"reduction": 1}}, "rungs.reduction: 1; expected at least 2"),
     ({"callbacks": ["wandb", "tensorbord"]}, "callbacks[1]: 'tensorbord'; expected tensorboard"),
     ({"resources__gpus_per_trial": "some"}, "resources.gpus_per_trial: 'some'; expected a number"),
