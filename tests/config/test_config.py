@@ -128,7 +128,7 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"study": "é"}, "study: 'é'; expected letters"),
     (
         {"space": "spach_mss"},
-        "space: spach_mss: no such file; expected a YAML file or quickstart, ",
+        "space: spach_mss: no such file; expected a YAML file or ",
     ),
     ({"space": ""}, "space: : no such file; expected"),
     ({"space": "x" * 5000}, "space: xxx"),
@@ -162,7 +162,7 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"objectives": {"accuracy": "min"}}, "objectives.accuracy: min; expected max"),
     ({"objectives": {"accuracy": "maximise"}}, "objectives.accuracy: 'maximise'; expected max or"),
     ({"objectives": ["accuracy"]}, "objectives: ['accuracy']; expected a mapping of keys to value"),
-    ({"objectives__mac": "min"}, "objectives: unknown objective 'mac'; expected accuracy, loss, m"),
+    ({"objectives__mac": "min"}, "objectives: unknown objective 'mac'; expected accuracy, loss, "),
     ({"data__validation": 1}, "data.validation: 1; expected more than 0 and less than 1"),
     ({"data__validation": math.nan}, "data.validation: nan; expected a finite number"),
     ({"data__split_seed": -1}, "data.split_seed: -1; expected at least 0"),
