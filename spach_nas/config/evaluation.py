@@ -35,6 +35,19 @@ class Fidelity:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Relative:
+    """A trained network with whose weights the training of another one begins.
+
+    Attributes:
+        trial: Whose proxy it is.
+        proxy: Its architecture.
+    """
+
+    trial: int
+    proxy: Architecture
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class EvaluationRequest:
     """One training run that the study wants.
 
@@ -48,6 +61,8 @@ class EvaluationRequest:
             learning rate schedule spans them all. Empty: `fidelity` alone.
         parent: Checkpoint of the previous rung of the course, in the study's folder. None trains
             the course from its beginning, with the same result.
+        relative: Set where `parent` is a checkpoint of another network, with whose weights a new
+            training begins.
         micro_batch: Largest number of images in memory at once; larger batches are trained in
             parts, whose gradients are summed. None: a whole batch at once.
     """
@@ -59,6 +74,7 @@ class EvaluationRequest:
     seed: int
     course: tuple[Fidelity, ...] = ()
     parent: Path | None = None
+    relative: Relative | None = None
     micro_batch: int | None = None
 
 

@@ -8,7 +8,7 @@ layers need no copy and a permuted view of them is `channels_last` for a convolu
 al. 2021, arXiv:2108.13002, section 4.5, use in their "+" models.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -170,6 +170,7 @@ class SpachStage(nn.Module):
         *,
         before: int | None,
         drop_path: Sequence[float],
+        make_block: Callable[..., Block] = Block,
     ) -> None:
         super().__init__()
         site = stage.site(resolution)
@@ -181,7 +182,7 @@ class SpachStage(nn.Module):
                 if get_mixer(name).is_branch:
                     self.shared[name] = load_mixer(get_mixer(name), site)
         self.blocks = nn.ModuleList(
-            Block(
+            make_block(
                 name,
                 site,
                 expansion_ratio=stage.expansion_ratio,

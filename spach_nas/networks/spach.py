@@ -4,7 +4,7 @@ Letters: B batch, H and W resolution, C width, K classes. The input is (B, 3, H,
 features are (B, H, W, C). Source: Zhao et al. 2021, arXiv:2108.13002, section 3.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.fx import Proxy
 
 from spach_nas.errors import ArchitectureError
-from spach_nas.networks.block import NORM_EPS, SpachStage, build_stem
+from spach_nas.networks.block import NORM_EPS, Block, SpachStage, build_stem
 from spach_nas.space.architecture import Architecture
 from spach_nas.space.mixers import get_mixer
 from spach_nas.space.read_architecture import Source, as_architecture
@@ -44,6 +44,7 @@ class Spach(nn.Module):
         drop_path_rate: float = 0.0,
         drop_rate: float = 0.0,
         global_pool: str = "avg",
+        make_block: Callable[..., Block] | None = None,
     ) -> None:
         super().__init__()
         self.architecture = architecture
@@ -60,7 +61,11 @@ class Spach(nn.Module):
         rates = iter(drop_path_rates(architecture, drop_path_rate))
         self.stages = nn.ModuleList(
             SpachStage(
-                stage, resolution, before=before, drop_path=[next(rates) for _ in stage.mixers]
+                stage,
+                resolution,
+                before=before,
+                drop_path=[next(rates) for _ in stage.mixers],
+                make_block=make_block or Block,
             )
             for stage, resolution, before in zip(
                 architecture.stages, architecture.resolutions, [None, *widths[:-1]], strict=True
@@ -69,7 +74,8 @@ class Spach(nn.Module):
         self.head_norm: nn.Module = nn.LayerNorm(widths[-1], eps=NORM_EPS)
         self.head_drop = nn.Dropout(drop_rate) if drop_rate else nn.Identity()
         self.head: nn.Module = nn.Linear(widths[-1], architecture.num_classes)
-        self.init_weights()
+        if make_block is None:  # blocks that are given have their weights
+            self.init_weights()
 
     def init_weights(self) -> None:
         """Initialise as `init_weights` does, with a zero head."""

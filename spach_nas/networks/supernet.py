@@ -20,8 +20,9 @@ trunk, as SPACH's mixers are nested: with gamma_1 = 0 all of them are the conv b
 
 import itertools
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Hashable, Iterable, Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -35,10 +36,10 @@ from spach_nas.networks.block import (
     ChannelMlp,
     Downsample,
     SpachStage,
+    build_stem,
 )
 from spach_nas.networks.mixers import Attention, TokenMlp, load_mixer
 from spach_nas.networks.spach import Spach, init_weights
-from spach_nas.networks.stem import build_stem
 from spach_nas.space.architecture import Architecture, Stage
 from spach_nas.space.layouts import Layout
 from spach_nas.space.mixers import MixerSite, MixerSpec, get_mixer, resolve_options
@@ -54,6 +55,7 @@ from spach_nas.space.stage_space import (
 
 # Modules of one mixer of a user's in one block. More would hardly be trained.
 MOST_COPIES = 32
+_KEPT_BLOCKS = 1024
 
 
 class SharedAttention(nn.Module):
@@ -120,6 +122,7 @@ class Supernet(nn.Module):
         super().__init__()
         check_shareable(space, rule)
         self.space, self.rule, self.data = space, rule, data
+        self._blocks: dict[Hashable, Block] = {}
         extents = stage_extents(space, rule)
         widths = [extent.width for extent in extents]
         self.stems = nn.ModuleDict(
@@ -148,8 +151,31 @@ class Supernet(nn.Module):
         Raises:
             ArchitectureError: It is not in the supernet; the message says by what.
         """
+        places = iter(
+            (number, index)
+            for number, stage in enumerate(architecture.stages)
+            for index in range(stage.depth)
+        )
+
+        def make_block(
+            mixer: str, site: MixerSite, *, expansion_ratio: float, shared: bool, drop_path: float
+        ) -> Block:
+            # Making modules takes longer than to give them weights: a fifth of a step of a proxy.
+            key = (next(places), mixer, site, expansion_ratio, shared, drop_path)
+            if key not in self._blocks:
+                if len(self._blocks) >= _KEPT_BLOCKS:
+                    self._blocks.clear()
+                self._blocks[key] = Block(
+                    mixer,
+                    site,
+                    expansion_ratio=expansion_ratio,
+                    shared=shared,
+                    drop_path=drop_path,
+                )
+            return self._blocks[key]
+
         with torch.random.fork_rng(devices=()):  # its initial weights are thrown away
-            network = Spach(architecture, drop_path_rate=drop_path_rate)
+            network = Spach(architecture, drop_path_rate=drop_path_rate, make_block=make_block)
         stem = _stem_key(architecture)
         if stem not in self.stems:
             raise _outside(f"stem {architecture.stem} with patches of {architecture.patch_size}")
@@ -181,6 +207,10 @@ class Supernet(nn.Module):
                 module, _, leaf = name.rpartition(".")
                 tensor.copy_(getattr(shared.get_submodule(module), leaf))
         return network
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Everything but the blocks of subnets, whose weights are views."""
+        return {**self.__dict__, "_blocks": {}}
 
     def no_weight_decay(self) -> set[str]:
         """Names of parameters without weight decay: gamma_1."""
@@ -437,7 +467,7 @@ def _share_stage(
 
 def _share_branch(block: Block, branch: SharedBranch, name: str, site: MixerSite) -> None:
     _share(block.norm1, branch.norm1)
-    _replace(block, "gamma_1", branch.gamma_1)
+    _share_first(block, "gamma_1", branch.gamma_1)
     if block.mixer is not None:
         block.mixer = _mixer_at(name, site, block.mixer, branch.mixer)
 
@@ -478,25 +508,23 @@ def _share_heads(into: nn.Module, shared: SharedAttention) -> None:
 
 def _share(into: nn.Module, shared: nn.Module) -> None:
     """Make each parameter of a module the first part, in every axis, of the shared one."""
-    pairs = zip(into.modules(), shared.modules(), strict=True)
-    for module, source in pairs:
-        for name in list(module._parameters):
-            _replace(module, name, source._parameters[name])
+    for module, source in zip(into.modules(), shared.modules(), strict=True):
+        for name, parameter in source._parameters.items():
+            if parameter is not None:
+                _share_first(module, name, parameter)
 
 
-def _replace(module: nn.Module, name: str, shared: Tensor | None) -> None:
-    own = module._parameters[name]
-    if own is None or shared is None:
-        return
-    if any(size > most for size, most in zip(own.shape, shared.shape, strict=True)):
-        raise _outside(f"{name} of {tuple(own.shape)} where {tuple(shared.shape)} is the largest")
-    _set(module, name, shared[tuple(map(slice, own.shape))])
+def _share_first(module: nn.Module, name: str, shared: Tensor) -> None:
+    shape = getattr(module, name).shape
+    if any(size > most for size, most in zip(shape, shared.shape, strict=True)):
+        raise _outside(f"{name} of {tuple(shape)} where {tuple(shared.shape)} is the largest")
+    _set(module, name, shared[tuple(map(slice, shape))])
 
 
 def _set(module: nn.Module, name: str, view: Tensor) -> None:
-    # A plain attribute: a view of a parameter is none itself.
-    delattr(module, name)
-    setattr(module, name, view)
+    # A plain attribute: a view of a parameter is not one itself.
+    module._parameters.pop(name, None)
+    module.__dict__[name] = view
 
 
 def _outside(what: str) -> ArchitectureError:

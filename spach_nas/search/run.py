@@ -21,6 +21,7 @@ from spach_nas.files import locked, replace_text, room_needed
 from spach_nas.networks import build
 from spach_nas.report.study import write_study_report
 from spach_nas.search.loggers import Logger, Loggers, named_loggers
+from spach_nas.search.placement import keep_initial, placed
 from spach_nas.search.plan import Plan, SearchSource, plan_search, study_path
 from spach_nas.search.ray.runner import ray_session, run_study, stop_on_signals
 from spach_nas.search.ray.session import driver_host
@@ -157,11 +158,25 @@ def run_plan(
 
 
 def _prepare(study: StudyDriver, plan: Plan, *, doing: Callable[[str], None]) -> None:
-    """Make what candidates share, such as a supernet, or go on with it."""
-    if not any(choice.spec.prepare for choice in plan.config.evaluators):
+    """Make what candidates share, such as a supernet, and the first proposals, or go on with it."""
+    config = plan.config
+    placing = config.init is not None and config.init.placement > 0
+    if not placing and not any(choice.spec.prepare for choice in config.evaluators):
         return
     with stop_on_signals(study):
-        seconds = prepare_evaluators(
+        seconds = 0.0
+        if placing:
+            encodings, seconds = placed(
+                config,
+                folder=study.folder,
+                feasible=plan.feasible,
+                data=plan.preprocessing.data_shape,
+                splits=plan.images,
+                tell=doing,
+                stopped=lambda: study.stopped or study.spent,
+            )
+            study.propose_first(encodings)
+        seconds += prepare_evaluators(
             plan.config,
             folder=study.folder,
             data=plan.splits,
@@ -205,6 +220,8 @@ def prepare_folder(plan: Plan, folder: Path, *, resume: bool = False) -> None:
     if plan.latency is not None:
         texts[LATENCY_JSON] = plan.latency.table.to_json()
     create_folder(folder, texts=texts, records=warm)
+    if plan.initial is not None:
+        keep_initial(folder, plan.initial)
     if source is not None:
         copy_checkpoints(source, folder, warm)
 

@@ -25,7 +25,6 @@ MOST_ENCODINGS = 10_000
 SAMPLED = 4_000
 PROXIES = 1_000
 CHANGED = 40
-_BINS = 10
 _OUTSIDE = "is outside of the space: "
 
 Figures = NDArray[np.int64]
@@ -50,17 +49,11 @@ class Quantity:
         name: `macs` or `params`.
         everywhere: Over the whole space.
         feasible: Over the feasible architectures.
-        edges: Edges of n bins, n + 1 of them; a value on an edge belongs to the bin above.
-        shares_everywhere: Share of the space in each bin, in [0, 1].
-        shares_feasible: Share of the feasible architectures in each bin.
     """
 
     name: str
     everywhere: Spread
     feasible: Spread
-    edges: tuple[float, ...]
-    shares_everywhere: tuple[float, ...]
-    shares_feasible: tuple[float, ...]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -265,16 +258,11 @@ def _quantities(everywhere: Population, inside: Population) -> tuple[Quantity, .
     found = []
     for name in QUANTITIES:
         figures, kept = everywhere.figures(name), inside.figures(name)
-        whole = _spread(figures)
-        edges = nice_edges(whole.low, whole.high)
         found.append(
             Quantity(
                 name=name,
-                everywhere=whole,
+                everywhere=_spread(figures),
                 feasible=_spread(kept),
-                edges=edges,
-                shares_everywhere=bin_shares(figures, edges),
-                shares_feasible=bin_shares(kept, edges),
             )
         )
     return tuple(found)
@@ -285,13 +273,6 @@ def _spread(figures: Figures) -> Spread:
         figures, (0, 5, 50, 95, 100), method="inverted_cdf"
     ).tolist()
     return Spread(low=low, p5=p5, median=median, p95=p95, high=high)
-
-
-def bin_shares(figures: Figures, edges: Sequence[float]) -> tuple[float, ...]:
-    """The share of values in each bin; a value on an edge belongs to the bin above."""
-    place = np.searchsorted(np.array(edges), figures, side="right") - 1
-    counts = np.bincount(place.clip(0, len(edges) - 2), minlength=len(edges) - 1)
-    return tuple((counts / len(figures)).tolist())
 
 
 def _stages(
@@ -407,29 +388,3 @@ def every_architecture(space: SearchSpace) -> Population | None:
 def draw(feasible: FeasibleSet, count: int, *, seed: int) -> Population:
     """A uniform sample with replacement."""
     return population(feasible.samples(count, seed), exact=False)
-
-
-def nice_edges(low: float, high: float) -> tuple[float, ...]:
-    """Round edges of at most 10 bins, of about equal ratio if the range is wide, else equal width.
-
-    The first bin holds `low`, the last one `high`.
-    """
-    if low == high:
-        return (low, high)
-    if high > 2 * low:
-        spaced = np.geomspace(max(low, 1), high, _BINS + 1).tolist()
-    else:
-        spaced = np.linspace(low, high, _BINS + 1).tolist()
-    digits, edges = 0, [low] * len(spaced)
-    # The fewest digits that keep the edges apart.
-    while len(set(edges)) < len(edges) or edges[1] <= low:
-        digits += 1
-        edges = [_rounded(value, digits) for value in spaced[:-1]]
-        edges.append(_rounded(high, digits, above=True))
-    return tuple(edges)
-
-
-def _rounded(value: float, digits: int, *, above: bool = False) -> float:
-    """The largest number with these significant digits up to a value, or the next above it."""
-    unit = 10.0 ** (math.floor(math.log10(value)) - digits + 1)
-    return float((math.floor(value / unit) + above) * unit)

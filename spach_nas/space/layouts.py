@@ -7,7 +7,7 @@ sampled by classes of arrangements with equal counts.
 import itertools
 import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import ClassVar, NamedTuple
@@ -75,6 +75,10 @@ class Layout(Settings):
         """The canonical values that arrange to `mixers`, or None."""
         return _table(self, depths).get(mixers)
 
+    def arrangements(self, depths: tuple[int, ...]) -> Iterator[Mixers]:
+        """All distinct arrangements."""
+        return iter(_table(self, depths))
+
     def classes(self, depths: tuple[int, ...]) -> tuple[MixerCounts, ...]:
         """All distinct arrangements, by counts."""
         return tuple(
@@ -120,6 +124,11 @@ class PerBlock(Settings):
         # Blocks beyond the depth have no effect and hold the first choice.
         padded = mixers + (self.choices[0],) * (max(depths) - len(mixers))
         return {f"block{i}": name for i, name in enumerate(padded, 1)}
+
+    def arrangements(self, depths: tuple[int, ...]) -> Iterator[Mixers]:
+        """All distinct arrangements."""
+        for depth in depths:
+            yield from itertools.product(self.choices, repeat=depth)
 
     def classes(self, depths: tuple[int, ...]) -> tuple[MixerCounts, ...]:
         """All distinct arrangements, by counts."""

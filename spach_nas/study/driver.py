@@ -30,6 +30,7 @@ from spach_nas.study.ladder import Ladder, Step
 from spach_nas.study.pareto import GrowingFront
 from spach_nas.study.proposals import Proposer
 from spach_nas.study.records import Record
+from spach_nas.study.relatives import nearest_relative
 from spach_nas.study.requests import Pending, make_request, to_evaluation, to_record
 from spach_nas.study.results import Study
 
@@ -220,6 +221,10 @@ class StudyDriver(Study):
         self._start = min(self._start, self._clock() - seconds)
         self._log("prepared", fields={"seconds": round(seconds, 3)})
 
+    def propose_first(self, encodings: Sequence[Encoding]) -> None:
+        """Propose these before the sampler's own, in this order."""
+        self.proposer.first = tuple(encodings)
+
     def conclude(self) -> None:
         """Note that all trainings are over, and why; the report comes next."""
         warm = self._first - len(self.config.references)
@@ -389,12 +394,30 @@ class StudyDriver(Study):
         known: int | None = None,
         parent: Record | None = None,
     ) -> Pending:
+        relative = None
+        source = parent
+        if parent is None and self.config.evaluators[rung].spec.inherits and not self.config.init:
+            found = nearest_relative(
+                target,
+                rung,
+                config=self.config,
+                data=self._data,
+                records=self._records,
+                holds=self._archive.holds,
+            )
+            source, relative = found or (None, None)
         checkpoint = None
-        if parent is not None:
-            checkpoint = checkpoint_file(self.folder, (parent.proxy_id, parent.fidelity.rung))
+        if source is not None:
+            checkpoint = checkpoint_file(self.folder, (source.proxy_id, source.fidelity.rung))
         pending = Pending(
             request=make_request(
-                self.config, target, trial=trial, rung=rung, data=self._data, parent=checkpoint
+                self.config,
+                target,
+                trial=trial,
+                rung=rung,
+                data=self._data,
+                parent=checkpoint,
+                relative=relative,
             ),
             encoding=encoding,
             reference=reference,

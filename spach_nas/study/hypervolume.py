@@ -13,7 +13,6 @@ from spach_nas.config.objectives import LATENCY, Objective
 from spach_nas.config.search_yaml import SearchConfig
 from spach_nas.cost.closed_form import cost
 from spach_nas.cost.limits import Limits
-from spach_nas.errors import StudyError
 from spach_nas.space.search_space import SearchSpace
 from spach_nas.study.pareto import GrowingFront, comparable, hypervolume, value, within
 from spach_nas.study.records import Record
@@ -38,7 +37,6 @@ class HypervolumeData:
         training: Sum of the seconds of all trainings so far, including lower rungs and failed
             trials, without the paper's models and an earlier study.
         fixed: Whether the box was known before the first trial; else the records span it.
-        baseline: The growth of another study in the same box.
     """
 
     objectives: tuple[Objective, ...]
@@ -50,7 +48,6 @@ class HypervolumeData:
     paper: float | None
     training: tuple[float, ...] = ()
     fixed: bool = True
-    baseline: "HypervolumeData | None" = None
 
 
 def study_corners(config: SearchConfig, *, classes: int | None) -> Corners:
@@ -198,55 +195,26 @@ def hypervolume_data(
     *,
     limits: Limits | None = None,
     corners: Corners | None = None,
-    baseline: Sequence[Record] | None = None,
 ) -> HypervolumeData | None:
     """The growth over a study; None if there is no box.
 
     Args:
         records: Records of the study, in the order of their ends.
         objectives: Axes of the box.
-        limits: Bounds on the target's cost, also for the baseline.
-        corners: The box; missing corners are taken from all records.
-        baseline: Records of another study of the same space and protocol, such as a uniform random
-            search. Its paper models are left out.
-
-    Raises:
-        StudyError: The baseline was scored by another protocol.
+        limits: Bounds on the target's cost.
+        corners: The box; missing corners are taken from the records.
     """
-    if baseline is not None:
-        own, other = _protocol(records), _protocol(baseline)
-        if own and other and own != other:
-            raise StudyError(f"baseline: {other}; expected {own}, as in the study")
-    others = [record for record in baseline or () if record.reference is None]
-    given = corners or {}
+    given = dict(corners or {})
     fixed = all(item.name in given for item in objectives)
     if not fixed:
-        seen = [record_corners(some, objectives, limits=limits) for some in (records, others)]
-        measured = dict(seen[0])
-        for item in objectives:
-            if item.name in seen[1]:
-                ends = measured.get(item.name, seen[1][item.name])
-                measured[item.name] = wider(item, ends, seen[1][item.name])
-        given = measured | dict(given)
+        given = {**record_corners(records, objectives, limits=limits), **given}
     if any(worst == ideal for worst, ideal in given.values()):
         return None
-    growth = [_grown(some, objectives, limits=limits, corners=given) for some in (records, others)]
-    if growth[0] is None:
-        return None
-    return replace(growth[0], fixed=fixed, baseline=growth[1])
-
-
-def _grown(
-    records: Sequence[Record],
-    objectives: Sequence[Objective],
-    *,
-    limits: Limits | None,
-    corners: Corners,
-) -> HypervolumeData | None:
-    growing = GrowingHypervolume(objectives, limits=limits, corners=corners)
+    growing = GrowingHypervolume(objectives, limits=limits, corners=given)
     for record in records:
         growing.add(record)
-    return growing.data()
+    growth = growing.data()
+    return None if growth is None else replace(growth, fixed=fixed)
 
 
 def _highest_cost(space: SearchSpace, name: str) -> int:
@@ -262,19 +230,6 @@ def _highest_cost(space: SearchSpace, name: str) -> int:
             tried = [{**chosen, parameter: given} for given in values]
             chosen = max(tried, key=price)
     return price(chosen)
-
-
-def _protocol(records: Sequence[Record]) -> str:
-    """How the compared trials were scored, as far as the records say; empty without records."""
-    complete = [record for record in records if record.state == "complete"]
-    if not complete:
-        return ""
-    last = max(complete, key=lambda record: record.fidelity.rung)
-    effort, (height, width) = last.fidelity, last.fidelity.image_size
-    return (
-        f"{effort.epochs} epochs at {height}x{width} px on {effort.data_share:.4g} of the images "
-        f"by {last.evaluator}"
-    )
 
 
 def finished_after(record: Record) -> float:
