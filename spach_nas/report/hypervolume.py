@@ -7,7 +7,7 @@ from plotly import graph_objects as go
 from spach_nas.report.document import Section
 from spach_nas.report.theme import LIGHT, VERMILLION, layout
 from spach_nas.report.view import StudyView
-from spach_nas.study.hypervolume import HypervolumeData, figure_words
+from spach_nas.study.hypervolume import HypervolumeData
 
 Axis = Literal["trials", "training", "clock"]
 _TITLES: dict[Axis, str] = {
@@ -120,9 +120,7 @@ def box_words(data: HypervolumeData, *, fixed: bool) -> str:
         fixed: Whether the box was known before the first trial.
     """
     reference, ideal = (
-        ", ".join(
-            f"{item.label} {figure_words(item, point[item.name])}" for item in data.objectives
-        )
+        ", ".join(f"{item.label} {item.words(point[item.name])}" for item in data.objectives)
         for point in (data.reference, data.ideal)
     )
     why = "what guessing scores, and the most that the limits or the space allow"
