@@ -20,14 +20,14 @@ from spach_nas.cli.commands_networks import (
     train,
     verify,
 )
-from spach_nas.cli.commands_search import replay, report, schema, search, space, watch
+from spach_nas.cli.commands_search import audit, replay, report, schema, search, space, watch
 from spach_nas.cli.foreign_flags import check_words
 from spach_nas.cli.output import interrupt_on_hangup, open_closed_streams, outlive_readers
 from spach_nas.errors import SpachNasError
 
 # In the order of `--help`.
 _COMMANDS = (
-    *(search, watch, report, export, verify, train, evaluate, cost, latency, space, replay),
+    *(search, watch, report, export, verify, train, evaluate, cost, latency, space, replay, audit),
     *(references, schema, doctor),
 )
 # What the `--help` of each command shows: one or two lines to copy.
@@ -58,6 +58,10 @@ EXAMPLES = {
     ),
     "space": ("spach-nas space quickstart --no-timing",),
     "replay": ("spach-nas replay results/quickstart --sampler tpe --trials 20 --seeds 5",),
+    "audit": (
+        "spach-nas audit results/spach_bench --score naswot --out audit.csv",
+        "spach-nas audit my.yaml --sample 30",
+    ),
     "references": ("spach-nas references",),
     "schema": ("spach-nas schema search > search.schema.json",),
     "doctor": ("spach-nas doctor",),

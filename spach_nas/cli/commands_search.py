@@ -180,7 +180,7 @@ def report(
         typer.Option(
             metavar="FOLDER",
             help="Folder of a study to compare with, such as a random search; may be given "
-            "several times.",
+            "several times. Makes a comparison.",
         ),
     ] = None,
     plotly: Annotated[
@@ -195,7 +195,7 @@ def report(
     """Build report.html from the records of a study, or one page that compares several."""
     check_file(out, option="--out")
     baselines = baseline or []
-    if len(folder) > 1 or len(baselines) > 1 or (baselines and out):
+    if len(folder) > 1 or baselines:
         if static is not None:
             raise SpachNasError(f"--static: {static} of several studies; expected one folder")
         from spach_nas.report.comparison import read_studies
@@ -211,8 +211,7 @@ def report(
         raise SpachNasError(f"--out: {out} for one study; expected several: its own is report.html")
     from spach_nas.report.study import write_study_pictures, write_study_report
 
-    beside = baselines[0] if baselines else None
-    path = write_study_report(folder[0], plotly=plotly, baseline=beside)
+    path = write_study_report(folder[0], plotly=plotly)
     print(path, flush=True)  # before the pictures, which take longer
     if static is not None:
         print(*write_study_pictures(folder[0], kind=static), sep="\n")
@@ -280,4 +279,82 @@ def replay(
     console.print(regret_table(rows, "trials"), regret_table(rows, "seconds"))
     if out is not None:
         write_regrets(rows, out)
+        print(out)
+
+
+def audit(
+    source: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="FOLDER|FILE",
+            help="Folders of studies, a table with its search.yaml next to it, or a search YAML, "
+            "of whose architectures a sample is trained.",
+        ),
+    ],
+    score: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="Training-free score; may be given several times. Default: all of them.",
+        ),
+    ] = None,
+    evaluator: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME|YAML",
+            help="Another evaluator, as in a search YAML, such as '{name: supernet, steps: 300}'; "
+            "may be given several times.",
+        ),
+    ] = None,
+    sample: Annotated[
+        int, typer.Option(metavar="N", min=8, help="Architectures of a search YAML to train.")
+    ] = 40,
+    study: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="Where these are trained, and continued; default: results/STUDY_audit. What "
+            "evaluators prepare is kept there, too.",
+        ),
+    ] = None,
+    bands: Annotated[
+        int, typer.Option(metavar="N", min=1, help="Bands of MACs to rank within.")
+    ] = 6,
+    scores: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Scores as CSV: those in it are not computed again, new ones added.",
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write the results as CSV.")
+    ] = None,
+    plugin: Plugins = None,
+) -> None:
+    """Tell how well scores rank architectures that were trained to the end."""
+    from spach_nas.cli.status_line import doing, make_console
+
+    check_file(out, option="--out")
+    check_file(scores, option="--scores")
+    with doing("checking") as tell:
+        from spach_nas.config.evaluator_registry import choices_of
+
+        choices = choices_of(score, evaluator or [])
+        tell("loading PyTorch")
+        from spach_nas.cli.audit_view import audit_table, run_audit
+        from spach_nas.replay.audit import verdict, write_audit
+
+        rows = run_audit(
+            source,
+            choices,
+            sample=sample,
+            study=study,
+            bands=bands,
+            scores=scores,
+            tell=tell,
+        )
+    make_console().print(audit_table(rows), verdict(rows), highlight=False)
+    if out is not None:
+        write_audit(rows, out)
         print(out)

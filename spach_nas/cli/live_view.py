@@ -349,8 +349,10 @@ def _line(study: "StudyDriver", record: Record | None) -> Text:
     rung = f", rung {record.fidelity.rung}" if study.config.rungs.levels else ""
     name = f"{record.reference or f'trial {record.trial}'}{rung}"
     scores = ", ".join(
-        f"{item.name} {record.objectives[item.name]:.4f}"
-        for item in study.objectives
+        f"{item.name} {record.objectives[item.name]:.4g}"
+        if item.name == "score"
+        else f"{item.name} {record.objectives[item.name]:.4f}"
+        for item in dict.fromkeys(study.config.stand_ins(record.fidelity.rung).values())
         if item.source == "score" and item.name in record.objectives
     )
     outcome = scores or f"failed: {record.reason}"

@@ -11,7 +11,7 @@ Sources: Guo et al. 2020, arXiv:1904.00420 (single path, uniform); Yu et al. 202
 import hashlib
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -44,9 +44,8 @@ Draw = Callable[[int], Architecture]
 # Told after each step: how many are done, and of how many.
 Tell = Callable[[int, int], None]
 
-WINDOW = 200  # steps between two looks at the loss, and two writings of the file
+WINDOW = 200
 MOST_ROLLBACKS = 4
-_ENDS_OF = 1000  # draws, of which the largest and the smallest are the ends of a sandwich
 _CALIBRATION_IMAGES = 1024
 NETWORK, OPTIMIZER = "network.", "optimizer."
 
@@ -90,9 +89,12 @@ def train_supernet(
     protocol: TrainingSettings,
     seed: int,
     runtime: Runtime,
+    ends: Sequence[Architecture] = (),
     file: Path | None = None,
     micro_batch: int | None = None,
+    window: int = WINDOW,
     tell: Tell = lambda *_: None,
+    stopped: Callable[[], bool] = lambda: False,
 ) -> SupernetResult:
     """Train a supernet in place.
 
@@ -107,18 +109,22 @@ def train_supernet(
         protocol: Everything else; its `epochs` is not read.
         seed: Of paths, order of images, augmentation and dropped paths.
         runtime: Where to run.
+        ends: The largest and the smallest proxy, which each step of a sandwich trains.
         file: Where to keep what it needs to go on, and from where it goes on; None: nowhere.
         micro_batch: Most images at once in memory.
+        window: Steps between two looks at the loss, and two writings of the file.
         tell: Told how far it is.
+        stopped: Whether to end early, at the last window that was finished.
 
     Raises:
         BundleError: The file is damaged, or of another space or training.
     """
+    height, width = splits.train.images.shape[1:3]
     (leg,) = make_legs(
         [
             Fidelity(
                 epochs=settings.epochs,
-                image_size=splits.train.images.shape[1:3],
+                image_size=(height, width),
                 data_share=protocol.data_share,
             )
         ],
@@ -131,7 +137,7 @@ def train_supernet(
         data=load(splits.train, splits.normalisation, runtime=runtime),
         leg=leg,
         draw=draw,
-        ends=ends_of(draw, seed=seed) if settings.paths == "sandwich" else (),
+        ends=tuple(ends) if settings.paths == "sandwich" else (),
         settings=settings,
         protocol=protocol,
         schedule=make_schedule(
@@ -145,17 +151,20 @@ def train_supernet(
     standing = Standing()
     kept = _snapshot(run, _optimizer(run, {}))
     if file is not None and file.exists():
-        kept, standing = _read(file, origin)
+        kept, info = _read(file.read_bytes(), origin, where=file)
+        standing = Standing(**{**info["standing"], "losses": tuple(info["standing"]["losses"])})
     optimizer = _restore(run, kept)
     guessing = math.log(supernet.data.num_classes)
     while standing.step < total:
         started = time.perf_counter()
-        stop = min((standing.step // WINDOW + 1) * WINDOW, total)
+        stop = min((standing.step // window + 1) * window, total)
         losses = []
         supernet.train()
         for step in range(standing.step, stop):
             losses.append(_step(run, optimizer, step, factor=0.5**standing.rollbacks))
             tell(step + 1, total)
+            if stopped():
+                return SupernetResult(standing=standing)
         loss = float(torch.stack(losses).mean())
         if not loss < min((guessing, *standing.losses)) + 0.5 * guessing:
             standing = replace(standing, rollbacks=standing.rollbacks + 1)
@@ -176,20 +185,33 @@ def train_supernet(
     return SupernetResult(standing=standing)
 
 
-def load_supernet(supernet: Supernet, file: Path) -> None:
-    """Fill a supernet with the weights that a training wrote.
+def shared_weights(file: Path) -> bytes:
+    """The file of a training without the state of its optimizer.
 
     Raises:
-        BundleError: The file is damaged, or of another space.
+        BundleError: The file is missing or damaged.
     """
-    tensors, _ = _read(file, {"space": _space_id(supernet)})
+    tensors, info = _read(file.read_bytes(), {}, where=file)
+    return seal({name: value for name, value in tensors.items() if name.startswith(NETWORK)}, info)
+
+
+def load_supernet(supernet: Supernet, contents: bytes) -> None:
+    """Fill a supernet with the weights that a training wrote.
+
+    Args:
+        supernet: Of the same space.
+        contents: Of its file, whole or as `shared_weights` gives them.
+
+    Raises:
+        BundleError: They are damaged, or of another space.
+    """
+    tensors, _ = _read(contents, {"space": _space_id(supernet)})
     supernet.load_state_dict(with_prefix(tensors, NETWORK))
 
 
-def ends_of(draw: Draw, *, seed: int) -> tuple[Architecture, Architecture]:
-    """The proxy with the most MACs and the one with the fewest of a thousand draws."""
-    drawn = [draw(derive_seed(seed, number, "ends")) for number in range(_ENDS_OF)]
-    ordered = sorted(dict.fromkeys(drawn), key=lambda item: (cost(item).macs, item.arch_id))
+def ends_of(proxies: Iterable[Architecture]) -> tuple[Architecture, Architecture]:
+    """The one with the most MACs and the one with the fewest."""
+    ordered = sorted(dict.fromkeys(proxies), key=lambda item: (cost(item).macs, item.arch_id))
     return ordered[-1], ordered[0]
 
 
@@ -346,17 +368,17 @@ def _space_id(supernet: Supernet) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _read(file: Path, origin: Mapping[str, Any]) -> tuple[dict[str, Tensor], Standing]:
-    """Tensors and standing of a file, if it is of this origin."""
+def _read(
+    contents: bytes, origin: Mapping[str, Any], *, where: object = "supernet"
+) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Tensors and header of a file, if it is of this origin."""
     try:
-        tensors, info = unseal(file.read_bytes())
-        found, standing = info["origin"], info["standing"]
+        tensors, info = unseal(contents)
         for name, value in origin.items():
-            if found[name] != value:
+            if info["origin"][name] != value:
                 raise CheckpointError(f"is of another {name}")
-        standing = Standing(**{**standing, "losses": tuple(standing["losses"])})
-    except (CheckpointError, KeyError, TypeError, OSError) as problem:
+    except (CheckpointError, KeyError, TypeError) as problem:
         raise BundleError(
-            f"{file}: {problem}; expected a supernet of this search, or no file"
+            f"{where}: {problem}; expected a supernet of this search, or no file"
         ) from None
-    return tensors, standing
+    return tensors, info

@@ -19,11 +19,11 @@ from spach_nas.config.training_settings import DataSettings
 from spach_nas.data import load_train_and_validation
 from spach_nas.data.reader import OpenData, check_data, default_split, open_split
 from spach_nas.errors import ConfigError, DataError, SpachNasError, StudyError
-from spach_nas.full_size.loaders import mend_posterize, scoring_batches
-from spach_nas.full_size.loop import train_worker
 from spach_nas.full_size.plan import data_choice
 from spach_nas.full_size.run import prepare
+from spach_nas.full_size.worker import train_worker
 from spach_nas.training import choose_runtime
+from spach_nas.training.loaders import mend_posterize, scoring_batches
 
 
 def checked(name: Path | str, **changes: object) -> OpenData:
@@ -254,7 +254,7 @@ def test_a_run_of_another_training_is_not_gone_on_with(tmp_path: Path) -> None:
     assert len(lines) == 2
     assert any("recipe.seed: 3; expected 0, as the training began" in line for line in lines)
     free = ("final=last", "data.loader_processes=1", "checkpoint_steps=2")
-    assert plan_in(tmp_path, *free, resume=True).going_on
+    assert plan_in(tmp_path, *free, resume=True).resumed
     (tmp_path / "images" / "train" / "ant" / "0.png").unlink()
     with pytest.raises(SpachNasError, match="training images: 26; expected 27"):
         plan_in(tmp_path, resume=True)

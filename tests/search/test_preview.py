@@ -19,7 +19,6 @@ from spach_nas.cost.limits import Limits, ProxyLimits
 from spach_nas.errors import ConfigError, SearchSpaceError, StudyError
 from spach_nas.feasible import FeasibleSet
 from spach_nas.search import estimate as time_estimate
-from spach_nas.search import population as space_population
 from spach_nas.search import space_report
 from spach_nas.search.estimate import (
     Timed,
@@ -29,8 +28,12 @@ from spach_nas.search.estimate import (
     estimate_search,
 )
 from spach_nas.search.plan import Plan, plan_search, read_space_source
-from spach_nas.search.population import every_architecture
-from spach_nas.search.space_report import Hidden, describe_space, hidden_changes
+from spach_nas.search.space_report import (
+    Hidden,
+    describe_space,
+    every_architecture,
+    hidden_changes,
+)
 from spach_nas.search.timing import THOROUGH, time_search, trials_at_once
 from spach_nas.space.references import REFERENCES
 from spach_nas.space.scaling import ProxyRule, scale
@@ -181,7 +184,7 @@ def test_what_cannot_be_counted_is_said(monkeypatch: pytest.MonkeyPatch) -> None
     space = SPACES["global ratio and sharing"]
     limits = Limits(max_macs=30_000)
     proxy = ProxyLimits(limits=limits, rule=ProxyRule(depth_scale=0.5), data=DATA)
-    monkeypatch.setattr(space_population, "MOST_ENCODINGS", 1)
+    monkeypatch.setattr(space_report, "MOST_ENCODINGS", 1)
     monkeypatch.setattr(space_report, "SAMPLED", 800)
     every = enumerate_space(space)
     inside = [item for item in every if proxy.allow(item)]
