@@ -10,7 +10,7 @@ from typer.main import get_command
 
 from search_tools import write_search
 from spach_nas.cli import EXAMPLES, app
-from spach_nas.cli.foreign_flags import check_words
+from spach_nas.cli.options import check_words
 from spach_nas.config.recipe import load_recipe, recipe_schema
 from spach_nas.config.schema import search_schema
 from spach_nas.config.search_yaml import load_config
