@@ -20,13 +20,6 @@ class PictureFormat(StrEnum):
     pdf = "pdf"
 
 
-class PlotlyPlaceName(StrEnum):
-    """Where Plotly's script is stored."""
-
-    embed = "embed"
-    beside = "beside"
-
-
 class RungRuleName(StrEnum):
     """The rule for promotion to the next rung in a replay."""
 
@@ -59,13 +52,6 @@ def report(
             "several times. Makes a comparison.",
         ),
     ] = None,
-    plotly: Annotated[
-        PlotlyPlaceName,
-        typer.Option(
-            metavar="embed|beside",
-            help="Plotly's script, 4.8 MB: part of report.html, or a file next to it.",
-        ),
-    ] = PlotlyPlaceName.embed,
     plugin: Plugins = None,
 ) -> None:
     """Build report.html from the records of a study, or one page that compares several."""
@@ -87,7 +73,7 @@ def report(
         raise SpachNasError(f"--out: {out} for one study; expected several: its own is report.html")
     from spach_nas.report.study import write_study_pictures, write_study_report
 
-    path = write_study_report(folder[0], plotly=plotly.value)
+    path = write_study_report(folder[0])
     print(path, flush=True)  # before the pictures, which take longer
     if static is not None:
         print(*write_study_pictures(folder[0], kind=static.value), sep="\n")

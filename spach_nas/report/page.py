@@ -10,7 +10,7 @@ from markupsafe import Markup
 from spach_nas.files import replace_text
 from spach_nas.paths import shell_word
 from spach_nas.report.curves import curves_section
-from spach_nas.report.document import PlotlyPlace, Section, document, render, write_plotly
+from spach_nas.report.document import Section, document, render
 from spach_nas.report.drawing import common_width, draw, drawn_width
 from spach_nas.report.hypervolume import hypervolume_section
 from spach_nas.report.pareto import pareto_data, pareto_figure, study_axes
@@ -29,26 +29,17 @@ from spach_nas.version import __version__
 _TEMPLATE = "study.html"
 
 
-def write_report(
-    folder: Path,
-    *,
-    records: Sequence[Record],
-    facts: StudyFacts,
-    plotly: PlotlyPlace = "embed",
-) -> Path:
+def write_report(folder: Path, *, records: Sequence[Record], facts: StudyFacts) -> Path:
     """Write `report.html` of a study; an older one is replaced in one step.
 
     Args:
         folder: Of the study; the page's export commands name it as given here.
         records: Of the study, in the order in which they finished.
         facts: What the records do not say.
-        plotly: Whether plotly's script, 4.8 MB, is part of the page or a file next to it.
 
     Returns:
         Path of the page.
     """
-    if plotly == "beside":
-        write_plotly(folder)
     view = study_view(records, facts)
     text = document(
         name=facts.name,
@@ -56,7 +47,6 @@ def write_report(
         sections=[section(view) for section in SECTIONS],
         data=table_data(view, folder=folder),
         scripts=("figures.js", "page.js"),
-        plotly=plotly,
     )
     replace_text(folder / REPORT, text)
     return folder / REPORT

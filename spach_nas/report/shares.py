@@ -130,7 +130,23 @@ def shares_figure(groups: Sequence[Group]) -> go.Figure:
         if i < len(group.shares)
     ]
     for mixer in sorted(set().union(*used), key=mixer_order):
-        figure.add_trace(_bars(mixer, rows))
+        values = [shares.get(mixer, 0.0) for _, _, shares in rows]
+        colour = mixer_colour(mixer)
+        trace = go.Bar(
+            x=values,
+            y=[row for row, _, _ in rows],
+            customdata=[plain(name) for _, name, _ in rows],
+            orientation="h",
+            name=plain(mixer),
+            marker={"color": colour, "line": {"width": 1, "color": LIGHT.surface}},
+            text=[f"{share:.0%}" if share >= _NARROWEST_LABEL else "" for share in values],
+            textposition="inside",
+            insidetextanchor="middle",
+            textangle=0,
+            textfont={"color": ink_on(colour)},
+            hovertemplate=f"%{{customdata}}: {plain(mixer)} %{{x:.1%}}<extra></extra>",
+        )
+        figure.add_trace(trace)
     for row, i in enumerate(stages):
         figure.add_annotation(
             text=f"<b>stage {i + 1}</b>",
@@ -156,25 +172,6 @@ def shares_figure(groups: Sequence[Group]) -> go.Figure:
         showgrid=False,
         showline=False,
         ticks="",
-    )
-
-
-def _bars(mixer: str, rows: Sequence[tuple[int, str, Shares]]) -> go.Bar:
-    values = [shares.get(mixer, 0.0) for _, _, shares in rows]
-    colour = mixer_colour(mixer)
-    return go.Bar(
-        x=values,
-        y=[row for row, _, _ in rows],
-        customdata=[plain(name) for _, name, _ in rows],
-        orientation="h",
-        name=plain(mixer),
-        marker={"color": colour, "line": {"width": 1, "color": LIGHT.surface}},
-        text=[f"{share:.0%}" if share >= _NARROWEST_LABEL else "" for share in values],
-        textposition="inside",
-        insidetextanchor="middle",
-        textangle=0,
-        textfont={"color": ink_on(colour)},
-        hovertemplate=f"%{{customdata}}: {plain(mixer)} %{{x:.1%}}<extra></extra>",
     )
 
 

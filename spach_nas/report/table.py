@@ -17,7 +17,7 @@ from spach_nas.report.view import StudyView, Trained, seed_words
 from spach_nas.space.architecture import Architecture
 from spach_nas.study.pareto import value
 from spach_nas.study.records import Record
-from spach_nas.units import common_unit, format_count, format_share
+from spach_nas.units import format_count, format_share
 
 KEPT = "Writes the trained proxy with its weights."
 NOT_KEPT = "Its weights are not kept: this writes the untrained network at full size."
@@ -27,11 +27,11 @@ _NO_REASON = "no reason given"
 # A traceback or a compiler's output would hide the other reasons.
 _LONGEST_REASON = 300
 _ACCURACY = OBJECTIVES["accuracy"]
-# Heading, name in a sentence and largest unit.
+# Heading and name in a sentence.
 _COUNTS = {
-    "macs": ("MACs", "MACs", "G"),
-    "params": ("Params", "parameters", "M"),
-    "activations": ("Act.", "activations", "M"),
+    "macs": ("MACs", "MACs"),
+    "params": ("Params", "parameters"),
+    "activations": ("Act.", "activations"),
 }
 
 Row = dict[str, Any]
@@ -106,24 +106,14 @@ def cached_drawing(architecture: Architecture) -> str:
     return draw(architecture)
 
 
-def _units(view: StudyView) -> dict[str, tuple[str, float]]:
-    """The unit of each count and its factor."""
-    costs = [record.target_cost for record in view.last.values()]
-    return {
-        key: common_unit([getattr(cost, key) for cost in costs], largest=largest)
-        for key, (*_, largest) in _COUNTS.items()
-    }
-
-
 def table_columns(view: StudyView) -> list[Column]:
     """Columns from left to right; epochs and seeds only where trials differ in them."""
-    units = _units(view)
     several_epochs = len({record.fidelity.epochs for record in view.last.values()}) > 1
     several_seeds = any(len(one.trainings) > 1 for one in view.trained)
     return [
         Column("trial", "Trial"),
         Column("accuracy", "Accuracy", down=True),
-        *(Column(key, f"{label} ({units[key][0]})") for key, (label, *_) in _COUNTS.items()),
+        *(Column(key, label) for key, (label, _) in _COUNTS.items()),
         *(
             Column(item.name, item.label.capitalize(), down=item.direction == "max")
             for item in _further(view)
@@ -152,7 +142,6 @@ def table_rows(view: StudyView) -> list[Row]:
     groups = {record.trial: one for one in view.trained for record in one.trainings}
     front = {record.trial for record in view.front}
     kept = {record.trial for record in view.records if view.keeps(record)}
-    factors = {key: factor for key, (_, factor) in _units(view).items()}
     rows = []
     for trial, record in view.last.items():
         one = groups.get(trial, Trained(record=record, trainings=(record,)))
@@ -162,24 +151,22 @@ def table_rows(view: StudyView) -> list[Row]:
             "paper": record.reference is not None,
             "failed": record.state == "failed",
         }
-        row = _row(view, one, record, seconds=seconds[trial], factors=factors)
+        row = _row(view, one, record, seconds=seconds[trial])
         note = " · ".join(_notes(view, record, one, on_front=trial in front))
         # What is false or empty is left out: thousands of rows are part of the page.
         rows.append(row | {key: given for key, given in {"note": note, **flags}.items() if given})
     return rows
 
 
-def _row(
-    view: StudyView, one: Trained, record: Record, *, seconds: float, factors: dict[str, float]
-) -> Row:
+def _row(view: StudyView, one: Trained, record: Record, *, seconds: float) -> Row:
     items = [_ACCURACY, *_further(view)] if record.state == "complete" else []
     figures = {item: figure for item in items if (figure := value(one.record, item)) is not None}
     shown = {item.name: one.words(item) for item in figures}
     costs = {key: getattr(record.target_cost, key) for key in _COUNTS}
-    seeds = seed_words(one.seeds)
+    counts, seeds = {key: format_count(cost) for key, cost in costs.items()}, seed_words(one.seeds)
     words = [
         *(f"{item.name} {shown[item.name]}{' ms' * (item.unit == 'ms')}" for item in figures),
-        *(f"{name} {format_count(costs[key])}" for key, (_, name, _) in _COUNTS.items()),
+        *(f"{name} {counts[key]}" for key, (_, name) in _COUNTS.items()),
         seeds,
     ]
     sentence = ", ".join(words)
@@ -195,7 +182,7 @@ def _row(
         "seeds": len(one.seeds),
         "text": {
             "accuracy": "\N{EN DASH}",
-            **{key: f"{costs[key] / factor:.2f}" for key, factor in factors.items()},
+            **counts,
             "seconds": f"{seconds:.1f}",
             **shown,
         },

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from plotly.offline import get_plotlyjs
 
 from spach_nas.config.shipped import shipped_folder
 from spach_nas.cost.limits import Limits
@@ -89,8 +88,7 @@ def test_every_trial_is_in_the_table_with_its_reason(tmp_path: Path) -> None:
 def test_small_networks_are_counted_in_small_units(tmp_path: Path) -> None:
     small = [make_record(0, 0.5, macs=6_123_000), make_record(1, 0.6, macs=30_456_000)]
     page = written(tmp_path, small)
-    assert "MACs (M)" in page.text["button"]
-    assert [row["text"]["macs"] for row in data_of(page)["rows"]] == ["6.12", "30.46"]
+    assert [row["text"]["macs"] for row in data_of(page)["rows"]] == ["6.123M", "30.46M"]
     assert "best accuracy 60.00% at 30.46M MACs" in page.text["p"]
 
 
@@ -113,20 +111,6 @@ def unpacked(drawings: str) -> dict[str, str]:
 def test_the_drawings_are_those_of_the_drawing_function(tmp_path: Path) -> None:
     drawings = unpacked(data_of(written(tmp_path))["drawings"])
     assert all(drawings[record.arch_id] == draw(record) for record in STUDY)
-
-
-def test_plotly_beside_the_page_is_written_once(tmp_path: Path) -> None:
-    text = write_report(tmp_path, records=STUDY, facts=FACTS, plotly="beside").read_text("utf-8")
-    script = tmp_path / "plotly.min.js"
-    assert script.read_text(encoding="utf-8") == get_plotlyjs()
-    assert '<script src="plotly.min.js"></script>' in text
-    assert len(text) < 10**6
-    before = script.stat()
-    write_report(tmp_path, records=STUDY, facts=FACTS, plotly="beside")
-    assert script.stat().st_ino == before.st_ino
-    script.write_text("of another version")
-    write_report(tmp_path, records=STUDY, facts=FACTS, plotly="beside")
-    assert script.read_text(encoding="utf-8") == get_plotlyjs()
 
 
 def test_hostile_strings_are_text_everywhere(tmp_path: Path) -> None:
