@@ -8,7 +8,7 @@ add a figure, write a function from the `StudyView` to a section and name it in 
 A figure with several variants is a mapping from the words of a switch to figures. Figures are made
 in the light inks and with the layout of `theme.py`; `figures.js` repaints them for dark screens,
 phones and paper. Strings in a figure pass `theme.plain`. Other content is a template, which escapes
-every string. Scripts are inlined and allowed by their hashes alone.
+every string. Scripts are inlined and allowed only by their hashes.
 """
 
 import base64
@@ -73,7 +73,7 @@ class Section:
 
 
 def render(template: str, macro: str, /, *arguments: Any) -> Markup:
-    """A part of a page: a macro of a template, with every string escaped that is no markup."""
+    """A part of a page: a macro of a template, with every string escaped that is not markup."""
     part = getattr(_templates().get_template(template).module, macro)
     return Markup(str(part(*arguments)).strip())
 

@@ -1,7 +1,7 @@
 """An architecture as a picture: a strip of blocks, first block left.
 
 One box a block: its colour and letter are the mixer, its height grows with the square root of the
-width, so that a stage of four times the channels stands twice as high. Under each stage stand the
+width, so that a stage of four times the channels is twice as high. Under each stage are the
 resolution of its feature map, its channels and the expansion ratio of its channel MLP, and its
 heads where a mixer has any.
 """
@@ -44,7 +44,7 @@ class Drawing(str):
 
 
 def draw(source: Source, *, full_width: int | None = None) -> Drawing:
-    """A drawing as SVG, which stands alone or inside a page.
+    """A drawing as SVG, as a file of its own or inside a page.
 
     Text takes the colour of its surroundings (`currentColor`), for light and dark pages.
 
@@ -52,7 +52,7 @@ def draw(source: Source, *, full_width: int | None = None) -> Drawing:
         source: What to draw: an architecture, a record (its target), the name of a paper's model,
             an architecture file or a bundle.
         full_width: Channels of a stage drawn at full height; wider ones are not drawn higher. Give
-            drawings that stand side by side the same one; None: `common_width` of this one.
+            drawings that are shown side by side the same one; None: `common_width` of this one.
 
     Raises:
         ArchitectureError: It is nothing of that.

@@ -404,12 +404,12 @@ def place_labels(
             # From 0 to 1 where it is held is from the right of the marker to its left.
             low = point - anchor * size + (1 - 2 * anchor) * _HALF
             outside = max(0.0, *-low, *(low + size - 1))
-            covered = [
-                ((low - _HALF < some) & (some < low + size + _HALF)).all(axis=1).sum()
-                for some in (others, along)
-            ]
+            covered, crossed = (
+                ((low - edge < some) & (some < low + size + edge)).all(axis=1).sum()
+                for some, edge in ((others, _HALF), (along, 0.0))
+            )
             corners.append(low)
-            costs.append(covered[0] + _LINE_SHARE * covered[1] + 10 * outside)
+            costs.append(covered + _LINE_SHARE * crossed + 10 * outside)
         place = int(np.argmin(costs))
         chosen.append(_SIDES[place])
         # The names that follow keep off this one.
@@ -434,7 +434,7 @@ def _name_points(figure: go.Figure, data: ParetoData, *, x: Range, y: Range) -> 
         np.array([place(point.x, point.y) for point in named]),
         [point.name for point in named],
         markers=np.array([place(point.x, point.y) for point in (*barred, *data.others)]),
-        lines=np.array([np.linspace(start, end, 9) for start, end in lines]),
+        lines=np.array([np.linspace(start, end, 25) for start, end in lines]),
     )
     for point, side in zip(named, sides, strict=True):
         bold = point in data.marks

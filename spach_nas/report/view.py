@@ -1,7 +1,7 @@
 """A study as its report sees it, worked out once: what is comparable, the front, best and knee.
 
 Where an architecture was trained with several seeds, a front of single trainings would favour the
-luckiest one. So an architecture stands at the mean of its seeds, and the front is one of means.
+luckiest one. So an architecture counts by the mean of its seeds, and the front is one of means.
 """
 
 import math

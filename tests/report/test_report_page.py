@@ -17,7 +17,6 @@ from spach_nas.config.shipped import shipped_folder
 from spach_nas.cost.limits import Limits
 from spach_nas.errors import StudyError
 from spach_nas.report import StudyFacts, draw, write_report
-from spach_nas.report import document as document_module
 from spach_nas.report.comparison_figures import hover_text
 from spach_nas.report.study import write_study_report
 from spach_nas.report.view import Trained
@@ -171,9 +170,9 @@ def test_a_page_is_written_of_whatever_there_is(
 
 
 def test_a_curve_that_is_not_finite_has_a_gap(tmp_path: Path) -> None:
-    record = make_record(0, 0.5)
+    record = make_record(0, 0.5, macs=10**9)
     broken = replace(record, curve=(replace(record.curve[0], accuracy=float("nan")),))
-    page = written(tmp_path, [broken, make_record(1, 0.6)])
+    page = written(tmp_path, [broken, make_record(1, 0.6, macs=2 * 10**9)])
     curves = data_of(page)["figures"]["curves"][""]["data"]
     assert [None] in [trace["y"] for trace in curves]
 
@@ -193,7 +192,7 @@ def test_a_page_that_cannot_be_made_leaves_the_old_one(
     def full(*_: object) -> None:
         raise OSError("no space left on device")
 
-    monkeypatch.setattr(document_module.Path, "replace", full)
+    monkeypatch.setattr(Path, "replace", full)
     with pytest.raises(OSError, match="no space"):
         write_report(tmp_path, records=STUDY, facts=FACTS)
     assert [item.name for item in tmp_path.iterdir()] == ["report.html"]

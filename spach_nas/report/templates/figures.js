@@ -40,7 +40,7 @@ const Figures = (() => {
     layout.legend = { ...layout.legend, orientation: "h", x: 0, xanchor: "left", y: 0, yref: "container", yanchor: "bottom" };
     /* A finger scrolls the page; zooming is for the mouse. */
     layout.dragmode = false;
-    /* No room for the names of the paper models: a tap tells them. */
+    /* No room for the names of the paper models: a tap shows them. */
     layout.annotations = (layout.annotations ?? []).filter((note) => note.name !== "paper");
   }
 
