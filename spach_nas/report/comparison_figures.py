@@ -14,7 +14,6 @@ from spach_nas.report.comparison import (
     StudyGroup,
     check_objectives,
     protocol,
-    short,
 )
 from spach_nas.report.hypervolume import Axis, Unit, along, axis_unit, set_axes, staircase
 from spach_nas.report.pareto import (
@@ -70,7 +69,6 @@ class Style(NamedTuple):
     symbol: str
     dash: str
     name: str
-    rank: int
 
     def line(self, width: float, *, shape: str = "hv") -> dict[str, object]:
         """For `line` of a trace."""
@@ -80,14 +78,14 @@ class Style(NamedTuple):
 def styles(groups: Sequence[StudyGroup]) -> dict[str, Style]:
     """A look for each group, by its label; no two are alike among the first twenty-four."""
     found, place = {}, 0
-    for rank, group in enumerate(groups, 1):
+    for group in groups:
         name = plain(group.words)
         if group.baseline:
-            look = Style(LIGHT.muted, "circle-open", "dash", f"{name}, baseline", rank)
+            look = Style(LIGHT.muted, "circle-open", "dash", f"{name}, baseline")
         else:
             lap, hue = divmod(place, len(_COLOURS))
             symbol = _SYMBOLS[(place + lap) % len(_SYMBOLS)]
-            look = Style(_COLOURS[hue], symbol, _DASHES[lap % len(_DASHES)], name, rank)
+            look = Style(_COLOURS[hue], symbol, _DASHES[lap % len(_DASHES)], name)
             place += 1
         found[group.label] = look
     return found
@@ -163,7 +161,6 @@ def fronts_figure(data: FrontsData) -> go.Figure:
         trace = scatter(
             points,
             look.name,
-            rank=look.rank,
             marker=dot,
             line=look.line(1 if thin else 1.5, shape=stairs(data.x)),
             bars=look.colour if few else "",
@@ -239,13 +236,6 @@ class GrowthData:
     curves: tuple[Growth, ...]
     equal_trials: int
     equal_seconds: float
-
-    @property
-    def shortest(self) -> str:
-        """The study that has the fewest trials; empty where all have as many."""
-        ends = {curve.study: curve.data.trials[-1] for curve in self.curves}
-        least = min(ends, key=lambda study: ends[study])
-        return short(least) if max(ends.values()) > ends[least] else ""
 
     def of(self, group: StudyGroup) -> tuple[Growth, ...]:
         """The curves of a group."""
@@ -326,7 +316,7 @@ def growth_figure(data: GrowthData, *, axis: Axis = "trials") -> go.Figure:
         thin, look = curve.group in banded, looks[curve.group]
         words = f"<b>{plain(curve.study)}</b><br>"
         trace = staircase(curve.data, axis, unit=unit, words=words).update(
-            line=look.line(1 if thin else 2.2), name=look.name, legendrank=look.rank
+            line=look.line(1 if thin else 2.2), name=look.name
         )
         trace.update(legendgroup=plain(curve.group), showlegend=not thin)
         figure.add_trace(trace.update(opacity=0.45) if thin else trace)
@@ -359,7 +349,6 @@ def _band_traces(band: Band, look: Style, *, unit: Unit) -> list[go.Scatter]:
     high.update(fill="tonexty", fillcolor=f"rgba({red},{green},{blue},0.18)")
     median.update(
         name=look.name,
-        legendrank=look.rank,
         hoverinfo="all",
         customdata=list(zip(low.y, high.y, strict=True)),
         hovertemplate=f"<b>{look.name}</b>, median<br>%{{x:.4~g}} {unit.name}: %{{y:.1%}} "

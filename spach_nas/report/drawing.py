@@ -154,25 +154,16 @@ def _stage(stage: Stage, *, number: int, x: float, span: float, full_width: int)
     high = _height(stage.width, full_width)
     top = (_TALLEST - high) / 2
     left = x + (span - (stage.depth * (_BLOCK + _GAP) - _GAP)) / 2
-    return "".join(
-        _block(
-            name,
-            title=f"stage {number}, block {i + 1}: {name}",
-            x=left + i * (_BLOCK + _GAP),
-            y=top,
-            high=high,
+    blocks = []
+    for i, name in enumerate(stage.mixers):
+        colour, at = mixer_colour(name), left + i * (_BLOCK + _GAP)
+        blocks.append(
+            f"<g><title>stage {number}, block {i + 1}: {escape(name)}</title>"
+            f'<rect x="{at:g}" y="{top:g}" width="{_BLOCK}" height="{high:g}" rx="2" '
+            f'fill="{colour}"/><text x="{at + _BLOCK / 2:g}" y="{_TALLEST / 2 + 3:g}" '
+            f'fill="{ink_on(colour)}">{escape(mixer_letter(name))}</text></g>'
         )
-        for i, name in enumerate(stage.mixers)
-    )
-
-
-def _block(name: str, *, title: str, x: float, y: float, high: float) -> str:
-    colour = mixer_colour(name)
-    return (
-        f'<g><title>{escape(title)}</title><rect x="{x:g}" y="{y:g}" width="{_BLOCK}" '
-        f'height="{high:g}" rx="2" fill="{colour}"/><text x="{x + _BLOCK / 2:g}" '
-        f'y="{_TALLEST / 2 + 3:g}" fill="{ink_on(colour)}">{escape(mixer_letter(name))}</text></g>'
-    )
+    return "".join(blocks)
 
 
 def _halving(x: float) -> str:

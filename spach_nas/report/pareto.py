@@ -174,7 +174,7 @@ def pareto_figure(data: ParetoData) -> go.Figure:
         scatter(data.others, "dominated", rank=2, marker=dot, bars=bars),
         scatter(data.front, "Pareto front", rank=1, marker=member, line=steps, bars=bars),
         scatter(data.references, "paper models, same protocol", rank=3, marker=star, bars=bars),
-        scatter(data.marks, "", rank=5, marker=ring).update(
+        scatter(data.marks, "", marker=ring).update(
             hoverinfo="skip", showlegend=False, cliponaxis=False
         ),
     ]
@@ -196,9 +196,9 @@ def scatter(
     points: Sequence[Point],
     name: str,
     *,
-    rank: int,
     marker: Mapping[str, Any],
     line: Mapping[str, Any] | None = None,
+    rank: int = 1000,
     bars: str = "",
     hover: Callable[[Point], str] | None = None,
 ) -> go.Scatter:
@@ -207,9 +207,9 @@ def scatter(
     Args:
         points: In the order of the line.
         name: In the legend.
-        rank: In the legend, ascending.
         marker: Of each point.
         line: Joins the points.
+        rank: In the legend, ascending; equal ones are in the order of the traces.
         bars: Colour of the bars from the low to the high end; empty: no bars.
         hover: Label of a point in plotly's mark-up; without it the page shows a card of its own.
     """
@@ -263,18 +263,18 @@ def _count_hidden(figure: go.Figure, data: ParetoData, *, y: "Range") -> None:
     hidden = sum(not y.low <= point.y <= y.high for point in (*data.others, *data.beyond))
     if hidden:
         bottom = data.y.direction == "max"
-        figure.add_annotation(
-            text=f"{hidden} worse {'point' if hidden == 1 else 'points'} outside; "
-            "double-click for all",
-            font={"size": 12, "color": LIGHT.muted},
-            x=0.995,
-            xref="paper",
-            xanchor="right",
-            y=0.01 if bottom else 0.99,
-            yref="paper",
-            yanchor="bottom" if bottom else "top",
-            showarrow=False,
+        words = f"{hidden} worse {'point' if hidden == 1 else 'points'} outside; "
+        place = {"x": 0.995, "xref": "paper", "y": 0.01 if bottom else 0.99, "yref": "paper"}
+        _remark(
+            figure,
+            f"{words}double-click for all",
+            {**place, "xanchor": "right", "yanchor": "bottom" if bottom else "top"},
         )
+
+
+def _remark(figure: go.Figure, text: str, place: Mapping[str, Any]) -> None:
+    small = {"size": 12, "color": LIGHT.muted}
+    figure.add_annotation(text=plain(text), font=small, showarrow=False, **place)
 
 
 class Range(NamedTuple):
@@ -328,17 +328,9 @@ def cost_axis(
             layer="below",
             line={"dash": "dash", "width": 1.5, "color": LIGHT.muted},
         )
-        figure.add_annotation(
-            text=plain(f"{name} {format_count(bound)}"),
-            font={"size": 12, "color": LIGHT.muted},
-            x=found.place(bound),
-            y=0.12,
-            yref="paper",
-            textangle=-90,
-            xanchor="right",
-            yanchor="bottom",
-            showarrow=False,
-        )
+        place = {"x": found.place(bound), "y": 0.12, "yref": "paper", "textangle": -90}
+        text = f"{name} {format_count(bound)}"
+        _remark(figure, text, {**place, "xanchor": "right", "yanchor": "bottom"})
     return found
 
 
@@ -409,7 +401,7 @@ def place_labels(
                 for some, edge in ((others, _HALF), (along, 0.0))
             )
             corners.append(low)
-            costs.append(covered + _LINE_SHARE * crossed + 10 * outside)
+            costs.append(covered + _LINE_SHARE * crossed + 100 * outside)
         place = int(np.argmin(costs))
         chosen.append(_SIDES[place])
         # The names that follow keep off this one.
