@@ -122,7 +122,7 @@ def document(
         .render(
             policy=_policy(texts),
             name=name,
-            style=Markup(css_variables() + _asset("page.css")),
+            style=Markup(f"{css_variables()}\n{_asset('page.css')}"),
             header=header,
             sections=sections,
             data=Markup(_to_json({**content, **(data or {})})),

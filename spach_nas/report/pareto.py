@@ -353,30 +353,17 @@ _HALF = np.array([0.010, 0.018])
 _LINE_SHARE = 0.1
 
 
-class Side(NamedTuple):
-    """A side of a point, as plotly's anchors and shifts in pixels."""
-
-    xanchor: str
-    yanchor: str
-    xshift: int
-    yshift: int
-
-
-_SIDES = (
-    Side("right", "bottom", -6, 6),
-    Side("left", "middle", 12, 0),
-    Side("right", "middle", -12, 0),
-    Side("center", "top", 0, -10),
-    Side("center", "bottom", 0, 10),
-    Side("left", "top", 6, -6),
+# Sides of a point as directions to the right and up, the best first where all are free.
+_SIDES = ((-1, 1), (1, 0), (-1, 0), (0, -1), (0, 1), (1, -1))
+_X_ANCHORS, _Y_ANCHORS = (
+    {-1: "right", 0: "center", 1: "left"},
+    {-1: "top", 0: "middle", 1: "bottom"},
 )
-# In which part of its width and height a label is held there.
-_ANCHORS = {"left": 0.0, "center": 0.5, "right": 1.0, "bottom": 0.0, "middle": 0.5, "top": 1.0}
 
 
 def place_labels(
     points: Places, names: Sequence[str], *, markers: Places, lines: Places = _HALF[:0]
-) -> list[Side]:
+) -> list[tuple[int, int]]:
     """A side for each name: greedily the one that covers least; ties to the upper left.
 
     Args:
@@ -384,6 +371,9 @@ def place_labels(
         names: N texts.
         markers: (M, 2), what must stay free.
         lines: (L, 2), places along lines, which a name may cover sooner than a marker.
+
+    Returns:
+        Directions from the points to their names, to the right and up, each -1, 0 or 1.
     """
     taken, along = np.reshape(markers, (-1, 2)), np.reshape(lines, (-1, 2))
     chosen = []
@@ -391,10 +381,8 @@ def place_labels(
         others = taken[(taken != point).any(axis=1)]
         size = np.array([_LETTER * len(name), _LINE])
         corners, costs = [], []
-        for side in _SIDES:
-            anchor = np.array([_ANCHORS[side.xanchor], _ANCHORS[side.yanchor]])
-            # From 0 to 1 where it is held is from the right of the marker to its left.
-            low = point - anchor * size + (1 - 2 * anchor) * _HALF
+        for side in np.array(_SIDES):
+            low = point + side * _HALF - (1 - side) / 2 * size
             outside = max(0.0, *-low, *(low + size - 1))
             covered, crossed = (
                 ((low - edge < some) & (some < low + size + edge)).all(axis=1).sum()
@@ -428,7 +416,7 @@ def _name_points(figure: go.Figure, data: ParetoData, *, x: Range, y: Range) -> 
         markers=np.array([place(point.x, point.y) for point in (*barred, *data.others)]),
         lines=np.array([np.linspace(start, end, 25) for start, end in lines]),
     )
-    for point, side in zip(named, sides, strict=True):
+    for point, (right, up) in zip(named, sides, strict=True):
         bold = point in data.marks
         figure.add_annotation(
             text=f"<b>{plain(point.name)}</b>" if bold else plain(point.name),
@@ -436,7 +424,10 @@ def _name_points(figure: go.Figure, data: ParetoData, *, x: Range, y: Range) -> 
             x=x.place(point.x),
             y=point.y,
             showarrow=False,
-            **side._asdict(),
+            xanchor=_X_ANCHORS[right],
+            yanchor=_Y_ANCHORS[up],
+            xshift=right * (6 if up else 12),
+            yshift=up * (6 if right else 10),
             # Among thousands of points a name needs a background to be read.
             bgcolor=LIGHT.surface if len(data.points) > _MANY else None,
             name="mark" if bold else "paper",
