@@ -140,13 +140,13 @@ def _templates() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {
-        "colour": mixer_colour,
-        "counted": counted,
-        "duration": format_duration,
-        "metric": format_count,
-        "name": record_name,
-    }
+    environment.filters.update(
+        colour=mixer_colour,
+        counted=counted,
+        duration=format_duration,
+        metric=format_count,
+        name=record_name,
+    )
     return environment
 
 
