@@ -5,7 +5,7 @@ Successive halving as in ASHA (Li et al. 2020, arXiv:1810.05934), but never more
 ones are promoted as well as accurate ones, as in MO-ASHA (Schmucker et al. 2021, arXiv:2106.12639).
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,19 +34,32 @@ class Ladder:
     The paper's models are always promoted, and take no place of others.
     """
 
-    def __init__(self, rungs: Rungs, *, objectives: Sequence[Objective], trials: int) -> None:
+    def __init__(
+        self,
+        rungs: Rungs,
+        *,
+        objectives: Sequence[Objective],
+        trials: int,
+        stand_ins: Sequence[Mapping[str, Objective]] = (),
+    ) -> None:
         """An empty ladder.
 
         Args:
             rungs: Levels, reduction and rank.
             objectives: Of the study.
             trials: Number that the lowest rung will hold in the end.
+            stand_ins: For each level, what stands for the objectives there, by their names. Empty:
+                they themselves.
         """
         self.top = len(rungs.levels)
         self._reduction = rungs.reduction
         self._places = places(trials, reduction=rungs.reduction, rungs=self.top + 1)
         chosen = objectives if rungs.rank == "front" else (OBJECTIVES[rungs.rank],)
-        self._rungs = [_Rung(chosen) for _ in rungs.levels]
+        known = stand_ins or [{item.name: item for item in chosen}] * self.top
+        self._rungs = [
+            _Rung(tuple(dict.fromkeys(known[level][item.name] for item in chosen)))
+            for level in range(self.top)
+        ]
         self._gone_on: set[Step] = set()
         self._references: list[Record] = []
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
+from spach_nas.config.objectives import Objective
 from spach_nas.config.sampler_registry import get_sampler
 from spach_nas.config.search_yaml import SearchConfig
 from spach_nas.feasible import Feasible
@@ -41,6 +42,9 @@ class Proposer:
 
     Proposals are numbered from 0. What number n is follows from the seed, n, and what was asked and
     learned before, in that order.
+
+    Attributes:
+        first: Proposals that are given, in place of the sampler's first ones.
     """
 
     def __init__(self, config: SearchConfig, feasible: Feasible, *, warm: int = 0) -> None:
@@ -57,6 +61,7 @@ class Proposer:
         self._space = config.space
         self._feasible = feasible
         self._objectives = config.objective_list
+        self._stand_ins = [config.stand_ins(rung) for rung in range(len(config.fidelities))]
         self._startup = settings.startup_trials
         self._sampler = FeasibleSampler(
             make_factory(settings, feasible=feasible, objectives=config.objective_list),
@@ -70,6 +75,7 @@ class Proposer:
         self._complete = [0 for _ in config.fidelities]
         self._asked: dict[int, _Asked] = {}
         self._ahead: _Ahead | None = None
+        self.first: tuple[Encoding, ...] = ()
         self._thread = ThreadPoolExecutor(max_workers=1) if self._spec.ahead else None
 
     def take(self, architecture: Architecture) -> None:
@@ -84,6 +90,9 @@ class Proposer:
         Raises:
             SpaceExhausted: Every feasible architecture has been proposed.
         """
+        if number < len(self.first):
+            self.repeat(number, self.first[number])
+            return self.first[number]
         ahead = self._ahead
         if ahead is not None and ahead.number == number:
             self._sampler.proposed = (
@@ -125,13 +134,19 @@ class Proposer:
         else:
             self._sampler.given = dict(record.encoding or {})
             trial = study.ask(self._distributions)
-        study.tell(trial, [record.objectives[item.name] for item in self._objectives])
+        study.tell(trial, [self._value(record, item) for item in self._objectives])
         self._complete[rung] += 1
 
     def close(self) -> None:
         """Stop the thread that makes proposals in advance."""
         if self._thread is not None:
             self._thread.shutdown(wait=False, cancel_futures=True)
+
+    def _value(self, record: Record, objective: Objective) -> float:
+        """The figure of what stands for an objective at the record's rung, in its direction."""
+        known = self._stand_ins[record.fidelity.rung][objective.name]
+        figure = record.objectives[known.name]
+        return figure if known.direction == objective.direction else -figure
 
     @property
     def _rung(self) -> int:

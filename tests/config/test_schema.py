@@ -69,6 +69,7 @@ READER_ONLY = {
     *(("proxy", "image_size"), ("proxy", "patch_size"), ("rungs", "levels", 0, "epochs")),
     *(("rungs", "levels", 0, "image_size"), ("references",)),
     ("proxy_limits", "max_latency"),
+    ("objectives", "score"),
 }
 
 
