@@ -113,12 +113,7 @@ def staircase(data: HypervolumeData, axis: Axis, *, unit: Unit, words: str = "")
 
 
 def box_words(data: HypervolumeData, *, fixed: bool) -> str:
-    """The box of which the hypervolume is a share.
-
-    Args:
-        data: In this box.
-        fixed: Whether the box was known before the first trial.
-    """
+    """The box of a hypervolume; `fixed` where it was known before the first trial."""
     reference, ideal = (
         ", ".join(f"{item.label} {item.words(point[item.name])}" for item in data.objectives)
         for point in (data.reference, data.ideal)
