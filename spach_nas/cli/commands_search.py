@@ -300,8 +300,14 @@ def audit(
         ),
     ] = None,
     sample: Annotated[
-        int, typer.Option(metavar="N", min=8, help="Architectures of a search YAML to train.")
-    ] = 40,
+        int | None,
+        typer.Option(
+            metavar="N",
+            min=8,
+            help="Architectures to score, drawn at random; default: all of a table, 40 of a search "
+            "YAML, which are trained.",
+        ),
+    ] = None,
     study: Annotated[
         Path | None,
         typer.Option(

@@ -43,6 +43,8 @@ Pairs = Sequence[tuple[Figures, Figures]]
 # Fewer architectures rank nothing.
 FEWEST = 8
 _RESAMPLES = 1000
+# Scores are saved whenever so many are new.
+_SAVED = 20
 _MIXERS = ("conv", "attention", "mlp")
 # AZ-NAS adds up the logarithms of the ranks by these (Lee and Ham 2024, arXiv:2403.19232).
 _AZ_NAS = ("expressivity", "progressivity", "trainability", "macs")
@@ -129,6 +131,7 @@ def score_architectures(
     *,
     known: Mapping[str, Scored],
     prepared: Path | None = None,
+    doing: Callable[[str], None] = lambda _: None,
     tell: Callable[[str], None] = lambda _: None,
     save: Callable[[Mapping[str, Scored]], None] = lambda _: None,
 ) -> dict[str, Scored]:
@@ -140,7 +143,8 @@ def score_architectures(
         targets: At full size.
         known: Scores by the label of their evaluator, which are not computed again.
         prepared: Folder for what evaluators prepare; None: a temporary one.
-        tell: Takes a few words on what is being done.
+        doing: Takes a few words on each evaluator, when it begins.
+        tell: Takes a few words on how far it is.
         save: Gets all scores so far, from time to time.
 
     Raises:
@@ -160,6 +164,7 @@ def score_architectures(
         folder = prepared or Path(stack.enter_context(tempfile.TemporaryDirectory()))
         for choice in lacking:
             own = search_for(config, choice)
+            doing(f"scoring by {choice.label}")
             if choice.spec.prepare is not None:
                 prepare_evaluators(
                     own,
@@ -175,6 +180,8 @@ def score_architectures(
                 seconds[request.architecture.arch_id] = spent
                 if value is not None:
                     values[request.architecture.arch_id] = value
+                if number % _SAVED == 0:
+                    save({**found, choice.label: Scored(values=values, seconds=seconds)})
             found[choice.label] = Scored(values=values, seconds=seconds)
             save(found)
     return found

@@ -354,7 +354,7 @@ def test_all_mistakes_of_a_file_are_told_at_once(tmp_path: Path) -> None:
         ("", "None; expected a mapping of keys to values"),
         ("- 1", "[1]; expected a mapping of keys to values"),
         ("study: a\nstudy: b", "study: is repeated, first on line 1; expected it once"),
-        ("1: 2", "unknown key 1; expected callbacks, data, latency"),
+        ("1: 2", "unknown key 1; expected callbacks, data, evaluator"),
     ],
 )
 def test_a_file_that_is_no_search_is_told(tmp_path: Path, text: str, message: str) -> None:
@@ -420,7 +420,6 @@ def test_a_mistake_is_told_with_its_line(tmp_path: Path) -> None:
         [
             [f"{path}:6", "search.trials"],
             [f"{path}:7", "search.lr"],
-            [f"{path}:13", "rungs.levels[1].epochs"],
             [f"{path}:13", "rungs.levels[1].epochz"],
         ]
     )
