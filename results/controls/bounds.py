@@ -76,7 +76,7 @@ def best_sum(task: str, *, starts: int = 5) -> float:
             # The chance of the right class, a smooth accuracy: cross-entropy would not seek it.
             right = head(counts).softmax(1).gather(1, labels[:, None]).mean()
             optimizer.zero_grad()
-            (-right).backward()
+            (-right).backward()  # type: ignore[no-untyped-call]
             optimizer.step()
         found = max(found, accuracy(head(fresh.sum((1, 2))), wanted))
     return found
@@ -105,7 +105,7 @@ def best_window(task: str, reach: int) -> float:
         grid, labels = ITEMS[task](rng, BATCH)
         loss = F.cross_entropy(logits(grid), labels)
         optimizer.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         schedule.step()
     with torch.inference_mode():
