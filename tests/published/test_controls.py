@@ -11,6 +11,8 @@ from spach_nas.data.controls import TASKS
 from spach_nas.feasible import FeasibleSet
 from spach_nas.space.search_space import SearchSpace
 
+pytestmark = pytest.mark.published
+
 FOLDER = Path(__file__).parents[2] / "results" / "controls"
 
 
