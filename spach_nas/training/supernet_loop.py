@@ -299,7 +299,7 @@ def _step(run: _Run, optimizer: torch.optim.Optimizer, step: int, *, factor: flo
                     loss = torch.lerp(loss, copied, run.settings.distillation)
                 elif run.settings.distillation and run.ends:
                     teacher = logits.detach().softmax(1)  # the largest comes first
-                (loss * share).backward()
+                (loss * share).backward()  # type: ignore[no-untyped-call]
     nn.utils.clip_grad_norm_(run.supernet.parameters(), run.settings.clip_norm)
     for group in optimizer.param_groups:
         group["lr"] = learning_rate(run.schedule, step) * factor

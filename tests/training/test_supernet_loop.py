@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from effort import with_slow
+from effort import slow, with_slow
 from spach_nas.config.supernet_settings import SupernetSettings
 from spach_nas.errors import BundleError
 from spach_nas.networks.supernet import Supernet, recalibrate
@@ -84,6 +84,7 @@ def run(
     )
 
 
+SHORT = SupernetSettings(epochs=3, paths="sandwich", random_paths=1, distillation=0.5)
 SANDWICH = SupernetSettings(epochs=8, paths="sandwich", random_paths=1, distillation=0.5)
 
 
@@ -115,7 +116,7 @@ def kill_at(step: int) -> Tell:
     return tell
 
 
-@pytest.mark.parametrize("settings", [SINGLE, replace(SANDWICH, epochs=3)])
+@pytest.mark.parametrize("settings", with_slow([SINGLE, SHORT], SHORT))
 def test_training_that_was_killed_goes_on_bit_for_bit(
     settings: SupernetSettings, tmp_path: Path
 ) -> None:
@@ -137,6 +138,7 @@ def test_training_that_was_killed_goes_on_bit_for_bit(
     assert found.standing.losses == expected.standing.losses
 
 
+@slow
 def test_batches_in_parts_train_almost_the_same() -> None:
     conv1 = [architecture for architecture in map(draw, range(20)) if architecture.stem == "conv1"]
     whole, parts = fresh(), fresh()
