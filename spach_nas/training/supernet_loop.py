@@ -155,13 +155,19 @@ def train_supernet(
         standing = Standing(**{**info["standing"], "losses": tuple(info["standing"]["losses"])})
     optimizer = _restore(run, kept)
     guessing = math.log(supernet.data.num_classes)
+    epoch, order = -1, leg.chosen
     while standing.step < total:
         started = time.perf_counter()
         stop = min((standing.step // window + 1) * window, total)
         losses = []
         supernet.train()
         for step in range(standing.step, stop):
-            losses.append(_step(run, optimizer, step, factor=0.5**standing.rollbacks))
+            if step // leg.steps != epoch:
+                epoch = step // leg.steps
+                order = _order(run, epoch)
+            place = step % leg.steps * protocol.batch_size
+            chosen = order[place : place + protocol.batch_size]
+            losses.append(_step(run, optimizer, step, chosen, factor=0.5**standing.rollbacks))
             tell(step + 1, total)
             if stopped():
                 return SupernetResult(standing=standing)
@@ -191,6 +197,8 @@ def shared_weights(file: Path) -> bytes:
     Raises:
         BundleError: The file is missing or damaged.
     """
+    if not file.is_file():
+        raise BundleError(f"{file}: is missing; expected a supernet, which its search trains first")
     tensors, info = _read(file.read_bytes(), {}, where=file)
     return seal({name: value for name, value in tensors.items() if name.startswith(NETWORK)}, info)
 
@@ -206,7 +214,10 @@ def load_supernet(supernet: Supernet, contents: bytes) -> None:
         BundleError: They are damaged, or of another space.
     """
     tensors, _ = _read(contents, {"space": _space_id(supernet)})
-    supernet.load_state_dict(with_prefix(tensors, NETWORK))
+    try:
+        supernet.load_state_dict(with_prefix(tensors, NETWORK))
+    except RuntimeError:  # a mixer of a user's has changed
+        raise BundleError("supernet: has other weights than the mixers of its space") from None
 
 
 def ends_of(proxies: Iterable[Architecture]) -> tuple[Architecture, Architecture]:
@@ -273,10 +284,17 @@ class _Run:
     micro_batch: int | None
 
 
-def _step(run: _Run, optimizer: torch.optim.Optimizer, step: int, *, factor: float) -> Tensor:
-    """One step of the optimizer; returns the mean loss on the labels over subnets and images."""
+def _step(
+    run: _Run,
+    optimizer: torch.optim.Optimizer,
+    step: int,
+    chosen: Tensor,
+    *,
+    factor: float,
+) -> Tensor:
+    """One step on some images; returns the mean loss on the labels over subnets and images."""
     optimizer.zero_grad(set_to_none=True)
-    images, labels = _batch(run, step)
+    images, labels = _batch(run, step, chosen)
     losses = []
     with global_seed(derive_seed(run.seed, step, "dropped paths"), run.runtime):
         subnets = [
@@ -314,13 +332,14 @@ def _paths(run: _Run, step: int) -> Iterator[Architecture]:
         yield run.draw(derive_seed(run.seed, step, f"path {number}"))
 
 
-def _batch(run: _Run, step: int) -> tuple[Tensor, Tensor]:
-    epoch, place = divmod(step, run.leg.steps)
-    size = run.protocol.batch_size
+def _order(run: _Run, epoch: int) -> Tensor:
+    """Indices of the images of an epoch, in the order in which they are taken."""
     generator = torch.Generator().manual_seed(derive_seed(run.seed, epoch, "images"))
-    order = run.leg.chosen[torch.randperm(len(run.leg.chosen), generator=generator)]
-    chosen = order[place * size : (place + 1) * size]
-    generator.manual_seed(derive_seed(run.seed, step, "moves"))
+    return run.leg.chosen[torch.randperm(len(run.leg.chosen), generator=generator)]
+
+
+def _batch(run: _Run, step: int, chosen: Tensor) -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(derive_seed(run.seed, step, "moves"))
     moves = draw_moves(len(chosen), run.protocol.augmentation, generator=generator)
     return batch(run.data, chosen, moves.on(run.runtime.device))
 
