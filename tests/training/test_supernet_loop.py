@@ -85,7 +85,7 @@ def run(
 
 
 SHORT = SupernetSettings(epochs=3, paths="sandwich", random_paths=1, distillation=0.5)
-SANDWICH = SupernetSettings(epochs=4, paths="sandwich", random_paths=1, distillation=0.5)
+SANDWICH = SupernetSettings(epochs=6, paths="sandwich", random_paths=1, distillation=0.5)
 
 
 @pytest.mark.parametrize("settings", with_slow([SANDWICH, LONG], LONG))
