@@ -263,7 +263,10 @@ def make_scorer(supernet: Supernet, splits: DataSplits, *, runtime: Runtime) -> 
     return SubnetScorer(
         supernet=supernet,
         validation=load(splits.validation, splits.normalisation, runtime=runtime),
-        calibration=[batch(train, part)[0] for part in torch.from_numpy(chosen).split(BATCH)],
+        calibration=[
+            batch(train, torch.from_numpy(chosen[start : start + BATCH]))[0]
+            for start in range(0, len(chosen), BATCH)
+        ],
         runtime=runtime,
     )
 
