@@ -105,6 +105,11 @@ def format_latency(nanoseconds: float) -> str:
     return f"{nanoseconds:.4g} ns"
 
 
+def plural(count: int, what: str) -> str:
+    """`1 epoch`, `1,000 epochs`."""
+    return f"{count:,} {what}" if count == 1 else f"{count:,} {what}s"
+
+
 def _parse(value: Any, units: dict[str, int], expected: str) -> Decimal:
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         raise ValueError(f"{value!r}; expected {expected}")

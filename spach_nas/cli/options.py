@@ -28,6 +28,14 @@ Plugins = Annotated[
     ),
 ]
 
+Resume = Annotated[
+    bool,
+    typer.Option(
+        "--resume", help="Resume what was stopped or killed, or begin it if there is nothing yet."
+    ),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, with plain numbers.")]
+
 
 def check_file(path: Path | None, *, option: str) -> None:
     """Check at the beginning of a command that a file can be written at its end."""

@@ -3,17 +3,18 @@
 What makes an evaluator is imported when a search begins, so that a YAML is checked without torch.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias, get_args
 
-from pydantic import BeforeValidator, InstanceOf, PlainSerializer, TypeAdapter
+from pydantic import BeforeValidator, Field, InstanceOf, PlainSerializer, TypeAdapter
 
 from spach_nas.config.supernet_settings import SupernetSettings
 from spach_nas.errors import ConfigError, did_you_mean, one_of
 from spach_nas.registry import Registry
 from spach_nas.space.choices import one_of_names
-from spach_nas.validation import Settings, Written, validate
+from spach_nas.units import Whole
+from spach_nas.validation import Settings, Written, read_yaml_value, validate
 
 # From the cheapest to the most reliable: a rung never ranks what a better one has ranked.
 Effort = Literal["untrained", "shared", "trained"]
@@ -41,6 +42,8 @@ class EvaluatorSpec:
             what the search cannot do with it. None: nothing to check.
         prepare: Called in the driver with a `Preparation` before the first trial of every session,
             to make what candidates share. None: nothing to prepare.
+        inherits: Whether candidates begin with the weights of a trained network: that of `init` in
+            the YAML, or the nearest one that the study has trained.
         recorded_as: What records call it; empty: its name.
     """
 
@@ -52,6 +55,7 @@ class EvaluatorSpec:
     variant: str | None = None
     check: str | None = None
     prepare: str | None = None
+    inherits: bool = False
     recorded_as: str = ""
 
     @property
@@ -132,6 +136,34 @@ def choose_evaluator(value: object) -> EvaluatorChoice:
     return EvaluatorChoice(name=name, options=found)
 
 
+def choices_of(scores: Sequence[str] | None, evaluators: Sequence[str]) -> list[EvaluatorChoice]:
+    """The evaluators that a command names.
+
+    Args:
+        scores: Training-free ones; None: all, unless evaluators are named.
+        evaluators: As a search YAML writes them.
+
+    Raises:
+        ConfigError: One is unknown, or has other options; a line for each mistake.
+    """
+    if scores is None:
+        scores = () if evaluators else get_args(ScoreName)
+    found, mistakes = [], []
+    given: list[tuple[str, Any]] = [
+        *(("--score", {"name": "training_free", "score": name}) for name in scores),
+        *(("--evaluator", text) for text in evaluators),
+    ]
+    for option, value in given:
+        try:
+            plain = value if option == "--score" else read_yaml_value(value)
+            found.append(choose_evaluator(plain))
+        except ValueError as problem:
+            mistakes += [f"{option}: {line}" for line in str(problem).split("\n")]
+    if mistakes:
+        raise ConfigError("\n".join(mistakes))
+    return found
+
+
 def _no_option(key: object, spec: EvaluatorSpec) -> str:
     legal = _names(spec)
     expected = f"expected {one_of(legal)}" if legal else "expected no options"
@@ -195,11 +227,47 @@ WrittenEvaluator: TypeAlias = Annotated[
 ]
 
 
+ScoreName = Literal[
+    "params",
+    "macs",
+    "synflow",
+    "naswot",
+    "gradient_norm",
+    "zico",
+    "expressivity",
+    "progressivity",
+    "trainability",
+]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrainingFreeSettings(Settings):
+    """Options of `training_free`."""
+
+    score: ScoreName
+    """Which figure of the network as initialised; `spach-nas audit` says what each is worth."""
+    images: Annotated[Whole, Field(ge=2)] = 64
+    """Images of the train part that it is computed on."""
+
+
 _BUILT_IN = "spach_nas.evaluators"
 TRAIN = EvaluatorSpec(
     name="train", factory=f"{_BUILT_IN}.proxy:proxy_evaluator", recorded_as="proxy"
 )
 register_evaluator(TRAIN)
+register_evaluator(
+    EvaluatorSpec(name="inherit", factory=f"{_BUILT_IN}.proxy:inherit_evaluator", inherits=True)
+)
+register_evaluator(
+    EvaluatorSpec(
+        name="training_free",
+        factory=f"{_BUILT_IN}.training_free:training_free_evaluator",
+        settings=TrainingFreeSettings,
+        effort="untrained",
+        scores=("score",),
+        variant="score",
+    )
+)
 register_evaluator(
     EvaluatorSpec(
         name="supernet",

@@ -76,6 +76,7 @@ class Objective:
         if figure is None and self.source == "score" and record.curve:
             # A study may optimise the loss alone; its curve still has the accuracy.
             figure = getattr(record.curve[-1], self.name, None)
+        # A loss may be infinite; no front or plot can place it.
         return None if figure is None or not math.isfinite(figure) else float(figure)
 
 

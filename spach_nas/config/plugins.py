@@ -37,7 +37,8 @@ def load_plugins(modules: Iterable[str]) -> None:
     """
     here = str(Path.cwd())
     if here not in sys.path:
-        sys.path.append(here)  # an installed command does not look here
+        # An installed command does not look here. Last, so that no user's file hides a library.
+        sys.path.append(here)
     for name in modules:
         if name not in brought_in:
             _bring_in(name)
@@ -87,6 +88,7 @@ def shipped_modules(
         PluginError: A module cannot be imported by its name.
     """
     names = {module for spec in specs for module in _modules(spec)} | set(evaluators)
+    # Whole top-level modules, because a mixer may import its neighbours.
     tops = {name.partition(".")[0] for name in names} - {"spach_nas"}
     found = [_import(name) for name in sorted(tops)]
     return [module for module in found if not _is_installed(module)]
@@ -101,6 +103,7 @@ def restore(specs: Iterable[MixerSpec]) -> None:
     for spec in specs:
         for module in _modules(spec):
             _import(module)
+        # The import has registered it, unless the user's main program did so.
         if spec.name not in MIXERS:
             register_mixer(spec)
 

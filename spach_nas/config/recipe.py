@@ -197,8 +197,8 @@ class Recipe(Settings):
     """Height and width; null: the architecture's."""
     resample_tokens: bool
     """Interpolate the weights of token-MLPs where the image size is another one."""
-    precision: Precision | Literal["faster"]
-    """`auto` is bf16 autocast on CUDA and fp32 elsewhere; `faster` measures once."""
+    precision: Precision
+    """`auto` is bf16 autocast on CUDA and fp32 elsewhere."""
     device: Device
     """`auto` is CUDA where there is one and the CPU elsewhere."""
     compile: bool

@@ -5,17 +5,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import AfterValidator, Field, WithJsonSchema
+from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
 from spach_nas.config.evaluator_registry import WrittenEvaluator
 from spach_nas.config.objectives import OBJECTIVES
-from spach_nas.config.sampler_registry import has_sampler, optuna_samplers, sampler_names
+from spach_nas.config.sampler_registry import OF_OPTUNA, has_sampler, sampler_names
 from spach_nas.config.training_settings import Device
 from spach_nas.errors import did_you_mean, one_of
 from spach_nas.space.choices import one_of_names
 from spach_nas.units import Count, Real, Seconds, Size, Whole
 from spach_nas.validation import Settings, Written
 
+# Before the path of a checkpoint of the paper's code.
+OFFICIAL = "official:"
 OptionValue = str | int | float | bool | None
 RuntimeName = Literal["eager", "compile", "onnx"]
 RUNTIMES: tuple[RuntimeName, ...] = get_args(RuntimeName)
@@ -24,12 +26,13 @@ Format = Literal["fp32", "bf16"]
 
 
 def _check_sampler(value: str) -> str:
+    # Not a Literal, because plugins and Optuna add names.
     if not has_sampler(value):
         names = sampler_names()
         raise ValueError(
             f"{value!r}; expected {one_of(names)}, a class of optuna.samplers such as "
             "NSGAIIISampler, or one that --plugin MODULE brings in"
-            f"{did_you_mean(value, (*names, *optuna_samplers()))}"
+            f"{did_you_mean(value, names)}"
         )
     return value
 
@@ -39,7 +42,7 @@ def _sampler_schema() -> dict[str, Any]:
         "title": "one of the names, or a class of optuna.samplers",
         "anyOf": [
             one_of_names(sampler_names()),
-            {"type": "string", "pattern": "^[A-Za-z][A-Za-z0-9_]*Sampler$"},
+            {"type": "string", "pattern": f"^{OF_OPTUNA.pattern}$"},
         ],
     }
 
@@ -50,6 +53,7 @@ def _rank_schema() -> dict[str, Any]:
 
 
 def _check_gpus(value: float | str) -> float | str:
+    # Ray has no share of several GPUs.
     if isinstance(value, str) or 0 <= value <= 1 or (value > 1 and value == int(value)):
         return value
     raise ValueError(f"{value}; expected auto, a share of one GPU, or a whole number")
@@ -85,6 +89,34 @@ class SearchSettings(Settings):
     warm_start: Path | None = None
     """Folder of an earlier study by the same protocol, with whose records this one begins; they do
     not count as trials."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class InitialSettings(Settings):
+    """A trained network from which a search begins."""
+
+    network: Annotated[str, Field(min_length=1)]
+    """Folder of a bundle or of a study, whose best proxy is taken; or `official:PATH`, a checkpoint
+    of the paper's code. The proxies of the search have its number of stages, patch and image
+    size."""
+    model: str | None = None
+    """The paper's model that an official checkpoint belongs to, such as `conv_ms_s`."""
+    placement: Annotated[Whole, Field(ge=0)] = 0
+    """Number of first proposals that a placement search makes: it gives each block of the network
+    another mixer, or leaves it out, sees what that does to the validation loss, and solves for the
+    best networks inside the limits."""
+    steps: Annotated[Whole, Field(ge=0)] = 20
+    """Steps that train a changed block, with 64 images each, before it is judged."""
+    learning_rate: Annotated[Real, Field(gt=0)] = 1e-3
+    """Of these steps."""
+
+
+def _as_initial(value: Any) -> Any:
+    return {"network": value} if isinstance(value, str) else value
+
+
+# A folder alone, or a mapping.
+WrittenInitial = Annotated[InitialSettings, BeforeValidator(_as_initial)]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

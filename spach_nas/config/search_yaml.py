@@ -3,7 +3,7 @@
 import itertools
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cache
@@ -16,13 +16,21 @@ from pydantic import AfterValidator, BeforeValidator, Field, TypeAdapter, Valida
 from spach_nas.config.evaluation import Fidelity
 from spach_nas.config.evaluator_registry import (
     EFFORTS,
+    EVALUATORS,
     TRAIN,
     EvaluatorChoice,
     WrittenEvaluator,
 )
 from spach_nas.config.logger_registry import LoggerName
 from spach_nas.config.objectives import LATENCY, OBJECTIVES, USUAL, Direction, Objective
-from spach_nas.config.search_settings import LatencySettings, Resources, Rungs, SearchSettings
+from spach_nas.config.search_settings import (
+    OFFICIAL,
+    LatencySettings,
+    Resources,
+    Rungs,
+    SearchSettings,
+    WrittenInitial,
+)
 from spach_nas.config.shipped import find_yaml
 from spach_nas.config.study_files import DATA_JSON, RECORDS_FILE, SEARCH_YAML, SPACE_YAML
 from spach_nas.config.training_settings import DataSettings, TrainingSettings
@@ -140,6 +148,9 @@ class SearchConfig(Settings):
     evaluator: WrittenEvaluator = field(default_factory=lambda: EvaluatorChoice(name=TRAIN.name))
     """What scores candidates, by its name or as a mapping of `name` and options. `train` trains
     each from new weights."""
+    init: WrittenInitial | None = None
+    """A trained network from which candidates of the evaluator `inherit` begin, and around which a
+    placement search looks first: a folder, or a mapping."""
     rungs: Rungs = field(default_factory=Rungs)
     search: SearchSettings
     latency: LatencySettings = field(default_factory=LatencySettings)
@@ -161,6 +172,7 @@ class SearchConfig(Settings):
             *_proxy_mistakes(self.proxy, self.space, fidelities=fidelities),
             *_objective_mistakes(self.objective_list, self.evaluator),
             *_level_mistakes(self),
+            *_initial_mistakes(self),
             *_rung_mistakes(self),
             *_reference_mistakes(self.references, self.space, limits=self.limits, proxies=proxies),
         ]
@@ -239,6 +251,7 @@ class SearchConfig(Settings):
             "proxy": self.proxy,
             "training": training,
             "evaluator": self.evaluator,
+            "init": self.init if self.evaluator.spec.inherits else None,
         }
 
     @property
@@ -417,6 +430,27 @@ def _level_mistakes(config: SearchConfig) -> list[str]:
                 "since it is prepared once"
             )
     return mistakes
+
+
+def _initial_mistakes(config: SearchConfig) -> Iterator[str]:
+    """A network to begin with must be of use, and an official checkpoint needs its model."""
+    init = config.init
+    if init is None:
+        return
+    if not init.placement and not any(choice.spec.inherits for choice in config.evaluators):
+        inherits = one_of(spec.name for spec in EVALUATORS.values() if spec.inherits)
+        yield (
+            f"init: {init.network}: has no effect; expected evaluator: {inherits}, or "
+            "init.placement of at least 1"
+        )
+    official = init.network.startswith(OFFICIAL)
+    if official and init.model not in REFERENCES:
+        yield (
+            f"init.model: {init.model}; expected the paper's model of the checkpoint: "
+            f"{one_of(REFERENCES)}{did_you_mean(init.model or '', REFERENCES)}"
+        )
+    elif not official and init.model is not None:
+        yield f"init.model: {init.model}; expected none without an official:PATH"
 
 
 def _rung_mistakes(config: SearchConfig) -> list[str]:

@@ -5,7 +5,7 @@
     size=64       height and width of the images, in pixels
     channels=1    1, or 3 for colours that say nothing about the class
     classes=8     number of classes
-    images=49152  of the train split
+    images=65536  of the train split
     seed=0        another seed, other images
 
 No file is read. A block of images depends on task, options, split and its number alone, so an image
@@ -24,8 +24,7 @@ import numpy.typing as npt
 
 from spach_nas.config.training_settings import DataSettings
 from spach_nas.data.images import ImageSet, Labels, Pixels, require_memory
-from spach_nas.data.source import DataSource, Split
-from spach_nas.data.split_reader import Pictures, from_memory
+from spach_nas.data.split_reader import DataSource, Pictures, Split, from_memory
 from spach_nas.errors import DataError, did_you_mean, one_of
 from spach_nas.space.scaling import DataShape
 
@@ -74,9 +73,7 @@ PAIRS, QUESTIONS = 3, 4  # in an image of `lookup`
 
 # Distances (down, right), in pixels, at which the pixels of a texture agree.
 LAGS = ((0, 1), (1, 0), (1, 1), (1, -1), (0, 2), (2, 0), (2, 2), (2, -2))
-_TEXTURE = 0.35  # correlation at that distance
-# Waves of `mixed`, as cycles in 8 pixels (down, right).
-WAVES = ((0, 1), (1, 0), (1, 1), (1, -1), (0, 2), (2, 0), (2, 2), (2, -2))
+_TEXTURE = 0.15  # correlation at that distance
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -94,7 +91,7 @@ class Options:
     size: int = 64
     channels: int = 1
     classes: int = 8
-    images: int = 48 * BLOCK
+    images: int = 64 * BLOCK
     seed: int = 0
 
 
@@ -161,61 +158,55 @@ def draw_lookup(labels: Labels, options: Options, rng: np.random.Generator) -> C
     """The class is the letter beside the key that a question mark asks for.
 
     At one edge of the grid, left or right, three of four keys have a letter to their right, three
-    different ones; at the other edge one of these keys stands before a question mark. What is local
-    says which three letters there are, which earns a third, and which key is asked for; a sum of
-    both says little more, and no convolution that reaches fewer than 8 cells sees both. Attention
-    finds the twin of the key by content in any row. A token-MLP has fixed positions: it has to tell
-    all of them which key is asked for, one channel a key, and compare afterwards.
+    different ones; at the other edge one of these keys stands before a question mark, in four rows.
+    What is local says which three letters there are, which earns a third, and which key is asked
+    for; a sum of both says little more, and no convolution that reaches fewer than 8 cells sees
+    both. Attention finds the twins of a key by content, in any row. A token-MLP has weights for
+    positions, so it cannot look for content, but it can tell all positions which key is asked for:
+    with so few keys, one channel each, that is enough.
     """
-    N, K = len(labels), options.classes
-    keys = _distinct(N, len(KEYS), PAIRS, rng) + _FIRST_KEY
-    others = (labels[:, None] + 1 + _distinct(N, K - 1, PAIRS - 1, rng)) % K
-    # The first pair is the one that is asked for.
-    asked = keys[:, :1].repeat(QUESTIONS, axis=1)
-    left = np.concatenate([keys, asked], axis=1)
-    right = np.concatenate([labels[:, None], others, np.full_like(asked, _MARK)], axis=1)
-    side = rng.integers(0, 2, (N, 1)) * (GRID - 2)
-    pairs = _distinct(N, GRID, PAIRS, rng) * GRID + side
-    questions = _distinct(N, GRID, QUESTIONS, rng) * GRID + GRID - 2 - side
-    first = np.concatenate([pairs, questions], axis=1)
-    glyphs = np.concatenate([left, right], axis=1)
-    cells = np.concatenate([first, first + 1], axis=1)
+    glyphs, cells = _questions(labels, options, rng)
     return _place(_glyph_cells(glyphs, options, rng), cells, options, rng)
 
 
 def draw_mixed(labels: Labels, options: Options, rng: np.random.Generator) -> Canvas:
-    """The class is the wave that occurs twice; another occurs once, another three times.
+    """The class is the letter beside the key that a question mark asks for, in images out of line.
 
-    As `set`, with waves of random phase in place of letters. The mean of a wave over its phases is
-    0, so no linear filter tells one from another: they need layers of convolution before anything
-    can be counted, and attention or token-MLP after those.
+    As `lookup`, but each glyph is shifted by a pixel or not, across and down. Patches of a network
+    then hold four pictures of a glyph, which no single linear filter fits: layers of convolution
+    have to read them, and attention or token-MLP after those has to compare.
     """
-    waves = _once_twice_thrice(labels, options.classes, rng)
-    N, M = waves.shape
-    P = options.size // GRID
-    place = np.arange(P, dtype=np.float32) / P
-    down, right = np.array(WAVES, dtype=np.float32)[waves].transpose(2, 0, 1)
-    angle = down[..., None, None] * place[:, None] + right[..., None, None] * place
-    phase = rng.random((N, M, 1, 1), dtype=np.float32)
-    ink = np.sin(2 * np.pi * (angle + phase))[..., None] * _tints(N, M, options, rng)
-    return _place(ink, _cells(N, M, rng), options, rng)
+    glyphs, cells = _questions(labels, options, rng)
+    return _place(_glyph_cells(glyphs, options, rng, places=2), cells, options, rng)
 
 
 TASKS = {
     "local": Task(draw=draw_local, names=tuple(f"lag {down} {right}" for down, right in LAGS)),
     "set": Task(draw=draw_set, names=LETTERS, least_classes=3),
     "lookup": Task(draw=draw_lookup, names=LETTERS, least_classes=PAIRS),
-    "mixed": Task(
-        draw=draw_mixed,
-        names=tuple(f"wave {down} {right}" for down, right in WAVES),
-        least_classes=3,
-    ),
+    "mixed": Task(draw=draw_mixed, names=LETTERS, least_classes=PAIRS),
 }
 
 
 def _distinct(count: int, values: int, number: int, rng: np.random.Generator) -> Labels:
     """(count, number) of `values`, all different within a row."""
     return rng.permuted(np.tile(np.arange(values), (count, 1)), axis=1)[:, :number]
+
+
+def _questions(labels: Labels, options: Options, rng: np.random.Generator) -> tuple[Labels, Labels]:
+    """The glyphs of `lookup` (N, M) and the cells that they stand in (N, M)."""
+    N, K = len(labels), options.classes
+    keys = _distinct(N, len(KEYS), PAIRS, rng)
+    # The first pair is the one that is asked for.
+    asked = keys[:, :1].repeat(QUESTIONS, axis=1)
+    others = (labels[:, None] + 1 + _distinct(N, K - 1, PAIRS - 1, rng)) % K
+    beside = np.concatenate([labels[:, None], others, np.full_like(asked, _MARK)], axis=1)
+    side = rng.integers(0, 2, (N, 1)) * (GRID - 2)
+    pairs = _distinct(N, GRID, PAIRS, rng) * GRID + side
+    questions = _distinct(N, GRID, QUESTIONS, rng) * GRID + GRID - 2 - side
+    first = np.concatenate([pairs, questions], axis=1)
+    cells = np.concatenate([first, first + 1], axis=1)
+    return np.concatenate([keys + _FIRST_KEY, asked + _FIRST_KEY, beside], axis=1), cells
 
 
 def _once_twice_thrice(labels: Labels, classes: int, rng: np.random.Generator) -> Labels:
@@ -236,14 +227,20 @@ def _tints(count: int, number: int, options: Options, rng: np.random.Generator) 
     return rng.uniform(low, 1, shape).astype(np.float32) * _INK
 
 
-def _glyph_cells(glyphs: Labels, options: Options, rng: np.random.Generator) -> Canvas:
-    """The cells (N, M, P, P, C) of glyphs (N, M), each in the middle of its cell."""
+def _glyph_cells(
+    glyphs: Labels, options: Options, rng: np.random.Generator, *, places: int = 1
+) -> Canvas:
+    """The cells (N, M, P, P, C) of glyphs (N, M), each at one of `places` down and across."""
     P = options.size // GRID
-    large = GLYPHS.repeat(P // 6, axis=1).repeat(P // 6, axis=2).astype(np.float32)
-    rest = P - large.shape[1]
-    edge = (rest // 2, rest - rest // 2)
-    cells = np.pad(large, [(0, 0), edge, edge])[glyphs]
-    return cells[..., None] * _tints(*glyphs.shape, options, rng)
+    large = GLYPHS.repeat(P // 6, axis=1).repeat(P // 6, axis=2)
+    side = large.shape[1]
+    least = (P - side - places + 1) // 2
+    bank = np.zeros((len(GLYPHS), places, places, P, P), dtype=np.float32)
+    for down, right in np.ndindex(places, places):
+        top, left = least + down, least + right
+        bank[:, down, right, top : top + side, left : left + side] = large
+    down, right = rng.integers(0, places, (2, *glyphs.shape))
+    return bank[glyphs, down, right][..., None] * _tints(*glyphs.shape, options, rng)
 
 
 def _place(ink: Canvas, cells: Labels, options: Options, rng: np.random.Generator) -> Canvas:

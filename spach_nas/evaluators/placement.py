@@ -24,6 +24,7 @@ from spach_nas.cost.limits import Limits
 from spach_nas.data import DataSplits
 from spach_nas.networks import Spach, aligned, morph
 from spach_nas.space.architecture import Architecture
+from spach_nas.space.scaling import ProxyRule, scale_stage
 from spach_nas.training import Runtime, predict, score
 from spach_nas.training.batches import LoadedSet, batch, load
 from spach_nas.training.learner import Learner, Part
@@ -118,68 +119,67 @@ def score_blocks(
 
 
 def place(
-    architecture: Architecture,
+    frame: Architecture,
     scores: Scores,
     *,
+    trained: Architecture,
+    rule: ProxyRule,
     layouts: Sequence[Sequence[tuple[str, ...]]],
     limits: Limits,
-    count: int,
-) -> tuple[Architecture, ...]:
-    """The architectures of the lowest expected loss inside the limits, best first.
+) -> Iterator[Architecture]:
+    """Architectures inside the limits, that of the lowest expected loss first.
 
     Args:
-        architecture: Of the trained network, at the scale that the limits bound. Only the mixers
-            of its stages change.
-        scores: Of every change of one of its blocks.
-        layouts: Legal mixers of each stage; those with more blocks than the network are left out.
+        frame: A target whose proxy has the widths of the trained network; only the mixers of its
+            stages change.
+        scores: Of every change of one block of the trained network.
+        trained: Architecture of the trained network.
+        rule: From targets to proxies.
+        layouts: Legal mixers of each stage of a target; those of which the proxy has more blocks
+            than the trained network are left out.
         limits: On counts.
-        count: Most architectures to find; fewer if no more are feasible.
     """
     options = [
         [
-            (replace(stage, mixers=mixers), _expected(scores, number, stage.mixers, mixers))
+            (stage, _expected(scores, number, own.mixers, small))
             for mixers in dict.fromkeys(legal)
-            if len(mixers) <= stage.depth
+            for stage in (replace(frame.stages[number], mixers=mixers),)
+            for small in (scale_stage(stage, rule).mixers,)
+            if len(small) <= own.depth
         ]
-        for number, (stage, legal) in enumerate(zip(architecture.stages, layouts, strict=True))
+        for number, (own, legal) in enumerate(zip(trained.stages, layouts, strict=True))
     ]
     if not all(options):
-        return ()
+        return
     losses = np.array([loss for legal in options for _, loss in legal])
     costs = np.array(
         [
             stage_cost(stage, resolution)
-            for legal, resolution in zip(options, architecture.resolutions, strict=True)
+            for legal, resolution in zip(options, frame.resolutions, strict=True)
             for stage, _ in legal
         ],
         dtype=float,
     )
-    belongs = np.zeros((len(options), len(losses)))
     first = np.cumsum([0, *map(len, options)])
+    belongs = np.zeros((len(options), len(losses)))
     for number, start in enumerate(first[:-1]):
         belongs[number, start : first[number + 1]] = 1
-    rules = [LinearConstraint(belongs, 1, 1), *_bounds(architecture, costs, limits=limits)]
-    found: list[Architecture] = []
-    while len(found) < count:
+    rules = [LinearConstraint(belongs, 1, 1), *_bounds(frame, costs, limits=limits)]
+    while True:
         solution = milp(
-            losses,
-            constraints=rules,
-            integrality=np.ones(len(losses)),
-            bounds=Bounds(0, 1),
+            losses, constraints=rules, integrality=np.ones(len(losses)), bounds=Bounds(0, 1)
         )
         if solution.x is None:
-            break
+            return
         chosen = np.flatnonzero(solution.x > 0.5)
         stages = tuple(
             legal[index - start][0]
             for legal, start, index in zip(options, first[:-1], chosen, strict=True)
         )
-        found.append(replace(architecture, stages=stages))
+        yield replace(frame, stages=stages)
         # At least one stage differs from every solution before.
-        rules.append(
-            LinearConstraint(np.isin(np.arange(len(losses)), chosen)[None], 0, len(options) - 1)
-        )
-    return tuple(found)
+        taken = np.isin(np.arange(len(losses)), chosen)
+        rules.append(LinearConstraint(taken[None], 0, len(options) - 1))
 
 
 def _expected(scores: Scores, stage: int, before: tuple[str, ...], after: tuple[str, ...]) -> float:

@@ -26,10 +26,9 @@ from zipfile import BadZipFile
 
 import numpy as np
 
-from spach_nas.data.images import HeldOut, Pixels
-from spach_nas.data.preprocessing import Preprocessing
+from spach_nas.data.images import Pixels
+from spach_nas.data.preprocessing import Preprocessing, from_json
 from spach_nas.errors import BundleError, did_you_mean, one_line, one_of
-from spach_nas.files import staged
 from spach_nas.space.architecture import Architecture
 from spach_nas.validation import read_document
 
@@ -68,36 +67,6 @@ def parse_formats(text: str) -> tuple[str, ...]:
     return tuple(name for name in FORMATS if name in {"safetensors", *names})
 
 
-def write_bundle(
-    out: Path,
-    *,
-    architecture: Architecture,
-    card: str,
-    weights: bytes | None = None,
-    preprocessing: Preprocessing | None = None,
-) -> Path:
-    """Write a bundle without proof, completely or not at all. `export` writes one with a proof.
-
-    Args:
-        out: A folder that does not exist yet.
-        architecture: The network.
-        card: Text of its README.md.
-        weights: Its weights as safetensors; None if it was not trained.
-        preprocessing: Preprocessing of the images that the weights were trained on.
-
-    Returns:
-        The folder.
-
-    Raises:
-        BundleError: The folder exists already or cannot be written.
-    """
-    with staged(out) as folder:
-        write_core(folder, architecture=architecture, weights=weights, preprocessing=preprocessing)
-        (folder / README).write_text(card, encoding="utf-8")
-        write_manifest(folder)
-    return out
-
-
 def write_core(
     folder: Path,
     *,
@@ -105,7 +74,14 @@ def write_core(
     weights: bytes | None,
     preprocessing: Preprocessing | None,
 ) -> None:
-    """Write the files that every bundle has into an existing folder; see `write_bundle`."""
+    """Write the files that describe a network, and its weights, into an existing folder.
+
+    Args:
+        folder: The bundle, which other files and the manifest will complete.
+        architecture: The network.
+        weights: Its weights as safetensors; None if it was not trained.
+        preprocessing: Preprocessing of the images that the weights were trained on.
+    """
     (folder / ARCHITECTURE).write_text(architecture.to_yaml(), encoding="utf-8")
     _write_json(folder / CONFIG, _config(architecture, preprocessing))
     if weights is not None:
@@ -157,18 +133,7 @@ def load_preprocessing(folder: Path) -> Preprocessing | None:
     if not path.is_file():
         return None
     try:
-        plain = json.loads(path.read_text(encoding="utf-8"))
-        return Preprocessing(
-            mean=tuple(map(float, plain["mean"])),
-            std=tuple(map(float, plain["std"])),
-            class_names=tuple(map(str, plain["class_names"])),
-            crop_share=None if plain.get("crop_share") is None else float(plain["crop_share"]),
-            held_out=None
-            if plain.get("held_out") is None
-            else HeldOut(
-                share=float(plain["held_out"]["share"]), seed=int(plain["held_out"]["seed"])
-            ),
-        )
+        return from_json(path.read_text(encoding="utf-8"))
     except (ValueError, KeyError, TypeError):
         raise BundleError(f"{path}: is damaged; expected the file as exported") from None
 

@@ -1,7 +1,6 @@
 """Turns a chosen network into a bundle with its proof."""
 
-import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from spach_nas.errors import BundleError, one_line
@@ -96,45 +95,6 @@ def export(
         (folder / README).write_text(text, encoding="utf-8")
         write_manifest(folder)
     return out
-
-
-def export_all(
-    choices: Mapping[Path, Choice],
-    *,
-    formats: Sequence[str] | None = ("safetensors",),
-    opset: int = OPSET,
-    keep_samples: bool = True,
-    tell: Tell = lambda _: None,
-) -> tuple[Path, ...]:
-    """Write several bundles, by their folders, each completely or not at all.
-
-    Raises:
-        BundleError: See `export`. Bundles that were finished before remain.
-    """
-    written: list[Path] = []
-    try:
-        for out, choice in choices.items():
-            written.append(
-                export(
-                    choice,
-                    out=out,
-                    formats=formats,
-                    opset=opset,
-                    keep_samples=keep_samples,
-                    tell=_prefixed(tell, out) if len(choices) > 1 else tell,
-                )
-            )
-    finally:
-        # The common folder was made for these bundles: without any, it would be left empty.
-        if not written and len(choices) > 1:
-            for folder in {out.parent for out in choices}:
-                with contextlib.suppress(OSError):  # it holds other files, or was never made
-                    folder.rmdir()
-    return tuple(written)
-
-
-def _prefixed(tell: Tell, folder: Path) -> Tell:
-    return lambda what: tell(f"{folder.name}, {what}")
 
 
 def _write_forms(

@@ -10,8 +10,7 @@ from spach_nas.cost.limits import Bound, Limits, ProxyLimits, bounds_set
 from spach_nas.errors import SearchSpaceError
 from spach_nas.feasible.conflicts import conflicts, every_architecture, smallest_conflict
 from spach_nas.feasible.measures import Latency, depends_on_runs
-from spach_nas.feasible.tables import ClassTables
-from spach_nas.feasible.uniform import UniformDraws
+from spach_nas.feasible.tables import ClassTables, UniformDraws
 from spach_nas.space.architecture import Architecture
 from spach_nas.space.search_space import SearchSpace
 from spach_nas.space.stage_space import Encoding

@@ -23,7 +23,7 @@ OPSET = 20
 INPUT, OUTPUT, BATCH = "image", "logits", "batch"
 
 
-def onnx_bytes(program: torch.export.ExportedProgram, *, opset: int = OPSET) -> tuple[bytes, int]:
+def onnx_bytes(program: torch.export.ExportedProgram, *, opset: int) -> tuple[bytes, int]:
     """The model, without sequences and computed shapes, and the opset that it has.
 
     torch may raise anything if it cannot convert the program.
@@ -36,7 +36,7 @@ def onnx_bytes(program: torch.export.ExportedProgram, *, opset: int = OPSET) -> 
     from onnx_ir.passes import common
     from onnxscript import optimizer
 
-    with _quiet():
+    with quiet():
         exported = torch.onnx.export(
             program,
             dynamo=True,
@@ -89,8 +89,8 @@ def _write_shape(graph: "ir.Graph", node: "ir.Node") -> None:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """Silence the exporter and its optimiser, which warn about their own code."""
+def quiet() -> Iterator[None]:
+    """Silence warnings and log lines of a library, when users can do nothing about them."""
     level = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:

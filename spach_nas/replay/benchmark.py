@@ -82,6 +82,7 @@ class Benchmark:
         Returns:
             From 0, the exact front, to 1; lower is better.
         """
+        # Duplicates are harmless, but would cost time in the hypervolume.
         places = [self._places[arch_id] for arch_id in set(arch_ids)]
         return 1 - self._volume(self._points[places]) / self._exact if self._exact else 0.0
 
@@ -192,6 +193,7 @@ def _fitting(config: SearchConfig, table: Table, *, where: Path) -> Benchmark:
     if config.wants_latency:
         path = where.with_name(LATENCY_JSON)
         latency = PredictedLatency(read_latency(path), where=str(path))
+    # The table decides how long a full training is, whatever the YAML says.
     training = replace(config.training, epochs=table.epochs)
     levels = tuple(
         level for level in config.rungs.levels if (level.epochs or table.epochs) < table.epochs

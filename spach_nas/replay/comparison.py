@@ -12,7 +12,6 @@ import numpy as np
 from spach_nas.config.sampler_registry import (
     get_sampler,
     has_sampler,
-    optuna_samplers,
     sampler_names,
 )
 from spach_nas.errors import ConfigError, did_you_mean, one_of
@@ -61,11 +60,12 @@ def strategies(samplers: Sequence[str], rules: Sequence[RungRule]) -> tuple[Stra
     """
     for name in samplers:
         if not has_sampler(name):
-            known = (*sampler_names(), *optuna_samplers())
+            known = sampler_names()
             raise ConfigError(
-                f"--sampler: {name!r}; expected {one_of(sampler_names())}, or a class of "
+                f"--sampler: {name!r}; expected {one_of(known)}, or a class of "
                 f"optuna.samplers{did_you_mean(name, known)}"
             )
+    # Baselines are always included: only the distance from them says what a sampler is worth.
     ours = [Strategy(sampler=name, rungs=rule) for name in samplers for rule in rules]
     of_optuna = [name for name in samplers if get_sampler(name).stock]
     plain = [Strategy(sampler="random"), Strategy(sampler="local")]
@@ -95,8 +95,10 @@ def compare(
         on_search: Called before each search with the number of searches done; a strategy has
             `2 * seeds`.
     """
+    # It imports Optuna: only after mistakes in the table and the strategies have been reported.
     from spach_nas.replay.stock import replay_stock
 
+    # With more trials than architectures, every strategy finds everything.
     trials = min(trials, benchmark.feasible.count or trials)
     seconds = trials * benchmark.table.full_seconds / workers
     done = itertools.count()

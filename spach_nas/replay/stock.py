@@ -47,6 +47,7 @@ class AshaRung:
 
     def stops(self, score: float) -> bool:
         """Whether a trial with this score is stopped, compared with those before it."""
+        # As in Ray: linear interpolation between scores, and the first trial always continues.
         share = 100 * (1 - 1 / self.reduction)
         stopped = bool(self.scores) and score < float(np.percentile(self.scores, share))
         self.scores.append(score)
@@ -118,6 +119,7 @@ def replay_stock(
         if running is None:
             return steps
         level, entry = running.level, running.entry
+        # `OptunaSearch` learns the result of a stopped trial as if it were complete.
         last = running.curve[levels[level] - 1]
         is_whole = level == len(rungs)
         if not is_whole and not rungs[level].stops(last.accuracy):

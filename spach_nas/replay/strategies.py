@@ -101,7 +101,6 @@ class Workers(Generic[Task]):
     simulation is reproducible.
 
     Attributes:
-        number: Number of workers.
         clock: Is set to the end of each task that comes back.
         busy: Seconds that tasks took, summed over the workers.
     """
@@ -120,6 +119,7 @@ class Workers(Generic[Task]):
     def give(self, task: Task, seconds: float) -> None:
         """Give a task to an idle worker, which begins it now."""
         assert self.idle
+        # The running number breaks ties; tasks themselves cannot be compared.
         heapq.heappush(self._tasks, (self.clock.now + seconds, self._given, task))
         self._given += 1
         self.busy += seconds
@@ -137,7 +137,6 @@ class TabularEvaluator:
     """Answers requests from a table.
 
     Attributes:
-        table: The trainings.
         seed: Chooses one training of each architecture that was trained with several seeds.
     """
 
@@ -202,7 +201,7 @@ def replay(benchmark: Benchmark, strategy: Strategy, *, seed: int, budget: Budge
     """
     # They import Optuna: only after mistakes in the table and the strategies have been reported.
     from spach_nas.study.driver import StudyDriver
-    from spach_nas.study.writer import Archive
+    from spach_nas.study.folder import Archive
 
     assert not strategy.stock
     config = replay_config(benchmark, strategy, seed=seed, budget=budget)
@@ -224,6 +223,7 @@ def replay(benchmark: Benchmark, strategy: Strategy, *, seed: int, budget: Budge
     steps = []
     for record in study.records:  # in the order of their ends
         seen.add(record.trial)
+        # Only scores at full length are compared: those of lower rungs are worse for all.
         arch_id = record.arch_id if record.fidelity == config.fidelity else None
         seconds = record.started + record.seconds
         steps.append(Step(trials=len(seen), seconds=seconds, arch_id=arch_id))
@@ -237,7 +237,7 @@ def replay_config(
     search = replace(
         benchmark.config.search,
         sampler=strategy.sampler,
-        # Options are those of one sampler.
+        # Options belong to one sampler, so they are kept for the sampler of the YAML only.
         sampler_options=benchmark.config.search.sampler_options
         if strategy.sampler == benchmark.config.search.sampler
         else {},
@@ -257,6 +257,7 @@ def rungs_of(benchmark: Benchmark, rule: RungRule) -> Rungs:
     levels: Sequence[Level] = [Level(epochs=level.epochs) for level in rungs.levels]
     if not levels:
         epochs = benchmark.table.epochs
+        # Each level has a share of 1 / reduction of the epochs of the next, down to one epoch.
         powers = [epochs // rungs.reduction**i for i in range(epochs.bit_length(), 0, -1)]
         levels = [Level(epochs=number) for number in powers if number]
     return replace(rungs, levels=tuple(levels), rank=rule)

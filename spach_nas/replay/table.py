@@ -18,7 +18,6 @@ import csv
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -106,6 +105,7 @@ def make_table(
         StudyError: No training is complete.
     """
     given = list(entries)
+    # In a search with rungs, most trainings end early; only full ones are comparable.
     epochs = max((len(c) for entry in given for c in entry.curves.values()), default=0)
     kept: dict[str, Entry] = {}
     for entry in given:
@@ -129,6 +129,7 @@ def table_of_records(records: Sequence[Record], *, where: str) -> Table:
     complete = [record for record in records if record.state == "complete" and record.curve]
     if not complete:
         raise StudyError(f"{where}: holds no complete training; expected one at least")
+    # Scores at another image size or on fewer images are not comparable with those at the top.
     top = max((record.fidelity for record in complete), key=lambda one: (one.rung, one.epochs))
     size, share = top.image_size, top.data_share
     curves: dict[str, dict[int, tuple[Epoch, ...]]] = {}
@@ -159,7 +160,8 @@ def _undisturbed(epoch: Epoch) -> Epoch:
     """The epoch with the duration that it would have on an idle machine."""
     if epoch.cpu_seconds is None:
         return epoch
-    # With several threads, processor time exceeds the duration.
+    # Trainings next to each other slow each other down, by an amount that says nothing about the
+    # architecture. With several threads, processor time exceeds the duration.
     return replace(epoch, seconds=min(epoch.seconds, epoch.cpu_seconds))
 
 
@@ -298,15 +300,17 @@ def _parse(row: Row, *, where: str) -> dict[str, Any]:
 
 
 def _entries(rows: Sequence[Row], *, where: str) -> Iterator[Entry]:
-    by_arch = sorted(range(len(rows)), key=lambda i: (rows[i]["arch_id"], i))
-    for arch_id, places in groupby(by_arch, key=lambda i: rows[i]["arch_id"]):
-        own = [rows[i] for i in places]
+    by_arch: dict[str, list[Row]] = {}
+    for row in rows:
+        by_arch.setdefault(row["arch_id"], []).append(row)
+    for arch_id, own in sorted(by_arch.items()):
         first = own[0]
         curves: dict[int, dict[int, Epoch]] = {}
         for row in own:
             figures = {name: row[name] for name in ("accuracy", "loss", "train_loss", "seconds")}
             curves.setdefault(row["seed"], {})[row["epoch"]] = Epoch(**figures)
         for seed, curve in curves.items():
+            # A gap would shift all later epochs.
             if sorted(curve) != list(range(1, len(curve) + 1)):
                 raise StudyError(
                     f"{where}: {arch_id}, seed {seed}: epochs {sorted(curve)}; expected all from 1"
@@ -328,6 +332,7 @@ def _architecture(row: Row, *, where: str) -> Architecture:
         found = Architecture.from_dict(json.loads(row["architecture"]), where=where)
     except (ValueError, ArchitectureError) as problem:
         raise StudyError(f"{where}: {problem}") from None
+    # The id is the key of the table: rows of two architectures must never be joined.
     if found.arch_id != row["arch_id"]:
         raise StudyError(f"{where}: is another architecture, {found.arch_id}; expected its own id")
     return found

@@ -1,9 +1,9 @@
 """A page as one HTML file: sections, data, styles and scripts, and a policy that fetches nothing.
 
-A page is a list of `Section`s in the order of reading (for a study: `_sections` in `page.py`). To
-add a figure, write a function from the `StudyView` to a section and add it to that list:
+A page is a list of `Section`s in the order of reading (for a study: `SECTIONS` in `page.py`). To
+add a figure, write a function from the `StudyView` to a section and name it in that list:
 
-    Section(id="effects", title="What each choice did", note="...", figure=effects_figure(data))
+    Section(id="depths", title="Depths", note="...", figure=depths_figure(data))
 
 A figure with several variants is a mapping from the words of a switch to figures. Figures are made
 in the light inks and with the layout of `theme.py`; `figures.js` repaints them for dark screens,
@@ -28,6 +28,8 @@ from plotly.offline import get_plotlyjs
 
 from spach_nas.files import replace_text
 from spach_nas.report.theme import DARK, LIGHT, css_variables, mixer_colour
+from spach_nas.report.view import record_name
+from spach_nas.units import format_count, format_duration
 
 PLOTLY_FILE = "plotly.min.js"
 # `embed`: plotly's script, 4.8 MB, is part of the page; `beside`: a file next to it.
@@ -42,8 +44,7 @@ class Section:
 
     Attributes:
         id: Of its element, letters and hyphens; unique on the page.
-        title: Plain text, like `lead`, `note` and `missing`.
-        lead: Above the figure: what it says, in a sentence.
+        title: Plain text, like `note` and `missing` unless they are rendered.
         note: Under the figure.
         figure: One, or several by the words of their switch; None where there is nothing to draw.
         missing: In place of the figure; without it and a body the section is hidden.
@@ -55,7 +56,6 @@ class Section:
 
     id: str
     title: str
-    lead: str = ""
     note: str = ""
     figure: go.Figure | Mapping[str, go.Figure] | None = None
     missing: str = ""
@@ -83,6 +83,16 @@ def render(template: str, macro: str, /, *arguments: Any) -> Markup:
     return Markup(str(part(*arguments)).strip())
 
 
+def sentences(template: str, macro: str, /, *arguments: Any) -> Markup:
+    """Prose of a page: a macro as `render` fills it, on one line."""
+    return Markup(" ".join(render(template, macro, *arguments).split()))
+
+
+def counted(number: int, noun: str) -> str:
+    """`1 trial`, `1,200 trials`."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
 def document(
     *,
     name: str,
@@ -90,7 +100,6 @@ def document(
     sections: Sequence[Section],
     data: Mapping[str, Any] | None = None,
     scripts: Sequence[str] = ("figures.js",),
-    styles: Sequence[str] = ("page.css",),
     plotly: PlotlyPlace = "embed",
 ) -> str:
     """The page as text.
@@ -101,7 +110,6 @@ def document(
         sections: In the order of reading; their figures are added to the data.
         data: What the scripts read from the element `data`, ready for JSON.
         scripts: Files of this package, in their order.
-        styles: Style sheets of this package, in their order.
         plotly: Where plotly's script is; `beside` needs `write_plotly` once for the folder.
     """
     texts = [*([get_plotlyjs()] if plotly == "embed" else []), *map(_asset, scripts)]
@@ -121,7 +129,7 @@ def document(
         .render(
             policy=_policy(texts, plotly=plotly),
             name=name,
-            style=Markup(css_variables() + "\n".join(map(_asset, styles))),
+            style=Markup(css_variables() + _asset("page.css")),
             header=header,
             sections=sections,
             data=Markup(_to_json({**content, **(data or {})})),
@@ -131,18 +139,11 @@ def document(
     )
 
 
-def write_page(path: Path, text: str) -> Path:
-    """Write whole or not at all; an older page is replaced in one step."""
-    replace_text(path, text)
-    return path
-
-
-def write_plotly(folder: Path) -> Path:
+def write_plotly(folder: Path) -> None:
     """Put plotly's script into a folder, unless the same one is there."""
     path, text = folder / PLOTLY_FILE, get_plotlyjs()
-    if path.is_file() and path.read_text(encoding="utf-8") == text:
-        return path
-    return write_page(path, text)
+    if not path.is_file() or path.read_text(encoding="utf-8") != text:
+        replace_text(path, text)
 
 
 @cache
@@ -154,7 +155,13 @@ def _templates() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["colour"] = mixer_colour
+    environment.filters |= {
+        "colour": mixer_colour,
+        "counted": counted,
+        "duration": format_duration,
+        "metric": format_count,
+        "name": record_name,
+    }
     return environment
 
 

@@ -5,7 +5,6 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import NamedTuple
 
 import numpy as np
 from plotly import graph_objects as go
@@ -13,9 +12,16 @@ from plotly import graph_objects as go
 from spach_nas.cost.closed_form import Cost, costs
 from spach_nas.cost.limits import Limits, ProxyLimits
 from spach_nas.errors import SearchSpaceError
-from spach_nas.feasible import FeasibleSet, Latency
-from spach_nas.report.document import Section
-from spach_nas.report.theme import LIGHT, ink_on, layout, mixer_colour, mixer_order, plain
+from spach_nas.feasible import FeasibleSet
+from spach_nas.report.document import Section, sentences
+from spach_nas.report.theme import (
+    LIGHT,
+    ink_on,
+    layout,
+    mixer_colour,
+    mixer_order,
+    plain,
+)
 from spach_nas.report.view import StudyView, Trained
 from spach_nas.space.architecture import Architecture
 from spach_nas.space.search_space import SearchSpace, contexts
@@ -38,41 +44,28 @@ class Group:
     """A set of architectures.
 
     Attributes:
+        title: Its name and size.
         shares: For each stage, the share of its blocks by mixer name, in [0, 1], averaged over the
             architectures that have the stage.
-        drawn: Whether it is a sample of a larger set.
     """
 
     name: str
-    count: int
+    title: str
     shares: tuple[Shares, ...]
-    drawn: bool = False
-
-    @property
-    def title(self) -> str:
-        """Name and size."""
-        return f"{self.name} ({self.count:,}{' drawn' if self.drawn else ''})"
 
 
 def shares_section(view: StudyView) -> Section:
     """Shares of the mixers, next to those of chance."""
-    space, limits = view.facts.search_space, view.limits
-    feasible = draw_feasible(space, limits, proxy=view.facts.proxy_limits) if space else ()
-    chance = (
-        f"All feasible are {len(feasible):,} drawn uniformly from the search space inside the "
-        "limits: what chance gives, each share to about "
-        f"{100 / len(feasible) ** 0.5:.0f} points or better."
-        if feasible
-        else "What chance gives is not shown: the search space is not known here, or too large "
-        "to draw from inside its limits at once."
-    )
+    if not view.within:
+        return Section(id="shares", title="Mixers")
+    space, proxy = view.facts.search_space, view.facts.proxy_limits
+    feasible = draw_feasible(space, view.limits, proxy=proxy) if space else ()
     return Section(
         id="shares",
         title="Mixers",
         figure=shares_figure(shares_data(view, feasible=feasible)),
         size="free",
-        note="Share of a stage's blocks, averaged over the architectures of each group; their "
-        f"number is in brackets. {chance}",
+        note=sentences("study.html", "shares", len(feasible)),
     )
 
 
@@ -91,21 +84,19 @@ def shares_data(view: StudyView, *, feasible: Sequence[Architecture] = ()) -> tu
         "all evaluated": _distinct(view.found),
         "paper models": _distinct(view.paper),
     }
-    return tuple(_group(name, items) for name, items in groups.items() if items)
+    return tuple(
+        Group(
+            name=name,
+            title=f"{name} ({len(items):,}{' drawn' if name == 'all feasible' else ''})",
+            shares=tuple(_shares(i, items) for i in range(max(len(item.stages) for item in items))),
+        )
+        for name, items in groups.items()
+        if items
+    )
 
 
 def _distinct(trained: Iterable[Trained]) -> tuple[Architecture, ...]:
     return tuple({one.record.arch_id: one.record.architecture for one in trained}.values())
-
-
-def _group(name: str, architectures: Sequence[Architecture]) -> Group:
-    number = max(len(architecture.stages) for architecture in architectures)
-    return Group(
-        name=name,
-        count=len(architectures),
-        shares=tuple(_shares(i, architectures) for i in range(number)),
-        drawn=name == "all feasible",
-    )
 
 
 def _shares(i: int, architectures: Sequence[Architecture]) -> Shares:
@@ -157,7 +148,7 @@ def shares_figure(groups: Sequence[Group]) -> go.Figure:
     figure.update_xaxes(
         title_text="share of the blocks", tickformat=".0%", range=[0, 1], showgrid=False
     )
-    figure.update_yaxes(
+    return figure.update_yaxes(
         tickvals=[row for row, _, _ in rows],
         ticktext=[plain(name) for _, name, _ in rows],
         range=[len(stages) * step - 0.4, -0.6],
@@ -165,7 +156,6 @@ def shares_figure(groups: Sequence[Group]) -> go.Figure:
         showline=False,
         ticks="",
     )
-    return figure
 
 
 def _bars(mixer: str, rows: Sequence[tuple[int, str, Shares]]) -> go.Bar:
@@ -189,12 +179,7 @@ def _bars(mixer: str, rows: Sequence[tuple[int, str, Shares]]) -> go.Bar:
 
 @lru_cache(maxsize=4)
 def draw_feasible(
-    space: SearchSpace,
-    limits: Limits,
-    *,
-    proxy: ProxyLimits | None = None,
-    latency: Latency | None = None,
-    seed: int = 0,
+    space: SearchSpace, limits: Limits, *, proxy: ProxyLimits | None = None, seed: int = 0
 ) -> tuple[Architecture, ...]:
     """Architectures, each uniformly over the distinct feasible ones, in about a second at most.
 
@@ -205,54 +190,33 @@ def draw_feasible(
         space: What was searched.
         limits: Bounds on the target's cost.
         proxy: Bounds on the cost of its proxy.
-        latency: Predicted latency of the target.
         seed: Of the draws.
 
     Returns:
         At least 100; none where a space too large for exact tables has too few inside the limits,
-        or where the limits bound a latency that is not given.
+        or where the limits bound the latency, which is not known here.
     """
-    if limits.max_latency is not None and latency is None:
+    if limits.max_latency is not None:
         return ()
     rng = np.random.default_rng(seed)
-    work = _work(space)
-    if work.rows <= _MOST_ROWS:
+    classes = [len(stage.mixers.classes(stage.depth)) for stage in space.stages]
+    number = sum(1 for _ in itertools.islice(contexts(space), _MOST_ROWS))
+    # Comparisons of the exact tables under limits, of which each takes its rows once.
+    pairs = number * math.prod(classes)
+    if pairs // max(classes) <= _MOST_ROWS:
         drawn = FeasibleSet(space, Limits()).samples(_DRAWN, rng)
     else:
-        drawn = [space.sample(rng) for _ in range(min(_ENOUGH, _MOST_PICKS // work.classes))]
-    inside = [Cost(*row) for row in costs(drawn).tolist()]
+        drawn = [space.sample(rng) for _ in range(min(_ENOUGH, _MOST_PICKS // sum(classes)))]
     kept = tuple(
         architecture
-        for architecture, cost in zip(drawn, inside, strict=True)
-        if limits.allow(cost, latency_ns=latency.of(architecture) if latency else None)
-        and (proxy is None or proxy.allow(architecture))
+        for architecture, row in zip(drawn, costs(drawn).tolist(), strict=True)
+        if limits.allow(Cost(*row)) and (proxy is None or proxy.allow(architecture))
     )
-    if len(kept) < _ENOUGH and len(kept) < len(drawn) and work.pairs <= _MOST_PAIRS:
+    if len(kept) < min(_ENOUGH, len(drawn)) and pairs <= _MOST_PAIRS:
         try:
-            exact = FeasibleSet(space, limits, proxy=proxy, latency=latency)
+            exact = FeasibleSet(space, limits, proxy=proxy)
         except SearchSpaceError:  # no architecture meets the limits
             return ()
         if exact.count is not None:
             return tuple(exact.samples(_ENOUGH, rng))
     return kept if len(kept) >= _FEWEST else ()
-
-
-class _Work(NamedTuple):
-    """What drawing takes.
-
-    Attributes:
-        pairs: Comparisons of exact tables under limits.
-        rows: Of these tables without any.
-        classes: That one architecture drawn without tables is picked from.
-    """
-
-    pairs: int
-    rows: int
-    classes: int
-
-
-def _work(space: SearchSpace) -> _Work:
-    classes = [len(stage.mixers.classes(stage.depth)) for stage in space.stages]
-    number = sum(1 for _ in itertools.islice(contexts(space), _MOST_ROWS))
-    pairs = number * math.prod(classes)
-    return _Work(pairs, pairs // max(classes), sum(classes))

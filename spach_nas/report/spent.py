@@ -1,20 +1,14 @@
-"""What a study took: time of the search, of training and of waiting, by rung, and disk."""
+"""What a study took: time of the search, of training and of waiting, by rung."""
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+from markupsafe import Markup
+
 from spach_nas.report.document import Section, render
-from spach_nas.report.theme import TIMES
 from spach_nas.report.view import StudyView
 from spach_nas.study.hypervolume import finished_after
 from spach_nas.study.records import Record
-from spach_nas.units import format_duration
-
-_UNITS = ("B", "kB", "MB", "GB", "TB")
-_NOTE = (
-    "A trial continues from its checkpoint, so a rung counts only the epochs beyond the one "
-    "before. Only trials of the highest rung are compared."
-)
 
 
 class Spent(NamedTuple):
@@ -57,55 +51,8 @@ def spent(records: Sequence[Record]) -> Spent:
 
 
 def spent_section(view: StudyView) -> Section:
-    """Time, by rung where there are several, and disk."""
+    """Time, by rung where there are several."""
     found = spent(view.records)
-    if not found.search_s:
-        return Section(id="spent", title="Time and disk")
-    at_once = found.training_s / found.search_s
     older = sum(record.origin is not None for record in view.records)
-    several = len(found.rungs) > 1
-    entries = {
-        "Search": f"{format_duration(found.search_s)} from its start to its last result",
-        "Training": f"{format_duration(found.training_s)} in all, {at_once:.1f} trainings at a "
-        "time on average",
-        **({f"Rung {rung}": _rung_words(some) for rung, some in found.rungs.items() if several}),
-        "Waiting": f"{format_duration(found.idle_s)} in which nothing was trained "
-        f"({found.idle_s / found.search_s:.0%} of the search)",
-        "Shared scores": f"{found.shared} from an equal proxy, at no time" if found.shared else "",
-        "Taken over": f"{older} results of an earlier study, not counted here" if older else "",
-        "Disk": _disk(view.facts.disk),
-    }
-    return Section(
-        id="spent",
-        title="Time and disk",
-        body=render("study.html", "facts", entries, _NOTE if several else ""),
-    )
-
-
-def _rung_words(records: Sequence[Record]) -> str:
-    fidelity = records[0].fidelity
-    height, width = fidelity.image_size
-    trials = len({record.trial for record in records})
-    failed = sum(record.state == "failed" for record in records)
-    return (
-        f"{trials:,} trials{f', {failed:,} failed' if failed else ''}, to epoch {fidelity.epochs} "
-        f"on {fidelity.data_share:.0%} of the images at {height}{TIMES}{width} px, "
-        f"{format_duration(sum(record.seconds for record in records))} of training"
-    )
-
-
-def _disk(disk: Mapping[str, int]) -> str:
-    if not disk:
-        return ""
-    parts = sorted(disk.items(), key=lambda item: -item[1])
-    words = ", ".join(f"{name} {format_bytes(size)}" for name, size in parts if size)
-    return f"{format_bytes(sum(disk.values()))}: {words}"
-
-
-def format_bytes(count: float) -> str:
-    """`532 B`, `4.9 MB`; steps of a thousand."""
-    for unit in _UNITS[:-1]:
-        if count < 999.5:
-            return f"{count:.3g} {unit}"
-        count /= 1000
-    return f"{count:.3g} {_UNITS[-1]}"
+    body = render("study.html", "spent", found, older) if found.search_s else Markup()
+    return Section(id="spent", title="Time", body=body)

@@ -4,7 +4,6 @@ import base64
 import json
 import re
 import zlib
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -12,19 +11,28 @@ from typing import Any, NamedTuple
 
 from spach_nas.config.objectives import OBJECTIVES, Objective
 from spach_nas.paths import shell_word
+from spach_nas.report.document import Section, render
 from spach_nas.report.drawing import draw
 from spach_nas.report.view import StudyView, Trained, seed_words
 from spach_nas.space.architecture import Architecture
 from spach_nas.study.pareto import value
 from spach_nas.study.records import Record
-from spach_nas.units import common_unit, format_share
+from spach_nas.units import common_unit, format_count, format_share
 
 KEPT = "Writes the trained proxy with its weights."
 NOT_KEPT = "Its weights are not kept: this writes the untrained network at full size."
 _EFFORT = 9  # of the compression
 _NUMBER = re.compile(r"\d+(?:\.\d+)?")
 _NO_REASON = "no reason given"
+# A traceback or a compiler's output would hide the other reasons.
+_LONGEST_REASON = 300
 _ACCURACY = OBJECTIVES["accuracy"]
+# Heading, name in a sentence and largest unit.
+_COUNTS = {
+    "macs": ("MACs", "MACs", "G"),
+    "params": ("Params", "parameters", "M"),
+    "activations": ("Act.", "activations", "M"),
+}
 
 Row = dict[str, Any]
 
@@ -34,52 +42,48 @@ class Column(NamedTuple):
 
     Attributes:
         key: Of a row.
-        label: At its head, short.
-        name: In a sentence.
-        suffix: After the figure in a sentence.
-        unit: What the figures are divided by; 0 for text.
-        digits: After the point; -1 for four significant ones.
+        label: At its head.
+        number: Whether it holds numbers.
         down: Whether the first click on the head shows the highest first.
-        own_unit: Whether a figure in a sentence has a unit of its own, not that of the column.
     """
 
     key: str
     label: str
-    name: str = ""
-    suffix: str = ""
-    unit: float = 1.0
-    digits: int = 0
+    number: bool = True
     down: bool = False
-    own_unit: bool = False
 
 
-# Key, heading, name and largest unit.
-_COUNTS = (
-    ("macs", "MACs", "MACs", "G"),
-    ("params", "Params", "parameters", "M"),
-    ("activations", "Act.", "activations", "M"),
-)
+def trials_section(view: StudyView) -> Section:
+    """The table, which a script fills."""
+    if not view.records:
+        return Section(id="trials", title="All trials", missing="No trial is finished yet.")
+    return Section(
+        id="trials",
+        title="All trials",
+        controls=render("study.html", "filters"),
+        body=render("study.html", "table", table_columns(view)),
+    )
 
 
-def table_data(view: StudyView, rows: Sequence[Row], *, folder: Path) -> dict[str, Any]:
-    """Rows and columns of the table, ready for JSON."""
+def table_data(view: StudyView, *, folder: Path) -> dict[str, Any]:
+    """What the script needs, ready for JSON."""
+    rows = table_rows(view)
     scored = [row for row in rows if row["accuracy"] is not None]
     top = max(scored, key=lambda row: row["accuracy"], default={"trial": None})
     return {
         "study": shell_word(folder),
         "notes": [KEPT, NOT_KEPT],
         "selected": view.best.trial if view.best else top["trial"],
-        "columns": [column._asdict() for column in _columns(view, rows)],
-        "rows": list(rows),
+        "rows": rows,
         "drawings": packed_drawings(view),
     }
 
 
 def export_command(folder: str, record: Record, *, kept: bool) -> str:
-    """What exports a trial, quoted for a shell; without weights the network at full size.
+    """The command that exports a trial; without weights the network at full size.
 
     Args:
-        folder: Of the study, quoted.
+        folder: Of the study, quoted for a shell.
         record: The trial.
         kept: Whether its weights are there.
     """
@@ -102,31 +106,33 @@ def cached_drawing(architecture: Architecture) -> str:
     return draw(architecture)
 
 
-def _columns(view: StudyView, rows: Sequence[Row]) -> list[Column]:
-    counts = []
-    for key, label, name, largest in _COUNTS:
-        unit, factor = common_unit([row[key] for row in rows], largest=largest)
-        counts.append(Column(key, f"{label} ({unit})", name, "", factor, 2, own_unit=True))
-    measured = [
-        Column(
-            item.name, item.label.capitalize(), item.label, digits=-1, down=item.direction == "max"
-        )
-        for item in _further(view)
-        if rows
-    ]
-    # These say something only where trials differ in them.
-    epochs = [Column("epochs", "Epochs")] if len({row["epochs"] for row in rows}) > 1 else []
-    seeds = [Column("count", "Seeds")] if any(row["count"] > 1 for row in rows) else []
+def _units(view: StudyView) -> dict[str, tuple[str, float]]:
+    """The unit of each count and its factor."""
+    costs = [record.target_cost for record in view.last.values()]
+    return {
+        key: common_unit([getattr(cost, key) for cost in costs], largest=largest)
+        for key, (*_, largest) in _COUNTS.items()
+    }
+
+
+def table_columns(view: StudyView) -> list[Column]:
+    """Columns from left to right; epochs and seeds only where trials differ in them."""
+    units = _units(view)
+    several_epochs = len({record.fidelity.epochs for record in view.last.values()}) > 1
+    several_seeds = any(len(one.trainings) > 1 for one in view.trained)
     return [
         Column("trial", "Trial"),
-        Column("accuracy", "Accuracy", "accuracy", down=True),
-        *counts,
-        *measured,
-        Column("seconds", "Time (s)", "trained for", " s", 1.0, 1),
-        *epochs,
-        *seeds,
-        Column("architecture", "Architecture", unit=0.0),
-        Column("note", "Note", unit=0.0),
+        Column("accuracy", "Accuracy", down=True),
+        *(Column(key, f"{label} ({units[key][0]})") for key, (label, *_) in _COUNTS.items()),
+        *(
+            Column(item.name, item.label.capitalize(), down=item.direction == "max")
+            for item in _further(view)
+        ),
+        Column("seconds", "Time (s)"),
+        *([Column("epochs", "Epochs")] if several_epochs else []),
+        *([Column("seeds", "Seeds")] if several_seeds else []),
+        Column("architecture", "Architecture", number=False),
+        Column("note", "Note", number=False),
     ]
 
 
@@ -135,44 +141,66 @@ def _further(view: StudyView) -> list[Objective]:
 
 
 def table_rows(view: StudyView) -> list[Row]:
-    """One row for each trial at its highest rung, in their order; what is missing is left out."""
+    """One row for each trial at its highest rung, in their order.
+
+    A row has a value for each column to sort by, `text` where that is shown in other words, and for
+    a card the `words` of its figures and its `origin`.
+    """
     seconds: dict[int, float] = {}
     for record in view.records:
         seconds[record.trial] = seconds.get(record.trial, 0.0) + record.seconds
     groups = {record.trial: one for one in view.trained for record in one.trainings}
     front = {record.trial for record in view.front}
     kept = {record.trial for record in view.records if view.keeps(record)}
+    factors = {key: factor for key, (_, factor) in _units(view).items()}
     rows = []
     for trial, record in view.last.items():
         one = groups.get(trial, Trained(record=record, trainings=(record,)))
-        kinds = {
-            "note": " · ".join(_notes(view, record, one, on_front=trial in front)),
+        flags = {
             "front": trial in front,
             "kept": trial in kept,
             "paper": record.reference is not None,
             "failed": record.state == "failed",
         }
-        given = {name: content for name, content in kinds.items() if content}
-        rows.append(given | _figures(view, record, one) | {"seconds": round(seconds[trial], 2)})
+        row = _row(view, one, record, seconds=seconds[trial], factors=factors)
+        note = " · ".join(_notes(view, record, one, on_front=trial in front))
+        # What is false or empty is left out: thousands of rows are part of the page.
+        rows.append(row | {key: given for key, given in {"note": note, **flags}.items() if given})
     return rows
 
 
-def _figures(view: StudyView, record: Record, one: Trained) -> Row:
-    scored = record.state == "complete"
-    cost = record.target_cost
+def _row(
+    view: StudyView, one: Trained, record: Record, *, seconds: float, factors: dict[str, float]
+) -> Row:
+    items = [_ACCURACY, *_further(view)] if record.state == "complete" else []
+    figures = {item: figure for item in items if (figure := value(one.record, item)) is not None}
+    shown = {item.name: one.words(item) for item in figures}
+    costs = {key: getattr(record.target_cost, key) for key in _COUNTS}
+    seeds = seed_words(one.seeds)
+    words = [
+        *(f"{item.name} {shown[item.name]}{' ms' * (item.unit == 'ms')}" for item in figures),
+        *(f"{name} {format_count(costs[key])}" for key, (_, name, _) in _COUNTS.items()),
+        seeds,
+    ]
+    sentence = ", ".join(words)
     return {
-        **{item.name: value(one.record, item) if scored else None for item in _further(view)},
+        "accuracy": None,
+        **{item.name: figure for item, figure in figures.items()},
+        **costs,
         "trial": record.trial,
         "id": record.arch_id,
         "architecture": view.names[record.arch_id],
-        "accuracy": value(one.record, _ACCURACY) if scored else None,
-        "shown": {"accuracy": one.words(_ACCURACY) if scored else ""},
-        "macs": cost.macs,
-        "params": cost.params,
-        "activations": cost.activations,
+        "seconds": round(seconds, 2),
         "epochs": record.fidelity.epochs,
-        "seeds": seed_words(one.seeds),
-        "count": len(one.seeds),
+        "seeds": len(one.seeds),
+        "text": {
+            "accuracy": "\N{EN DASH}",
+            **{key: f"{costs[key] / factor:.2f}" for key, factor in factors.items()},
+            "seconds": f"{seconds:.1f}",
+            **shown,
+        },
+        "words": sentence[0].upper() + sentence[1:],
+        "origin": f"{record.arch_id}, trained for {seconds:.1f} s, {seeds}",
     }
 
 
@@ -186,16 +214,20 @@ def _notes(view: StudyView, record: Record, one: Trained, *, on_front: bool) -> 
         words.append("no finite accuracy")
     accuracies = one.values(_ACCURACY)
     if len(one.trainings) > 1 and accuracies:
-        words.append(
-            f"mean of {len(accuracies)} seeds, {format_share(min(accuracies))} to "
-            f"{format_share(max(accuracies))}"
-        )
+        low, high = map(format_share, (min(accuracies), max(accuracies)))
+        words.append(f"mean of {len(accuracies)} seeds, {low} to {high}")
     return words + ([record.remark] if record.remark else [])
+
+
+def failures_section(view: StudyView) -> Section:
+    """Why trials failed."""
+    body = render("study.html", "failures", failures(view), _LONGEST_REASON)
+    return Section(id="failures", title="Failures", body=body)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Failure:
-    """One reason; those that differ in numbers alone are one.
+    """One reason; those that differ only in numbers are one.
 
     Attributes:
         reason: Of the first trial.

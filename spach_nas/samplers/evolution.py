@@ -29,17 +29,20 @@ class FromTrials(BaseSampler):
 
     They draw from their seed and store nothing. Their proposals may be outside the limits, since
     those of any sampler are repaired.
+
+    Attributes:
+        space: The search space.
     """
 
     def __init__(self, *, space: SearchSpace, seed: int) -> None:
-        self._space = space
+        self.space = space
         self._rng = np.random.default_rng(seed)
 
     def infer_relative_search_space(
         self, study: Study, trial: FrozenTrial
     ) -> dict[str, BaseDistribution]:
         """The whole space."""
-        return distributions(self._space)
+        return distributions(self.space)
 
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
@@ -68,7 +71,7 @@ class FromTrials(BaseSampler):
     ) -> Encoding: ...
 
     def _any(self) -> Encoding:
-        return {name: self._one_of(values) for name, values in self._space.parameters.items()}
+        return {name: self._one_of(values) for name, values in self.space.parameters.items()}
 
     def _one_of(self, values: Sequence[Value]) -> Value:
         return values[int(self._rng.integers(len(values)))]
@@ -118,16 +121,16 @@ class RegularisedEvolution(FromTrials):
 
     def _mutate(self, parent: Encoding) -> Encoding:
         """A child that is another architecture: several encodings may give the same one."""
-        before = self._space.decode(parent)
-        names = list(self._space.parameters)
+        before = self.space.decode(parent)
+        names = list(self.space.parameters)
         child = parent
         for _ in range(_TRIES):
             child = dict(parent)
             for _ in range(1 + int(self._rng.random() < _SECOND_CHANGE)):
                 name = names[self._rng.integers(len(names))]
-                others = [v for v in self._space.parameters[name] if v != child[name]]
+                others = [v for v in self.space.parameters[name] if v != child[name]]
                 child[name] = self._one_of(others)
-            if self._space.decode(child) != before:
+            if self.space.decode(child) != before:
                 break
         return child
 
@@ -174,14 +177,14 @@ class LocalSearch(FromTrials):
 
     def _neighbours(self, parent: Encoding) -> Iterator[tuple[Encoding, float]]:
         """Canonical encodings of neighbours and their weights, which sum to 1 per parameter."""
-        before = self._space.decode(parent)
-        for name, values in self._space.parameters.items():
+        before = self.space.decode(parent)
+        for name, values in self.space.parameters.items():
             others = [value for value in values if value != parent[name]]
             weights = [self._weight(values, parent[name], value) for value in others]
             for value, weight in zip(others, weights, strict=True):
-                found: Architecture = self._space.decode({**parent, name: value})
+                found: Architecture = self.space.decode({**parent, name: value})
                 if found != before:
-                    yield self._space.encode(found), weight / sum(weights)
+                    yield self.space.encode(found), weight / sum(weights)
 
     def _weight(self, values: Sequence[Value], here: Value, there: Value) -> float:
         ordered = not any(isinstance(value, str | bool) for value in values)
@@ -189,6 +192,4 @@ class LocalSearch(FromTrials):
 
     def _key(self, encoding: Encoding) -> tuple[int, ...]:
         """An encoding as the index of each choice."""
-        return tuple(
-            values.index(encoding[name]) for name, values in self._space.parameters.items()
-        )
+        return tuple(values.index(encoding[name]) for name, values in self.space.parameters.items())

@@ -79,10 +79,10 @@ class Surrogate(FromTrials):
             return self._any()
         values = np.array([trial.values for trial in complete])
         order = rank_by_front(values, maximise=maximise)[:_MOST_TRIALS]
-        trained = [self._space.decode(complete[i].params) for i in order]
+        trained = [self.space.decode(complete[i].params) for i in order]
         # Older trials, which may be many, are left to the search: it repeats no proposal.
         running = [trial.params for trial in known if trial.state == TrialState.RUNNING]
-        taken = {*trained, *(self._space.decode(params) for params in running if params)}
+        taken = {*trained, *(self.space.decode(params) for params in running if params)}
         front = moocore.is_nondominated(values[order], maximise=maximise)
         parents = [item for item, kept in zip(trained, front, strict=True) if kept]
         candidates = self._candidates(parents, taken=taken)
@@ -96,15 +96,15 @@ class Surrogate(FromTrials):
         # Where no draw has a gain, the candidate that comes nearest to one.
         ranked = rank_by_front(new.mean(axis=0), maximise=[False] * len(maximise))
         best = max(ranked.tolist(), key=gains.__getitem__)
-        return self._space.encode(candidates[best])
+        return self.space.encode(candidates[best])
 
     def _candidates(
         self, parents: Sequence[Architecture], *, taken: set[Architecture]
     ) -> list[Architecture]:
         found = [self._feasible.sample(self._rng) for _ in range(_UNIFORM)]
-        encodings = [self._space.encode(parent) for parent in parents]
+        encodings = [self.space.encode(parent) for parent in parents]
         for number in self._rng.integers(len(encodings), size=_NEIGHBOURS):
-            child = self._space.decode(self._changed(encodings[number]))
+            child = self.space.decode(self._changed(encodings[number]))
             if self._feasible.allows(child):
                 found.append(child)
         return [item for item in dict.fromkeys(found) if item not in taken]
@@ -113,7 +113,7 @@ class Surrogate(FromTrials):
         child, names = dict(parent), list(parent)
         for _ in range(1 + int(self._rng.random() < _SECOND_CHANGE)):
             name = names[self._rng.integers(len(names))]
-            child[name] = self._one_of(self._space.parameters[name])
+            child[name] = self._one_of(self.space.parameters[name])
         return child
 
     def _predicted(self, architectures: Sequence[Architecture], values: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""How long a whole search would take and what it would write, from a few timed proxies.
+"""Duration and disk space of a whole search, estimated from a few timed proxies.
 
 Time per image is fitted as a line in the proxy's MACs and added up over the trials.
 """
@@ -35,11 +35,11 @@ class Timed:
     """One proxy that was trained for a few steps.
 
     Attributes:
-        macs: Of the proxy.
-        train_seconds: For one image, forward, backward and step.
-        validate_seconds: For one image, forward.
-        build_seconds: To make the network, before its first step.
-        failure: Why it could not be trained; the times are 0 then.
+        macs: MACs of the proxy.
+        train_seconds: Time per image for forward pass, backward pass and step.
+        validate_seconds: Time per image for the forward pass.
+        build_seconds: Time to build the network.
+        failure: Why it could not be trained, with times of 0; None if it could.
     """
 
     macs: int
@@ -51,14 +51,14 @@ class Timed:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RungTime:
-    """What the trainings of one rung would take.
+    """Effort of the evaluations of one rung.
 
     Attributes:
-        epochs: That it adds to those of the rungs before.
+        epochs: Epochs in addition to earlier rungs.
         image_size: Height and width of the input.
-        evaluations: Candidates and paper models that reach it.
-        images: That one of them trains on, over its epochs.
-        seconds: Of one evaluation while others run, on average.
+        evaluations: Number of candidates and paper models that reach the rung.
+        images: Number of images that one of them trains on, over its epochs.
+        seconds: Mean duration of an evaluation while others run.
     """
 
     epochs: int
@@ -73,17 +73,17 @@ class TimeEstimate:
     """Time and disk of a whole search on this machine.
 
     Attributes:
-        seconds: From the command to the report.
-        limited: Whether `max_duration` ends it earlier than its trials do.
-        unlimited: Seconds that all trials would take.
-        cut: Evaluations that `max_duration` leaves undone.
-        slowdown: How many times longer a training takes while others run.
-        load: Processes that ran here before it was timed; their number may change.
-        start_seconds: Of it before and after all trials.
+        seconds: Time from the command to the report.
+        limited: Whether `max_duration` ends the search before all trials are done.
+        unlimited: The same without `max_duration`.
+        cut: Number of evaluations that `max_duration` leaves undone.
+        slowdown: Factor by which a training takes longer while others run.
+        load: Number of other processes that ran here during the timing.
+        start_seconds: Time before and after all trials.
         rungs: Cheapest first.
-        scatter: Largest share by which a measured proxy is off the fitted line.
-        checkpoint_bytes: Weights of one proxy, on average.
-        disk_bytes: Of the folder at most, as if every candidate were on the front.
+        scatter: Largest relative deviation of a measured proxy from the fitted line.
+        checkpoint_bytes: Mean size of the weights of one proxy.
+        disk_bytes: Largest possible size of the folder, with every candidate on the front.
     """
 
     seconds: float
@@ -103,12 +103,12 @@ class TimeEstimate:
 
     @property
     def evaluations(self) -> int:
-        """Of all rungs."""
+        """Number of evaluations of all rungs."""
         return sum(rung.evaluations for rung in self.rungs)
 
     @property
     def foreseen(self) -> Foreseen:
-        """What a search keeps of it."""
+        """The part that a search writes into its journal."""
         return Foreseen(
             seconds=self.seconds,
             evaluation_seconds=tuple(rung.seconds for rung in self.rungs),
@@ -120,13 +120,13 @@ class TimeEstimate:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Line:
-    """Seconds for an image: `fixed + per_mac * macs`."""
+    """Seconds per image: `fixed + per_mac * macs`."""
 
     fixed: float
     per_mac: float
 
     def at(self, macs: float) -> float:
-        """Seconds for an image of a proxy with these MACs."""
+        """Seconds per image for a proxy with these MACs."""
         return self.fixed + self.per_mac * macs
 
 
@@ -202,7 +202,7 @@ def estimate_search(
 
 
 def cut_by(left: float, wall: float, *, evaluations: int, at_once: int) -> int:
-    """How many evaluations do not begin in the time that is left.
+    """Number of evaluations that cannot begin in the time that is left.
 
     Args:
         left: Seconds until nothing new starts.
@@ -218,7 +218,7 @@ def cut_by(left: float, wall: float, *, evaluations: int, at_once: int) -> int:
 
 
 def fit_line(points: Sequence[tuple[int, float]]) -> Line:
-    """The line, rising and from above zero, with the least squares of relative errors."""
+    """The line with the least squares of relative errors, without negative coefficients."""
     macs, seconds = (np.array(column, dtype=float) for column in zip(*points, strict=True))
     if not seconds.all():
         return Line(fixed=float(seconds.mean()), per_mac=0.0)
@@ -297,7 +297,7 @@ def _proxy_costs(
 def _disk(
     plan: Plan, targets: Sequence[Architecture], rungs: Sequence[RungTime]
 ) -> tuple[int, int]:
-    """Bytes of one proxy's weights, and of the whole folder at most."""
+    """Mean bytes of one proxy's weights, and largest possible bytes of the folder."""
     weights = [
         _WEIGHT_BYTES * float(_proxy_costs(plan, targets, rung)[:, 0].mean())
         for rung in range(len(rungs))

@@ -1,6 +1,6 @@
 """A whole search: from the YAML to a folder with records, report and the best network."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack, closing
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -21,10 +21,11 @@ from spach_nas.files import locked, replace_text, room_needed
 from spach_nas.networks import build
 from spach_nas.report.study import write_study_report
 from spach_nas.search.loggers import Logger, Loggers, named_loggers
+from spach_nas.search.placement import keep_initial, placed
 from spach_nas.search.plan import Plan, SearchSource, plan_search, study_path
 from spach_nas.search.ray.runner import ray_session, run_study, stop_on_signals
 from spach_nas.search.ray.session import driver_host
-from spach_nas.space.mixers import MixerSpec, plugin_mixers
+from spach_nas.space.mixers import plugin_mixers
 from spach_nas.study import pareto
 from spach_nas.study.driver import StudyDriver
 from spach_nas.study.folder import (
@@ -101,7 +102,7 @@ def run_plan(
     mixers = plugin_mixers(config.mixers)
     with ExitStack() as stack:
         stack.enter_context(room_needed(folder))
-        prepare_folder(plan, folder, mixers=mixers, resume=resume)
+        prepare_folder(plan, folder, resume=resume)
         stack.callback(remove_if_empty, folder)
         stack.enter_context(locked(folder))
         makers = named_loggers(config.callbacks) | dict(loggers or {})
@@ -157,11 +158,25 @@ def run_plan(
 
 
 def _prepare(study: StudyDriver, plan: Plan, *, doing: Callable[[str], None]) -> None:
-    """Make what candidates share, such as a supernet, or go on with it."""
-    if not any(choice.spec.prepare for choice in plan.config.evaluators):
+    """Make what candidates share, such as a supernet, and the first proposals, or go on with it."""
+    config = plan.config
+    placing = config.init is not None and config.init.placement > 0
+    if not placing and not any(choice.spec.prepare for choice in config.evaluators):
         return
     with stop_on_signals(study):
-        seconds = prepare_evaluators(
+        seconds = 0.0
+        if placing:
+            encodings, seconds = placed(
+                config,
+                folder=study.folder,
+                feasible=plan.feasible,
+                data=plan.preprocessing.data_shape,
+                splits=plan.images,
+                tell=doing,
+                stopped=lambda: study.stopped or study.spent,
+            )
+            study.propose_first(encodings)
+        seconds += prepare_evaluators(
             plan.config,
             folder=study.folder,
             data=plan.splits,
@@ -184,9 +199,7 @@ def _too_short(plan: Plan, folder: Path) -> str:
     )
 
 
-def prepare_folder(
-    plan: Plan, folder: Path, *, mixers: Sequence[MixerSpec] = (), resume: bool = False
-) -> None:
+def prepare_folder(plan: Plan, folder: Path, *, resume: bool = False) -> None:
     """Make the folder of a search, or check that it can continue in the existing one.
 
     Raises:
@@ -203,10 +216,12 @@ def prepare_folder(
     source = config.search.warm_start
     if source is not None:
         warm = warm_records(source, config, plan.feasible, images=plan.preprocessing)
-    texts |= plugin_texts(mixers) | {DATA_JSON: to_json(plan.preprocessing)}
+    texts |= plugin_texts(config) | {DATA_JSON: to_json(plan.preprocessing)}
     if plan.latency is not None:
         texts[LATENCY_JSON] = plan.latency.table.to_json()
     create_folder(folder, texts=texts, records=warm)
+    if plan.initial is not None:
+        keep_initial(folder, plan.initial)
     if source is not None:
         copy_checkpoints(source, folder, warm)
 

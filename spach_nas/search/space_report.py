@@ -1,24 +1,18 @@
 """What a search space offers within its limits, before anything is trained; free of torch."""
 
+import itertools
 import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
-from spach_nas.cost.closed_form import cost
+from spach_nas.cost.closed_form import Cost, cost, costs
 from spach_nas.cost.limits import Limits, ProxyLimits, bounds_set
 from spach_nas.errors import ArchitectureError, LatencyError, SearchSpaceError
-from spach_nas.feasible import FeasibleSet, counts_without
-from spach_nas.search.population import (
-    Figures,
-    Population,
-    draw,
-    every_architecture,
-    nice_edges,
-    population,
-)
+from spach_nas.feasible import FeasibleSet, Latency, counts_without
 from spach_nas.space.architecture import Architecture
 from spach_nas.space.references import REFERENCES, reference_target
 from spach_nas.space.scaling import scale
@@ -26,23 +20,19 @@ from spach_nas.space.search_space import SearchSpace
 from spach_nas.space.stage_space import Encoding
 
 QUANTITIES = ("macs", "params")
+# Spaces with more encodings are sampled, not enumerated.
+MOST_ENCODINGS = 10_000
 SAMPLED = 4_000
 PROXIES = 1_000
 CHANGED = 40
 _OUTSIDE = "is outside of the space: "
 
+Figures = NDArray[np.int64]
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Spread:
-    """Distribution of a cost over architectures, plain counts.
-
-    Attributes:
-        low: The lowest.
-        p5: 5th percentile.
-        median: 50th percentile.
-        p95: 95th percentile.
-        high: The highest.
-    """
+    """Distribution of a cost over architectures: its ends and percentiles, plain counts."""
 
     low: int
     p5: int
@@ -59,17 +49,11 @@ class Quantity:
         name: `macs` or `params`.
         everywhere: Over the whole space.
         feasible: Over the feasible architectures.
-        edges: Edges of n bins, n + 1 of them; a value on an edge belongs to the bin above.
-        shares_everywhere: Share of the space in each bin, in [0, 1].
-        shares_feasible: Share of the feasible architectures in each bin.
     """
 
     name: str
     everywhere: Spread
     feasible: Spread
-    edges: tuple[float, ...]
-    shares_everywhere: tuple[float, ...]
-    shares_feasible: tuple[float, ...]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -104,10 +88,7 @@ class PaperModel:
     """A model of the paper compared with the feasible architectures.
 
     Attributes:
-        name: Its name.
-        macs: Its MACs.
-        params: Its parameters.
-        encoding: Its encoding; None if it is outside the space.
+        encoding: None if it is outside the space.
         outside: Why it is outside the space; None if it is inside.
         violations: Limits that it or its proxy breaks; empty if it meets them.
         macs_rank: Share of the feasible architectures with at most its MACs, in [0, 1].
@@ -140,13 +121,7 @@ class Hidden:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Proxies:
-    """The proxies, which would be trained.
-
-    Attributes:
-        macs: Their MACs.
-        params: Their parameters.
-        hidden: Changes of targets that proxies do not have.
-    """
+    """The proxies, which would be trained."""
 
     macs: Spread
     params: Spread
@@ -159,16 +134,12 @@ class SpaceReport:
 
     Attributes:
         targets: Channels and classes of the targets, and where they come from.
-        limits: The limits in words.
-        architectures: Number of architectures in the space.
+        architectures: Number of distinct architectures.
         encodings: Number of encodings; several may give the same architecture.
         feasible: Number of architectures inside the limits; None if they are too many to count.
         feasible_share: Their share, in [0, 1]; from a sample if they are not counted.
         binding: Each limit that is set.
         sampled: Size of the samples behind distributions and shares; 0: all architectures.
-        quantities: Distribution of MACs and parameters.
-        stages: Mixers of each stage.
-        paper: The paper's models.
         proxies: None for a space alone, without a search.
     """
 
@@ -184,6 +155,43 @@ class SpaceReport:
     stages: tuple[StageShares, ...]
     paper: tuple[PaperModel, ...]
     proxies: Proxies | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Population:
+    """Architectures with their cost.
+
+    Attributes:
+        architectures: N architectures.
+        costs: (N, 4), the columns in the order of `Cost`'s fields.
+        exact: Whether these are all architectures, not a uniform sample.
+    """
+
+    architectures: tuple[Architecture, ...]
+    costs: Figures
+    exact: bool
+
+    def figures(self, name: str) -> Figures:
+        """One field of `Cost`, (N,)."""
+        return self.costs[:, Cost._fields.index(name)]
+
+    def inside(self, limits: Limits, *, latency: Latency | None = None) -> "Population":
+        """Those that meet the limits; a limit on latency is ignored if no latency is known."""
+        kept = np.ones(len(self.costs), dtype=np.bool_)
+        for name, low, high in limits.bounds:
+            kept &= self.figures(name) >= (low or 0)
+            if high is not None:
+                kept &= self.figures(name) <= high
+        if latency is not None and limits.max_latency is not None:
+            times = [latency.of(architecture) for architecture in self.architectures]
+            kept &= np.array(times, dtype=np.int64) <= limits.max_latency
+        if kept.all():
+            return self
+        return Population(
+            architectures=tuple(itertools.compress(self.architectures, kept)),
+            costs=self.costs[kept],
+            exact=self.exact,
+        )
 
 
 def describe_space(feasible: FeasibleSet, *, seed: int = 0) -> SpaceReport:
@@ -250,16 +258,11 @@ def _quantities(everywhere: Population, inside: Population) -> tuple[Quantity, .
     found = []
     for name in QUANTITIES:
         figures, kept = everywhere.figures(name), inside.figures(name)
-        whole = _spread(figures)
-        edges = nice_edges(whole.low, whole.high)
         found.append(
             Quantity(
                 name=name,
-                everywhere=whole,
+                everywhere=_spread(figures),
                 feasible=_spread(kept),
-                edges=edges,
-                shares_everywhere=bin_shares(figures, edges),
-                shares_feasible=bin_shares(kept, edges),
             )
         )
     return tuple(found)
@@ -270,13 +273,6 @@ def _spread(figures: Figures) -> Spread:
         figures, (0, 5, 50, 95, 100), method="inverted_cdf"
     ).tolist()
     return Spread(low=low, p5=p5, median=median, p95=p95, high=high)
-
-
-def bin_shares(figures: Figures, edges: Sequence[float]) -> tuple[float, ...]:
-    """The share of values in each bin; a value on an edge belongs to the bin above."""
-    place = np.searchsorted(np.array(edges), figures, side="right") - 1
-    counts = np.bincount(place.clip(0, len(edges) - 2), minlength=len(edges) - 1)
-    return tuple((counts / len(figures)).tolist())
 
 
 def _stages(
@@ -369,3 +365,26 @@ def hidden_changes(
         share=hidden.total() / max(1, changes),
         choices=tuple(name for name, _ in hidden.most_common()),
     )
+
+
+def population(architectures: Sequence[Architecture], *, exact: bool) -> Population:
+    """These architectures with their cost."""
+    found = tuple(architectures)
+    return Population(architectures=found, costs=costs(found), exact=exact)
+
+
+def every_architecture(space: SearchSpace) -> Population | None:
+    """All distinct architectures, or None if there are too many encodings to enumerate."""
+    if space.encodings() > MOST_ENCODINGS:
+        return None
+    choices = space.parameters
+    found = dict.fromkeys(
+        space.decode(dict(zip(choices, values, strict=True)))
+        for values in itertools.product(*choices.values())
+    )
+    return population(tuple(found), exact=True)
+
+
+def draw(feasible: FeasibleSet, count: int, *, seed: int) -> Population:
+    """A uniform sample with replacement."""
+    return population(feasible.samples(count, seed), exact=False)

@@ -10,6 +10,7 @@ from spach_nas.units import Real, Whole
 from spach_nas.validation import Written
 
 _RANGE_KEYS = {"from", "to", "step"}
+# A range such as {from: 1, to: 1e9} is a typing error, and would fill the memory.
 _MOST_VALUES = 1000
 T = TypeVar("T")
 
@@ -26,6 +27,7 @@ def _as_sequence(value: Any) -> Any:
 
 def _as_range(value: dict[Any, Any]) -> tuple[int, ...]:
     low, high, step = value.get("from"), value.get("to"), value.get("step", 1)
+    # Whole numbers only: the last value of 0.1, 0.2 ... 0.5 would depend on rounding.
     whole = all(isinstance(part, int) and not isinstance(part, bool) for part in (low, high, step))
     if not set(value) <= _RANGE_KEYS or not whole:
         raise ValueError(f"{value!r}; expected a value, a list, or {{from: 2, to: 6, step: 1}}")
@@ -78,6 +80,7 @@ def _as_option_choices(value: Any) -> Any:
         raise ValueError(f"{value!r}; expected a mapping of options to choices")
     pairs = []
     for name, choices in value.items():
+        # The name of the option is not part of the key that pydantic reports.
         try:
             values = _distinct(_as_sequence(choices))
         except ValueError as error:

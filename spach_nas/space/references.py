@@ -158,6 +158,7 @@ def reference_target(name: str, shape: DataShape) -> Architecture:
     Raises:
         ArchitectureError: There is no such model.
     """
+    # A comparison is fair only if both networks have the same head and input.
     return replace(
         get_reference(name).architecture,
         in_channels=shape.in_channels,

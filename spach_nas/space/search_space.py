@@ -202,6 +202,7 @@ class SearchSpace(Settings):
         found = _describe(self, architecture)
         if isinstance(found, str):
             raise SearchSpaceError(f"{architecture} is outside of the space: {found}")
+        # A stage may have a value that is a choice of another stage only.
         if self.decode(found) != architecture:
             raise SearchSpaceError(f"{architecture} is outside of the space: no choice gives it")
         return {name: found[name] for name in self.parameters}
@@ -271,6 +272,7 @@ def _describe(space: SearchSpace, architecture: Architecture) -> Encoding | str:
         found[name] = getattr(architecture, name)
     if architecture.stem == "conv1":
         found["stem_width"] = space.stem_width[0]
+    # Global values before those of stages, whose own choices override them.
     found |= _describe_global(space, architecture)
     before: int | None = None
     for (prefix, stage_space), stage in zip(
@@ -322,6 +324,7 @@ def all_choices(space: SearchSpace) -> dict[str, tuple[Value, ...]]:
     }
     shared = {name: getattr(space, name) for name in PER_STAGE} | dict(space.options)
     for name, values in shared.items():
+        # If every stage overrides it, the global choice has no effect and is no parameter.
         own = all(own_choices(stage).get(name) is not None for stage in space.stages)
         if isinstance(values, tuple) and not own:
             choices[name] = values
@@ -384,6 +387,7 @@ def _global_values(space: SearchSpace) -> Iterator[Encoding]:
     choices = {name: values for name, values in all_choices(space).items() if "." not in name}
     for values in itertools.product(*choices.values()):
         encoding = dict(zip(choices, values, strict=True))
+        # The width inside a stem has no effect in a conv1 stem.
         if encoding["stem"] != "conv1" or encoding["stem_width"] == space.stem_width[0]:
             yield encoding
 
@@ -415,6 +419,8 @@ def required_effects(space: SearchSpace, encoding: Encoding, prefix: str = "") -
 
 def _number(space: SearchSpace, encoding: Encoding) -> int:
     """Distinct architectures with these global values."""
+    # Stage by stage, numbers are kept apart by the required parameters that have had an effect so
+    # far; only what ends with all of them is not a copy.
     required = required_effects(space, encoding)
     numbers: dict[frozenset[str], int] = {frozenset(): 1}
     for stage in space.stages:
@@ -442,6 +448,7 @@ def _mistakes(space: SearchSpace) -> Iterator[str]:
             yield f"stages[{i}].expansion_ratio: is missing here and for the whole space"
         following = set()
         fractions = []
+        # Sorted, so that the same file always gives the same message.
         for first, before in sorted(reachable) or [(0, 0)]:
             for value in stage_choices(stage)["width"]:
                 width = stage_width(stage, value, before or None)

@@ -207,6 +207,7 @@ def describe_stage(space: StageSpace, stage: Stage, before: int | None) -> Encod
     if arrangement is None:
         return f"mixers: {stage}; expected an arrangement of {one_of(space.mixers.names)}"
     width: Value = stage.width
+    # Looked up among the choices, since width / before may differ from the factor by rounding.
     if isinstance(space.width, Times) and before is not None:
         width = next(
             (times for times in space.width.times if round(before * times) == stage.width),
@@ -215,6 +216,7 @@ def describe_stage(space: StageSpace, stage: Stage, before: int | None) -> Encod
     found: Encoding = {"depth": stage.depth, "width": width, **arrangement}
     for name, choices in own_choices(space).items():
         if isinstance(choices, tuple):
+            # Canonical: a parameter without effect has its first choice.
             found[name] = value_of(name, stage) if has_effect(name, stage) else choices[0]
     return found
 
@@ -259,6 +261,7 @@ def stage_numbers(stage: StageSpace) -> dict[frozenset[str], int]:
         number = mixers.number * plain
         for name, values in own.items():
             number *= values if values and name in relevant else 1
+        # What the stage chooses itself is counted above; the rest depends on the whole space.
         key = frozenset(name for name in relevant if not own.get(name))
         numbers[key] = numbers.get(key, 0) + number
     return numbers
@@ -271,6 +274,7 @@ def sample_stage(stage: StageSpace, rng: np.random.Generator) -> Encoding:
     mixers = stage.mixers.draw(counts, stage.depth, rng)
     found: Encoding = {"depth": counts.depth, **(stage.mixers.describe(mixers, stage.depth) or {})}
     for name, values in stage_choices(stage).items():
+        # Depth and mixers come with the arrangement.
         if name not in found:
             found[name] = values[rng.integers(len(values))]
     return found

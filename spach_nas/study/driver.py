@@ -24,15 +24,15 @@ from spach_nas.space.references import reference_target
 from spach_nas.space.scaling import DataShape
 from spach_nas.space.stage_space import Encoding
 from spach_nas.study.ending import Why
-from spach_nas.study.folder import CheckpointKey, checkpoint_file
+from spach_nas.study.folder import Archive, CheckpointKey, FolderArchive, checkpoint_file
 from spach_nas.study.journal import Foreseen
 from spach_nas.study.ladder import Ladder, Step
 from spach_nas.study.pareto import GrowingFront
 from spach_nas.study.proposals import Proposer
 from spach_nas.study.records import Record
+from spach_nas.study.relatives import nearest_relative
 from spach_nas.study.requests import Pending, make_request, to_evaluation, to_record
 from spach_nas.study.results import Study
-from spach_nas.study.writer import Archive, FolderArchive
 
 # A trial that loses this many workers is the likely cause: it fails. Its last attempt uses smaller
 # batches, since the host may have run out of memory.
@@ -221,6 +221,10 @@ class StudyDriver(Study):
         self._start = min(self._start, self._clock() - seconds)
         self._log("prepared", fields={"seconds": round(seconds, 3)})
 
+    def propose_first(self, encodings: Sequence[Encoding]) -> None:
+        """Propose these before the sampler's own, in this order."""
+        self.proposer.first = tuple(encodings)
+
     def conclude(self) -> None:
         """Note that all trainings are over, and why; the report comes next."""
         warm = self._first - len(self.config.references)
@@ -390,12 +394,30 @@ class StudyDriver(Study):
         known: int | None = None,
         parent: Record | None = None,
     ) -> Pending:
+        relative = None
+        source = parent
+        if parent is None and self.config.evaluators[rung].spec.inherits and not self.config.init:
+            found = nearest_relative(
+                target,
+                rung,
+                config=self.config,
+                data=self._data,
+                records=self._records,
+                holds=self._archive.holds,
+            )
+            source, relative = found or (None, None)
         checkpoint = None
-        if parent is not None:
-            checkpoint = checkpoint_file(self.folder, (parent.proxy_id, parent.fidelity.rung))
+        if source is not None:
+            checkpoint = checkpoint_file(self.folder, (source.proxy_id, source.fidelity.rung))
         pending = Pending(
             request=make_request(
-                self.config, target, trial=trial, rung=rung, data=self._data, parent=checkpoint
+                self.config,
+                target,
+                trial=trial,
+                rung=rung,
+                data=self._data,
+                parent=checkpoint,
+                relative=relative,
             ),
             encoding=encoding,
             reference=reference,

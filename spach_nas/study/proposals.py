@@ -42,6 +42,9 @@ class Proposer:
 
     Proposals are numbered from 0. What number n is follows from the seed, n, and what was asked and
     learned before, in that order.
+
+    Attributes:
+        first: Proposals that are given, in place of the sampler's first ones.
     """
 
     def __init__(self, config: SearchConfig, feasible: Feasible, *, warm: int = 0) -> None:
@@ -72,6 +75,7 @@ class Proposer:
         self._complete = [0 for _ in config.fidelities]
         self._asked: dict[int, _Asked] = {}
         self._ahead: _Ahead | None = None
+        self.first: tuple[Encoding, ...] = ()
         self._thread = ThreadPoolExecutor(max_workers=1) if self._spec.ahead else None
 
     def take(self, architecture: Architecture) -> None:
@@ -86,6 +90,9 @@ class Proposer:
         Raises:
             SpaceExhausted: Every feasible architecture has been proposed.
         """
+        if number < len(self.first):
+            self.repeat(number, self.first[number])
+            return self.first[number]
         ahead = self._ahead
         if ahead is not None and ahead.number == number:
             self._sampler.proposed = (

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from spach_nas.config.evaluation import Epoch, Evaluation, EvaluationRequest
+from spach_nas.config.evaluation import Epoch, Evaluation, EvaluationRequest, Relative
 from spach_nas.config.objectives import LATENCY, OBJECTIVES, Objective
 from spach_nas.config.search_yaml import SearchConfig
 from spach_nas.cost.closed_form import cost
@@ -61,6 +61,7 @@ def make_request(
     rung: int,
     data: DataShape,
     parent: Path | None = None,
+    relative: Relative | None = None,
 ) -> EvaluationRequest:
     """The evaluation of a target at a rung.
 
@@ -70,7 +71,8 @@ def make_request(
         trial: Its number.
         rung: 0 is the cheapest.
         data: Channels and classes of the images.
-        parent: Checkpoint to continue from.
+        parent: Checkpoint to continue from, or of the relative.
+        relative: A trained network to begin with.
     """
     return EvaluationRequest(
         trial=trial,
@@ -80,6 +82,7 @@ def make_request(
         seed=config.training_seed,
         course=config.course(rung),
         parent=parent,
+        relative=relative,
     )
 
 

@@ -1,7 +1,10 @@
 import io
 import subprocess
 import sys
+import threading
+from typing import ClassVar
 
+import pytest
 from rich.console import Console
 
 from spach_nas.cli.replay_view import search_words
@@ -22,15 +25,30 @@ def test_without_a_terminal_each_step_is_a_line() -> None:
     assert text_of(console) == "loading [PyTorch] for a while ...\nreading ...\n"
 
 
-def test_without_a_terminal_a_short_step_may_go_untold() -> None:
+class HeldTimer(threading.Timer):
+    """Waits until a test says that its time has come."""
+
+    started: ClassVar[list["HeldTimer"]] = []
+
+    def start(self) -> None:
+        self.started.append(self)
+
+    def fire(self) -> None:
+        if not self.finished.is_set():  # it was not cancelled
+            self.function(*self.args)
+
+
+def test_without_a_terminal_only_a_long_step_is_printed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(threading, "Timer", HeldTimer)
     console = Console(file=io.StringIO(), width=80)
     with Steps(console, long_s=1e6).shown() as steps:
         steps("loading PyTorch")
         steps("reading")
-        assert steps._timer is not None
-        steps._timer.function(*steps._timer.args)  # as if its time had come
+        for timer in HeldTimer.started:
+            timer.fire()
+        steps("counting")
+    HeldTimer.started[-1].fire()
     assert text_of(console) == "reading ...\n"
-    assert steps._timer is None
 
 
 def test_on_a_terminal_nothing_of_the_steps_stays() -> None:
@@ -47,7 +65,7 @@ def test_a_line_fits_and_tells_how_long_it_takes() -> None:
     doing = Doing("reading the images of a data set")
     console.print(doing)
     doing.begin("reading")
-    doing._since -= 12.0
+    doing.since -= 12.0
     console.print(doing)
     first, second = text_of(console).splitlines()
     assert len(first) == 30 and first.endswith("…")

@@ -49,7 +49,7 @@ MISTAKES: dict[str, tuple[str, str]] = {
     "search: sampler": ("search {}/sampler.yaml", "did you mean 'nsga2'?"),
     "search: sampler of Optuna": ("search {}/optuna.yaml", "did you mean 'NSGAIIISampler'?"),
     "search: callback": ("search {}/callback.yaml", "did you mean 'wandb'?"),
-    "search: data": ("search {}/data.yaml", "nowhere: is no folder"),
+    "search: data": ("search {}/data.yaml", "nowhere: is not a folder"),
     "search: limits": ("search {}/limits.yaml", "max_macs"),
     "search: warm start": ("search {}/warm.yaml --dry-run", "search.warm_start: nowhere: is no"),
     "search: latency table": ("search {}/latency.yaml", "nowhere.json"),

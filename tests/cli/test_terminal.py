@@ -13,9 +13,9 @@ from rich.console import Console
 from conftest import run_main
 from search_tools import drive, evaluate, make_study, write_search
 from spach_nas.cli import live_view, status_line
-from spach_nas.cli.live_view import ProgressView, sparkline
+from spach_nas.cli.live_view import LiveView, ProgressView, sparkline
+from spach_nas.cli.search_view import print_result
 from spach_nas.cli.status_line import Doing
-from spach_nas.cli.terminal import LiveView, print_result
 from spach_nas.config.evaluation import Evaluation, EvaluationRequest
 from spach_nas.config.objectives import OBJECTIVES
 from spach_nas.config.search_yaml import load_config
@@ -219,8 +219,8 @@ def test_without_a_terminal_each_record_is_a_line(tmp_path: Path) -> None:
 def test_without_a_terminal_running_trials_give_signs_of_life(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("spach_nas.cli.terminal.TICK_S", 0.001)
-    monkeypatch.setattr("spach_nas.cli.terminal.SILENCE_S", 1e6)
+    monkeypatch.setattr("spach_nas.cli.status_line.TICK_S", 0.001)
+    monkeypatch.setattr("spach_nas.cli.live_view.SILENCE_S", 1e6)
     console = Console(file=io.StringIO(), width=80)
     study = make_study(tmp_path, search__trials=2)
     with LiveView(console).shown() as live:
@@ -249,7 +249,7 @@ def test_a_result_says_whose_weights_are_missing(
     assert top is not None
     if lost:
         checkpoint_path(study.folder, top).unlink()
-    print_result(study)
+    print_result(study, console=Console(width=120))
     printed = capsys.readouterr().out
     assert (
         f"weights of trial {top.trial}, the best one, are not in this folder" in printed
@@ -269,13 +269,13 @@ def test_a_live_view_shows_the_study_while_it_runs(tmp_path: Path) -> None:
             assert isinstance(request, EvaluationRequest)
             live(study, study.tell(request, evaluate(request)))
         study.next()
-    progress = live._render().progress
+    progress = live.render().progress
     assert progress is not None
     assert (progress.done, progress.running_at(0), progress.phase) == (2, 1, "running")
     study.stop()
-    assert live._render().progress.phase == "stopping"  # type: ignore[union-attr]
+    assert live.render().progress.phase == "stopping"  # type: ignore[union-attr]
     study.conclude()
-    assert live._render().progress.phase == "finishing"  # type: ignore[union-attr]
+    assert live.render().progress.phase == "finishing"  # type: ignore[union-attr]
     study.close()
 
 

@@ -13,7 +13,6 @@ from spach_nas.data.controls import (
     LETTERS,
     SCORED,
     TASKS,
-    WAVES,
     Options,
     draw_block,
 )
@@ -76,25 +75,17 @@ def test_the_class_of_set_is_the_letter_that_occurs_twice(options: Options) -> N
         assert counts.index(2) == label
 
 
+@pytest.mark.parametrize("task", ["lookup", "mixed"])
 @pytest.mark.parametrize("options", [Options(), Options(channels=3, classes=3, seed=1)])
-def test_the_class_of_lookup_stands_beside_the_key_that_is_asked_for(options: Options) -> None:
-    images, labels = drawn("lookup", options, 32)
+def test_the_class_of_lookup_stands_beside_the_key_that_is_asked_for(
+    options: Options, task: str
+) -> None:
+    images, labels = drawn(task, options, 32)
     for grid, label in zip(read(images), labels, strict=True):
         beside = {(row[i], row[i + 1]) for row in grid for i in range(7) if row[i] in KEYS}
         asked = next(key for key, value in beside if value == "?")
         assert [value for key, value in beside if key == asked and value != "?"] == [LETTERS[label]]
         assert len({value for _, value in beside}) == 4
-
-
-def test_the_class_of_mixed_is_the_wave_that_occurs_twice() -> None:
-    images, labels = drawn("mixed", Options())
-    strength = np.abs(np.fft.fft2(cells_of(images)))
-    waves = np.stack([strength[..., down, right] for down, right in WAVES], axis=-1)
-    held = waves.max(-1) > 16 * 8 * 6  # noise of deviation 16 on 8 x 8 pixels has 16 * 8
-    for best, there, label in zip(waves.argmax(-1), held, labels, strict=True):
-        counts = np.bincount(best[there], minlength=len(WAVES)).tolist()
-        assert sorted(filter(None, counts)) == [1, 2, 3]
-        assert counts.index(2) == label
 
 
 def test_the_class_of_local_is_the_distance_at_which_pixels_agree() -> None:
@@ -187,7 +178,7 @@ def test_a_share_of_train_can_be_held_out_instead() -> None:
         ("control/set", "unknown data set 'control/set'.*did you mean 'controls/set'"),
         ("controls/set/size=40", "size: '40'; expected 48 to 1,024"),
         ("controls/set/classes=17", "classes: '17'; expected 3 to 16"),
-        ("controls/mixed/classes=9", "classes: '9'; expected 3 to 8"),
+        ("controls/local/classes=9", "classes: '9'; expected 2 to 8"),
         ("controls/local/channels=2", "channels: '2'; expected 1 or 3"),
         ("controls/set/images=-1", "images: '-1'; expected 16 to"),
         ("controls/set/clases=4", "no option 'clases=4'; .*did you mean 'classes'"),

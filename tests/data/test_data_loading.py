@@ -71,10 +71,10 @@ def test_data_sets_need_no_torch() -> None:
     ("name", "root", "message"),
     [
         ("torch/cifar10", None, "root: is missing; expected the folder of torch/cifar10"),
-        ("torch/cifar10", "nowhere", "is no folder"),
-        ("torch/", ".", "names no data set"),
+        ("torch/cifar10", "nowhere", "is not a folder"),
+        ("torch/", ".", "is only a prefix"),
         ("torch/image_folder", ".", "may mix train and test; expected name: folder"),
-        ("hfds/cifar10", None, "may be fetched from the network; expected download: true"),
+        ("hfds/cifar10", None, "may have to be downloaded; expected download: true"),
         ("wds/set", None, "root: is missing"),
     ],
 )

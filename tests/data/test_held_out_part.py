@@ -168,5 +168,5 @@ def test_a_validation_split_that_is_gone_is_not_replaced_by_training_images(
     root = write_folder(tmp_path, splits=("train", "val"))
     planned = check_data(choice_of(root)).choice
     shutil.rmtree(root / "val")
-    with pytest.raises(DataError, match="has no val/ or validation/ beside train/; expected the"):
+    with pytest.raises(DataError, match="has no val/ or validation/ next to train/; expected the"):
         open_data(planned)

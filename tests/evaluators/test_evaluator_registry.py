@@ -2,15 +2,19 @@
 
 import pickle
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 import own_evaluators
 from search_tools import DATA, evaluate, make_study, open_study, write_search
+from spach_nas.config import plugins as plugins_module
 from spach_nas.config.evaluation import Evaluation, EvaluationRequest
 from spach_nas.config.evaluator_registry import EVALUATORS
+from spach_nas.config.plugins import load_plugins
 from spach_nas.config.search_yaml import load_config, parse_config, to_yaml
 from spach_nas.data import DataSplits
 from spach_nas.errors import BundleError, ConfigError, StudyError
@@ -18,6 +22,7 @@ from spach_nas.evaluators.interface import (
     ByRung,
     Evaluator,
     check_evaluators,
+    evaluator_of,
     make_evaluator,
     prepare_evaluators,
 )
@@ -238,3 +243,33 @@ def test_equal_proxies_share_a_score_without_a_curve(tmp_path: Path) -> None:
     assert len(asked) == len(set(asked)) < len(study.records) == 40
     assert DATA.num_classes == 10
     assert all(record.objectives["accuracy"] > 0.3 for record in study.records)
+
+
+def test_the_evaluator_of_the_document_scores(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = (Path(__file__).parents[2] / "docs" / "evaluators.md").read_text()
+    blocks = dict(re.findall(r"^```(python|yaml)\n(.*?)^```", text, re.MULTILINE | re.DOTALL))
+    (tmp_path / "my_evaluators.py").write_text(blocks["python"])
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(plugins_module, "brought_in", set())
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    load_plugins(["my_evaluators"])
+    # The last YAML of the page is that of this evaluator.
+    study = make_study(tmp_path, search__trials=6, **yaml.safe_load(blocks["yaml"]))
+    evaluator = evaluator_of(study.config, study.config.evaluators[0], folder=study.folder)
+    records = run(study, evaluator, _Trained())
+    low = [record for record in records if record.fidelity.rung == 0]
+    depths = [sum(stage.depth for stage in record.architecture.stages) for record in low]
+    assert [record.objectives["score"] for record in low] == [-abs(n - 6) for n in depths]
+    assert {record.evaluator for record in low} == {"depth"}
+
+
+def test_every_yaml_of_the_document_is_a_search(tmp_path: Path) -> None:
+    text = (Path(__file__).parents[2] / "docs" / "evaluators.md").read_text()
+    first, second, _ = re.findall(r"^```yaml\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    labels = [
+        [item.label for item in load_config(write_search(tmp_path, **given)).evaluators]
+        for given in map(yaml.safe_load, (first, second))
+    ]
+    assert labels == [["training_free:naswot", "proxy"], ["training_free:params"]]

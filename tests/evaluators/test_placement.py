@@ -20,6 +20,7 @@ from spach_nas.evaluators.placement import (
 )
 from spach_nas.networks import Spach, build
 from spach_nas.space.architecture import Architecture
+from spach_nas.space.scaling import ProxyRule
 from training_tools import CPU, DATA, architecture
 
 HYBRID = architecture("conv", "attention")
@@ -84,6 +85,13 @@ def test_only_the_block_learns_and_the_network_stays() -> None:
         assert torch.equal(value, before[name]), name
 
 
+def best(
+    scores: Scores, *, layouts: list[list[tuple[str, ...]]], limits: Limits, count: int
+) -> list[Architecture]:
+    found = place(HYBRID, scores, trained=HYBRID, rule=ProxyRule(), layouts=layouts, limits=limits)
+    return list(itertools.islice(found, count))
+
+
 def random_scores(seed: int) -> Scores:
     rng = np.random.default_rng(seed)
     return {change: float(rng.normal()) for change in block_changes(HYBRID, MIXERS)}
@@ -117,15 +125,15 @@ def test_the_best_layouts_are_those_of_an_enumeration(seed: int) -> None:
             if limits.allow(cost(found)):
                 candidates[found] = loss(scores, layout)
     legal = [[mixers for mixers in LAYOUTS[0] if mixers != ("mlp",)], LAYOUTS[1]]
-    best = place(HYBRID, scores, layouts=legal, limits=limits, count=6)
+    found_best = best(scores, layouts=legal, limits=limits, count=6)
     assert 6 < len(candidates) < 27
     expected = sorted(candidates.values())[:6]
-    assert [candidates[found] for found in best] == pytest.approx(expected)
-    assert len(set(best)) == 6
+    assert [candidates[found] for found in found_best] == pytest.approx(expected)
+    assert len(set(found_best)) == 6
 
 
 def test_limits_that_nothing_meets_leave_nothing() -> None:
     scores = random_scores(0)
-    assert place(HYBRID, scores, layouts=LAYOUTS, limits=Limits(max_macs=10), count=3) == ()
-    few = place(HYBRID, scores, layouts=[[("conv", "conv")]] * 2, limits=Limits(), count=3)
+    assert best(scores, layouts=LAYOUTS, limits=Limits(max_macs=10), count=3) == []
+    few = best(scores, layouts=[[("conv", "conv")]] * 2, limits=Limits(), count=3)
     assert len(few) == 1

@@ -44,7 +44,7 @@ from spach_nas.space.architecture import Architecture
 from spach_nas.space.scaling import DataShape, scale
 from spach_nas.space.search_space import SearchSpace
 from spach_nas.study.driver import StudyDriver
-from spach_nas.study.writer import Archive
+from spach_nas.study.folder import Archive
 
 EPOCHS = 9
 RUNGS = Rungs(levels=(Level(epochs=1), Level(epochs=3)), reduction=3)

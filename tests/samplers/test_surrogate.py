@@ -195,7 +195,7 @@ def ask(
     *,
     running: Sequence[Architecture] = (),
 ) -> Architecture:
-    space = sampler._space
+    space = sampler.space
     study = optuna.create_study(direction="maximize")
     for item, value in zip(complete, values, strict=True):
         params, known = space.encode(item), distributions(space)

@@ -30,7 +30,9 @@ from spach_nas.search.loggers import (
     record_entries,
 )
 from spach_nas.study.driver import StudyDriver
+from spach_nas.study.ending import resume_command
 from spach_nas.study.journal import read_journal
+from spach_nas.study.results import open_study
 from study_factory import make_record
 
 
@@ -172,6 +174,10 @@ def test_the_logger_of_a_plugin_is_named_in_the_yaml(
     run.search(path, out=folder)
     text = (folder / "logs" / "lines" / "lines.txt").read_text()
     assert text.startswith("trial-0-rung-0 1 {")
+    assert resume_command(folder).endswith(" --resume --plugin my_loggers")
+    del LOGGERS.known["lines"]
+    with pytest.raises(PluginError, match="for 'logger lines'; expected --plugin my_loggers"):
+        open_study(folder)
 
 
 def test_a_class_that_is_nowhere_stops_a_search_before_its_folder_is_made(lines: Path) -> None:

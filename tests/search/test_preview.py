@@ -1,4 +1,3 @@
-import itertools
 import json
 import math
 from dataclasses import replace
@@ -20,7 +19,6 @@ from spach_nas.cost.limits import Limits, ProxyLimits
 from spach_nas.errors import ConfigError, SearchSpaceError, StudyError
 from spach_nas.feasible import FeasibleSet
 from spach_nas.search import estimate as time_estimate
-from spach_nas.search import population as space_population
 from spach_nas.search import space_report
 from spach_nas.search.estimate import (
     Timed,
@@ -30,8 +28,12 @@ from spach_nas.search.estimate import (
     estimate_search,
 )
 from spach_nas.search.plan import Plan, plan_search, read_space_source
-from spach_nas.search.population import every_architecture, nice_edges
-from spach_nas.search.space_report import Hidden, describe_space, hidden_changes
+from spach_nas.search.space_report import (
+    Hidden,
+    describe_space,
+    every_architecture,
+    hidden_changes,
+)
 from spach_nas.search.timing import THOROUGH, time_search, trials_at_once
 from spach_nas.space.references import REFERENCES
 from spach_nas.space.scaling import ProxyRule, scale
@@ -86,40 +88,6 @@ def assert_agrees(spread: object, figures: list[int]) -> None:
     for value, percent in ((spread.p5, 5), (spread.median, 50), (spread.p95, 95)):  # type: ignore[attr-defined]
         below = np.mean(np.array(figures) < value), np.mean(np.array(figures) <= value)
         assert below[0] - 0.04 <= percent / 100 <= below[1] + 0.04
-
-
-def test_bins_count_every_architecture_once() -> None:
-    report = describe_space(FeasibleSet(SPACES["widths of their own"], Limits(max_macs=400_000)))
-    assert not report.sampled
-    every = [cost(item) for item in enumerate_space(SPACES["widths of their own"])]
-    inside = [item for item in every if item.macs <= 400_000]
-    assert 0 < len(inside) < len(every)
-    for quantity in report.quantities:
-        for group, shares in (
-            (every, quantity.shares_everywhere),
-            (inside, quantity.shares_feasible),
-        ):
-            figures = [getattr(item, quantity.name) for item in group]
-            expected = [
-                sum(low <= figure < high for figure in figures) / len(figures)
-                for low, high in itertools.pairwise(quantity.edges)
-            ]
-            assert shares == pytest.approx(expected)
-            assert math.fsum(shares) == pytest.approx(1)
-
-
-@pytest.mark.parametrize(
-    ("low", "high"),
-    [(1, 2), (129_923_328, 45_528_729_600), (99, 100), (999_999, 1_000_001), (3, 10**14), (1, 10)],
-)
-def test_edges_are_few_and_hold_the_range(low: int, high: int) -> None:
-    edges = nice_edges(low, high)
-    assert edges[0] <= low < edges[1] and edges[-2] <= high < edges[-1]
-    assert list(edges) == sorted(set(edges)) and 2 <= len(edges) <= 13
-
-
-def test_a_figure_on_an_edge_is_in_the_bin_above() -> None:
-    assert space_report.bin_shares(np.array([1, 2, 2, 4]), (1, 2, 4, 5)) == (0.25, 0.5, 0.25)
 
 
 def test_what_each_limit_excludes_is_counted() -> None:
@@ -216,7 +184,7 @@ def test_what_cannot_be_counted_is_said(monkeypatch: pytest.MonkeyPatch) -> None
     space = SPACES["global ratio and sharing"]
     limits = Limits(max_macs=30_000)
     proxy = ProxyLimits(limits=limits, rule=ProxyRule(depth_scale=0.5), data=DATA)
-    monkeypatch.setattr(space_population, "MOST_ENCODINGS", 1)
+    monkeypatch.setattr(space_report, "MOST_ENCODINGS", 1)
     monkeypatch.setattr(space_report, "SAMPLED", 800)
     every = enumerate_space(space)
     inside = [item for item in every if proxy.allow(item)]

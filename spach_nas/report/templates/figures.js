@@ -9,7 +9,7 @@
  * Figures.prepare       functions (id, figure, inks, words), called before each drawing: push yours
  * Figures.inks()        colours of the moment, by the names of `theme.Inks`
  * Figures.chosen(id)    words of the figure shown
- * Figures.printing      whether the page is on its way to paper; `print` events on `document` tell
+ * Figures.printing      whether the page is being printed
  */
 const Figures = (() => {
   const PRINT_WIDTH = 700;
@@ -79,14 +79,10 @@ const Figures = (() => {
 
   own.drawAll = () => { for (const id of Object.keys(own.data.figures)) own.draw(id); };
 
-  let opened = [];
   function print(printing) {
-    const parts = [...document.querySelectorAll("details")];
-    if (printing) opened = parts.filter((part) => part.open);
-    for (const part of parts) part.open = printing || opened.includes(part);
+    for (const part of document.querySelectorAll("details")) part.open = printing;
     own.printing = printing;
     own.drawAll();
-    document.dispatchEvent(new Event("print"));
   }
 
   document.addEventListener("change", (event) => {

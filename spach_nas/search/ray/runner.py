@@ -1,7 +1,7 @@
-"""Ray Tune carries out what a study asks for.
+"""Runs the requests of a study on Ray Tune.
 
-Ray's part is small on purpose: it places evaluations on the resources of a machine or a cluster.
-What to evaluate, what is learned from it and what is written is up to the study.
+Ray only places evaluations on the resources of a machine or a cluster. The study decides what to
+evaluate, learns from the results and writes them down.
 """
 
 import contextlib
@@ -55,7 +55,7 @@ def run_study(
     once when they come again, by a KeyboardInterrupt.
 
     Args:
-        study: What is asked and told.
+        study: The study.
         evaluator: Scores requests.
         data: Images at each size of the fidelities; each is sent to a node once.
         on_record: Called with every new record.
@@ -73,9 +73,9 @@ def run_study(
         data={size: ray.put(splits) for size, splits in data.items()},
         mixers=tuple(mixers),
     )
-    # Otherwise workers start one after the other, each as long as torch takes to load.
+    # By default, workers would start one after the other, each as long as torch takes to load.
     os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(slots())
-    # Lost workers are told by the records.
+    # The records report lost workers.
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
     with tempfile.TemporaryDirectory(prefix="spach-nas-") as storage, stop_on_signals(study):
         _fit(_tuner(tune.with_resources(trainable, asked), searcher, storage=storage))
@@ -103,7 +103,7 @@ def _tuner(trainable: Any, searcher: StudySearcher, *, storage: str) -> tune.Tun
         tune_config=tune.TuneConfig(
             search_alg=searcher,
             num_samples=-1,
-            # Of a worker that was lost, or whose evaluator raised, Tune starts another one.
+            # Tune still replaces a worker that was lost or whose evaluator raised.
             reuse_actors=True,
             trial_name_creator=lambda trial: trial.trial_id,
             trial_dirname_creator=lambda trial: trial.trial_id,
@@ -147,10 +147,10 @@ def _kept(evaluator: ray.ObjectRef) -> Evaluator:
 def stop_on_signals(study: StudyDriver) -> Iterator[None]:
     """Ctrl-C or SIGTERM stops the study, and the second raises a KeyboardInterrupt.
 
-    A terminal that hangs up stops it, too, but is told by shell and kernel: it counts once.
+    A terminal that hangs up stops it, too. Shell and kernel both send that signal: it counts once.
     """
     if threading.current_thread() is not threading.main_thread():
-        yield  # signals reach the main thread alone
+        yield  # only the main thread can handle signals
         return
 
     def stop(_: int, __: FrameType | None) -> None:

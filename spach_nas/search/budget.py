@@ -1,14 +1,9 @@
-"""Estimates and announces what a search will take, before its first trial."""
+"""What is left of a search when it begins or resumes: trainings, time, and warnings about both."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
 from pathlib import Path
 
-from rich.console import Console
-from rich.text import Text
-
-from spach_nas.cli.space_view import plural
 from spach_nas.config.study_files import RECORDS_FILE
 from spach_nas.cost.closed_form import cost
 from spach_nas.errors import StudyError, one_of
@@ -20,7 +15,7 @@ from spach_nas.study.journal import Foreseen
 from spach_nas.study.progress import Tally, outline
 from spach_nas.study.records import Record, read_records
 from spach_nas.training import choose_runtime
-from spach_nas.units import format_count, format_duration
+from spach_nas.units import format_count, format_duration, plural
 
 # A proxy is not small if its forward pass costs more than this share of the target's, and with so
 # many MACs it takes long to train on a CPU.
@@ -116,17 +111,37 @@ def _kind(plan: Plan) -> str:
     return "training" if trains else "evaluation"
 
 
-def budget_line(found: Budget, *, now: datetime) -> str:
-    """One line with the number of trainings, their duration and end; `now` is local time."""
-    seconds = found.foreseen.seconds
-    end = now + timedelta(seconds=seconds)
-    when = f"{end:%H:%M}" if end.date() == now.date() else f"{end:%a %d %b, %H:%M}"
-    at_once = found.foreseen.at_once
-    how = f"{at_once} at once" if at_once > 1 else "one at a time"
-    return (
-        f"{plural(found.evaluations, found.kind)}, {how} on {found.device}: about "
-        f"{format_duration(seconds)}, until about {when}"
-    )
+def foresee(
+    plan: Plan,
+    *,
+    out: str | Path | None = None,
+    resume: bool = False,
+    doing: Callable[[str], None] = lambda _: None,
+) -> Budget | None:
+    """What a search will take on this machine, estimated from a few timed steps.
+
+    Args:
+        plan: The search.
+        out: Folder of the study.
+        resume: Whether it resumes the study in that folder.
+        doing: Receives the current step.
+
+    Returns:
+        The budget. None if it cannot be estimated: on a cluster, whose machines differ from this
+        one; if no proxy trains, which the search itself reports better; or if nothing is left to
+        train.
+    """
+    if plan.config.resources.address != "local":
+        return None
+    folder = study_path(plan.config, out)
+    records = read_records(folder) if resume and (folder / RECORDS_FILE).is_file() else ()
+    if records and not evaluations_left(plan, records):
+        return None
+    doing("timing a few training steps")
+    try:
+        return budget(plan, time_search(plan, care=QUICK), records)
+    except StudyError:
+        return None
 
 
 def budget_warnings(plan: Plan, found: Budget | None) -> tuple[str, ...]:
@@ -180,52 +195,3 @@ def _large_proxy(plan: Plan) -> str:
         f"{format_count(target)}) and train on a CPU: proxy.image_size and proxy.width_scale "
         "make them smaller"
     )
-
-
-def foresee(
-    plan: Plan,
-    *,
-    out: str | Path | None = None,
-    resume: bool = False,
-    doing: Callable[[str], None] = lambda _: None,
-) -> Budget | None:
-    """What a search will take on this machine, estimated from a few timed steps.
-
-    Args:
-        plan: The search.
-        out: Folder of the study.
-        resume: Whether it resumes the study in that folder.
-        doing: Receives the current step.
-
-    Returns:
-        The budget. None if it cannot be estimated: on a cluster, whose machines differ from this
-        one; if no proxy trains, which the search itself reports better; or if nothing is left to
-        train.
-    """
-    if plan.config.resources.address != "local":
-        return None
-    folder = study_path(plan.config, out)
-    records = read_records(folder) if resume and (folder / RECORDS_FILE).is_file() else ()
-    if records and not evaluations_left(plan, records):
-        return None
-    doing("timing a few training steps")
-    try:
-        return budget(plan, time_search(plan, care=QUICK), records)
-    except StudyError:
-        return None
-
-
-def print_budget(plan: Plan, found: Budget | None, *, console: Console) -> None:
-    """Print the number of trainings, their duration and end, and the warnings."""
-    if found is not None:
-        line = budget_line(found, now=datetime.now().astimezone())
-        console.print(Text(line), soft_wrap=True)
-    elif plan.config.resources.address != "local":
-        trials = plan.config.search.trials + len(plan.config.references)
-        console.print(
-            f"{trials:,} trials; the time left on the cluster is estimated from the first ones",
-            soft_wrap=True,
-            highlight=False,
-        )
-    for words in budget_warnings(plan, found):
-        console.print(Text(f"warning: {words}", style="yellow"), soft_wrap=True)
