@@ -256,13 +256,24 @@ class SubnetScorer:
         return score(logits, self.validation.labels)
 
 
-def make_scorer(supernet: Supernet, splits: DataSplits, *, runtime: Runtime) -> SubnetScorer:
-    """A scorer on the validation part; its calibration images are the same every time."""
+def make_scorer(
+    supernet: Supernet, splits: DataSplits, *, runtime: Runtime, images: int | None = None
+) -> SubnetScorer:
+    """A scorer on validation images, which takes the same ones every time.
+
+    Args:
+        supernet: Trained, on the device of the runtime.
+        splits: Those that it was trained on.
+        runtime: Where to run.
+        images: Most validation images; None: all of them.
+    """
     train = load(splits.train, splits.normalisation, runtime=runtime)
     chosen = np.random.default_rng(0).permutation(len(splits.train))[:_CALIBRATION_IMAGES]
+    scoring = np.random.default_rng(0).permutation(len(splits.validation))[:images]
+    validation = splits.validation.take(np.sort(scoring))
     return SubnetScorer(
         supernet=supernet,
-        validation=load(splits.validation, splits.normalisation, runtime=runtime),
+        validation=load(validation, splits.normalisation, runtime=runtime),
         calibration=[
             batch(train, torch.from_numpy(chosen[start : start + BATCH]))[0]
             for start in range(0, len(chosen), BATCH)
@@ -373,12 +384,13 @@ def _restore(run: _Run, kept: Mapping[str, Tensor]) -> torch.optim.Optimizer:
 
 def _origin(run: _Run, *, images: int) -> dict[str, Any]:
     """What a file and the training that goes on from it must agree in."""
-    protocol = asdict(run.protocol)
+    protocol, settings = asdict(run.protocol), asdict(run.settings)
     for apart in ("epochs", "device", "compile"):  # which change no weight
-        del protocol[apart]
+        protocol.pop(apart, None)
+    del settings["images"]
     return {
         "space": _space_id(run.supernet),
-        "settings": asdict(run.settings),
+        "settings": settings,
         "protocol": protocol,
         "seed": run.seed,
         "images": images,
