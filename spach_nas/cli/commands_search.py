@@ -295,7 +295,7 @@ def audit(
         list[str] | None,
         typer.Option(
             metavar="NAME|YAML",
-            help="Another evaluator, as in a search YAML, such as '{name: supernet, steps: 300}'; "
+            help="Another evaluator, as in a search YAML, such as '{name: supernet, epochs: 20}'; "
             "may be given several times.",
         ),
     ] = None,
