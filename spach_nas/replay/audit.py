@@ -120,7 +120,11 @@ def search_for(config: SearchConfig, choice: EvaluatorChoice) -> SearchConfig:
     """The search that scores the same architectures by one evaluator alone."""
     score = OBJECTIVES[choice.spec.scores[0]]
     return replace(
-        config, evaluator=choice, rungs=Rungs(), objectives={score.name: score.direction}
+        config,
+        evaluator=choice,
+        rungs=Rungs(),
+        objectives={score.name: score.direction},
+        references=(),  # those in the table are scored as far as the evaluator can
     )
 
 
