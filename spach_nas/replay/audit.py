@@ -260,7 +260,8 @@ def audit(table: Table, scored: Mapping[str, Scored], *, bands: int = 6) -> tupl
     Args:
         table: Trained architectures.
         scored: Scores by name, higher is better.
-        bands: Of MACs, with equally many architectures each.
+        bands: Of MACs, with equally many architectures each; fewer where one would have less than
+            eight.
 
     Raises:
         StudyError: Too few architectures were trained, or a score has too few of them.
@@ -271,6 +272,7 @@ def audit(table: Table, scored: Mapping[str, Scored], *, bands: int = 6) -> tupl
             f"audit: {len(entries)} architectures were trained to the end; expected at least "
             f"{FEWEST}, by a larger --sample or another table"
         )
+    bands = max(1, min(bands, len(entries) // FEWEST))
     macs = np.array([float(entry.target_cost.macs) for entry in entries])
     order = rankdata(macs, method="ordinal") - 1
     place = np.floor(order * bands / len(entries)).astype(np.int64)
