@@ -163,7 +163,7 @@ def plan_search(
 
         check_evaluators(config)
         kept = read_networks(config, folder=folder, feasible=feasible, data=shape)
-        warnings = [
+        doubts = [
             *audit_warnings(config, path),
             *(audit_warnings(config, folder) if folder else []),
         ]
@@ -187,8 +187,8 @@ def plan_search(
     if say is not None:
         for note in plan.notes:
             say(f"data: {note}")
-        for warning in warnings:
-            say(f"evaluator: {warning}")
+        for doubt in doubts:
+            say(f"evaluator: {doubt}")
         if config.resources.address == "local":
             from spach_nas.training import format_warning
 
