@@ -19,7 +19,7 @@ from spach_nas.data.controls import (
     draw_block,
 )
 from spach_nas.data.images import ImageSet
-from spach_nas.data.reader import DataChoice, open_data, open_split
+from spach_nas.data.reader import DataChoice, named_data, open_data, open_split
 from spach_nas.errors import DataError
 
 NAMES = (*LETTERS, *KEYS, "?")
@@ -191,6 +191,13 @@ def test_a_share_of_train_can_be_held_out_instead() -> None:
 def test_a_wrong_name_is_refused_with_what_is_legal(name: str, message: str) -> None:
     with pytest.raises(DataError, match=message):
         validate_settings(DataSettings(name=name))
+
+
+def test_commands_take_a_task_by_its_name() -> None:
+    name = "controls/mixed/size=96"
+    assert named_data(name, root=None) == (name, None)
+    with pytest.raises(DataError, match="did you mean 'controls/mixed'"):
+        named_data("control/mixed", root=None)
 
 
 def test_a_folder_is_refused() -> None:
