@@ -167,9 +167,9 @@ def test_commands_that_take_images_one_by_one_see_the_same() -> None:
 
 
 def test_a_share_of_train_can_be_held_out_instead() -> None:
-    settings = DataSettings(name="controls/set/size=48/images=1000", validation=0.25)
+    settings = DataSettings(name="controls/set/size=48/images=1024", validation=0.25)
     splits = load_train_and_validation(settings, image_size=(48, 48))
-    assert (len(splits.train), len(splits.validation)) == (749, 251)
+    assert (len(splits.train), len(splits.validation)) == (768, 256)
 
 
 @pytest.mark.parametrize(
@@ -178,7 +178,7 @@ def test_a_share_of_train_can_be_held_out_instead() -> None:
         ("controls/sett", "no task 'sett'; expected .*; did you mean 'set'"),
         ("controls/", "no task ''; expected local, set, lookup or mixed"),
         ("control/set", "unknown data set 'control/set'.*did you mean 'controls/set'"),
-        ("controls/set/size=40", "size: '40'; expected 48 to 1,024"),
+        ("controls/set/size=40", "size: '40'; expected 48 to 512"),
         ("controls/set/classes=17", "classes: '17'; expected 3 to 16"),
         ("controls/local/classes=9", "classes: '9'; expected 2 to 8"),
         ("controls/local/channels=2", "channels: '2'; expected 1 or 3"),
