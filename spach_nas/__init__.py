@@ -11,6 +11,8 @@ import wrapt
 from spach_nas.version import __version__
 
 if TYPE_CHECKING:
+    from spach_nas.config.evaluator_registry import EvaluatorSpec, register_evaluator
+    from spach_nas.config.logger_registry import LoggerSpec, register_logger
     from spach_nas.config.sampler_registry import SamplerSpec, register_sampler
     from spach_nas.config.search_yaml import SearchConfig, load_config
     from spach_nas.cost import cost
@@ -29,6 +31,8 @@ if TYPE_CHECKING:
 
 _HOME = {
     "Architecture": "spach_nas.space.architecture",
+    "LoggerSpec": "spach_nas.config.logger_registry",
+    "EvaluatorSpec": "spach_nas.config.evaluator_registry",
     "MixerCost": "spach_nas.space.mixers",
     "MixerSite": "spach_nas.space.mixers",
     "MixerSpec": "spach_nas.space.mixers",
@@ -48,6 +52,8 @@ _HOME = {
     "load_official": "spach_nas.networks",
     "open_study": "spach_nas.study.results",
     "read_records": "spach_nas.study.records",
+    "register_logger": "spach_nas.config.logger_registry",
+    "register_evaluator": "spach_nas.config.evaluator_registry",
     "register_mixer": "spach_nas.space.mixers",
     "register_sampler": "spach_nas.config.sampler_registry",
     "search": "spach_nas.search",
@@ -55,6 +61,8 @@ _HOME = {
 __all__ = [
     "REFERENCES",
     "Architecture",
+    "EvaluatorSpec",
+    "LoggerSpec",
     "MixerCost",
     "MixerSite",
     "MixerSpec",
@@ -74,6 +82,8 @@ __all__ = [
     "load_official",
     "open_study",
     "read_records",
+    "register_evaluator",
+    "register_logger",
     "register_mixer",
     "register_sampler",
     "search",

@@ -34,7 +34,7 @@ class DataError(SpachNasError):
 
 
 class StudyError(SpachNasError):
-    """A study folder that exists already, is missing, or cannot be read."""
+    """A study folder that exists already, is missing or unreadable; a search that cannot run."""
 
 
 class LatencyError(SpachNasError):

@@ -1,9 +1,10 @@
-"""A registry of named entries, those of installed packages and of the user included."""
+"""A registry of named entries, including those of installed packages and of the user."""
 
 from collections.abc import Callable, Iterator, Mapping
 from functools import cache
+from importlib import import_module
 from importlib.metadata import entry_points
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from spach_nas.errors import PluginError, SpachNasError, did_you_mean, one_line, one_of
 
@@ -19,9 +20,9 @@ T = TypeVar("T", bound=_Named)
 class Registry(Mapping[str, T], Generic[T]):
     """Entries of one kind by name, in the order of registration.
 
-    As a mapping it holds what is registered so far. An installed package brings in more by an entry
-    point of the group `spach_nas.mixers`, `spach_nas.samplers` and so on, which names a module. It
-    is imported when all names are asked for, or a name that is not known without it.
+    As a mapping it holds what is registered so far. Installed packages add entries by entry points
+    of the group `spach_nas.mixers`, `spach_nas.samplers` and so on, which name modules. These are
+    imported when all names are requested, or a name that is not known without them.
 
     Attributes:
         kind: What an entry is, in one word: `mixer`.
@@ -39,8 +40,8 @@ class Registry(Mapping[str, T], Generic[T]):
 
         Args:
             kind: What an entry is, in one word.
-            error: What a name raises that is taken, or unknown.
-            homes: The modules that an entry refers to.
+            error: Which error to raise for a name that is taken or unknown.
+            homes: Returns the modules that an entry refers to.
         """
         self.kind = kind
         self.known: dict[str, T] = {}
@@ -68,7 +69,7 @@ class Registry(Mapping[str, T], Generic[T]):
             )
 
     def names(self) -> tuple[str, ...]:
-        """All names, those of installed packages included.
+        """All names, including those of installed packages.
 
         Raises:
             PluginError: A module of an installed package cannot be imported.
@@ -80,7 +81,7 @@ class Registry(Mapping[str, T], Generic[T]):
         """The entry of a name.
 
         Raises:
-            SpachNasError: There is none.
+            SpachNasError: There is no such entry.
             PluginError: A module of an installed package cannot be imported.
         """
         try:
@@ -96,6 +97,28 @@ class Registry(Mapping[str, T], Generic[T]):
     def homes(self) -> set[str]:
         """The modules that the entries refer to."""
         return {home for entry in self.known.values() for home in self._homes(entry)}
+
+
+def import_named(place: str, *, what: str, error: type[SpachNasError] = PluginError) -> Any:
+    """The object that an entry names by a text, so that it is imported only when it is needed.
+
+    Args:
+        place: `package.module:name`.
+        what: Names the entry in messages.
+        error: Which error to raise.
+
+    Raises:
+        SpachNasError: As `error`, when it cannot be imported.
+    """
+    module, _, name = place.partition(":")
+    try:
+        return getattr(import_module(module), name)
+    # SystemExit: a script that ends its process when it is imported.
+    except (Exception, SystemExit) as problem:
+        raise error(
+            f"{what}: {place!r} cannot be imported ({one_line(problem)}); expected "
+            "'package.module:name'"
+        ) from problem
 
 
 @cache

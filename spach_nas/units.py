@@ -12,7 +12,7 @@ _COUNTS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
 _SHOWN = {"G": 1e9, "M": 1e6, "k": 1e3}
 _SECONDS = {"": 1, "s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400}
 _NANOSECONDS = {"ns": 1, "us": 10**3, "ms": 10**6, "s": 10**9}
-# No sensible size or factor is larger, and whole numbers up to it are exact as floats.
+# Sizes and factors are smaller, and whole numbers up to it are exact as floats.
 _LARGEST = 10**12
 _NUMBER = re.compile(r"\s*([0-9]*\.?[0-9]+(?:e[+-]?[0-9]+)?)\s*([a-z]*)\s*", re.IGNORECASE)
 _SIDE = re.compile(r"\s*[0-9]{1,9}\s*")
@@ -105,6 +105,11 @@ def format_latency(nanoseconds: float) -> str:
     return f"{nanoseconds:.4g} ns"
 
 
+def plural(count: int, what: str) -> str:
+    """`1 epoch`, `1,000 epochs`."""
+    return f"{count:,} {what}" if count == 1 else f"{count:,} {what}s"
+
+
 def _parse(value: Any, units: dict[str, int], expected: str) -> Decimal:
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         raise ValueError(f"{value!r}; expected {expected}")
@@ -133,7 +138,7 @@ def _sensible(value: float) -> float:
 
 Whole = Annotated[int, AfterValidator(_sensible), BeforeValidator(_no_flag)]
 Real = Annotated[float, AfterValidator(_sensible), BeforeValidator(_no_flag)]
-# How the other numbers are written in a file is stated for editors, which know no letters.
+# Patterns for editors, for numbers with units.
 _AMOUNT = r"^\s*[0-9]*\.?[0-9]+([eE][+-]?[0-9]+)?\s*"
 Count = Annotated[
     int,

@@ -1,4 +1,4 @@
-"""From YAML to typed values: pydantic checks them, and mistakes are told in our words."""
+"""From YAML to typed values: checked by pydantic, with messages in our own words."""
 
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -16,13 +16,13 @@ from spach_nas.foreign_words import meant, note, ours_for
 T = TypeVar("T")
 _LONGEST_VALUE = 60
 _MOST_PLACES = 2
-# YAML 1.1 reads 010 as 8.
+# A number with a leading zero: YAML 1.1 reads 010 as 8.
 _OCTAL = re.compile(r"[-+]?0[0-9_]+")
-# Aliases of aliases may write billions of values in a few lines.
+# Bounds the values of a file: aliases of aliases can stand for billions of them.
 _MOST_VALUES = 20_000
-# An alias within itself has no end.
+# Bounds the depth of a file: an alias may contain itself.
 _MOST_LEVELS = 100
-# What a value of a pydantic type is called, by the start of the kind of error.
+# What was expected, by the first part of pydantic's kind of error.
 _EXPECTED = {
     "bool": "true or false",
     "float": "a number",
@@ -32,7 +32,7 @@ _EXPECTED = {
     "string": "a text",
     "tuple": "a list",
 }
-# The words of a bound, by its name in pydantic and in a JSON Schema.
+# Words for bounds, by their names in pydantic and in a JSON Schema.
 _BOUNDS = {
     ("gt", "exclusiveMinimum"): "more than",
     ("ge", "minimum"): "at least",
@@ -45,12 +45,12 @@ Keys = tuple[int | str, ...]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Document:
-    """What a YAML file holds, and on which line.
+    """The contents of a YAML file with line numbers.
 
     Attributes:
         path: The file, as the user named it.
         data: Plain data: mappings, lists, texts and numbers.
-        lines: The line of each key and of each item of a list, from 1.
+        lines: Line number of each key and of each item of a list, from 1.
     """
 
     path: str
@@ -58,7 +58,7 @@ class Document:
     lines: Mapping[Keys, int]
 
     def place(self, keys: Sequence[int | str]) -> str:
-        """`search.yaml:12`: where the innermost of these keys that the file holds stands."""
+        """`search.yaml:12`: the line of the innermost of these keys that is in the file."""
         for length in range(len(keys), 0, -1):
             line = self.lines.get(tuple(keys[:length]))
             if line:
@@ -67,20 +67,20 @@ class Document:
 
 
 def read_yaml(path: str | Path, *, error: type[SpachNasError]) -> Any:
-    """The data of `read_document`."""
+    """The data of a YAML file, as `read_document` reads it."""
     return read_document(path, error=error).data
 
 
 def read_document(path: str | Path, *, error: type[SpachNasError]) -> Document:
-    """The plain data in a YAML file: nothing in it is executed.
+    """The plain data in a YAML file; nothing in it is executed.
 
-    Words are words: `no`, `on`, `1:30` and `2024-01-31` stay texts, of which YAML 1.1 makes false,
-    true, 90 and a date.
+    `no`, `on`, `1:30` and `2024-01-31` are texts, while YAML 1.1 reads them as false, true, 90 and
+    a date.
 
     Raises:
-        SpachNasError: As `error`, when the file is missing or is not YAML, when a key is repeated,
-            of which YAML would silently keep the last value, or when a number begins with a zero,
-            which only YAML 1.1 takes for octal.
+        SpachNasError: As `error`, if the file is missing or is not YAML, if a key is repeated (YAML
+            would silently keep the last value), or if a number begins with a zero (YAML 1.1 would
+            read it as octal).
     """
     try:
         text = Path(path).read_text(encoding="utf-8")
@@ -126,7 +126,7 @@ class _Loader(yaml.SafeLoader):
     """Reads plain words as YAML 1.2 does."""
 
 
-# By the first letter of a word: what it may be, the first that fits.
+# For each first character of a word, the types to try, in this order.
 _Loader.yaml_implicit_resolvers = {
     letter: [
         (tag, pattern)
@@ -151,7 +151,7 @@ for _tag, _pattern, _letters in (
 
 
 def _parse(text: str, lines: dict[Keys, int]) -> tuple[Any, list[tuple[int, str]]]:
-    """The data, and line and text of each mistake, with which there are no data."""
+    """The data, and line and text of each mistake; with mistakes, the data are None."""
     loader = _Loader(text)
     try:
         root = loader.get_single_node()
@@ -163,7 +163,7 @@ def _parse(text: str, lines: dict[Keys, int]) -> tuple[Any, list[tuple[int, str]
 
 
 def _mistakes(root: yaml.Node | None, lines: dict[Keys, int]) -> Iterator[tuple[int, str]]:
-    """Line and text of each mistake; fills in the line of each key."""
+    """Yield line and text of each mistake, and fill in the line of each key."""
     nodes: list[tuple[yaml.Node | None, Keys]] = [(root, ())]
     for _ in range(_MOST_VALUES):
         if not nodes:
@@ -188,7 +188,7 @@ def _mistakes(root: yaml.Node | None, lines: dict[Keys, int]) -> Iterator[tuple[
         elif isinstance(node, yaml.MappingNode):
             own: dict[str, int] = {}
             for key, value in node.value:
-                # A key that is not a scalar is refused when the data is made.
+                # Keys that are not scalars are refused when the data are constructed.
                 if not isinstance(key, yaml.ScalarNode):
                     continue
                 line, inner = key.start_mark.line + 1, (*keys, key.value)
@@ -200,16 +200,16 @@ def _mistakes(root: yaml.Node | None, lines: dict[Keys, int]) -> Iterator[tuple[
     yield 0, f"holds more than {_MOST_VALUES} values; expected a file that a person wrote"
 
 
-# Of every section of a file: an unknown key is a mistake.
+# For every section of a file: unknown keys are mistakes.
 STRICT = ConfigDict(extra="forbid")
 
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """Annotates a type with how a file writes it, where that is known only at run time.
+    """Annotates a type with a JSON Schema that is known only at run time.
 
     Attributes:
-        schema: Gives the JSON Schema.
+        schema: Returns the schema.
     """
 
     schema: Callable[[], dict[str, Any]]
@@ -221,10 +221,10 @@ class Written:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Settings:
-    """Base of what a YAML file holds: each field states its type, its bounds and its meaning.
+    """Base of the sections of YAML files: each field states its type, bounds and meaning.
 
-    The text below a field is its description in the JSON Schema and on the reference pages. A value
-    made in Python is checked like one that is read from a file.
+    The text below a field is its description in the JSON Schema and on the reference pages. Values
+    made in Python are checked like those read from a file.
 
     Raises:
         SpachNasError: As `error`, with a line for each mistake.
@@ -241,7 +241,7 @@ class Settings:
 
 @cache
 def _fields_of(cls: type) -> TypeAdapter[BaseModel]:
-    # An adapter of the class itself would construct it, and so check without end.
+    # An adapter of the class itself would construct the class, and so never stop checking.
     hints = get_type_hints(cls, include_extras=True)
     items = {item.name: (hints[item.name], ...) for item in fields(cls)}
     return TypeAdapter(create_model(cls.__name__, **items))  # type: ignore[call-overload]
@@ -260,10 +260,10 @@ def validate(
     Args:
         adapter: The type, for pydantic.
         data: Plain data.
-        where: Starts every line of the message: the name of the value, which may be empty, or the
-            file, which adds the line of each mistake.
+        where: Start of every line of the message: the name of the value, which may be empty, or the
+            file, which adds line numbers.
         error: Which error to raise.
-        context: For validators that need to know more than the data.
+        context: Further information for validators.
 
     Raises:
         SpachNasError: As `error`, with one line `where: key.path: what; expected` for each mistake.
@@ -293,7 +293,7 @@ def _lines(detail: Any, data: Any, schema: dict[str, Any], where: str | Document
 
 def _told(where: str | Document, line: str) -> str:
     if isinstance(where, Document):
-        # A check of several keys at once names in its text the one that it is about.
+        # A check of several keys at once begins its text with the key that it is about.
         start = re.match(r"[\w-]+(\[\d+\]|\.[\w-]+)*(?=:)", line)
         parts = re.findall(r"[\w-]+", start[0]) if start else []
         where = where.place([int(part) if part.isdigit() else part for part in parts])
@@ -316,7 +316,7 @@ def _explain(kind: str, detail: Any, keys: Sequence[int | str], schema: dict[str
         expected = f"; expected {one_of(legal)}" if legal else ""
         word = str(keys[-1])
         here, elsewhere = did_you_mean(word, legal), _elsewhere(word, schema)
-        # A foreign word for a key of another section is not a misspelt key of this one.
+        # Another tool's word for a key of another section is not a misspelt key of this one.
         foreign = ours_for(word) and not meant(word, legal)
         return f"unknown key{expected}{(elsewhere or here) if foreign else (here or elsewhere)}"
     if kind == "missing":
@@ -327,7 +327,7 @@ def _explain(kind: str, detail: Any, keys: Sequence[int | str], schema: dict[str
         hint = did_you_mean(detail["input"], legal) if isinstance(detail["input"], str) else ""
         return f"{value}; expected {one_of(legal)}{hint}"
     if kind in _OUT_OF_BOUNDS:
-        # The schema has both bounds, the complaint the one that is broken.
+        # The schema has both bounds, pydantic's error only the one that is broken.
         stated = map(bound_words, (*_nodes_at(schema, keys), detail["ctx"]))
         return f"{value}; expected {next(filter(None, stated))}"
     if kind in ("dataclass_type", "model_type", "dict_type", "model_attributes_type"):
@@ -337,11 +337,11 @@ def _explain(kind: str, detail: Any, keys: Sequence[int | str], schema: dict[str
 
 
 def places_of(word: str, schema: dict[str, Any]) -> list[str]:
-    """Where a key stands, by its name or by what others call it: `training.learning_rate`.
+    """Paths of the keys with a name, or with another tool's name: `training.learning_rate`.
 
     Args:
-        word: As a user wrote it.
-        schema: JSON Schema of the whole.
+        word: The name, as the user wrote it.
+        schema: JSON Schema of the whole file.
     """
     paths = list(_paths(schema, schema, ""))
     for name in (word.strip("-").replace("-", "_"), *ours_for(word)):

@@ -2,8 +2,7 @@
 
     python table.py STUDY...
 
-Writes `table.csv` and `table.parquet` beside this file; `spach_nas/replay/table_files.py` says what
-the columns are.
+Writes `table.csv` next to this file; `spach_nas/replay/table.py` says what the columns are.
 """
 
 import sys
@@ -15,10 +14,9 @@ HERE = Path(__file__).parent
 
 
 def main() -> None:
-    """Write both files."""
+    """Write the file."""
     benchmark = read_benchmark([Path(folder) for folder in sys.argv[1:]])
-    for name in ("table.csv", "table.parquet"):
-        write_table(benchmark.table, HERE / name)
+    write_table(benchmark.table, HERE / "table.csv")
     trainings = sum(len(entry.curves) for entry in benchmark.table.entries.values())
     print(f"{len(benchmark.table.entries)} architectures, {trainings} trainings")
 

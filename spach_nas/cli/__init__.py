@@ -10,21 +10,62 @@ import typer
 from typer.core import TyperCommand
 from typer.main import get_command
 
-from spach_nas.cli.commands_costs import cost, latency, references
-from spach_nas.cli.commands_networks import evaluate, export, train, verify
-from spach_nas.cli.commands_report import replay, report
-from spach_nas.cli.commands_search import search, watch
-from spach_nas.cli.commands_setup import doctor, schema, space
-from spach_nas.cli.examples import epilog
-from spach_nas.cli.foreign_flags import check_words
+from spach_nas.cli.commands_networks import (
+    cost,
+    doctor,
+    evaluate,
+    export,
+    latency,
+    references,
+    train,
+    verify,
+)
+from spach_nas.cli.commands_search import audit, replay, report, schema, search, space, watch
+from spach_nas.cli.options import check_words
 from spach_nas.cli.output import interrupt_on_hangup, open_closed_streams, outlive_readers
 from spach_nas.errors import SpachNasError
 
 # In the order of `--help`.
 _COMMANDS = (
-    *(search, watch, report, export, verify, train, evaluate, cost, latency, space, replay),
+    *(search, watch, report, export, verify, train, evaluate, cost, latency, space, replay, audit),
     *(references, schema, doctor),
 )
+# What the `--help` of each command shows: one or two lines to copy.
+EXAMPLES = {
+    "search": (
+        "spach-nas search quickstart",
+        "spach-nas search my.yaml --out results/first --dry-run",
+    ),
+    "watch": ("spach-nas watch results/quickstart",),
+    "report": (
+        "spach-nas report results/quickstart",
+        "spach-nas report results/a results/b --out comparison.html",
+    ),
+    "export": (
+        "spach-nas export results/quickstart --pick knee --out knee",
+        "spach-nas export hybrid_ms_s_plus --out hybrid",
+    ),
+    "verify": ("spach-nas verify results/quickstart/best --strict",),
+    "train": (
+        "spach-nas train conv_ms_xxs --data fashion-mini --recipe short --set epochs=2",
+        "spach-nas train results/quickstart --data photos --set epochs=50",
+    ),
+    "evaluate": ("spach-nas evaluate results/quickstart/best --data fashion-mini",),
+    "cost": ("spach-nas cost hybrid_ms_s_plus --json",),
+    "latency": (
+        "spach-nas latency conv_ms_xxs --batch-size 1,32 --runtime eager",
+        "spach-nas latency my.yaml --table times.json",
+    ),
+    "space": ("spach-nas space quickstart --no-timing",),
+    "replay": ("spach-nas replay results/quickstart --sampler tpe --trials 20 --seeds 5",),
+    "audit": (
+        "spach-nas audit results/spach_bench --score naswot --out audit.csv",
+        "spach-nas audit my.yaml --sample 30",
+    ),
+    "references": ("spach-nas references",),
+    "schema": ("spach-nas schema search > search.schema.json",),
+    "doctor": ("spach-nas doctor",),
+}
 
 app = typer.Typer(
     help="Search vision backbones of convolution, attention and token-MLP.",
@@ -36,13 +77,13 @@ app = typer.Typer(
 
 
 class _Command(TyperCommand):
-    """A command whose help shows the purpose of an argument, not its type in Python."""
+    """A command whose help shows the purpose of a parameter, not its type in Python."""
 
     def get_params(self, ctx: Any) -> Any:
-        """The parameters, with arguments that show no type."""
+        """The parameters, with flags and arguments that show no type."""
         params = super().get_params(ctx)
         for item in params:
-            if "--help" in item.opts:
+            if getattr(item, "is_flag", False):
                 item.metavar = ""
             if item.param_type_name == "argument":
                 vars(item)["display_type_rich"] = lambda ctx: None
@@ -50,7 +91,10 @@ class _Command(TyperCommand):
 
 
 for _command in _COMMANDS:
-    app.command(cls=_Command, epilog=epilog(_command.__name__))(_command)
+    _lines = EXAMPLES[_command.__name__]
+    # With blank lines, because typer joins adjacent ones.
+    _epilog = "\n\n".join([f"Example{'s'[: len(_lines) > 1]}:", *_lines])
+    app.command(cls=_Command, epilog=_epilog)(_command)
 
 
 def main() -> None:

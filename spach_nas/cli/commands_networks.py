@@ -1,28 +1,14 @@
-"""Commands for networks with weights: bundles, training at full size, evaluation."""
+"""Commands for one network: its bundle, training, scores, cost and latency; and this machine."""
 
 import contextlib
+import json
 import sys
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
-from spach_nas.cli.options import Plugins
-
-
-class ScaleName(StrEnum):
-    """The scale to export."""
-
-    proxy = "proxy"
-    target = "target"
-
-
-class SplitName(StrEnum):
-    """The images to evaluate on."""
-
-    test = "test"
-    val = "val"
+from spach_nas.cli.options import AsJson, Plugins, Resume, check_file
 
 
 def export(
@@ -69,7 +55,7 @@ def export(
         ),
     ] = None,
     scale: Annotated[
-        ScaleName | None,
+        Literal["proxy", "target"] | None,
         typer.Option(
             metavar="proxy|target",
             help="The trained proxy, or the target, which has no weights yet.",
@@ -78,8 +64,6 @@ def export(
     samples: Annotated[
         bool,
         typer.Option(
-            "--samples/--no-samples",
-            metavar="",
             help="Store a few images of the data in the bundle, for verify; the card says so.",
         ),
     ] = True,
@@ -87,7 +71,7 @@ def export(
 ) -> None:
     """Write a network as a bundle for timm, PyTorch and ONNX, with proof that its forms agree."""
     from spach_nas.cli.status_line import doing
-    from spach_nas.export.format_names import OPSET, parse_formats
+    from spach_nas.export.bundle import parse_formats
     from spach_nas.files import check_new
 
     if pick is not None and top is not None:
@@ -97,39 +81,48 @@ def export(
         raise typer.BadParameter("expected onnx among --formats", param_hint="--opset")
     with doing("reading the network") as tell:
         # Everything that needs no torch comes first, so that mistakes are reported at once.
-        from spach_nas.export.choice import Scale, choose, choose_top
+        from spach_nas.export.choice import choose, choose_top
 
-        scale_to: Scale | None = None if scale is None else scale.value
         if top is not None:
-            several = choose_top(source, top, scale_to=scale_to)
+            several = choose_top(source, top, scale_to=scale)
             choices = {out / item.name.replace(" ", "-"): item for item in several}
         else:
             check_new(out)
-            choices = {out: choose(source, pick=pick or "best", scale_to=scale_to)}
+            choices = {out: choose(source, pick=pick or "best", scale_to=scale)}
         tell("loading PyTorch")
         from spach_nas.cli.export_view import print_exported
-        from spach_nas.export.exporting import export_all
+        from spach_nas.export.exporting import export as export_bundle
+        from spach_nas.networks.onnx_graph import OPSET
 
-        written = export_all(
-            choices, formats=wanted, opset=opset or OPSET, keep_samples=samples, tell=tell
-        )
-    print_exported(written, notes=[item.note for item in choices.values() if item.note is not None])
+        for folder, choice in choices.items():
+            prefix = f"{folder.name}, " if top is not None else ""
+            export_bundle(
+                choice,
+                out=folder,
+                formats=wanted,
+                opset=opset or OPSET,
+                keep_samples=samples,
+                tell=lambda what, prefix=prefix: tell(f"{prefix}{what}"),
+            )
+    print_exported(choices, notes=[item.note for item in choices.values() if item.note is not None])
 
 
 def verify(
     bundle: Annotated[Path, typer.Argument(metavar="FOLDER", help="Folder of a bundle.")],
     strict: Annotated[
         bool,
-        typer.Option("--strict", metavar="", help="Also fail if a form cannot be run here."),
+        typer.Option("--strict", help="Also fail if a form cannot be run here."),
     ] = False,
     plugin: Plugins = None,
 ) -> None:
     """Check that a bundle is what was exported and that its forms agree on this machine."""
     from spach_nas.cli.status_line import doing
+    from spach_nas.export.bundle import read_manifest
 
+    read_manifest(bundle)  # a folder that is no bundle is reported before PyTorch is loaded
     with doing("loading PyTorch") as tell:
         from spach_nas.cli.export_view import print_verification
-        from spach_nas.export.verification import verify as verify_bundle
+        from spach_nas.export.proof import verify as verify_bundle
 
         found = verify_bundle(bundle, tell=tell)
     if not print_verification(found, strict=strict):
@@ -160,14 +153,7 @@ def train(
         Path | None,
         typer.Option(metavar="FOLDER", help="Folder of the run; default: results/SOURCE-DATA."),
     ] = None,
-    resume: Annotated[
-        bool,
-        typer.Option(
-            "--resume",
-            metavar="",
-            help="Continue a run that was stopped or killed, or begin one if there is none.",
-        ),
-    ] = False,
+    resume: Resume = False,
     init: Annotated[
         str | None,
         typer.Option(
@@ -223,7 +209,7 @@ def evaluate(
         ),
     ],
     split: Annotated[
-        SplitName | None,
+        Literal["test", "val"] | None,
         typer.Option(metavar="test|val", help="Default: test if there is one, otherwise val."),
     ] = None,
     batch_size: Annotated[
@@ -234,9 +220,9 @@ def evaluate(
     ] = None,
     skip_broken: Annotated[
         bool,
-        typer.Option("--skip-broken", metavar="", help="Skip broken files, and say how many."),
+        typer.Option("--skip-broken", help="Skip broken files, and say how many."),
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", metavar="", help="Print JSON.")] = False,
+    as_json: AsJson = False,
     plugin: Plugins = None,
 ) -> None:
     """Score a trained network, overall and by class, and time it on this device."""
@@ -248,9 +234,133 @@ def evaluate(
     evaluate_in_terminal(
         bundle,
         data=data,
-        split=None if split is None else "test" if split == SplitName.test else "validation",
+        split="validation" if split == "val" else split,
         batch_sizes=batch_size,
         root=root,
         skip_broken=skip_broken,
         as_json=as_json,
     )
+
+
+def cost(
+    source: Annotated[
+        str,
+        typer.Argument(metavar="NAME|FILE", help="A model of the paper, or an architecture file."),
+    ],
+    as_json: AsJson = False,
+    plugin: Plugins = None,
+) -> None:
+    """Print the exact cost of an architecture."""
+    from spach_nas.cost.closed_form import cost as cost_of
+    from spach_nas.cost.memory import saved_bytes
+    from spach_nas.space.read_architecture import as_architecture
+
+    architecture = as_architecture(source)
+    figures = {
+        "arch_id": architecture.arch_id,
+        **cost_of(architecture)._asdict(),
+        "saved_bytes": saved_bytes(architecture),
+        "saved_bytes_bf16": saved_bytes(architecture, precision="bf16"),
+    }
+    if as_json:
+        print(json.dumps(figures))
+        return
+    print(architecture)
+    for name, value in figures.items():
+        print(f"{name:<16} {value:>16,}" if isinstance(value, int) else f"{name:<16} {value:>16}")
+
+
+def latency(
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="NAME|FOLDER|FILE",
+            help="A model of the paper, a bundle or an architecture file; with --table, a search.",
+        ),
+    ],
+    batch_size: Annotated[
+        str | None, typer.Option(metavar="N,N...", help="Images in a forward pass; default: 1.")
+    ] = None,
+    runtime: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME,NAME...", help="One or more of eager, compile and onnx; default: all."
+        ),
+    ] = None,
+    device: Annotated[
+        Literal["auto", "cpu", "cuda", "mps"] | None,
+        typer.Option(metavar="auto|cpu|cuda|mps", help="Default: auto."),
+    ] = None,
+    threads: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="Threads of the CPU; default: 1.")
+    ] = None,
+    precision: Annotated[
+        Literal["fp32", "bf16"] | None,
+        typer.Option(
+            metavar="fp32|bf16", help="Number format of weights and features; default: fp32."
+        ),
+    ] = None,
+    table: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Time the parts of all networks of a search into a table that searches can use.",
+        ),
+    ] = None,
+    as_json: AsJson = False,
+    plugin: Plugins = None,
+) -> None:
+    """Time a network on this device, or the parts of all networks of a search."""
+    # Whatever can be checked without torch is, because importing it takes seconds.
+    from spach_nas.latency import request
+    from spach_nas.latency.table import read_table
+
+    if table is None:
+        batch_sizes = request.parse_batch_sizes(batch_size or "1")
+        runtimes = request.parse_runtimes(runtime or "eager,compile,onnx")
+        network = request.find_network(source)
+        from spach_nas.cli.latency_view import print_network
+
+        print_network(
+            network,
+            name=source,
+            batch_sizes=batch_sizes,
+            runtimes=runtimes,
+            device=device or "auto",
+            threads=threads or 1,
+            precision=precision or "fp32",
+            as_json=as_json,
+        )
+        return
+    check_file(table, option="--table")
+    settings = request.table_settings(
+        batch_size=batch_size, runtime=runtime, device=device, threads=threads, precision=precision
+    )
+    space = request.find_space(source)
+    if table.exists():  # it will be continued, so it has to be readable
+        read_table(table)
+    from spach_nas.cli.latency_view import print_space
+
+    print_space(space, settings, table, as_json=as_json)
+
+
+def references() -> None:
+    """List the models of the paper with their published figures."""
+    from spach_nas.cli.space_view import references_table
+    from spach_nas.cli.status_line import make_console
+
+    make_console().print(references_table())
+
+
+def doctor() -> None:
+    """Report what this machine has, and which features lack something."""
+    from spach_nas.cli.doctor import diagnose, findings_table
+    from spach_nas.cli.status_line import make_console
+
+    findings, console = diagnose(), make_console()
+    console.print(findings_table(findings))
+    faults = [finding.name for finding in findings if finding.fault]
+    if faults:
+        console.print(f"FAILED: {', '.join(faults)}", style="bold", markup=False)
+        raise typer.Exit(1)
+    console.print("everything that a search needs is installed", style="bold")

@@ -5,7 +5,11 @@ import importlib.util
 import os
 import platform
 import shutil
+from collections.abc import Iterable
 from dataclasses import dataclass
+
+from rich.table import Table
+from rich.text import Text
 
 from spach_nas.errors import DataError, one_line
 from spach_nas.machine import cores
@@ -142,3 +146,12 @@ def _fashion_mnist() -> Finding:
     except DataError as problem:
         return Finding(name="fashion-mnist", value="missing", advice=str(problem))
     return Finding(name="fashion-mnist", value="installed")
+
+
+def findings_table(findings: Iterable[Finding]) -> Table:
+    """The findings as a table."""
+    table = Table.grid(padding=(0, 2))
+    for finding in findings:
+        style = "red" if finding.fault else "yellow" if finding.advice else ""
+        table.add_row(finding.name, Text(finding.value, style=style), Text(finding.advice))
+    return table

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.table import Table
 
+from spach_nas.cli.status_line import plain_table
+
 if TYPE_CHECKING:
-    from spach_nas.export.proof import Agreement
-    from spach_nas.export.verification import Verification
+    from spach_nas.export.proof import Agreement, Verification
 
 
 def print_exported(folders: Iterable[Path], *, notes: Iterable[str] = ()) -> None:
@@ -67,9 +68,9 @@ def print_verification(found: "Verification", *, strict: bool = False) -> bool:
 
 
 def _table(agreements: "Iterable[Agreement]", *, images: str) -> Table:
-    table = Table("form", "weights", title=images, title_justify="left", box=None)
-    for column in ("largest difference", "mean", "tolerance", "same top-1"):
-        table.add_column(column, justify="right")
+    headings = ("form", "weights", "largest difference", "mean", "tolerance", "same top-1")
+    table = plain_table(*headings, right=range(2, 6))
+    table.title, table.title_justify = images, "left"
     for item in agreements:
         table.add_row(
             item.form,

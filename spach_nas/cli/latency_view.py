@@ -1,54 +1,50 @@
-"""Runs the command `latency` and prints its results."""
+"""Prints what the command `latency` measures."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from rich.table import Table
 
-from spach_nas.cli.status_line import make_console
-from spach_nas.config.search_settings import RUNTIMES
-from spach_nas.latency.request import (
-    Request,
-    find_network,
-    find_space,
-    parse_batch_sizes,
-    parse_device,
-    parse_runtimes,
-    table_settings,
-)
-from spach_nas.latency.search import measure_file, table_conditions
+from spach_nas.cli.status_line import make_console, plain_table
+from spach_nas.config.search_settings import Format, LatencySettings, RuntimeName
+from spach_nas.config.training_settings import Device
+from spach_nas.latency.measuring import measure_file, table_conditions
+from spach_nas.latency.request import SpaceToTime
 from spach_nas.latency.table import Conditions, LatencyTable
 from spach_nas.latency.timing import Measured, cautions, conditions, measure_network
 from spach_nas.space.architecture import Architecture
 from spach_nas.units import format_latency
 
 
-def print_network(asked: Request, *, as_json: bool = False) -> None:
-    """Time one network, and print the result.
+def print_network(
+    architecture: Architecture,
+    *,
+    name: str,
+    batch_sizes: Sequence[int],
+    runtimes: Sequence[RuntimeName],
+    device: Device,
+    threads: int,
+    precision: Format,
+    as_json: bool = False,
+) -> None:
+    """Time one network, and print the result. For the arguments see `measure_network`.
 
     Raises:
-        SpachNasError: The network, runtime or device is unknown.
+        ConfigError: This machine has no such device.
     """
-    device = parse_device(asked.device or "auto")
-    sizes = parse_batch_sizes(asked.batch_size or "1")
-    runtimes = parse_runtimes(asked.runtime or ",".join(RUNTIMES))
-    architecture = find_network(asked.source)
-    threads, precision = asked.threads or 1, asked.precision or "fp32"
     # The header names the conditions that all runtimes share.
     with_torch = conditions(device=device, threads=threads, precision=precision)
     console = make_console()
     if not as_json:
-        console.print(f"{asked.source}: {architecture}", highlight=False, soft_wrap=True)
-        console.print(header(with_torch), highlight=False, soft_wrap=True)
-        for warning in cautions(with_torch):
-            console.print(warning, highlight=False, soft_wrap=True)
+        head = f"{name}: {architecture}", header(with_torch), *cautions(with_torch)
+        console.print(*head, sep="\n", highlight=False, soft_wrap=True, markup=False)
     found = list(
         measure_network(
             architecture,
-            batch_sizes=sizes,
+            batch_sizes=batch_sizes,
             runtimes=runtimes,
             device=device,
             threads=threads,
@@ -56,7 +52,7 @@ def print_network(asked: Request, *, as_json: bool = False) -> None:
         )
     )
     if as_json:
-        print(times_json(asked.source, architecture, found))
+        print(times_json(name, architecture, found))
         return
     console.print(times_table(found))
     for item in found:
@@ -64,22 +60,28 @@ def print_network(asked: Request, *, as_json: bool = False) -> None:
             console.print(item.missing, highlight=False, soft_wrap=True, markup=False)
 
 
-def print_space(asked: Request, path: Path, *, as_json: bool = False) -> None:
-    """Time the parts of all networks of a search into a file, and print the prediction error.
+def print_space(
+    space: SpaceToTime, given: LatencySettings, path: Path, *, as_json: bool = False
+) -> None:
+    """Time the parts of all networks of a space into a file, and print the prediction error.
+
+    Args:
+        space: The space, and the settings of its search.
+        given: Settings that take precedence over those of the search.
+        path: The file to write, or to continue.
+        as_json: Print JSON instead of a table.
 
     Raises:
-        SpachNasError: The search has mistakes, or the file holds something else.
+        SpachNasError: The file holds something else, or times under other conditions.
     """
-    given = table_settings(asked)
-    found = find_space(asked.source)
-    where = table_conditions(found.settings, given)
+    where = table_conditions(space.settings, given)
     console = make_console()
 
     def say(line: str) -> None:
         if not as_json:
             console.print(line, highlight=False, soft_wrap=True, markup=False)
 
-    table = measure_file(path, found.space, found.references, where, say=say)
+    table = measure_file(path, space.space, space.references, where, say=say)
     if as_json:
         print(table_json(path, table))
         return
@@ -97,10 +99,8 @@ def header(where: Conditions) -> str:
 
 def times_table(found: Iterable[Measured]) -> Table:
     """A table with one line for each time."""
-    table = Table.grid(padding=(0, 2))
-    table.add_row("runtime", "batch", "median", "quartiles", "runs", "images/s", style="bold")
-    for index in (1, 2, 4, 5):
-        table.columns[index].justify = "right"
+    headings = ("runtime", "batch", "median", "quartiles", "runs", "images/s")
+    table = plain_table(*headings, right=(1, 2, 4, 5))
     for item in found:
         if item.timing is None:
             continue
@@ -145,10 +145,7 @@ def times_json(name: str, architecture: Architecture, found: Iterable[Measured])
 
 def checks_table(table: LatencyTable) -> Table:
     """Measured and predicted latency of whole networks."""
-    shown = Table.grid(padding=(0, 2))
-    shown.add_row("network", "", "measured", "predicted", "off by", "", style="bold")
-    for index in (2, 3, 4):
-        shown.columns[index].justify = "right"
+    shown = plain_table("network", "", "measured", "predicted", "off by", "", right=(2, 3, 4))
     for check in sorted(table.checks, key=lambda check: check.measured):
         predicted = table.scale * check.sum
         shown.add_row(

@@ -1,8 +1,11 @@
-"""Renders the progress of a search as lines for a terminal of any size."""
+"""Shows the progress of a search: while it runs, and in `watch`, on terminals of any size."""
 
 import time
 from bisect import bisect_right
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.live import Live
@@ -11,14 +14,17 @@ from rich.segment import Segment, Segments
 from rich.table import Table
 from rich.text import Text
 
-from spach_nas.cli.status_line import Doing
+from spach_nas.cli.status_line import TICK_S, Doing, live_block
 from spach_nas.evaluators.heartbeat import Running
 from spach_nas.report.terminal import front_title, members_table
-from spach_nas.study.hypervolume import HypervolumeData, figure_words
-from spach_nas.study.progress import Progress
+from spach_nas.study.hypervolume import HypervolumeData
+from spach_nas.study.progress import Progress, Tally, outline
 from spach_nas.study.records import Record
 from spach_nas.study.watcher import Watcher
-from spach_nas.units import format_duration
+from spach_nas.units import format_count, format_duration
+
+if TYPE_CHECKING:
+    from spach_nas.study.driver import StudyDriver
 
 _BARS = "▁▂▃▄▅▆▇█"
 _PLAIN_BARS = "_.:-=+*#"  # for terminals without UTF-8
@@ -35,6 +41,8 @@ _ROOMY = 20
 # At most this many running trials are shown individually.
 _NAMED = 3
 _LOOK_SECONDS = 1.0  # between two looks at a folder
+# Without a terminal: seconds between two lines about running trials while nothing else is printed.
+SILENCE_S = 60.0
 
 
 class ProgressView:
@@ -224,7 +232,7 @@ def _counts(progress: Progress, rung: int) -> dict[str, int]:
 def _rung_label(progress: Progress, rung: int) -> str:
     fidelities = progress.outline.rungs
     epochs = fidelities[rung].epochs
-    words = f"{epochs} {'epoch' if epochs == 1 else 'epochs'}"
+    words = f"{epochs} {'epoch' if epochs == 1 else 'epochs'}" if epochs else "no training"
     return f"rung {rung}, {words}:" if len(fidelities) > 1 else f"{words}:"
 
 
@@ -240,7 +248,7 @@ def _growth(data: HypervolumeData, *, seconds: float, width: int, bars: str) -> 
         line.append(sparkline(data, seconds=seconds, width=room, bars=bars), style="cyan")
         line.append(" ")
     worst = ", ".join(
-        f"{item.name} {figure_words(item, data.reference[item.name])}" for item in data.objectives
+        f"{item.name} {item.words(data.reference[item.name])}" for item in data.objectives
     )
     reference = Text(f"reference point: {worst}", style="dim")
     return [line + Text(share), reference]
@@ -261,6 +269,99 @@ def _advice(progress: Progress) -> list[Text]:
     if end is None or not end.cut:
         return []
     return [Text(words, style="yellow") for words in (end.outcome, end.advice) if words]
+
+
+class LiveView:
+    """Listens to a study and shows its progress."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._study: StudyDriver | None = None
+        self._tally: Tally | None = None
+        self._view = ProgressView()
+        self._seen = 0
+        self._quiet_s, self._told = 0.0, False
+
+    @contextmanager
+    def shown(self) -> Iterator["LiveView"]:
+        """Show the view inside a `with` block."""
+        with live_block(self._console, self.render, otherwise=self._give_sign):
+            yield self
+
+    def __call__(self, study: "StudyDriver", record: Record | None) -> None:
+        """Note a new record; None means that the study begins."""
+        self._study = study
+        if not self._console.is_terminal:
+            self._print(_line(study, record))
+
+    def doing(self, what: str) -> None:
+        """Show the current step before or after the trainings."""
+        self._view.doing = Doing(what)
+        if not self._console.is_terminal:
+            self._print(Text(f"{what} ..."))
+
+    def _print(self, line: Text) -> None:
+        self._quiet_s = 0.0
+        self._console.print(line, soft_wrap=True, highlight=False)
+
+    def _give_sign(self) -> None:
+        """Without a terminal, print the progress of running trials from time to time."""
+        self._quiet_s += TICK_S
+        if self._study is None or (self._told and self._quiet_s < SILENCE_S):
+            return
+        progress = self.render().progress
+        if progress is None or not any(item.pulse for item in progress.running):
+            return
+        self._told = True
+        left = f"; about {format_duration(progress.time_left)} left" if progress.time_left else ""
+        with suppress(OSError, ValueError):  # the output was closed
+            self._print(Text(f"{running_words(progress)}{left}"))
+
+    def render(self) -> ProgressView:
+        """The view of the current state."""
+        # Called in a thread of its own. Records are processed here, so that the search itself never
+        # waits for its view.
+        study = self._study
+        if study is None:
+            return self._view
+        if self._tally is None:
+            self._tally = Tally(outline(study.config, study.folder), study.foreseen)
+        new = study.records[self._seen :]
+        for record in new:
+            self._tally.add(record)
+        self._seen += len(new)
+        running, concluded = study.under_way, study.concluded
+        if not concluded and (new or any(item.pulse for item in running)):
+            self._view.doing = None
+        self._view.progress = self._tally.progress(
+            running=running,
+            elapsed=study.elapsed,
+            phase="finishing" if concluded else "stopping" if study.stopped else "running",
+        )
+        return self._view
+
+
+def _line(study: "StudyDriver", record: Record | None) -> Text:
+    if record is None:
+        seen = len(study.records)
+        going_on = f", resuming after {seen} records" if seen else ""
+        return Text(f"{study.config.study}: {study.total} trials into {study.folder}{going_on}")
+    rung = f", rung {record.fidelity.rung}" if study.config.rungs.levels else ""
+    name = f"{record.reference or f'trial {record.trial}'}{rung}"
+    scores = ", ".join(
+        f"{item.name} {record.objectives[item.name]:.4g}"
+        if item.name == "score"
+        else f"{item.name} {record.objectives[item.name]:.4f}"
+        for item in dict.fromkeys(study.config.stand_ins(record.fidelity.rung).values())
+        if item.source == "score" and item.name in record.objectives
+    )
+    outcome = scores or f"failed: {record.reason}"
+    return Text(
+        f"[{study.done:>{len(str(study.total))}}/{study.total}] {name}: {outcome}, "
+        f"{format_count(record.target_cost.macs)} MACs, "
+        f"{format_count(record.target_cost.params)} params, {record.seconds:.1f} s, "
+        f"{record.architecture}"
+    )
 
 
 def watch(folder: Path, *, console: Console, once: bool = False) -> Progress:

@@ -1,35 +1,33 @@
 """Renders the description of a search space for a terminal of 100 columns."""
 
-import itertools
 import json
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
-from typing import Literal
 
 from rich.console import Console, RenderableType
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from spach_nas.cli.status_line import plain_table
+from spach_nas.cost.closed_form import cost
 from spach_nas.cost.limits import measure_words
 from spach_nas.search.estimate import TimeEstimate
 from spach_nas.search.space_report import (
     Binding,
     Hidden,
     PaperModel,
-    Quantity,
     SpaceReport,
     Spread,
     StageShares,
 )
-from spach_nas.units import format_count, format_duration
+from spach_nas.space.references import REFERENCES
+from spach_nas.units import format_count, format_duration, plural
 
 # A file or a pipe has no width.
 console = Console(width=None if sys.stdout.isatty() else 100, highlight=False)
 _NAMES = {"macs": "MACs", "params": "params"}
-_BAR = 8
-_BLOCKS = " ▏▎▍▌▋▊▉█"
 
 
 def print_space(name: str, report: SpaceReport) -> None:
@@ -59,8 +57,7 @@ def _parts(report: SpaceReport) -> Iterator[tuple[str, RenderableType]]:
     yield "How many", _numbers(report)
     if report.binding:
         yield "Limits: what each excludes alone", _limits(report.binding)
-    yield f"Ranges{' (* exact, others from a sample)' if report.sampled else ''}", _ranges(report)
-    yield "Histograms", _histograms(report.quantities)
+    yield f"Ranges{' (from a sample)' if report.sampled else ''}", _ranges(report)
     if report.binding:
         yield "Mixers: share of a stage's blocks among the feasible (among all)", _mixers(report)
     else:
@@ -130,48 +127,8 @@ def _ranges(report: SpaceReport) -> Table:
 
 
 def _figures(spread: Spread) -> tuple[str, ...]:
-    mark = "*" if spread.ends_exact else " "
-    return (
-        format_count(spread.low) + mark,
-        *(format_count(value) for value in (spread.p5, spread.median, spread.p95)),
-        format_count(spread.high) + mark,
-    )
-
-
-def _histograms(quantities: Sequence[Quantity]) -> Table:
-    both = Table.grid(padding=(0, 3, 0, 0))
-    both.add_row(*(_histogram(item) for item in quantities))
-    return both
-
-
-def _histogram(quantity: Quantity) -> Table:
-    same = quantity.feasible == quantity.everywhere
-    name, bar = _NAMES[quantity.name], 2 * _BAR if same else _BAR
-    headings = (name, "", "") if same else (name, "all", "", "feasible", "")
-    table = plain_table(*headings, right=(0, 1, 3), gap=1)
-    sides = [(quantity.shares_everywhere, "dim"), (quantity.shares_feasible, "cyan")]
-    sides = sides[1:] if same else sides
-    most = max(share for shares, _ in sides for share in shares)
-    for i, (low, high) in enumerate(itertools.pairwise(quantity.edges)):
-        cells: list[str | Text] = []
-        for shares, style in sides:
-            cells += [percent(shares[i]), Text(_bar(shares[i] / most, bar), style=style)]
-        label = format_count(low) if low == high else f"{_short(low)} - {_short(high)}"
-        table.add_row(label, *cells)
-    return table
-
-
-def _short(value: float) -> str:
-    """A count without trailing zeros: `200M`, not `200.0M`."""
-    text = format_count(value)
-    number = text.rstrip("kMGT")
-    return f"{float(number):g}{text[len(number) :]}"
-
-
-def _bar(share: float, width: int) -> str:
-    # Block characters have a resolution of an eighth.
-    full, rest = divmod(round(share * width * 8), 8)
-    return ("█" * full + _BLOCKS[rest].strip()).ljust(width)
+    values = (spread.low, spread.p5, spread.median, spread.p95, spread.high)
+    return tuple(format_count(value) for value in values)
 
 
 def _mixers(report: SpaceReport) -> Table:
@@ -227,6 +184,31 @@ def _outside(models: Sequence[PaperModel]) -> Table:
     return table
 
 
+def references_table() -> Table:
+    """The paper's models: exact counts and published figures."""
+    table = Table(title="Models of the SPACH paper, arXiv:2108.13002", title_justify="left")
+    table.add_column("name", no_wrap=True)
+    table.add_column("architecture")
+    for heading in ("params", "MACs", "with norms", "published", "ImageNet top-1"):
+        table.add_column(heading, justify="right")
+    for reference in REFERENCES.values():
+        figures = cost(reference.architecture)
+        published = [
+            f"{reference.params_m}M" if reference.params_m else "",
+            f"{reference.gflops}G" if reference.gflops else "",
+        ]
+        table.add_row(
+            reference.name,
+            str(reference.architecture),
+            f"{figures.params:,}",
+            f"{figures.macs:,}",
+            f"{figures.macs_with_norms:,}",
+            " ".join(filter(None, published)),
+            f"{reference.top1} {reference.source}" if reference.top1 else "",
+        )
+    return table
+
+
 def estimate_table(estimate: TimeEstimate) -> Table:
     """Time, disk space, measurements and assumptions."""
     table = plain_table("", "")
@@ -250,8 +232,11 @@ def estimate_table(estimate: TimeEstimate) -> Table:
         table.add_row(
             "" if rung is not estimate.rungs[0] else "trainings",
             f"{rung.evaluations:,} of {_seconds(rung.seconds)} each: "
-            f"{plural(rung.epochs, 'epoch')}, "
-            f"{rung.images:,} images of {height} x {width} px",
+            + (
+                f"{plural(rung.epochs, 'epoch')}, {rung.images:,} images of {height} x {width} px"
+                if rung.epochs
+                else f"scored without training, {height} x {width} px"
+            ),
         )
     table.add_row(
         "disk",
@@ -259,13 +244,14 @@ def estimate_table(estimate: TimeEstimate) -> Table:
         "for the weights of a candidate on the front, records and report",
     )
     good = [item for item in estimate.timed if item.failure is None]
-    table.add_row(
-        "measured",
-        ", ".join(
-            f"{format_count(item.macs)} MACs {item.train_seconds * 1e3:.2f} ms" for item in good
+    if good:
+        table.add_row(
+            "measured",
+            ", ".join(
+                f"{format_count(item.macs)} MACs {item.train_seconds * 1e3:.2f} ms" for item in good
+            )
+            + f" per image; a linear fit in MACs is accurate to {percent(estimate.scatter)}",
         )
-        + f" per image; a linear fit in MACs is accurate to {percent(estimate.scatter)}",
-    )
     for item in estimate.timed:
         if item.failure is not None:
             table.add_row("", Text(f"{format_count(item.macs)} MACs: {item.failure}", "red"))
@@ -307,18 +293,3 @@ def percent(share: float) -> str:
     if 0.9995 <= share < 1:
         return ">99.9 %"
     return f"{100 * share:.0f} %" if share in (0, 1) else f"{100 * share:.1f} %"
-
-
-def plain_table(*headings: str, right: Sequence[int] = (), gap: int = 2) -> Table:
-    """A table without lines; `right` lists the columns to align to the right."""
-    table = Table(box=None, padding=(0, gap, 0, 0), show_header=any(headings), header_style="dim")
-    for number, heading in enumerate(headings):
-        last = number == len(headings) - 1
-        side: Literal["left", "right"] = "right" if number in right else "left"
-        table.add_column(heading, justify=side, no_wrap=not last)
-    return table
-
-
-def plural(count: int, what: str) -> str:
-    """`1 epoch`, `1,000 epochs`."""
-    return f"{count:,} {what}" if count == 1 else f"{count:,} {what}s"

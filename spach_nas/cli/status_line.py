@@ -1,25 +1,27 @@
-"""Shows what a command is doing while there is no result yet.
+"""Shows what a command is doing: a block of lines on a terminal, plain lines elsewhere.
 
-On a terminal this is a line with a spinner and the duration of the step so far; elsewhere each step
-that takes long gets a line of its own. This module imports very little, so that it can be used
-before slow imports.
+Before there is anything to show, the block is one line with a spinner and the duration of the step
+so far. This module imports very little, so that it can be used before slow imports.
 """
 
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 
-from rich.console import Console, ConsoleOptions, RenderResult
+from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.live import Live
 from rich.spinner import Spinner
+from rich.table import Table
 from rich.text import Text
 
 # From then on, a step shows its duration.
 _PATIENCE_S = 3.0
 # Without a terminal, a step that takes longer than this is printed.
 LONG_S = 2.0
+# Without a terminal, the time between two looks for something new to print.
+TICK_S = 1.0
 
 
 def make_console() -> Console:
@@ -30,11 +32,58 @@ def make_console() -> Console:
     return Console(width=None if sys.stdout.isatty() else 120)
 
 
+def plain_table(*headings: str, right: Collection[int] = (), gap: int = 2) -> Table:
+    """A table without lines; `right` lists the columns to align to the right."""
+    table = Table(box=None, padding=(0, gap, 0, 0), show_header=any(headings), header_style="dim")
+    for number, heading in enumerate(headings):
+        table.add_column(
+            heading,
+            justify="right" if number in right else "left",
+            no_wrap=number < len(headings) - 1,
+        )
+    return table
+
+
+@contextmanager
+def live_block(
+    console: Console, render: Callable[[], RenderableType], *, otherwise: Callable[[], None]
+) -> Iterator[None]:
+    """Keep a block of lines up to date during a `with` block.
+
+    Args:
+        console: The console to print to.
+        render: Returns the block. On a terminal, it is called twice a second, in another thread.
+            The block is erased at the end.
+        otherwise: Prints what is new. Without a terminal, it is called once a second, in another
+            thread.
+    """
+    if console.is_terminal:
+        with Live(console=console, get_renderable=render, refresh_per_second=2, transient=True):
+            yield
+        return
+    ended = threading.Event()
+
+    def follow() -> None:
+        while not ended.wait(TICK_S):
+            otherwise()
+
+    thread = threading.Thread(target=follow, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+
+
 class Doing:
     """A line with a spinner, the current step, and its duration.
 
     Args:
         what: The step in a few words.
+
+    Attributes:
+        since: When the step began, by `time.monotonic`.
     """
 
     def __init__(self, what: str = "") -> None:
@@ -43,11 +92,11 @@ class Doing:
 
     def begin(self, what: str) -> None:
         """Begin a new step."""
-        self.what, self._since = what, time.monotonic()
+        self.what, self.since = what, time.monotonic()
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """The line, truncated to the width."""
-        seconds = time.monotonic() - self._since
+        seconds = time.monotonic() - self.since
         words = f"{self.what} ..." + (f" {seconds:.0f} s" if seconds >= _PATIENCE_S else "")
         line = Text(words, style="dim", no_wrap=True)
         if options.encoding.startswith("utf"):

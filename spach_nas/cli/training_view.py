@@ -1,7 +1,6 @@
 """Shows the progress of a training, live on a terminal and as plain lines elsewhere."""
 
 import json
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -9,25 +8,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console, Group, RenderableType
-from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from spach_nas.cli.status_line import doing, make_console
+from spach_nas.cli.status_line import doing, live_block, make_console, plain_table
+from spach_nas.config.recipe import load_recipe
 from spach_nas.cost.closed_form import cost
 from spach_nas.data.reader import EvaluationSplit
-from spach_nas.errors import ConfigError
 from spach_nas.full_size.plan import TrainingPlan, TrainingRequest, check_evaluation, plan_training
-from spach_nas.full_size.recipe_files import load_recipe
 from spach_nas.full_size.run_folder import EpochLine, Now, read_curve, read_now
+from spach_nas.latency.request import parse_batch_sizes
 from spach_nas.paths import command_line
 from spach_nas.units import format_count, format_duration
 
 if TYPE_CHECKING:
     from spach_nas.full_size.evaluate import EvaluationResult
 
-_SECONDS = 1.0
 _ROWS = 12
 _HEADINGS = {
     "loss": "loss",
@@ -44,27 +41,17 @@ class TrainingView:
     def __init__(self, console: Console, folder: Path, *, title: str) -> None:
         self._console, self._folder, self._title = console, folder, title
         self._seen = 0
-        self._ended = threading.Event()
 
     @contextmanager
     def shown(self) -> Iterator["TrainingView"]:
-        """Show the view inside a `with` block."""
-        if self._console.is_terminal:
-            with Live(
-                console=self._console,
-                get_renderable=self.render,
-                refresh_per_second=2,
-                transient=True,
-            ):
-                yield self
-            return
-        thread = threading.Thread(target=self._print, name="view", daemon=True)
-        thread.start()
+        """Show the view inside a `with` block; without a terminal, a line for each new epoch."""
+        self._seen = len(read_curve(self._folder))  # those of an earlier run are not repeated
         try:
-            yield self
+            with live_block(self._console, self.render, otherwise=self._print_new):
+                yield self
         finally:
-            self._ended.set()
-            thread.join()
+            if not self._console.is_terminal:
+                self._print_new()
 
     def render(self) -> RenderableType:
         """The epochs so far and the current one."""
@@ -73,13 +60,6 @@ class TrainingView:
         if curve:
             parts.append(epochs_table(curve[-_ROWS:], best=best_epoch(curve)))
         return Group(*parts, _bar(now), Text(now_words(now)))
-
-    def _print(self) -> None:
-        """Print one line per epoch, without repeating those of an earlier run."""
-        self._seen = len(read_curve(self._folder))
-        while not self._ended.wait(_SECONDS):
-            self._print_new()
-        self._print_new()
 
     def _print_new(self) -> None:
         curve = read_curve(self._folder)
@@ -158,18 +138,14 @@ def print_evaluation(result: "EvaluationResult", console: Console) -> None:
         console.print(Text(note))
     figures = f"top-1 {result.top1:.4f}, top-5 {result.top5:.4f}, loss {result.loss:.4f}"
     console.print(Text(figures), "")
-    classes = Table(box=None, padding=(0, 2, 0, 0))
-    classes.add_column("class")
-    for heading in ("images", "top-1", "top-5"):
-        classes.add_column(heading, justify="right")
+    classes = plain_table("class", "images", "top-1", "top-5", right=(1, 2, 3))
     for item in result.classes:
         shares = ["" if share is None else f"{share:.4f}" for share in (item.top1, item.top5)]
         classes.add_row(Text(item.name), f"{item.images:,}", *shares)
     console.print(classes, "")
     where = f"on {result.device}, {result.precision}, {result.threads} threads"
-    speeds = Table(title=where, title_justify="left", box=None, padding=(0, 2, 0, 0))
-    for heading in ("batch", "latency", "images/s"):
-        speeds.add_column(heading, justify="right")
+    speeds = plain_table("batch", "latency", "images/s", right=(0, 1, 2))
+    speeds.title, speeds.title_justify = where, "left"
     for speed in result.speeds:
         speeds.add_row(
             str(speed.batch_size), f"{speed.latency_ms:.2f} ms", f"{speed.images_per_s:,.1f}"
@@ -221,7 +197,7 @@ def evaluate_in_terminal(
     Raises:
         SpachNasError: See `evaluate`.
     """
-    sizes = _numbers(batch_sizes)
+    sizes = parse_batch_sizes(batch_sizes)
     options = replace(load_recipe("short").data, root=root, skip_broken=skip_broken)
     check_evaluation(bundle, data=data, options=options)
     from spach_nas.full_size.evaluate import evaluate
@@ -252,10 +228,3 @@ def _shown(path: Path) -> Path:
     """The path as a user in the current folder would write it."""
     here = Path.cwd()
     return path.relative_to(here) if path.is_relative_to(here) else path
-
-
-def _numbers(text: str) -> list[int]:
-    parts = text.split(",")
-    if not all(part.strip().isdecimal() and int(part) > 0 for part in parts):
-        raise ConfigError(f"--batch-size: {text!r}; expected numbers such as 1,32")
-    return [int(part) for part in parts]

@@ -1,9 +1,9 @@
-"""What a search asks of an evaluator, and what it gets back.
+"""What a search requests from an evaluator, and what it receives.
 
-An evaluator is a function `(EvaluationRequest, data, checkpoint) -> Evaluation`, where `checkpoint`
-are the bytes of the request's parent: a worker on another machine cannot read the study's folder.
-It does not raise for what a candidate does wrong (NaN, out of memory, an exception in a user's
-mixer), so that an error on Ray always means infrastructure.
+An evaluator is a function `(EvaluationRequest, data, checkpoint) -> Evaluation`. `checkpoint` is
+the content of the request's parent, since workers on other machines cannot read the study's folder.
+An evaluator does not raise when a candidate fails (NaN, out of memory, an exception in a user's
+mixer), so errors on Ray always mean that infrastructure has failed.
 """
 
 from collections.abc import Mapping
@@ -35,6 +35,19 @@ class Fidelity:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Relative:
+    """A trained network with whose weights the training of another one begins.
+
+    Attributes:
+        trial: Whose proxy it is.
+        proxy: Its architecture.
+    """
+
+    trial: int
+    proxy: Architecture
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class EvaluationRequest:
     """One training run that the study wants.
 
@@ -44,12 +57,14 @@ class EvaluationRequest:
         proxy: What is trained.
         fidelity: How long.
         seed: Of initial weights, order of images and augmentation.
-        course: All rungs of the one training that `fidelity` is a part of, cheapest first: the
-            learning rate spans them all. Empty: `fidelity` is all of it.
-        parent: Checkpoint of the rung before in the course, in the study's folder; None trains the
-            course from its beginning, which gives the same.
-        micro_batch: Most images at once in memory; a larger batch is trained in parts whose
-            gradients are summed. None: a batch at once.
+        course: All rungs of the training that `fidelity` is a part of, cheapest first; its
+            learning rate schedule spans them all. Empty: `fidelity` alone.
+        parent: Checkpoint of the previous rung of the course, in the study's folder. None trains
+            the course from its beginning, with the same result.
+        relative: Set where `parent` is a checkpoint of another network, with whose weights a new
+            training begins.
+        micro_batch: Largest number of images in memory at once; larger batches are trained in
+            parts, whose gradients are summed. None: a whole batch at once.
     """
 
     trial: int
@@ -59,6 +74,7 @@ class EvaluationRequest:
     seed: int
     course: tuple[Fidelity, ...] = ()
     parent: Path | None = None
+    relative: Relative | None = None
     micro_batch: int | None = None
 
 
@@ -71,8 +87,8 @@ class Epoch:
         loss: Validation cross-entropy; lower is better.
         accuracy: Validation top-1 accuracy in [0, 1]; higher is better.
         seconds: Duration of training and validation.
-        cpu_seconds: Processor time of them, on a CPU: unlike the duration, the same on a machine
-            that has other work to do. None elsewhere.
+        cpu_seconds: Their processor time, which does not depend on other processes, unlike the
+            duration; None unless trained on a CPU.
     """
 
     train_loss: float
@@ -84,18 +100,18 @@ class Epoch:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Evaluation:
-    """What came of a request.
+    """The result of a request.
 
     Attributes:
-        state: `failed` when the candidate could not be trained to the end.
-        scores: Figures by objective name; empty when failed.
-        curve: One entry for each epoch of this run, without those of its parent.
-        validation_images: That the accuracy is a share of; None: not known.
+        state: `failed` if the candidate could not be trained to the end.
+        scores: Values by objective name; empty if it failed.
+        curve: An entry for each epoch of this run, without those of its parent.
+        validation_images: Number of images behind the accuracy; None: unknown.
         seconds: Duration of building, training and validating.
         reason: Why it failed.
-        weights: The trained proxy as safetensors bytes; None when failed. Where the course goes on,
-            the state of the optimizer is in it, too, under names that begin with `optimizer.`.
-        remark: What was unusual about a run that is complete, such as smaller batches.
+        weights: The trained proxy as safetensors bytes; None if it failed. If the course continues,
+            they include the state of the optimizer, under names that begin with `optimizer.`.
+        remark: What was unusual about a complete run, such as smaller batches.
         machine: Where it ran, such as `Linux x86_64, 2 cores, cpu, 1 thread`.
     """
 

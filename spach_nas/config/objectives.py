@@ -1,4 +1,4 @@
-"""The registry of objectives: what a search can optimise, and which direction is better."""
+"""The registry of objectives: what a search can optimise, and in which direction."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -16,7 +16,7 @@ Unit = Literal["share", "count", "ms", ""]
 
 
 class Measured(Protocol):
-    """What a record says of a trial."""
+    """The part of a record that objectives read."""
 
     @property
     def target_cost(self) -> Cost:
@@ -36,12 +36,12 @@ class Objective:
     """One figure of a trial to optimise.
 
     Attributes:
-        name: As in the YAML and in records.
-        label: As on the axis of a plot.
-        direction: `max` when higher is better.
-        source: `score`, from the validation of the proxy; `target_cost`, a field of `Cost` of the
-            target; `measured`, by a function of its own, whose figure the records carry.
-        unit: `share`, of validation images in [0, 1]; `count`; `ms`; empty for a bare number.
+        name: Its name in the YAML and in records.
+        label: Its name on the axis of a plot.
+        direction: `max` if higher is better.
+        source: `score`, from the validation of the proxy; `target_cost`, a field of the target's
+            `Cost`; `measured`, by other means, with the value in the records.
+        unit: `share` of validation images in [0, 1], `count`, `ms`, or empty for a plain number.
     """
 
     name: str
@@ -52,16 +52,16 @@ class Objective:
 
     @property
     def is_share(self) -> bool:
-        """Whether it is a share of images, which chance makes uncertain and people read in %."""
+        """Whether it is a share of images: uncertain by chance, and printed in %."""
         return self.unit == "share"
 
     @property
     def ticks(self) -> str:
-        """How the axis of a plot writes it, in the language of d3-format."""
+        """The format of its values on the axis of a plot, for d3-format."""
         return {"share": ".1%", "count": "~s", "ms": "~g", "": ".3f"}[self.unit]
 
     def words(self, number: float) -> str:
-        """A value for the eye: `81.3%`, `12.18G`, `3.2 ms`, `0.5312`."""
+        """A value for display: `81.3%`, `12.18G`, `3.2 ms`, `0.5312`."""
         if self.unit == "share":
             return format_share(number, digits=1)
         if self.unit == "count":
@@ -69,13 +69,14 @@ class Objective:
         return f"{number:.4g} {self.unit}".rstrip()
 
     def of(self, record: Measured) -> float | None:
-        """The figure of a record; None when it has none or it is not finite."""
+        """The value in a record; None if it has none, or one that is not finite."""
         if self.source == "target_cost":
             return float(getattr(record.target_cost, self.name))
         figure = record.objectives.get(self.name)
         if figure is None and self.source == "score" and record.curve:
-            # A study may optimise the loss alone; its accuracy is in the curve all the same.
+            # A study may optimise the loss alone; its curve still has the accuracy.
             figure = getattr(record.curve[-1], self.name, None)
+        # A loss may be infinite; no front or plot can place it.
         return None if figure is None or not math.isfinite(figure) else float(figure)
 
 
@@ -92,6 +93,7 @@ for _objective in (
         unit="share",
     ),
     Objective(name="loss", label="validation loss", direction="min", source="score"),
+    Objective(name="score", label="training-free score", direction="max", source="score"),
     Objective(
         name="macs", label="target MACs", direction="min", source="target_cost", unit="count"
     ),
@@ -112,17 +114,17 @@ for _objective in (
     LATENCY,
 ):
     OBJECTIVES.register(_objective)
-# What a search optimises whose YAML says nothing else.
+# What a search optimises by default.
 USUAL = (OBJECTIVES["accuracy"], OBJECTIVES["macs"])
 
 
 def score_of(objectives: Sequence[Objective]) -> Objective:
-    """The first trained one: what "best" is judged by. Accuracy where nothing is trained for."""
+    """The first trained objective, which decides what is best; accuracy if there is none."""
     scores = (item for item in objectives if item.source == "score")
     return next(scores, OBJECTIVES["accuracy"])
 
 
 def cost_of(objectives: Sequence[Objective]) -> Objective:
-    """The first that a score is paid for with: what a knee is judged by. Else the MACs."""
+    """The first cost, which with the score decides where the knee is; MACs if there is none."""
     costs = (item for item in objectives if item.source != "score" and item.direction == "min")
     return next(costs, OBJECTIVES["macs"])

@@ -1,8 +1,8 @@
-"""Modules of the user's that register mixers, samplers and so on when they are imported.
+"""Users' modules, which register mixers, samplers and so on when they are imported.
 
-An installed package names such a module by an entry point, see `Registry`. Any other module is
-imported by the user: in Python, or by `--plugin MODULE` on the command line. A file never names
-what is imported.
+Installed packages name such modules by entry points; see `Registry`. Other modules are imported by
+the user, in Python or by `--plugin MODULE` on the command line. No file ever decides what is
+imported.
 """
 
 import sys
@@ -12,19 +12,21 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from spach_nas.config.evaluator_registry import EVALUATORS
+from spach_nas.config.logger_registry import LOGGERS
 from spach_nas.config.objectives import OBJECTIVES
 from spach_nas.config.sampler_registry import SAMPLERS
 from spach_nas.errors import PluginError, SpachNasError, one_line, one_of
 from spach_nas.registry import Registry
 from spach_nas.space.mixers import MIXERS, MixerSpec, modules_of, register_mixer
 
-# What a module of the user's may add to.
-REGISTRIES: tuple[Registry[Any], ...] = (MIXERS, SAMPLERS, OBJECTIVES)
+# What users' modules may add to.
+REGISTRIES: tuple[Registry[Any], ...] = (MIXERS, SAMPLERS, EVALUATORS, OBJECTIVES, LOGGERS)
 brought_in: set[str] = set()
 
 
 def load_plugins(modules: Iterable[str]) -> None:
-    """Import modules that register something; also finds those in the current folder.
+    """Import modules that register something, from the current folder too.
 
     Args:
         modules: Names such as `my_mixers` or `package.module`.
@@ -35,7 +37,8 @@ def load_plugins(modules: Iterable[str]) -> None:
     """
     here = str(Path.cwd())
     if here not in sys.path:
-        sys.path.append(here)  # a command that is installed does not look here
+        # An installed command does not look here. Last, so that no user's file hides a library.
+        sys.path.append(here)
     for name in modules:
         if name not in brought_in:
             _bring_in(name)
@@ -46,7 +49,7 @@ def _bring_in(name: str) -> None:
     before = [len(registry) for registry in REGISTRIES]
     _import(name)
     new = before != [len(registry) for registry in REGISTRIES]
-    # A module that was imported earlier has registered what it brings in by then.
+    # A module that was imported earlier has registered its entries already.
     if not new and name not in set[str]().union(*(registry.homes() for registry in REGISTRIES)):
         raise PluginError(
             f"plugin {name}: registers no {one_of(registry.kind for registry in REGISTRIES)}; "
@@ -63,7 +66,7 @@ def _import(name: str) -> ModuleType:
     except SystemExit as problem:
         raise PluginError(
             f"plugin {name}: ends the program when it is imported (exit code {problem.code}); "
-            "expected a module that registers what it brings in, and runs nothing else"
+            "expected a module that registers its entries, and runs nothing else"
         ) from problem
     except Exception as problem:
         raise PluginError(
@@ -72,19 +75,27 @@ def _import(name: str) -> ModuleType:
         ) from problem
 
 
-def shipped_modules(specs: Iterable[MixerSpec]) -> list[ModuleType]:
-    """Top-level modules of mixers that another machine may not have installed.
+def shipped_modules(
+    specs: Iterable[MixerSpec], *, evaluators: Iterable[str] = ()
+) -> list[ModuleType]:
+    """Top-level modules that another machine may not have installed.
+
+    Args:
+        specs: Mixers.
+        evaluators: The modules that make evaluators.
 
     Raises:
-        PluginError: A mixer's module cannot be imported by its name.
+        PluginError: A module cannot be imported by its name.
     """
-    names = {module.partition(".")[0] for spec in specs for module in _modules(spec)}
-    found = [_import(name) for name in sorted(names - {"spach_nas"})]
+    names = {module for spec in specs for module in _modules(spec)} | set(evaluators)
+    # Whole top-level modules, because a mixer may import its neighbours.
+    tops = {name.partition(".")[0] for name in names} - {"spach_nas"}
+    found = [_import(name) for name in sorted(tops)]
     return [module for module in found if not _is_installed(module)]
 
 
 def restore(specs: Iterable[MixerSpec]) -> None:
-    """Make known, in another process, what was known where the search began.
+    """Register in another process what was registered where the search began.
 
     Raises:
         PluginError: A mixer's module cannot be imported here.
@@ -92,6 +103,7 @@ def restore(specs: Iterable[MixerSpec]) -> None:
     for spec in specs:
         for module in _modules(spec):
             _import(module)
+        # The import has registered it, unless the user's main program did so.
         if spec.name not in MIXERS:
             register_mixer(spec)
 

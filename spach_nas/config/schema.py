@@ -1,11 +1,10 @@
-"""The JSON Schemas of a search YAML and of a search space, for editors and for the reference pages.
+"""The JSON Schemas of search YAMLs and search spaces, for editors and for the reference pages.
 
-Pydantic makes them from the types that read the files. Here they are put into the form that editors
-know best: draft 7, without references, each key with its description and its default.
+Pydantic makes them from the types that read the files. Here they are put into the form that most
+editors support: draft 7, without references, each key with its description and default.
 
-Whatever such a schema refuses, the reader of the file refuses as well; what depends on several keys
-at once only the reader finds. A number written as a text (`"3"`) is the exception: the reader takes
-it, an editor should not.
+What such a schema refuses, the reader of the file refuses as well, except for a number written as a
+text (`"3"`). Mistakes that involve several keys are found by the reader only.
 """
 
 from typing import Any
@@ -13,15 +12,16 @@ from typing import Any
 from pydantic import TypeAdapter
 from pydantic.json_schema import GenerateJsonSchema
 
+from spach_nas.config.evaluator_registry import EvaluatorChoice, written
 from spach_nas.config.search_yaml import SearchConfig
 from spach_nas.space.search_space import SearchSpace
 from spach_nas.validation import STRICT
 
 Node = dict[str, Any]
-# The draft that all editors know.
+# The draft that all editors support.
 _DRAFT = "http://json-schema.org/draft-07/schema#"
 _FILE = {"title": "a file, or a shipped space by its name", "type": "string"}
-# Pydantic names the bounds of a type with checks of its own as in Python.
+# For types with custom validators, pydantic writes bounds under their Python names.
 _BOUNDS = {
     "ge": "minimum",
     "gt": "exclusiveMinimum",
@@ -51,12 +51,13 @@ class _Generator(GenerateJsonSchema):
         return False
 
     def get_default_value(self, schema: Any) -> Any:
-        return schema["default"] if "default" in schema else schema["default_factory"]()
+        found = schema["default"] if "default" in schema else schema["default_factory"]()
+        return written(found) if isinstance(found, EvaluatorChoice) else found
 
 
 def _schema(cls: type) -> Node:
-    # Pydantic reads the texts below fields from the source, which takes longer than all else: a
-    # file is checked without them.
+    # Only here: pydantic reads the texts below fields from the source code, which takes longer than
+    # checking a file.
     STRICT["use_attribute_docstrings"] = True
     try:
         schema = TypeAdapter(cls).json_schema(schema_generator=_Generator)
@@ -76,7 +77,7 @@ def _plain(node: Any, parts: Node) -> Any:
     node = {_BOUNDS.get(key, key): _plain(item, parts) for key, item in node.items()}
     if "$ref" in node:
         part = _plain(parts[node.pop("$ref").rsplit("/", 1)[-1]], parts)
-        # What a section says of itself follows what its key says of it.
+        # The description of the key, then that of the section.
         texts = [item["description"] for item in (node, part) if "description" in item]
         node = {key: item for key, item in part.items() if key != "title"} | node
         node |= {"description": " ".join(texts)}
@@ -96,12 +97,12 @@ def _plain(node: Any, parts: Node) -> Any:
 
 
 def _options(node: Node) -> list[Node]:
-    """The alternatives of an alternative that has nothing else to say."""
+    """The alternatives of an alternative that consists of nothing else."""
     return node["anyOf"] if node.keys() == {"anyOf"} else [node]
 
 
 def _departures(default: Node, node: Node) -> Node:
-    """Of the default of a section what its keys would not have by themselves."""
+    """The part of a section's default in which it differs from the defaults of its keys."""
     found = {}
     for name, value in default.items():
         key = node["properties"].get(name, {})

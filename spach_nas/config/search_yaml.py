@@ -3,19 +3,34 @@
 import itertools
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import yaml
 from pydantic import AfterValidator, BeforeValidator, Field, TypeAdapter, ValidationInfo
 
 from spach_nas.config.evaluation import Fidelity
+from spach_nas.config.evaluator_registry import (
+    EFFORTS,
+    EVALUATORS,
+    TRAIN,
+    EvaluatorChoice,
+    WrittenEvaluator,
+)
+from spach_nas.config.logger_registry import LoggerName
 from spach_nas.config.objectives import LATENCY, OBJECTIVES, USUAL, Direction, Objective
-from spach_nas.config.search_settings import LatencySettings, Resources, Rungs, SearchSettings
+from spach_nas.config.search_settings import (
+    OFFICIAL,
+    LatencySettings,
+    Resources,
+    Rungs,
+    SearchSettings,
+    WrittenInitial,
+)
 from spach_nas.config.shipped import find_yaml
 from spach_nas.config.study_files import DATA_JSON, RECORDS_FILE, SEARCH_YAML, SPACE_YAML
 from spach_nas.config.training_settings import DataSettings, TrainingSettings
@@ -34,7 +49,6 @@ from spach_nas.space.scaling import DataShape, ProxyRule, scale
 from spach_nas.space.search_space import SearchSpace
 from spach_nas.validation import Document, Settings, Written, read_document, read_yaml, validate
 
-CallbackName = Literal["tensorboard", "mlflow", "wandb"]
 _STUDY_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
@@ -131,6 +145,12 @@ class SearchConfig(Settings):
     data: DataSettings
     proxy: ProxyRule = field(default_factory=ProxyRule)
     training: TrainingSettings = field(default_factory=TrainingSettings)
+    evaluator: WrittenEvaluator = field(default_factory=lambda: EvaluatorChoice(name=TRAIN.name))
+    """What scores candidates, by its name or as a mapping of `name` and options. `train` trains
+    each from new weights."""
+    init: WrittenInitial | None = None
+    """A trained network from which candidates of the evaluator `inherit` begin, and around which a
+    placement search looks first: a folder, or a mapping."""
     rungs: Rungs = field(default_factory=Rungs)
     search: SearchSettings
     latency: LatencySettings = field(default_factory=LatencySettings)
@@ -141,8 +161,8 @@ class SearchConfig(Settings):
     ] = ()
     """The paper's models to evaluate by the same protocol."""
     resources: Resources = field(default_factory=Resources)
-    callbacks: tuple[CallbackName, ...] = ()
-    """Loggers that get every record: tensorboard, mlflow, wandb."""
+    callbacks: tuple[LoggerName, ...] = ()
+    """Loggers that get every record: `tensorboard`, `mlflow`, `wandb`, or one of a plugin."""
 
     def __post_init__(self) -> None:
         Settings.__post_init__(self)
@@ -150,7 +170,10 @@ class SearchConfig(Settings):
         proxies = [self.proxy_at(rung) for rung in range(len(fidelities))]
         mistakes = [
             *_proxy_mistakes(self.proxy, self.space, fidelities=fidelities),
-            *_rung_mistakes(fidelities, rank=self.rungs.rank, objectives=self.objective_list),
+            *_objective_mistakes(self.objective_list, self.evaluator),
+            *_level_mistakes(self),
+            *_initial_mistakes(self),
+            *_rung_mistakes(self),
             *_reference_mistakes(self.references, self.space, limits=self.limits, proxies=proxies),
         ]
         if self.proxy_limits.max_latency is not None:
@@ -183,22 +206,36 @@ class SearchConfig(Settings):
         size, share = self.image_size, self.training.data_share
         below = [
             Fidelity(
-                epochs=level.epochs,
+                epochs=level.epochs or 0,
                 image_size=level.image_size or size,
                 data_share=level.data_share or share,
                 rung=rung,
             )
             for rung, level in enumerate(self.rungs.levels)
         ]
-        top = Fidelity(
-            epochs=self.training.epochs, image_size=size, data_share=share, rung=len(below)
-        )
+        epochs = self.training.epochs if self.evaluator.spec.trains else 0
+        top = Fidelity(epochs=epochs, image_size=size, data_share=share, rung=len(below))
         return (*below, top)
 
     @property
     def fidelity(self) -> Fidelity:
         """The effort behind every final score."""
         return self.fidelities[-1]
+
+    @property
+    def evaluators(self) -> tuple[EvaluatorChoice, ...]:
+        """What scores candidates at each rung, cheapest first."""
+        return (*(level.evaluator or self.evaluator for level in self.rungs.levels), self.evaluator)
+
+    def stand_ins(self, rung: int) -> dict[str, Objective]:
+        """By the name of each objective, what stands for it at a rung: itself, if it is known."""
+        scores = self.evaluators[rung].spec.scores
+        return {
+            item.name: OBJECTIVES[scores[0]]
+            if item.source == "score" and item.name not in scores
+            else item
+            for item in self.objective_list
+        }
 
     @property
     def training_seed(self) -> int:
@@ -209,7 +246,13 @@ class SearchConfig(Settings):
     def protocol(self) -> dict[str, object]:
         """By name, what the scores of a full training depend on besides chance."""
         training = replace(self.training, seed=None)
-        return {"data": self.data, "proxy": self.proxy, "training": training}
+        return {
+            "data": self.data,
+            "proxy": self.proxy,
+            "training": training,
+            "evaluator": self.evaluator,
+            "init": self.init if self.evaluator.spec.inherits else None,
+        }
 
     @property
     def image_size(self) -> tuple[int, int]:
@@ -227,15 +270,19 @@ class SearchConfig(Settings):
     def course(self, rung: int) -> tuple[Fidelity, ...]:
         """The rungs that train one network on and on, among them this one.
 
-        A rung of another image size trains another network and begins afresh.
+        A rung of another image size trains another network and begins afresh, as does one of
+        another evaluator.
         """
-        fidelities = self.fidelities
+        fidelities, evaluators = self.fidelities, self.evaluators
+
+        def goes_on(other: int) -> bool:
+            alike = fidelities[other].image_size == fidelities[rung].image_size
+            return alike and evaluators[other] == evaluators[rung] and evaluators[rung].spec.trains
+
         first = last = rung
-        while first and fidelities[first - 1].image_size == fidelities[rung].image_size:
+        while first and goes_on(first - 1):
             first -= 1
-        while last + 1 < len(fidelities) and (
-            fidelities[last + 1].image_size == fidelities[rung].image_size
-        ):
+        while last + 1 < len(fidelities) and goes_on(last + 1):
             last += 1
         return fidelities[first : last + 1]
 
@@ -339,20 +386,86 @@ def _proxy_mistakes(
     return mistakes
 
 
-def _rung_mistakes(
-    fidelities: Sequence[Fidelity], *, rank: str, objectives: Sequence[Objective]
-) -> list[str]:
+def _objective_mistakes(objectives: Sequence[Objective], evaluator: EvaluatorChoice) -> list[str]:
+    """The evaluator of the full fidelity must give every score that is optimised."""
+    given = evaluator.spec.scores
+    return [
+        f"objectives.{item.name}: the evaluator {evaluator.name} does not give it; expected "
+        f"{one_of(f'{name}: {OBJECTIVES[name].direction}' for name in given)}"
+        for item in objectives
+        if item.source == "score" and item.name not in given
+    ]
+
+
+def _level_mistakes(config: SearchConfig) -> list[str]:
+    """Levels that train have epochs and others have none, and better scores come later."""
+    mistakes, evaluators = [], config.evaluators
+    for rung, level in enumerate(config.rungs.levels):
+        here, following = evaluators[rung], evaluators[rung + 1]
+        where = f"rungs.levels[{rung}]"
+        if here.spec.trains and level.epochs is None:
+            mistakes.append(f"{where}.epochs: is missing; expected at least 1")
+        for key in () if here.spec.trains else ("epochs", "data_share"):
+            if getattr(level, key) is not None:
+                mistakes.append(
+                    f"{where}.{key}: {getattr(level, key)}; expected none, since the evaluator "
+                    f"{here.name} trains no candidate"
+                )
+        above = "the full fidelity" if following is evaluators[-1] else "the next level"
+        if EFFORTS.index(here.spec.effort) > EFFORTS.index(following.spec.effort):
+            mistakes.append(
+                f"{where}.evaluator: {here.name} comes before {following.name} of {above}, which "
+                "knows less of a candidate; expected the cheaper one first"
+            )
+        elif not here.spec.trains and here == following:
+            mistakes.append(
+                f"{where}.evaluator: {here}; expected another one than that of {above}, since its "
+                "scores would be the same"
+            )
+    for number, choice in enumerate(evaluators):
+        earlier = [item for item in evaluators[:number] if item.name == choice.name]
+        if choice.spec.prepare is not None and any(item != choice for item in earlier):
+            mistakes.append(
+                f"evaluator: {choice.name} has other options at another level; expected the same, "
+                "since it is prepared once"
+            )
+    return mistakes
+
+
+def _initial_mistakes(config: SearchConfig) -> Iterator[str]:
+    """A network to begin with must be of use, and an official checkpoint needs its model."""
+    init = config.init
+    if init is None:
+        return
+    if not init.placement and not any(choice.spec.inherits for choice in config.evaluators):
+        inherits = one_of(spec.name for spec in EVALUATORS.values() if spec.inherits)
+        yield (
+            f"init: {init.network}: has no effect; expected evaluator: {inherits}, or "
+            "init.placement of at least 1"
+        )
+    official = init.network.startswith(OFFICIAL)
+    if official and init.model not in REFERENCES:
+        yield (
+            f"init.model: {init.model}; expected the paper's model of the checkpoint: "
+            f"{one_of(REFERENCES)}{did_you_mean(init.model or '', REFERENCES)}"
+        )
+    elif not official and init.model is not None:
+        yield f"init.model: {init.model}; expected none without an official:PATH"
+
+
+def _rung_mistakes(config: SearchConfig) -> list[str]:
     """The same network must be trained longer at a higher rung, and `rank` must be a score."""
-    mistakes = []
+    mistakes, fidelities, rank = [], config.fidelities, config.rungs.rank
     for rung, (fidelity, following) in enumerate(itertools.pairwise(fidelities)):
-        same = following.image_size == fidelity.image_size
+        same = following in config.course(rung)
         if same and fidelity.epochs >= following.epochs:
             where = "training.epochs" if following == fidelities[-1] else "the next level"
             mistakes.append(
                 f"rungs.levels[{rung}].epochs: {fidelity.epochs}; expected less than the "
                 f"{following.epochs} of {where}"
             )
-    ranks = ("front", *(item.name for item in objectives if item.source == "score"))
+    scores = [item.name for item in config.objective_list if item.source == "score"]
+    ranks = ("front", *scores)
     if rank not in ranks:
         mistakes.append(
             f"rungs.rank: {rank!r}; expected {one_of(ranks)}{did_you_mean(rank, ranks)}"

@@ -1,4 +1,4 @@
-"""The YAML files that come with the package: search spaces and searches, known by their name."""
+"""The YAML files that come with the package, search spaces and searches, by their names."""
 
 import os
 from pathlib import Path
@@ -7,7 +7,7 @@ from spach_nas.errors import SpachNasError, did_you_mean, one_of
 
 
 def shipped_folder() -> Path:
-    """Where the shipped YAML files lie: inside an installed package, beside it in a checkout."""
+    """Folder of the shipped YAML files: inside an installed package, next to it in a checkout."""
     package = Path(__file__).parents[1]
     inside = package / "search_spaces"
     return inside if inside.is_dir() else package.parent / "search_spaces"
@@ -22,12 +22,12 @@ def find_yaml(name: str, *, folder: Path, error: type[SpachNasError]) -> Path:
     """The file that a user names: a path, or a shipped file by its name alone.
 
     Args:
-        name: As written.
-        folder: What a relative path is relative to.
+        name: A path or a name.
+        folder: Folder to which a relative path is relative.
         error: Which error to raise.
 
     Raises:
-        SpachNasError: As `error`, when there is no such file.
+        SpachNasError: As `error`, if there is no such file.
     """
     # os.path, since those of pathlib raise for a name that no file can have.
     path = folder / os.path.expanduser(name)  # noqa: PTH111

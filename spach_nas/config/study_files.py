@@ -1,7 +1,15 @@
-"""Names of the files in a study's folder that more than the study itself reads."""
+"""Names of the files in a study's folder that several rooms read."""
 
 RECORDS_FILE = "records.jsonl"
 SEARCH_YAML = "search.yaml"
 SPACE_YAML = "space.yaml"
 DATA_JSON = "data.json"
 LATENCY_JSON = "latency.json"
+# What `spach-nas audit --out` wrote, next to a search YAML or in a study.
+AUDIT_CSV = "audit.csv"
+# What evaluators have prepared, in a folder for each.
+PREPARED = "prepared"
+# The trained network from which the search began.
+INITIAL = "initial.safetensors"
+# What each change of one of its blocks does to the validation loss.
+PLACEMENT = "placement.json"

@@ -1,4 +1,8 @@
-"""What a search YAML says about data and training, as values free of torch."""
+"""What a search YAML says about data and training, as values free of torch.
+
+`TrainingSettings` is the short form of a training recipe: a proxy's training leaves off what else a
+`Recipe` (`config/recipe.py`) offers. Fields that both have are stated once, here.
+"""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +16,23 @@ from spach_nas.validation import Settings
 Device = Literal["auto", "cpu", "cuda", "mps"]
 Precision = Literal["auto", "fp32", "bf16"]
 Optimizer = Literal["adamw", "muon"]
+Epochs = Annotated[
+    Whole,
+    Field(ge=1, description="Passes over the training images; in a search, at the full fidelity."),
+]
+BatchSize = Annotated[Whole, Field(ge=1, description="Images per step, over all workers.")]
+LearningRate = Annotated[
+    Real, Field(gt=0, description="Highest learning rate, reached at the end of the warm-up.")
+]
+WeightDecay = Annotated[
+    Real, Field(ge=0, description="Decoupled; biases, norms and gamma_1 are exempt.")
+]
+LabelSmoothing = Annotated[
+    Real, Field(ge=0, lt=1, description="Probability mass that is spread over all classes.")
+]
+DropPathRate = Annotated[
+    Real, Field(ge=0, lt=1, description="Highest probability that a residual branch is skipped.")
+]
 # Share of a train split that scores candidates where neither the file nor the data set says.
 HELD_OUT_SHARE = 0.2
 
@@ -64,28 +85,47 @@ class Augmentation(Settings):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class TrainingSettings(Settings):
-    """The protocol by which every candidate is trained."""
+class OptimizerSettings(Settings):
+    """The optimizer and its learning rate."""
 
-    epochs: Annotated[Whole, Field(ge=1)] = 2
-    """Passes over the share of the train part, at the full fidelity."""
+    name: Optimizer
+    """`adamw`, or `muon` of timm, which learns faster from the same images."""
+    learning_rate: LearningRate
+    learning_rate_batch: Annotated[Whole, Field(ge=1)] | None = None
+    """`learning_rate` is for so many images per step and grows in proportion to `batch_size`; null:
+    it holds for any batch."""
+    weight_decay: WeightDecay
+    clip_norm: Annotated[Real, Field(gt=0)] | None = None
+    """Longest gradient; null: gradients are not clipped."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EmaSettings(Settings):
+    """A moving average of the weights, which is scored as well."""
+
+    decay: Annotated[Real, Field(gt=0, lt=1)] | None = None
+    """Share that stays in each step; null: no average."""
+    warmup: bool = False
+    """Whether the share grows with the steps up to `decay`."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrainingSettings(Settings):
+    """The protocol by which every candidate is trained: a short recipe."""
+
+    epochs: Epochs = 2
     data_share: Annotated[Real, Field(gt=0, le=1)] = 1.0
     """Share of each class of the train part that is used, at the full fidelity."""
-    batch_size: Annotated[Whole, Field(ge=1)] = 32
-    """Images per step."""
-    learning_rate: Annotated[Real, Field(gt=0)] = 2e-3
-    """Highest learning rate, reached at the end of the warm-up."""
+    batch_size: BatchSize = 32
+    learning_rate: LearningRate = 2e-3
     optimizer: Optimizer = "adamw"
     """`adamw`, or `muon`, which learns more from the same images by longer steps (5e-3 suits it in
     small proxies): matrices by Muon, all else by AdamW."""
-    weight_decay: Annotated[Real, Field(ge=0)] = 0.05
-    """Decoupled; biases, norms and gamma_1 are exempt."""
+    weight_decay: WeightDecay = 0.05
     warmup_share: Annotated[Real, Field(ge=0, lt=1)] = 0.1
     """Share of the steps in which the learning rate rises."""
-    label_smoothing: Annotated[Real, Field(ge=0, lt=1)] = 0.0
-    """Probability mass that is spread over all classes."""
-    drop_path_rate: Annotated[Real, Field(ge=0, lt=1)] = 0.0
-    """Highest probability that a residual branch is skipped."""
+    label_smoothing: LabelSmoothing = 0.0
+    drop_path_rate: DropPathRate = 0.0
     augmentation: Augmentation = field(default_factory=Augmentation)
     seed: Annotated[Whole, Field(ge=0)] | None = None
     """Seed of initial weights, order of images and augmentation. Left out: the search's. Random
@@ -97,3 +137,12 @@ class TrainingSettings(Settings):
     CPU, which only long trainings earn back."""
     device: Device = "auto"
     """`auto` is CUDA where there is one and the CPU elsewhere."""
+
+    @property
+    def optimizer_settings(self) -> OptimizerSettings:
+        """The optimizer as a recipe states it."""
+        return OptimizerSettings(
+            name=self.optimizer,
+            learning_rate=self.learning_rate,
+            weight_decay=self.weight_decay,
+        )

@@ -7,10 +7,13 @@ Letters: C width, N positions, P patch size, S stem width, K classes, h hidden c
 """
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from spach_nas.space.architecture import Stage, stem_kernel
+import numpy as np
+from numpy.typing import NDArray
+
+from spach_nas.space.architecture import Architecture, Stage, stem_kernel
 from spach_nas.space.mixers import MixerSite, get_mixer, mixer_cost
 from spach_nas.space.read_architecture import Source, as_architecture
 
@@ -73,6 +76,16 @@ def cost(source: Source) -> Cost:
     return total
 
 
+def costs(architectures: Sequence[Architecture]) -> NDArray[np.int64]:
+    """Cost of each architecture, (A, 4): a row each, the columns in the order of `Cost`'s fields.
+
+    Raises:
+        OverflowError: A count exceeds 64 bits.
+    """
+    found = [cost(architecture) for architecture in architectures]
+    return np.array(found, dtype=np.int64).reshape(-1, len(Cost._fields))
+
+
 def stem_cost(
     stem: str,
     *,
@@ -123,7 +136,7 @@ def stage_cost(stage: Stage, resolution: tuple[int, int]) -> Cost:
     """All blocks of a stage, without its downsampling."""
     return blocks_cost(
         Counter(stage.mixers),
-        site=MixerSite(stage.width, resolution, stage.heads, stage.token_ratio, stage.options),
+        site=stage.site(resolution),
         expansion_ratio=stage.expansion_ratio,
         shared=stage.shared,
     )

@@ -55,15 +55,15 @@ class Limits:
 
     @property
     def without_latency(self) -> "Limits":
-        """The bounds on counts alone, which are known of every network."""
+        """The bounds on counts alone, which are known for every network."""
         return replace(self, max_latency=None)
 
     def violations(self, cost: Cost, *, latency_ns: int | None = None) -> tuple[str, ...]:
         """One phrase for each bound that is broken; empty when the network is feasible.
 
         Args:
-            cost: Of the network.
-            latency_ns: Its predicted latency; None: not known, which breaks a bound on it.
+            cost: Cost of the network.
+            latency_ns: Its predicted latency; None: unknown, which breaks a limit on latency.
         """
         found = []
         for name, low, high in self.bounds:
@@ -80,10 +80,7 @@ class Limits:
         return tuple(found)
 
     def allow(self, cost: Cost, *, latency_ns: int | None = None) -> bool:
-        """Whether a network of this cost and this latency is feasible.
-
-        Without a latency it is not where there is a limit on it; see `without_latency`.
-        """
+        """Whether a network of this cost and latency is feasible; see `violations`."""
         return not self.violations(cost, latency_ns=latency_ns)
 
     def __str__(self) -> str:
@@ -104,8 +101,8 @@ class ProxyLimits:
 
     Attributes:
         limits: The bounds; none by default.
-        rule: How the target becomes that network.
-        data: Channels and classes of that network.
+        rule: How the target becomes its proxy.
+        data: Channels and classes of the proxy.
     """
 
     limits: Limits = field(default_factory=Limits)
@@ -124,11 +121,11 @@ class ProxyLimits:
 
 
 class Measure(NamedTuple):
-    """What a bound is about.
+    """What a bound applies to.
 
     Attributes:
-        of: `limits`, the cost of the target, or `proxy_limits`, that of its proxy.
-        field: Field of `Cost`, or `latency`.
+        of: `limits` for the target, `proxy_limits` for its proxy.
+        field: A field of `Cost`, or `latency`.
     """
 
     of: Literal["limits", "proxy_limits"]
@@ -139,8 +136,8 @@ class Bound(NamedTuple):
     """One limit that is set.
 
     Attributes:
-        measure: What it is about.
-        side: Whether it is the least or the most.
+        measure: What it bounds.
+        side: Whether it is a minimum or a maximum.
         value: A count, or nanoseconds; inclusive.
     """
 
@@ -156,11 +153,11 @@ class Bound(NamedTuple):
 
     @property
     def words(self) -> str:
-        """Its value, for the eye."""
+        """Its value, for display."""
         return measure_words(self.measure.field, self.value)
 
     def holds(self, value: int) -> bool:
-        """Whether a cost is inside."""
+        """Whether a cost meets the limit."""
         return value >= self.value if self.side == "min" else value <= self.value
 
 
@@ -181,5 +178,5 @@ def bounds_set(limits: Limits, proxy: ProxyLimits | None = None) -> tuple[Bound,
 
 
 def measure_words(field: str, value: float) -> str:
-    """A figure of a measure, for the eye: `12.18G`, or `12.34 ms` of latency."""
+    """A value of a measure for display: `12.18G`, or `12.34 ms` of latency."""
     return format_latency(value) if field == "latency" else format_count(value)

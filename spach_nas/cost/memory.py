@@ -12,7 +12,7 @@ from typing import Literal, get_args
 
 from spach_nas.errors import ArchitectureError, did_you_mean, one_of
 from spach_nas.space.architecture import Architecture, Stage
-from spach_nas.space.mixers import MixerSite, get_mixer, mixer_saved
+from spach_nas.space.mixers import get_mixer, mixer_saved
 
 Precision = Literal["fp32", "bf16"]
 _FP32 = 4
@@ -85,7 +85,7 @@ def _stream_bytes(stage: Stage, low: int) -> list[int]:
 def _stage_bytes(stage: Stage, resolution: tuple[int, int], low: int) -> int:
     C, N = stage.width, resolution[0] * resolution[1]
     h = int(stage.expansion_ratio * C)
-    site = MixerSite(C, resolution, stage.heads, stage.token_ratio, stage.options)
+    site = stage.site(resolution)
     items = _stream_bytes(stage, low)
     total = 0
     for name, entering, leaving in zip(stage.mixers, items, items[1:], strict=False):

@@ -24,8 +24,7 @@ import numpy.typing as npt
 
 from spach_nas.config.training_settings import DataSettings
 from spach_nas.data.images import ImageSet, Labels, Pixels, require_memory
-from spach_nas.data.source import DataSource, Split
-from spach_nas.data.split_reader import Pictures, from_memory
+from spach_nas.data.split_reader import DataSource, Pictures, Split, from_memory
 from spach_nas.errors import DataError, did_you_mean, one_of
 from spach_nas.space.scaling import DataShape
 

@@ -1,7 +1,7 @@
-"""Fashion-MNIST, whole or as the embedded small set, and the idx format that it comes in.
+"""Fashion-MNIST, complete or as the embedded subset, and the idx format of its files.
 
-Source: Xiao et al. 2017, arXiv:1708.07747; MIT, Zalando SE. An idx file, as of MNIST (LeCun et al.,
-"The MNIST database of handwritten digits"), is a header of big-endian sizes, then bytes.
+Source: Xiao et al. 2017, arXiv:1708.07747; MIT licence, Zalando SE. An idx file (LeCun et al., "The
+MNIST database of handwritten digits") has a header of big-endian sizes, and then bytes.
 """
 
 import gzip
@@ -15,8 +15,7 @@ import numpy.typing as npt
 
 from spach_nas.config.training_settings import DataSettings
 from spach_nas.data.images import ImageSet
-from spach_nas.data.source import DataSource, Split
-from spach_nas.data.split_reader import Pictures, from_memory
+from spach_nas.data.split_reader import DataSource, Pictures, Split, from_memory
 from spach_nas.errors import DataError, one_line
 from spach_nas.space.scaling import DataShape
 
@@ -42,10 +41,10 @@ _SUFFIX = {"images": "images-idx3-ubyte", "labels": "labels-idx1-ubyte"}
 
 
 def fashion_path(folder: Path, *, split: str, kind: str) -> Path:
-    """The idx file of one split's `images` or `labels`, with gzip or without.
+    """The idx file with the `images` or `labels` of a split, compressed with gzip or not.
 
     Raises:
-        DataError: It is not there.
+        DataError: It does not exist.
     """
     plain = folder / f"{_PREFIX[split]}-{_SUFFIX[kind]}"
     packed = plain.with_name(plain.name + ".gz")
@@ -53,7 +52,7 @@ def fashion_path(folder: Path, *, split: str, kind: str) -> Path:
         if path.is_file():
             return path
     raise DataError(
-        f"{plain}: is missing, with .gz and without; expected the idx files of Fashion-MNIST "
+        f"{plain}: is missing, also with .gz; expected the idx files of Fashion-MNIST "
         "(Debian and Ubuntu: apt install dataset-fashion-mnist), or set root to their folder"
     )
 
@@ -112,16 +111,16 @@ FASHION_MNIST = DataSource(check=_check_whole, shape=lambda _: _SHAPE, open=_ope
 
 
 def read_idx(path: Path) -> npt.NDArray[np.uint8]:
-    """The array of bytes in an idx file, plain or with gzip.
+    """The array in an idx file of bytes, compressed with gzip or not.
 
     Raises:
-        DataError: The file is missing, is no idx file, or is cut short.
+        DataError: The file is missing, truncated, or no idx file.
     """
     return _parse(read_plain(path), path)
 
 
 def read_plain(path: Path) -> bytes:
-    """What is in the file, decompressed.
+    """The content of a file, decompressed if it is compressed with gzip.
 
     Raises:
         DataError: The file is missing or damaged.
@@ -137,10 +136,10 @@ def read_plain(path: Path) -> bytes:
 
 def _parse(data: bytes, path: Path) -> npt.NDArray[np.uint8]:
     if len(data) < 4 or data[:2] != b"\0\0" or data[2] != _UNSIGNED_BYTES or data[3] == 0:
-        raise DataError(f"{path}: is no idx file of unsigned bytes")
+        raise DataError(f"{path}: is not an idx file of unsigned bytes")
     rank = data[3]
     if len(data) < 4 + 4 * rank:
-        raise DataError(f"{path}: is cut short")
+        raise DataError(f"{path}: is truncated")
     shape = struct.unpack_from(f">{rank}I", data, 4)
     values = np.frombuffer(data, dtype=np.uint8, offset=4 + 4 * rank)
     if values.size != int(np.prod(shape, dtype=np.int64)):

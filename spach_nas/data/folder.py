@@ -1,12 +1,13 @@
 """A folder of images for each class, and the rule for its splits.
 
-Layouts: `root/train/CLASS/...`, perhaps with `root/val/CLASS/...` and `root/test/CLASS/...`; or
-`root/CLASS/...`, which is all train split. The rule, of a search as of a training at full size:
+The layout is `root/train/CLASS/...`, optionally with `root/val/CLASS/...` and
+`root/test/CLASS/...`; or `root/CLASS/...`, which is all train. The rule is the same for a search
+and for a training at full size:
 
-- `train/` is trained on;
-- scores come from the share of train that is held out where `validation` gives one, else from
-  `val/`, else from a fifth of train that is held out;
-- final figures come from `test/`, else from a `val/` that scores nothing.
+- `train/` is for training;
+- scores come from a held-out share of train if `validation` sets one, otherwise from `val/`,
+  otherwise from a held-out fifth of train;
+- final scores come from `test/`, otherwise from a `val/` that is not used for scores.
 """
 
 import os
@@ -21,8 +22,7 @@ from PIL import Image
 
 from spach_nas.config.training_settings import DataSettings
 from spach_nas.data.decoding import channels_of
-from spach_nas.data.source import DataSource, Split
-from spach_nas.data.split_reader import Pictures
+from spach_nas.data.split_reader import DataSource, Pictures, Split
 from spach_nas.errors import DataError
 from spach_nas.paths import check_text, shown
 from spach_nas.space.scaling import DataShape
@@ -39,18 +39,18 @@ _LIKE_A_SPLIT = re.compile(
     r"([-_ .]?(set|data|split|images?|\d+))?",
     re.IGNORECASE,
 )
-_EXPECTED = "expected train/CLASS/..., with val/ and test/ beside train/ where there are any"
+_EXPECTED = "expected train/CLASS/..., and val/ and test/, if there are any, next to train/"
 
 
 def find_splits(root: Path, share: float | None = None) -> dict[Split, Path]:
-    """The folder of each part, by the rule above; `train` always.
+    """The folder of each split by the rule above; `train` is always there.
 
     Args:
-        root: Of the data.
-        share: Of train, to hold out; None: none was given.
+        root: Folder of the data.
+        share: Share of train to hold out; None if none was set.
 
     Raises:
-        DataError: The folder is missing, or holds a split other than train but no train.
+        DataError: The folder is missing, or it has another split but no train.
     """
     found = named_splits(root)
     if share is not None and (unused := found.pop("validation", None)) is not None:
@@ -59,13 +59,13 @@ def find_splits(root: Path, share: float | None = None) -> dict[Split, Path]:
 
 
 def named_splits(root: Path) -> dict[Split, Path]:
-    """The folder of each split by its own name, in any case; `train` always.
+    """The folder of each split by its own name, ignoring case; `train` is always there.
 
     Raises:
-        DataError: The folder is missing, or holds a split other than train but no train.
+        DataError: The folder is missing, or it has another split but no train.
     """
     if not root.is_dir():
-        raise DataError(f"{root}: is no folder; expected images as train/<class>/<image>")
+        raise DataError(f"{root}: is not a folder; expected images as train/<class>/<image>")
     found: dict[Split, Path] = {}
     folders = _folders(root)
     for split, names in _NAMES.items():
@@ -82,17 +82,17 @@ def named_splits(root: Path) -> dict[Split, Path]:
 
 
 def check_splits(splits: Mapping[Split, Path]) -> None:
-    """Check that all splits have the same classes, images of each, and no folder in common.
+    """Check that all splits have the same classes with images, and have no folder in common.
 
     Raises:
-        DataError: They have not.
+        DataError: They do not.
     """
     train = class_folders(splits["train"])
     if len(train) < 2:
         raise DataError(
             f"{splits['train']}: has {len(train)} class folders; expected at least 2; {_EXPECTED}"
         )
-    # By their real paths: a link must not bring test images into the training.
+    # By their real paths, because a link could bring test images into the training.
     owners: dict[Path, Path] = {}
     for folder in splits.values():
         names = class_folders(folder)
@@ -107,7 +107,7 @@ def check_splits(splits: Mapping[Split, Path]) -> None:
 
 
 def _check_names(folder: Path, names: Sequence[str]) -> None:
-    """A split that is taken for a class would be told from the other splits."""
+    """Refuse class names that look like splits, which a network would learn to tell apart."""
     splits = [name for name in names if _LIKE_A_SPLIT.fullmatch(name)]
     if splits:
         raise DataError(
@@ -134,7 +134,7 @@ def class_folders(folder: Path) -> tuple[str, ...]:
     """The classes of a split, in the order of their labels.
 
     Raises:
-        DataError: A name that no text can hold, as a card or a page of results has to.
+        DataError: A name cannot be written to a text file.
     """
     found = _folders(folder)
     for path in found:
@@ -148,25 +148,25 @@ def _images(folder: Path, left: Counter[str] | None = None) -> Iterator[Path]:
     for place, folders, files in os.walk(folder):
         hidden = {name for name in folders if name.startswith(".")}
         links = {name for name in folders if Path(place, name).is_symlink()} - hidden
-        left["hidden folders"] += len(hidden)
-        left["links to folders"] += len(links)
+        left["hidden folder(s)"] += len(hidden)
+        left["link(s) to folders"] += len(links)
         folders[:] = sorted(set(folders) - hidden - links)
         for name in sorted(files):
             suffix = Path(name).suffix.lower()
             if name.startswith("."):
-                left["hidden files"] += 1
+                left["hidden file(s)"] += 1
             elif suffix in SUFFIXES:
                 yield Path(place, name)
             else:
-                left[f"{suffix} files" if suffix else "files without a suffix"] += 1
+                left[f"{suffix} file(s)" if suffix else "file(s) without a suffix"] += 1
 
 
 def left_aside(root: Path, splits: Mapping[Split, Path]) -> str | None:
-    """A note on what is in a folder of data and is not used; None: nothing.
+    """A note on files and folders that are not used; None if there are none.
 
     Args:
-        root: Of the data.
-        splits: Those of its folders that are used.
+        root: Folder of the data.
+        splits: The folders that are used.
     """
     left: Counter[str] = Counter()
     for split in splits.values():
@@ -176,12 +176,12 @@ def left_aside(root: Path, splits: Mapping[Split, Path]) -> str | None:
     for place in sorted(places):
         for path in place.iterdir():
             if path.name.startswith("."):
-                left["hidden folders" if path.is_dir() else "hidden files"] += 1
+                left["hidden folder(s)" if path.is_dir() else "hidden file(s)"] += 1
             elif not path.is_dir():
-                left["files outside of the class folders"] += 1
+                left["file(s) outside of the class folders"] += 1
     others = [] if root in splits.values() else _folders(root)
     found = [
-        f"{number:,} {_one(name) if number == 1 else name}"
+        f"{number:,} {name.replace('(s)', '' if number == 1 else 's')}"
         for name, number in left.items()
         if number
     ]
@@ -189,15 +189,8 @@ def left_aside(root: Path, splits: Mapping[Split, Path]) -> str | None:
     return f"found and not used: {', '.join(found)}" if found else None
 
 
-def _one(things: str) -> str:
-    for many, one in (("links to folders", "link to a folder"), ("folders", "folder")):
-        if many in things and "class" not in things:
-            return things.replace(many, one)
-    return things.replace("files", "file")
-
-
 def labelled_files(folder: Path) -> list[tuple[Path, int]]:
-    """All images of one split, each with its label, class by class."""
+    """All images of a split with their labels, class by class."""
     return [
         (path, label)
         for label, name in enumerate(class_folders(folder))
@@ -206,7 +199,7 @@ def labelled_files(folder: Path) -> list[tuple[Path, int]]:
 
 
 def folder_channels(folder: Path) -> int:
-    """1 where no image of the train split has colours, else 3; it decides for all splits."""
+    """1 if no image of the train split has a colour mode, otherwise 3, for all splits."""
     return channels_of([path for path, _ in labelled_files(folder)])
 
 
@@ -226,11 +219,11 @@ def _shape(settings: DataSettings) -> DataShape:
 
 
 def folder_pictures(folder: Path, *, channels: int) -> Pictures:
-    """The images of a split's folder.
+    """The images in the folder of a split.
 
     Args:
-        folder: With a folder for each class.
-        channels: 1 or 3.
+        folder: A folder with a subfolder for each class.
+        channels: 1 for grey, 3 for RGB.
     """
     files = labelled_files(folder)
     paths = [path for path, _ in files]

@@ -1,6 +1,6 @@
 """Draws a stratified, seeded share of a set of images: held-out validation, shares of rungs.
 
-Order depends on the labels and a seed alone, never on a trial, so that all candidates of a study
+The draw depends only on the labels and a seed, never on a trial, so that all candidates of a study
 are trained and scored on the same images.
 """
 
@@ -13,7 +13,7 @@ from spach_nas.data.images import Labels
 from spach_nas.errors import DataError
 
 Indices = npt.NDArray[np.int64]
-# The order in which images join a growing share; not a choice that anyone should have to make.
+# Determines the order in which images join a growing share. There is no reason to change it.
 _SHARE_SEED = 20108
 
 
@@ -23,13 +23,14 @@ def split_validation(
     """Indices of the train part and of the validation part, each in ascending order.
 
     Args:
-        labels: (N,).
-        share: Of each class, for validation: at least one image, and one is left to train on.
-        seed: Chooses the images.
-        names: Of the classes, for messages.
+        labels: Labels of all images, (N,).
+        share: Share of each class that is held out for validation. At least one image is, and at
+            least one remains for training.
+        seed: Determines which images are held out.
+        names: Names of the classes, for messages.
 
     Raises:
-        DataError: A class has a single image.
+        DataError: A class has only one image.
     """
     train, validation = [], []
     for label, order in _shuffled_classes(labels, seed):
@@ -48,8 +49,8 @@ def nested_share(labels: Labels, share: float) -> Indices:
     """Indices of a share of each class, ascending; a smaller share is part of every larger one.
 
     Args:
-        labels: (N,).
-        share: In (0, 1]; at least one image of each class is taken.
+        labels: Labels of all images, (N,).
+        share: In (0, 1]. At least one image of each class is taken.
     """
     parts = [
         order[: max(1, _nearest(share * len(order)))]
@@ -59,7 +60,7 @@ def nested_share(labels: Labels, share: float) -> Indices:
 
 
 def _shuffled_classes(labels: Labels, seed: int) -> list[tuple[int, Indices]]:
-    # A generator for each class: what other classes hold does not move the images of this one.
+    # Each class has its own generator, so that its draw does not depend on the other classes.
     return [
         (
             int(label),

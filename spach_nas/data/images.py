@@ -1,6 +1,6 @@
-"""Image sets in memory: uint8 at the size that is trained on.
+"""Sets of images in memory, as uint8 at the size of the network's input.
 
-Shapes: N images, H and W height and width, C channels.
+Letters: N images, H and W height and width, C channels.
 """
 
 from concurrent.futures import ThreadPoolExecutor
@@ -15,9 +15,9 @@ from spach_nas.machine import available_memory
 
 Pixels = npt.NDArray[np.uint8]
 Labels = npt.NDArray[np.int64]
-THREADS = 8  # that decode images
+THREADS = 8  # for decoding and resizing
 _MAX_MEMORY_SHARE = 0.8
-# Below, an accuracy is known to 6 points.
+# With fewer validation images, the uncertainty of an accuracy exceeds 6 points.
 _FEW = 300
 
 
@@ -26,10 +26,10 @@ class ImageSet:
     """Images with one label each.
 
     Attributes:
-        images: (N, H, W, C), uint8.
-        labels: (N,), indices into `class_names`.
-        class_names: One for each class.
-        notes: What a person should know of how they were read.
+        images: Pixels, (N, H, W, C).
+        labels: Indices into `class_names`, (N,).
+        class_names: One name for each class.
+        notes: Remarks for users about reading the images.
     """
 
     images: Pixels
@@ -49,11 +49,11 @@ class ImageSet:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class HeldOut:
-    """A part of a train split that is not trained on.
+    """A part of a train split that is used for validation, not for training.
 
     Attributes:
-        share: Of each class, in (0, 1).
-        seed: Chooses the images.
+        share: Share of each class, in (0, 1).
+        seed: Determines which images are held out.
     """
 
     share: float
@@ -74,14 +74,15 @@ class Normalisation:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DataSplits:
-    """What a search may see: the train split, in two parts that share no image.
+    """The images that a search uses: a train and a validation part without a common image.
 
     Attributes:
-        train: What candidates are trained on.
-        validation: What scores them.
-        normalisation: Of the train part.
-        held_out: What of the train split is the validation part; None: a split of its own.
-        notes: What a person should know of them.
+        train: Images to train candidates on.
+        validation: Images to score candidates on.
+        normalisation: Statistics of the train part.
+        held_out: The part of the train split that is used for validation. None if validation has a
+            split of its own.
+        notes: Remarks for users.
     """
 
     train: ImageSet
@@ -92,16 +93,16 @@ class DataSplits:
 
     @property
     def size(self) -> int:
-        """Bytes of images and labels."""
+        """Size of images and labels in bytes."""
         parts = (self.train, self.validation)
         return sum(part.images.nbytes + part.labels.nbytes for part in parts)
 
 
 def few_scored(images: int) -> str | None:
-    """What so few validation images mean for an accuracy; None: they are enough."""
+    """A warning that an accuracy on so few images is uncertain; None if there are enough."""
     if images >= _FEW:
         return None
-    # The normal interval of a share of one half, where it is widest.
+    # The normal confidence interval of a share of one half, for which it is widest.
     points = 100 * 1.96 * 0.5 / images**0.5
     return (
         f"only {images:,} images score a network: accuracies are known to +- {points:.0f} points "
@@ -111,26 +112,26 @@ def few_scored(images: int) -> str | None:
 
 
 def measure_normalisation(images: Pixels) -> Normalisation:
-    """Statistics of `images` (N, H, W, C), of 10,000 evenly spaced ones where there are more."""
+    """Statistics of `images` (N, H, W, C), from at most 10,000 evenly spaced ones."""
     sample = images[:: -(-len(images) // 10_000)]
     levels = np.arange(256) / 255
     means, stds = [], []
     for channel in range(images.shape[-1]):
-        # A histogram of 256 levels gives both figures exactly, without a copy in floats.
+        # A histogram of the 256 levels gives both exactly, without a copy in floats.
         share = np.bincount(sample[..., channel].ravel(), minlength=256) / sample[..., 0].size
         mean = float(share @ levels)
         means.append(mean)
-        # A channel without contrast would divide by zero.
+        # Images are divided by this, and a channel may have no contrast.
         stds.append(max(float(share @ (levels - mean) ** 2) ** 0.5, 1 / 255))
     return Normalisation(mean=tuple(means), std=tuple(stds))
 
 
 def to_size(image: Pixels, size: tuple[int, int]) -> Pixels:
-    """`image` (h, w, C) at `size` (H, W): shrunk where it is larger, padded where it is smaller.
+    """An image (h, w, C) at `size` (H, W): shrunk if it is larger, padded if it is smaller.
 
     Nothing is enlarged. An image that exceeds the size on both sides is shrunk (bicubic,
-    antialiased) until it just covers it, and its centre is cut out; a side that falls short is
-    centred in zeros.
+    antialiased) until it just covers it, and its centre is cut out. A side that is too short is
+    padded with zeros on both ends.
     """
     ratio = max(size[0] / image.shape[0], size[1] / image.shape[1])
     if ratio < 1:
@@ -149,7 +150,7 @@ def to_size(image: Pixels, size: tuple[int, int]) -> Pixels:
 
 
 def all_to_size(images: Pixels, size: tuple[int, int], *, name: str) -> Pixels:
-    """`to_size` of `images` (N, h, w, C) of equal size, as (N, H, W, C).
+    """`to_size` for images (N, h, w, C) of equal size, as (N, H, W, C).
 
     Raises:
         DataError: There is not enough memory.
@@ -168,10 +169,10 @@ def all_to_size(images: Pixels, size: tuple[int, int], *, name: str) -> Pixels:
 
 
 def require_memory(shape: tuple[int, ...], *, name: str) -> None:
-    """Check that uint8 of `shape` (N, H, W, C) can be held in memory.
+    """Check that uint8 images of `shape` (N, H, W, C) fit into memory.
 
     Raises:
-        DataError: They cannot.
+        DataError: They do not.
     """
     needed, available = int(np.prod(shape, dtype=np.int64)), available_memory()
     if available is not None and needed > _MAX_MEMORY_SHARE * available:

@@ -1,4 +1,4 @@
-"""How images become the input of a network: what a trained network has to carry with it."""
+"""How images become the input of a network, which has to be stored with a trained network."""
 
 import json
 from dataclasses import asdict, dataclass, field
@@ -11,29 +11,29 @@ from spach_nas.space.scaling import DataShape
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Preprocessing:
-    """What the images of a training went through.
+    """The preprocessing of the images of a training.
 
     Attributes:
-        mean: Of each channel, of pixels in [0, 1].
-        std: Of each channel, of pixels in [0, 1].
-        class_names: In the order of the outputs.
+        mean: Mean of each channel; pixels are in [0, 1].
+        std: Standard deviation of each channel; pixels are in [0, 1].
+        class_names: The classes in the order of the outputs.
         crop_share: Images are resized (bicubic, antialiased) and a square of this share of the
-            shorter side is cut from the centre, such as 224 of 256; None: they are not enlarged,
+            shorter side is cut from the centre, such as 224 of 256. None: they are not enlarged,
             and smaller ones are padded with zeros.
-        held_out: What of the train split was not trained on but scored; None: not known, or a split
-            of its own.
+        held_out: The part of the train split that was used for validation. None if it is not known
+            or validation had a split of its own.
     """
 
     mean: tuple[float, ...]
     std: tuple[float, ...]
     class_names: tuple[str, ...]
     crop_share: float | None = None
-    # Studies of before do not say it, and are none the less of the same images.
+    # Older studies do not record it, and have the same images nevertheless.
     held_out: HeldOut | None = field(default=None, compare=False)
 
     @property
     def data_shape(self) -> DataShape:
-        """Channels and classes."""
+        """Number of channels and classes."""
         return DataShape(in_channels=len(self.mean), num_classes=len(self.class_names))
 
     @property
@@ -43,7 +43,7 @@ class Preprocessing:
 
 
 def preprocessing(splits: DataSplits) -> Preprocessing:
-    """What the images of these splits go through."""
+    """The preprocessing of the images of these splits."""
     return Preprocessing(
         mean=splits.normalisation.mean,
         std=splits.normalisation.std,
@@ -53,21 +53,35 @@ def preprocessing(splits: DataSplits) -> Preprocessing:
 
 
 def to_json(value: Preprocessing) -> str:
-    """What `read_preprocessing` reads."""
+    """The text of a file for `read_preprocessing`."""
     return json.dumps(asdict(value), indent=2) + "\n"
 
 
 def read_preprocessing(path: Path) -> Preprocessing:
-    """Read what `to_json` gave.
+    """Read a file with the text of `to_json`.
 
     Raises:
         StudyError: The file is missing or damaged.
     """
     try:
-        plain = json.loads(path.read_text(encoding="utf-8"))
-        plain |= {name: tuple(plain[name]) for name in ("mean", "std", "class_names")}
-        if plain.get("held_out") is not None:
-            plain["held_out"] = HeldOut(**plain["held_out"])
-        return Preprocessing(**plain)
+        return from_json(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, TypeError, KeyError):
         raise StudyError(f"{path}: missing or damaged; expected what the search wrote") from None
+
+
+def from_json(text: str) -> Preprocessing:
+    """The preprocessing in a JSON document, which may have other keys, too.
+
+    If the document is damaged, ValueError, TypeError or KeyError is raised.
+    """
+    plain = json.loads(text)
+    crop_share, held_out = plain.get("crop_share"), plain.get("held_out")
+    return Preprocessing(
+        mean=tuple(map(float, plain["mean"])),
+        std=tuple(map(float, plain["std"])),
+        class_names=tuple(map(str, plain["class_names"])),
+        crop_share=None if crop_share is None else float(crop_share),
+        held_out=None
+        if held_out is None
+        else HeldOut(share=float(held_out["share"]), seed=int(held_out["seed"])),
+    )

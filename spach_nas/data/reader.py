@@ -1,14 +1,14 @@
-"""From what a person names to images: one reader, and one rule for splits, for every command.
+"""Finds and reads the images of a data set: one reader, and one rule for splits, for every command.
 
-The rule, as `docs/tutorial_data.md` tells it:
+The rule is described in `docs/tutorial_data.md`:
 
-- `train` is trained on;
-- a validation split of the set's own scores; where there is none, or a share is given, that share
-  of each class of train is held out by a seed and scores;
-- `test` is for final figures. Nothing that a search or a training calls opens it.
+- `train` is for training;
+- the validation split is for scores. If the set has none, or a share is set, a seeded share of each
+  class of train is held out instead;
+- `test` is for final scores. Nothing that a search or a training calls opens it.
 
-A search holds its images in memory (`load_train_and_validation`); a training and an evaluation open
-them by their positions (`open_data`, `open_split`).
+A search holds its images in memory (`load_train_and_validation`). A training and an evaluation open
+them by position (`open_data`, `open_split`).
 """
 
 from collections.abc import Mapping
@@ -22,7 +22,7 @@ import numpy as np
 from spach_nas.config.training_settings import HELD_OUT_SHARE, DataSettings
 from spach_nas.data.controls import CONTROLS, TASKS
 from spach_nas.data.controls import PREFIX as CONTROLS_PREFIX
-from spach_nas.data.decoding import BrokenImagesError, check_range, conversions, evenly
+from spach_nas.data.decoding import broken_images, check_range, conversions, evenly
 from spach_nas.data.fashion import FASHION_MINI, FASHION_MNIST
 from spach_nas.data.folder import FOLDER, class_folders, folder_pictures, named_splits
 from spach_nas.data.held_out import split_validation
@@ -34,8 +34,7 @@ from spach_nas.data.images import (
     Pixels,
     measure_normalisation,
 )
-from spach_nas.data.source import DataSource, Split
-from spach_nas.data.split_reader import Pictures, Scan, Stream, scan
+from spach_nas.data.split_reader import DataSource, Decoded, Pictures, Scan, Split, Stream, scan
 from spach_nas.data.timm_sets import PREFIXES, TIMM
 from spach_nas.errors import DataError, did_you_mean, one_of
 from spach_nas.space.scaling import DataShape
@@ -45,43 +44,44 @@ Part = TypeVar("Part", ImageSet, Pictures)
 _SOURCES = {"fashion-mini": FASHION_MINI, "fashion-mnist": FASHION_MNIST, "folder": FOLDER}
 _CONTROLS = tuple(f"{CONTROLS_PREFIX}{task}" for task in TASKS)
 _BY_POSITION = ("torch/", "hfds/")
-# A larger share is not an accident but a copied folder.
+# If a larger share of validation images are training images, a folder was probably copied.
 _MOST_DOUBLES = 0.1
 
 
 def data_set_names() -> tuple[str, ...]:
-    """Names that `DataSettings.name` may hold; `torch/...` stands for all with this prefix."""
+    """Legal values of `DataSettings.name`; `torch/...` stands for all names with this prefix."""
     return (*_SOURCES, *_CONTROLS, *(f"{prefix}..." for prefix in PREFIXES))
 
 
 def validate_settings(settings: DataSettings) -> None:
-    """Find out cheaply, before anything is trained, whether the data are there.
+    """Check quickly, before anything is trained, whether the data are there.
 
     Raises:
-        DataError: Unknown name, or a missing, empty or mixed-up folder.
+        DataError: The name is unknown, or the folder is missing, empty or not in order.
     """
     _source(settings.name).check(settings)
 
 
 @lru_cache(maxsize=64)
 def data_shape(settings: DataSettings) -> DataShape:
-    """Channels and classes, without decoding the whole set.
+    """Number of channels and classes, without decoding the whole set.
 
     Raises:
-        DataError: The data are missing or unreadable.
+        DataError: The data are missing or cannot be read.
     """
     validate_settings(settings)
     return _source(settings.name).shape(settings)
 
 
 def load_train_and_validation(settings: DataSettings, *, image_size: tuple[int, int]) -> DataSplits:
-    """What a search may see, at `image_size` (H, W).
+    """The images of a search at `image_size` (H, W).
 
     Raises:
-        DataError: The data are missing, unreadable or too large for the memory.
+        DataError: The data are missing, cannot be read, or do not fit into memory.
     """
     validate_settings(settings)
-    train, validation = _load_both(settings, image_size)
+    train, validation = _load(settings, "train", "validation", image_size=image_size)
+    assert train is not None, "every data set has a train split"
     held_out = None
     notes = [*_source(settings.name).notes(settings), *train.notes]
     if validation is None:
@@ -103,77 +103,67 @@ def _hold_out(train: Part, part: HeldOut) -> tuple[Part, Part]:
     return train.take(kept), train.take(out)
 
 
-def _load_both(
-    settings: DataSettings, image_size: tuple[int, int]
-) -> tuple[ImageSet, ImageSet | None]:
-    """Train and, where the set has its own, validation; broken files of both are told at once."""
-    broken: list[BrokenImagesError] = []
-    found: list[ImageSet | None] = []
-    splits: tuple[Split, ...] = ("train", "validation")
-    for split in splits:
-        try:
-            found.append(_load(settings, split, image_size))
-        except BrokenImagesError as problem:
-            broken.append(problem)
-    if broken:
-        raise broken[0].with_files_of(broken[1:])
-    train, validation = found
-    assert train is not None
-    return train, validation
+def _load(
+    settings: DataSettings, *splits: Split, image_size: tuple[int, int]
+) -> list[ImageSet | None]:
+    """Splits in memory, None if there is no such one. Broken files of all are reported at once."""
+    opened = [_source(settings.name).open(settings, split) for split in splits]
+    decoded = [None if split is None else split.read(image_size) for split in opened]
+    broken: dict[str, str] = {}
+    for item in filter(None, decoded):
+        broken |= item.broken
+    if broken and not settings.skip_broken:
+        raise broken_images(broken, name=DataChoice(settings=settings).name)
+    return [
+        None if split is None or item is None else _image_set(split, item)
+        for split, item in zip(opened, decoded, strict=True)
+    ]
 
 
-def _load(settings: DataSettings, split: Split, image_size: tuple[int, int]) -> ImageSet | None:
-    opened = _source(settings.name).open(settings, split)
-    if opened is None:
-        return None
-    found = opened.read(image_size)
-    if found.broken and not settings.skip_broken:
-        where = settings.root if settings.name == "folder" else settings.name
-        raise BrokenImagesError(found.broken, name=str(where))
-    check_range(found.stored, name=opened.name)
+def _image_set(split: Pictures | Stream, found: Decoded) -> ImageSet:
+    check_range(found.stored, name=split.name)
+    notes = [conversions(found.stored, channels=split.channels)]
     if found.broken:
-        _check_classes(found.labels, opened)
-    notes = [conversions(found.stored, channels=opened.channels)]
-    if found.broken:
+        _check_classes(found.labels, split)
         notes.append(_broken_note(found.broken))
     return ImageSet(
         images=found.pixels,
         labels=found.labels,
-        class_names=opened.class_names,
+        class_names=split.class_names,
         notes=tuple(filter(None, notes)),
     )
 
 
 def has_test(settings: DataSettings) -> bool:
-    """Whether there is a test split; `load_test` tells what is wrong with it.
+    """Whether there is a test split, which may still be damaged.
 
     Raises:
-        DataError: The folder of the data is missing or mixed up.
+        DataError: The folder of the data is missing or not in order.
     """
     return _source(settings.name).has_test(settings)
 
 
 def load_test(settings: DataSettings, *, image_size: tuple[int, int]) -> ImageSet:
-    """The test split at `image_size` (H, W), for a final figure only.
+    """The test split at `image_size` (H, W), for final scores only.
 
     Raises:
-        DataError: There is no test split, or it is unreadable or too large for the memory.
+        DataError: There is no test split, it cannot be read, or it does not fit into memory.
     """
     validate_settings(settings)
-    test = _load(settings, "test", image_size)
+    (test,) = _load(settings, "test", image_size=image_size)
     if test is None:
         raise DataError(f"{settings.root or settings.name}: has no test split")
     return test
 
 
 def sample_validation(settings: DataSettings, *, image_size: tuple[int, int], count: int) -> Pixels:
-    """Evenly spaced images of the part that scores candidates, (n, H, W, C) with n <= `count`.
+    """Up to `count` evenly spaced validation images of a search, (n, H, W, C).
 
-    Only these are decoded, unless the set is a library's or broken files are left out: which images
-    are held out depends on which others are whole.
+    Only these are decoded, unless the set comes from a library or broken files are skipped: which
+    images are held out then depends on which others are intact.
 
     Raises:
-        DataError: The data are missing, unreadable or too large for the memory.
+        DataError: The data are missing, cannot be read, or do not fit into memory.
     """
     if settings.skip_broken or settings.name.lower().startswith(PREFIXES):
         whole = load_train_and_validation(settings, image_size=image_size).validation
@@ -186,17 +176,17 @@ def sample_validation(settings: DataSettings, *, image_size: tuple[int, int], co
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DataChoice:
-    """Images of a training or an evaluation; every worker opens them by itself.
+    """Which images a training or an evaluation uses. Every worker opens them itself.
 
     Attributes:
-        settings: The data set, and how it is read.
-        validated: Whether anything is validated; else all of train is trained on.
+        settings: The data set and how to read it.
+        validated: Whether to validate. If not, all of train is for training.
         check_images: Whether `check_data` reads every file of a folder once.
-        broken: Paths to leave out.
-        channels: 1 or 3; None: what the images are.
-        held_out: What the search of the network held out of the train split, to validate again
-            where the set has no validation split and the settings give no share.
-        own_validation: Whether there is a validation split of its own; None: not looked yet.
+        broken: Paths of files to leave out.
+        channels: 1 or 3; None means those of the images.
+        held_out: The part of train that the search of the network held out. It is used for
+            validation again if the set has no validation split and the settings set no share.
+        own_validation: Whether the set has its own validation split; None if not yet known.
     """
 
     settings: DataSettings
@@ -209,17 +199,17 @@ class DataChoice:
 
     @property
     def is_folder(self) -> bool:
-        """Whether it is a folder of images and no set with a name."""
+        """Whether it is a folder of images, not a named data set."""
         return self.settings.name == "folder"
 
     @property
     def name(self) -> str:
-        """The folder, or the name of the set."""
+        """The path of the folder, or the name of the set."""
         return str(self.settings.root) if self.is_folder else self.settings.name
 
     @property
     def part(self) -> HeldOut:
-        """What is held out of a train split."""
+        """The part of train to hold out."""
         settings = self.settings
         if settings.validation is not None:
             return HeldOut(share=settings.validation, seed=settings.split_seed)
@@ -227,7 +217,7 @@ class DataChoice:
 
     @property
     def part_note(self) -> str:
-        """Which part of the train split validates, and why that one."""
+        """A note on the part of train that is used for validation, and the reason."""
         text = f"validation images: held out of the train split, {self.part}"
         if self.settings.validation is None and self.held_out is not None:
             return f"{text}, as the network's search or training did"
@@ -236,14 +226,15 @@ class DataChoice:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class OpenData:
-    """Images of a training, by their positions.
+    """The images of a training, opened by position.
 
     Attributes:
-        choice: What was opened, without broken files.
-        train: What is trained on.
-        validation: What is scored; None where nothing is.
-        notes: What a person should know of them.
-        held_out: What of the train split validates; None: a split of its own, or nothing.
+        choice: The choice that was opened, without broken files.
+        train: Images for training.
+        validation: Images for validation; None without validation.
+        notes: Remarks for users.
+        held_out: The part of train that is used for validation. None if there is a validation
+            split, or no validation.
     """
 
     choice: DataChoice
@@ -254,7 +245,7 @@ class OpenData:
 
 
 def named_data(name: str, *, root: Path | None) -> tuple[str, Path | None]:
-    """What `--data` names, as the `name` and `root` of settings: a set's name, or a folder.
+    """The `name` and `root` of settings for the value of `--data`: the name of a set or a folder.
 
     Raises:
         DataError: It is neither.
@@ -265,25 +256,26 @@ def named_data(name: str, *, root: Path | None) -> tuple[str, Path | None]:
     if not name.strip() or not Path(name).is_dir():
         names = (*named, *(f"{prefix}..." for prefix in _BY_POSITION))
         raise DataError(
-            f"{name or repr('')}: is no folder and no data set; expected a folder with train/, "
-            f"{one_of(names)}{did_you_mean(name, named)}"
+            f"{name or repr('')}: is neither a folder nor a data set; expected a folder with "
+            f"train/, {one_of(names)}{did_you_mean(name, named)}"
         )
     # The whole path: workers may run in another folder.
     return "folder", Path(name).resolve()
 
 
 def check_there(choice: DataChoice, *, for_training: bool) -> None:
-    """Whether there are such images, without opening one.
+    """Check that the images are there, without opening any.
 
     Raises:
-        DataError: There are none; for a training also where splits do not fit each other.
+        DataError: They are not, or, for a training, the splits do not fit each other.
     """
     settings = choice.settings
     lowered = settings.name.lower()
     if lowered.startswith(PREFIXES) and not lowered.startswith(_BY_POSITION):
         raise DataError(
-            f"{settings.name}: has no images by position, which trainings and evaluations at full "
-            f"size need; expected {one_of(f'{prefix}...' for prefix in _BY_POSITION)}, or a folder"
+            f"{settings.name}: gives no access to images by position, which a training or an "
+            "evaluation at full size needs; expected "
+            f"{one_of(f'{prefix}...' for prefix in _BY_POSITION)}, or a folder"
         )
     if choice.is_folder and not for_training:
         named_splits(_folder(choice))
@@ -292,10 +284,10 @@ def check_there(choice: DataChoice, *, for_training: bool) -> None:
 
 
 def open_data(choice: DataChoice) -> OpenData:
-    """The images of a training, without looking into the files.
+    """The images of a training, without reading the files.
 
     Raises:
-        DataError: They are missing, or have lost their validation split since it was chosen.
+        DataError: They are missing, or the validation split has disappeared since the planning.
     """
     check_there(choice, for_training=True)
     train = _open(choice, "train")
@@ -303,7 +295,7 @@ def open_data(choice: DataChoice) -> OpenData:
     validation = _open(choice, "validation") if choice.validated else None
     if choice.own_validation and validation is None:
         raise DataError(
-            f"{choice.name}: has no val/ or validation/ beside train/; expected the one that was "
+            f"{choice.name}: has no val/ or validation/ next to train/; expected the one that was "
             "there when the training was planned, on every machine"
         )
     own = validation is not None
@@ -331,11 +323,11 @@ def _open(choice: DataChoice, split: Split) -> Pictures | None:
 
 
 def check_data(choice: DataChoice) -> OpenData:
-    """`open_data` after a look into every file of a folder, where the choice asks for it.
+    """The images of a training, after every file of a folder was read once, if requested.
 
     Raises:
-        DataError: Files are broken and not to be skipped; or the validation images are training
-            images.
+        DataError: Files are broken and must not be skipped, or too many validation images are
+            training images.
     """
     data = open_data(choice)
     if not (choice.is_folder and choice.check_images):
@@ -353,13 +345,13 @@ def check_data(choice: DataChoice) -> OpenData:
 
 
 def open_split(choice: DataChoice, split: EvaluationSplit) -> Pictures:
-    """A split to evaluate on: one that the set itself has, whole, or what a search held out.
+    """A split to evaluate on: a complete split of the set, or what a search held out.
 
-    The folders of a set go by their own names here: `val/` is the validation split, also where a
-    search that held out a share of train took it for its test split.
+    Folders are taken by their own names: `val/` is the validation split, even if a search that
+    held out a share of train used it as its test split.
 
     Raises:
-        DataError: It has none.
+        DataError: There is no such split.
     """
     if _is_held_out(choice, split):
         validation = open_data(choice).validation
@@ -386,18 +378,21 @@ def _own_split(choice: DataChoice, split: EvaluationSplit) -> Pictures | None:
 
 
 def check_split(choice: DataChoice, split: EvaluationSplit) -> tuple[Pictures, tuple[str, ...]]:
-    """`open_split` after a look into every file of a folder, and what a person should know.
+    """A split to evaluate on, after every file of a folder was read once, and remarks for users.
 
     Raises:
-        DataError: There is no such split, or files are broken and not to be skipped.
+        DataError: There is no such split, or files are broken and must not be skipped.
     """
     pictures, notes = open_split(choice, split), []
     held = _is_held_out(choice, split)
     if held:
-        notes.append(f"{choice.part_note}, and chose it: unseen images would be a little harder")
+        notes.append(
+            f"{choice.part_note}; the network was chosen by its score on them, so it will do "
+            "slightly worse on unseen images"
+        )
     if not (pictures.files and choice.check_images):
         return pictures, tuple(notes)
-    # What is held out of train depends on which of its files are whole.
+    # Which images are held out of train depends on which of its files are intact.
     whole = replace(choice, broken=frozenset())
     train = _open(whole, "train") if held else None
     found = scan((train or pictures).files, channels=pictures.channels)
@@ -407,7 +402,7 @@ def check_split(choice: DataChoice, split: EvaluationSplit) -> tuple[Pictures, t
 
 
 def default_split(choice: DataChoice) -> EvaluationSplit:
-    """Test where there is one by its name, else validation.
+    """Test if the set has a split of that name, otherwise validation.
 
     Raises:
         DataError: There is no such folder.
@@ -418,10 +413,10 @@ def default_split(choice: DataChoice) -> EvaluationSplit:
 
 
 def class_names(choice: DataChoice) -> tuple[str, ...]:
-    """The classes of a set, without looking into its files.
+    """The classes of a set, without reading its files.
 
     Raises:
-        DataError: It is missing.
+        DataError: The set is missing.
     """
     if choice.is_folder:
         return class_folders(named_splits(_folder(choice))["train"])
@@ -431,7 +426,7 @@ def class_names(choice: DataChoice) -> tuple[str, ...]:
 
 
 def _is_held_out(choice: DataChoice, split: EvaluationSplit) -> bool:
-    """Whether a split is the part of train that the search of the network held out."""
+    """Whether `split` is the part of train that the search of the network held out."""
     if split != "validation" or choice.held_out is None:
         return False
     return not choice.is_folder or "validation" not in named_splits(_folder(choice))
@@ -444,7 +439,7 @@ def _folder(choice: DataChoice) -> Path:
 
 def _check_scan(found: Scan, choice: DataChoice) -> None:
     if found.broken and not choice.settings.skip_broken:
-        raise BrokenImagesError(found.broken, name=choice.name)
+        raise broken_images(found.broken, name=choice.name)
     check_range(found.stored, name=choice.name)
 
 
@@ -461,23 +456,23 @@ def _notes(found: Scan, validation: Pictures | None, *, channels: int) -> tuple[
             f"too, such as {found.doubles[0]}"
         )
         if share > _MOST_DOUBLES:
-            raise DataError(f"{validation.name}: {text}; expected splits that share none")
+            raise DataError(f"{validation.name}: {text}; expected splits without common images")
         notes.append(text)
     return tuple(notes)
 
 
 def _check_classes(labels: Labels, split: Pictures | Stream) -> None:
-    """Check that every class of a split is left with a whole image."""
+    """Check that every class of a split still has an intact image."""
     empty = sorted(set(range(len(split.class_names))) - set(labels.tolist()))
     if empty:
         raise DataError(
-            f"{Path(split.name) / split.class_names[empty[0]]}: has no image that is whole; "
+            f"{Path(split.name) / split.class_names[empty[0]]}: has no intact image; "
             "expected at least one"
         )
 
 
 def _broken_note(broken: Mapping[str, str]) -> str:
-    """How many files are left out, and the first of them."""
+    """A note with the number of files that are left out, and the first of them."""
     files = "1 broken file is" if len(broken) == 1 else f"{len(broken):,} broken files are"
     return f"{files} left out, such as {next(iter(broken))}"
 

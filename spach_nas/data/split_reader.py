@@ -1,20 +1,24 @@
-"""One split of a data set, image by image: from files, from memory, or from a library's data set.
+"""Reads one split of a data set: from files, from memory, or from the data set of a library.
+
+Every kind of data set is a `DataSource`, which opens its splits.
 
 Letters: N images, H and W height and width, C channels.
 """
 
 import hashlib
 import io
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from PIL import Image
 
+from spach_nas.config.training_settings import DataSettings
 from spach_nas.data.decoding import Stored, decode, pixels, stored, upright, why_unreadable
 from spach_nas.data.held_out import Indices
 from spach_nas.data.images import (
@@ -28,40 +32,42 @@ from spach_nas.data.images import (
 )
 from spach_nas.errors import DataError, one_line
 from spach_nas.machine import cores
+from spach_nas.space.scaling import DataShape
 
+Split = Literal["train", "validation", "test"]
 Opener = Callable[[int], Image.Image]
 _DRAFT = 8
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Decoded:
-    """What of a split was read into memory.
+    """The images of a split that were read into memory.
 
     Attributes:
-        pixels: (N, H, W, C) of the images that are whole, in their order.
-        labels: (N,).
-        stored: How each of them is stored; empty where that is not known.
-        broken: What is wrong with each of the others, by its place.
+        pixels: The intact images in their order, (N, H, W, C).
+        labels: Their labels, (N,).
+        stored: Numbers of images by how their file stores them; empty if that is not known.
+        broken: What is wrong with each of the other images, by its path or position.
     """
 
     pixels: Pixels
     labels: Labels
-    stored: Sequence[Stored] = ()
+    stored: Counter[Stored] = field(default_factory=Counter)
     broken: Mapping[str, str]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Pictures:
-    """Images that are opened by their position. Workers get them by pickle.
+    """Images that are opened by their position. They are sent to workers by pickle.
 
     Attributes:
-        name: For messages.
-        class_names: One for each class.
-        labels: (N,), indices into `class_names`.
-        opener: Gives the image at a position, in whatever mode it has.
-        files: Paths, where the images are files; else empty.
-        channels: 1 or 3, those that `image` gives.
-        held: All images, where they are in memory already.
+        name: Name of the split in messages.
+        class_names: One name for each class.
+        labels: Indices into `class_names`, (N,).
+        opener: Opens the image at a position, in any mode.
+        files: Paths of the images; empty if they are not files.
+        channels: Channels of the images that `image` returns: 1 or 3.
+        held: All images, if they are in memory already.
     """
 
     name: str
@@ -76,7 +82,7 @@ class Pictures:
         return len(self.labels)
 
     def image(self, position: int) -> Image.Image:
-        """The image at a position, upright, grey or RGB by `channels`.
+        """The image at a position, rotated as its EXIF says, grey or RGB by `channels`.
 
         Raises:
             DataError: It cannot be read.
@@ -84,12 +90,12 @@ class Pictures:
         try:
             with self.opener(position) as image:
                 return upright(image, channels=self.channels)
-        # A decoder may raise anything over bytes that it did not expect.
+        # A decoder may raise anything if it meets unexpected bytes.
         except Exception as problem:
             raise _unreadable(self._place(position), why_unreadable(problem)) from None
 
     def take(self, positions: Indices) -> "Pictures":
-        """Some of the images, in this order."""
+        """The images at these positions, in this order."""
         return replace(
             self,
             labels=self.labels[positions],
@@ -99,14 +105,14 @@ class Pictures:
         )
 
     def without(self, paths: frozenset[str]) -> "Pictures":
-        """All images but those of these paths."""
+        """All images except those with these paths."""
         if not paths:
             return self
         kept = [i for i, path in enumerate(self.files) if str(path) not in paths]
         return self.take(np.array(kept, dtype=np.int64))
 
     def read(self, size: tuple[int, int]) -> Decoded:
-        """All images at `size` (H, W), padded or shrunk; broken ones are left out and named.
+        """Read all images at `size` (H, W), padded or shrunk. Broken ones are left out and named.
 
         Raises:
             DataError: There is not enough memory.
@@ -134,15 +140,15 @@ class Pictures:
         return Decoded(
             pixels=images if len(whole) == len(self) else images[whole],
             labels=self.labels[whole],
-            stored=[item for item in found if isinstance(item, Stored)],
+            stored=Counter(item for item in found if isinstance(item, Stored)),
             broken={self._place(i): item for i, item in enumerate(found) if isinstance(item, str)},
         )
 
     def in_memory(self, size: tuple[int, int]) -> ImageSet:
-        """All images at `size` (H, W), padded or shrunk.
+        """Read all images at `size` (H, W), padded or shrunk.
 
         Raises:
-            DataError: One cannot be read, or there is not enough memory.
+            DataError: An image cannot be read, or there is not enough memory.
         """
         decoded = self.read(size)
         for place, why in decoded.broken.items():
@@ -155,7 +161,7 @@ class Pictures:
 
 def _unreadable(place: str, why: str) -> DataError:
     return DataError(
-        f"{place}: cannot be read as an image ({why}); expected a whole image; data.check_images "
+        f"{place}: cannot be read as an image ({why}); expected an intact image; data.check_images "
         "finds all broken files, data.skip_broken leaves them out"
     )
 
@@ -166,12 +172,12 @@ def _at(opener: Opener, positions: Indices, position: int) -> Image.Image:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Stream:
-    """A split that is only read from its beginning to its end, such as a webdataset.
+    """A split that can only be read from beginning to end, such as a webdataset.
 
     Attributes:
-        name: Of the data set.
-        class_names: One for each class.
-        channels: 1 or 3.
+        name: Name of the data set.
+        class_names: One name for each class.
+        channels: Channels of the images that `read` returns: 1 or 3.
         dataset: Iterates over pairs of an image and its label.
     """
 
@@ -181,26 +187,26 @@ class Stream:
     dataset: Any
 
     def read(self, size: tuple[int, int]) -> Decoded:
-        """All images at `size` (H, W); broken ones are left out and named.
+        """Read all images at `size` (H, W). Broken ones are left out and named.
 
         Raises:
-            DataError: It breaks off, has no labels, or there is not enough memory.
+            DataError: Reading fails midway, labels are missing, or there is not enough memory.
         """
         count = len(self.dataset)
         require_memory((count, *size, self.channels), name=self.name)
         images, labels = [], []
-        found: list[Stored] = []
+        found: Counter[Stored] = Counter()
         broken: dict[str, str] = {}
         number = -1
         try:
             for number, (image, label) in enumerate(self.dataset):
                 try:
                     images.append(to_size(pixels(image, channels=self.channels), size))
-                # A decoder may raise anything over bytes that it did not expect.
+                # A decoder may raise anything if it meets unexpected bytes.
                 except Exception as problem:
                     broken[f"{self.name}: image {number}"] = why_unreadable(problem)
                     continue
-                found.append(stored(image))
+                found[stored(image)] += 1
                 labels.append(int(label))
         except Exception as problem:
             where = f"{self.name}: image {number + 1} of {count}"
@@ -211,17 +217,17 @@ class Stream:
 
 
 def check_labels(labels: Labels, *, classes: int, name: str) -> None:
-    """Check that a split has labels from 0 to `classes` - 1.
+    """Check that a split has labels, all from 0 to `classes` - 1.
 
     Raises:
-        DataError: It has others, or none.
+        DataError: It does not.
     """
     if not len(labels) or labels.min() < 0 or labels.max() >= classes:
         raise DataError(f"{name}: has no labels from 0 to {classes - 1}")
 
 
 def from_memory(images: ImageSet, *, name: str) -> Pictures:
-    """Images that are in memory."""
+    """A split of images that are in memory."""
     return Pictures(
         name=name,
         class_names=images.class_names,
@@ -237,58 +243,79 @@ def _open_array(images: Pixels, position: int) -> Image.Image:
     return Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image)
 
 
+class Open(Protocol):
+    """Opens a split."""
+
+    def __call__(
+        self, settings: DataSettings, split: Split, *, channels: int | None = None
+    ) -> Pictures | Stream | None:
+        """The split with these channels or those of train; None if there is no such split."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Scan:
-    """What a look at every file of the splits found.
+class DataSource:
+    """One kind of data set, as functions that raise DataError.
 
     Attributes:
-        broken: What is wrong with each file that cannot be read, by its path.
-        stored: How the others are stored.
+        check: Checks that the files are there and in order, without decoding an image.
+        shape: Number of channels and classes, without decoding the whole set.
+        open: Opens a split. If there is no validation split, a share of train is held out.
+        has_test: Whether there is a test split. Called after `check`.
+        notes: Remarks about the whole set for users, without decoding an image.
+    """
+
+    check: Callable[[DataSettings], None]
+    shape: Callable[[DataSettings], DataShape]
+    open: Open
+    has_test: Callable[[DataSettings], bool] = lambda _: True
+    notes: Callable[[DataSettings], tuple[str, ...]] = lambda _: ()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Scan:
+    """The result of reading every file of the splits once.
+
+    Attributes:
+        broken: What is wrong with each file that cannot be decoded, by its path.
+        stored: Numbers of the other files by how they store their images.
         doubles: Validation files with the same bytes as a training file.
     """
 
     broken: Mapping[str, str]
-    stored: Sequence[Stored]
+    stored: Counter[Stored]
     doubles: tuple[Path, ...]
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Look:
-    digest: bytes
-    stored: Stored | None = None
-    problem: str = ""
-
-
 def scan(train: Sequence[Path], validation: Sequence[Path] = (), *, channels: int) -> Scan:
-    """Read all files as they will be read, in as many threads as there are cores.
+    """Read all files once, in as many threads as there are cores.
 
-    A file is decoded at an eighth of its size where its format allows, which still reads all of it.
+    If the format allows, a file is decoded at an eighth of its size, which still reads all of it.
     """
     paths = [*train, *validation]
     with ThreadPoolExecutor(cores()) as pool:
         looks = list(pool.map(partial(_look, channels=channels), paths))
-    seen = {look.digest for look in looks[: len(train)]}
+    digests = [digest for digest, _ in looks]
+    trained_on = set(digests[: len(train)])
+    found = dict(zip(paths, (result for _, result in looks), strict=True))
     return Scan(
-        broken={
-            str(path): look.problem for path, look in zip(paths, looks, strict=True) if look.problem
-        },
-        stored=[look.stored for look in looks if look.stored is not None],
+        broken={str(path): item for path, item in found.items() if isinstance(item, str)},
+        stored=Counter(item for item in found.values() if isinstance(item, Stored)),
         doubles=tuple(
             path
-            for path, look in zip(validation, looks[len(train) :], strict=True)
-            if look.digest in seen
+            for path, digest in zip(validation, digests[len(train) :], strict=True)
+            if digest in trained_on
         ),
     )
 
 
-def _look(path: Path, *, channels: int) -> _Look:
+def _look(path: Path, *, channels: int) -> tuple[bytes, Stored | str]:
+    """A checksum of a file, and how it stores its image or what is wrong with it."""
     try:
         data = path.read_bytes()
     except OSError as problem:
-        return _Look(digest=str(path).encode(), problem=problem.strerror or str(problem))
+        return str(path).encode(), problem.strerror or str(problem)
     digest = hashlib.blake2b(data, digest_size=16).digest()
     try:
-        _, found = decode(io.BytesIO(data), channels=channels, draft=_DRAFT)
+        return digest, decode(io.BytesIO(data), channels=channels, draft=_DRAFT)[1]
     except DataError as problem:
-        return _Look(digest=digest, problem=str(problem))
-    return _Look(digest=digest, stored=found)
+        return digest, str(problem)

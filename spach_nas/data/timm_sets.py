@@ -1,7 +1,7 @@
-"""Data sets that `timm.data.create_dataset` takes: torchvision, Hugging Face, webdataset, TFDS.
+"""Data sets of `timm.data.create_dataset`: torchvision, Hugging Face, webdataset, TFDS.
 
-Its plain folder route is left out: where a split's folder is missing it silently reads the whole
-root, and train and test mix. `name: folder` serves instead.
+Its own reader of folders is not offered: if the folder of a split is missing, it silently reads the
+whole root, which mixes train and test. `name: folder` replaces it.
 """
 
 import io
@@ -15,19 +15,18 @@ from PIL import Image
 
 from spach_nas.config.training_settings import DataSettings
 from spach_nas.data.decoding import channels_of_images, evenly
-from spach_nas.data.source import DataSource, Split
-from spach_nas.data.split_reader import Pictures, Stream, check_labels
+from spach_nas.data.split_reader import DataSource, Pictures, Split, Stream, check_labels
 from spach_nas.errors import DataError, one_line
 from spach_nas.space.scaling import DataShape
 
 PREFIXES = ("torch/", "hfds/", "hfids/", "wds/", "tfds/")
-# Their libraries fetch whatever is not in their cache, whether asked to or not.
+# Their libraries download whatever is not in their cache, even if not asked to.
 _FETCHING = ("hfds/", "hfids/")
 _FOLDER_ROUTES = ("torch/folder", "torch/image_folder")
-# Each library has its own name for the split that nothing is trained on.
+# Each library has its own name for the split that is not for training.
 _TEST_NAMES = {"torch/": ("validation",)}
 _OTHER_TEST_NAMES = ("test", "validation")
-# Images whose modes are looked at before a set is called grey: each has to be decoded.
+# Number of images whose modes are checked before a set counts as grey; each is decoded.
 _LOOKED_AT = 100
 
 
@@ -36,15 +35,13 @@ def _check(settings: DataSettings) -> None:
     if name in _FOLDER_ROUTES:
         raise DataError(f"{settings.name}: may mix train and test; expected name: folder")
     if name in PREFIXES:
-        raise DataError(f"{settings.name}: names no data set; expected {settings.name}NAME")
+        raise DataError(f"{settings.name}: is only a prefix; expected {settings.name}NAME")
     if name.startswith(_FETCHING) and not settings.download:
-        raise DataError(
-            f"{settings.name}: may be fetched from the network; expected download: true"
-        )
+        raise DataError(f"{settings.name}: may have to be downloaded; expected download: true")
     if settings.root is None and not name.startswith(_FETCHING):
         raise DataError(f"root: is missing; expected the folder of {settings.name}")
     if settings.root is not None and not settings.root.is_dir() and not settings.download:
-        raise DataError(f"{settings.root}: is no folder; expected that of {settings.name}")
+        raise DataError(f"{settings.root}: is not a folder; expected that of {settings.name}")
 
 
 def _dataset(settings: DataSettings, split: Split) -> Any:
@@ -61,7 +58,7 @@ def _dataset(settings: DataSettings, split: Split) -> Any:
                 split=name,
                 download=settings.download,
             )
-        # Whatever a foreign library raises over a missing file, package, split or connection.
+        # A library may raise anything if a file, package, split or connection is missing.
         except Exception as problem:
             problems.append(problem)
     why = one_line(problems[0])
@@ -72,14 +69,14 @@ def _image_at(dataset: Any, position: int) -> Image.Image:
     if not hasattr(dataset, "reader"):
         image: Image.Image = dataset[position][0]
         return image
-    # Past timm's dataset, which replaces an image that it cannot read by the next one.
+    # Not by timm's dataset, which replaces an image that it cannot read with the next one.
     file = dataset.reader[position][0]
     with file:
         return Image.open(io.BytesIO(file.read()))
 
 
 def _looked_at(dataset: Any) -> Iterator[Image.Image | None]:
-    """Evenly spaced images; None for one that cannot be opened, which does not count."""
+    """Evenly spaced images; None for one that cannot be opened."""
     for position in evenly(len(dataset), _LOOKED_AT):
         try:
             with _image_at(dataset, position) as image:
@@ -99,7 +96,7 @@ def _shape(settings: DataSettings) -> DataShape:
         images = (image for image, _ in first) if stream else _looked_at(dataset)
         channels, classes = channels_of_images(images), len(names)
         if not names:
-            # As in most webdatasets: the labels have to be counted.
+            # Most webdatasets have no names, so the labels have to be read.
             labels = (int(label) for _, label in dataset) if stream else _labels(dataset)
             classes = 1 + max(labels)
     except Exception as problem:
@@ -130,7 +127,7 @@ def _open(
         return Stream(name=settings.name, class_names=names, channels=channels, dataset=dataset)
     try:
         labels = np.array(_labels(dataset), dtype=np.int64)
-    # Whatever a foreign library raises over a missing file or a damaged one.
+    # A library may raise anything if a file is missing or damaged.
     except Exception as problem:
         raise DataError(f"{settings.name}: cannot be read: {one_line(problem)}") from None
     check_labels(labels, classes=shape.num_classes, name=settings.name)
@@ -147,7 +144,7 @@ def _labels(dataset: Any) -> list[int]:
     for name in ("targets", "_labels", "labels"):
         if hasattr(dataset, name):
             return [int(label) for label in getattr(dataset, name)]
-    # Hugging Face's: without the bytes of the images.
+    # Of Hugging Face: reads no images.
     if hasattr(getattr(dataset, "reader", None), "iter_targets"):
         return [int(label) for label in dataset.reader.iter_targets()]
     if hasattr(dataset, "reader"):
@@ -163,7 +160,7 @@ def _label_of(item: Any) -> int:
 
 
 def _has_test(settings: DataSettings) -> bool:
-    # No library tells whether a split exists but by opening it.
+    # No library says whether a split exists without opening it.
     try:
         _dataset(settings, "test")
     except DataError:

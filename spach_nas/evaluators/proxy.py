@@ -6,17 +6,19 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
-from torch import nn
+from safetensors.torch import load
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from spach_nas.config.evaluation import Evaluation, EvaluationRequest
+from spach_nas.config.study_files import INITIAL
 from spach_nas.config.training_settings import TrainingSettings
 from spach_nas.data import DataSplits
 from spach_nas.errors import one_line
 from spach_nas.evaluators.heartbeat import Pulse, PulseAddress
-from spach_nas.machine import describe_machine
-from spach_nas.networks import build
-from spach_nas.networks.allocator import keep_freed_memory
+from spach_nas.evaluators.interface import EvaluatorSetup
+from spach_nas.machine import describe_machine, keep_freed_memory
+from spach_nas.networks import Spach, build, changes, morph
+from spach_nas.space.architecture import Architecture
 from spach_nas.training import (
     CheckpointError,
     Origin,
@@ -25,11 +27,13 @@ from spach_nas.training import (
     choose_runtime,
     global_seed,
     move,
+    network_weights,
     pack,
     threads,
     train,
     unpack,
 )
+from spach_nas.training.checkpoint import seal, unseal
 
 # A process that has seen one cannot use its device again. Older releases of torch do not tell it
 # from other errors.
@@ -56,11 +60,14 @@ class ProxyEvaluator:
         settings: The protocol, the same for all candidates.
         threads: Threads of the host; more than its cores make a run many times slower.
         pulses: Where to tell how far a training is; None: nowhere.
+        initial: A trained network with whose weights new trainings begin, as `seal_network` gave
+            it; None: with new weights, or with those of a request's relative.
     """
 
     settings: TrainingSettings
     threads: int = 1
     pulses: PulseAddress | None = None
+    initial: bytes | None = None
 
     def __call__(
         self, request: EvaluationRequest, data: DataSplits, checkpoint: bytes | None = None
@@ -91,6 +98,7 @@ class ProxyEvaluator:
             settings=self.settings,
             runtime=runtime,
             pulses=self.pulses,
+            initial=self.initial,
         )
         with threads(self.threads):
             evaluation = _evaluate(job)
@@ -99,6 +107,44 @@ class ProxyEvaluator:
             seconds=time.perf_counter() - started,
             machine=f"{describe_machine()}, {runtime.device.type}, {self.threads} threads",
         )
+
+
+def proxy_evaluator(setup: EvaluatorSetup) -> ProxyEvaluator:
+    """The evaluator `train`."""
+    return ProxyEvaluator(
+        settings=setup.config.training, threads=setup.threads, pulses=setup.pulses
+    )
+
+
+def inherit_evaluator(setup: EvaluatorSetup) -> ProxyEvaluator:
+    """The evaluator `inherit`: as `train`, but candidates begin with weights of a trained network.
+
+    That of `init` in the YAML; without it, of the nearest one that the study has trained.
+    """
+    path = setup.folder.parent / INITIAL
+    return ProxyEvaluator(
+        settings=setup.config.training,
+        threads=setup.threads,
+        pulses=setup.pulses,
+        initial=path.read_bytes() if setup.config.init is not None else None,
+    )
+
+
+def seal_network(network: Spach) -> bytes:
+    """A network with its architecture, for `open_network`."""
+    return seal(network.state_dict(), {"architecture": network.architecture.to_dict()})
+
+
+def open_network(sealed: bytes) -> Spach:
+    """The network that `seal_network` was given.
+
+    Raises:
+        CheckpointError: It is damaged.
+    """
+    tensors, info = unseal(sealed)
+    network = build(Architecture.from_dict(info["architecture"]))
+    network.load_state_dict(tensors)
+    return network
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -110,6 +156,7 @@ class _Job:
     settings: TrainingSettings
     runtime: Runtime
     pulses: PulseAddress | None
+    initial: bytes | None
 
     @property
     def origin(self) -> Origin:
@@ -218,15 +265,35 @@ def _teller(job: _Job, *, first: int) -> Callable[[float, int], None]:
     return tell
 
 
-def _start(job: _Job, network: nn.Module) -> tuple[TrainingState | None, str]:
-    """Where the training begins, and why not at the checkpoint."""
-    if job.checkpoint is None:
-        return None, ""
-    epochs = job.request.fidelity.epochs
+def _start(job: _Job, network: Spach) -> tuple[TrainingState | None, str]:
+    """Fill the network; where its training begins, and what is unusual about that."""
+    request = job.request
     try:
-        return unpack(job.checkpoint, network=network, origin=job.origin, epochs=epochs), ""
+        if request.relative is not None and job.checkpoint is not None:
+            relative = build(request.relative.proxy)
+            relative.load_state_dict(load(network_weights(job.checkpoint)))
+            return None, _inherit(job, network, relative, of=f"trial {request.relative.trial}")
+        if job.checkpoint is not None:
+            epochs = request.fidelity.epochs
+            return unpack(job.checkpoint, network=network, origin=job.origin, epochs=epochs), ""
     except CheckpointError as problem:
-        return None, f"trained from the start: its checkpoint {problem}"
+        refused = f"trained from the start: its checkpoint {problem}"
+    else:
+        refused = ""
+    if job.initial is not None:
+        inherited = _inherit(job, network, open_network(job.initial), of="the initial network")
+        return None, "; ".join(filter(None, [refused, inherited]))
+    return None, refused
+
+
+def _inherit(job: _Job, network: Spach, relative: Spach, *, of: str) -> str:
+    """Begin with the weights of another network, as far as there is a morphism."""
+    steps = changes(relative.architecture, network.architecture)
+    morphed = morph(relative, network.architecture, seed=job.request.seed)
+    network.load_state_dict(morphed.state_dict())
+    rough = sum(not step.exact for step in steps)
+    said = f"begins with the weights of {of}"
+    return f"{said}, {rough} of {len(steps)} changes approximate" if steps else said
 
 
 def _is_out_of_memory(problem: Exception) -> bool:

@@ -15,6 +15,7 @@
 A target without trained weights has none of the files that need weights.
 """
 
+import hashlib
 import json
 import zlib
 from dataclasses import asdict
@@ -25,11 +26,9 @@ from zipfile import BadZipFile
 
 import numpy as np
 
-from spach_nas.data.images import HeldOut, Pixels
-from spach_nas.data.preprocessing import Preprocessing
-from spach_nas.errors import BundleError, one_line
-from spach_nas.export.manifest import write_manifest
-from spach_nas.files import staged
+from spach_nas.data.images import Pixels
+from spach_nas.data.preprocessing import Preprocessing, from_json
+from spach_nas.errors import BundleError, did_you_mean, one_line, one_of
 from spach_nas.space.architecture import Architecture
 from spach_nas.validation import read_document
 
@@ -42,36 +41,30 @@ WEIGHTS = "model.safetensors"
 PREPROCESSING = "preprocessing.json"
 README = "README.md"
 SAMPLES = "samples.npz"
+MANIFEST = "manifest.json"
+# Added to a folder by git and the Hugging Face hub, and not read when a network is loaded.
+_BOOKKEEPING = frozenset({".git", ".gitattributes", ".cache"})
+
+# The forms that have their own file of weights: what `--formats` accepts.
+FORMATS = ("safetensors", "onnx", "pt2")
 
 
-def write_bundle(
-    out: Path,
-    *,
-    architecture: Architecture,
-    card: str,
-    weights: bytes | None = None,
-    preprocessing: Preprocessing | None = None,
-) -> Path:
-    """Write a bundle without proof, completely or not at all. `export` writes one with a proof.
-
-    Args:
-        out: A folder that does not exist yet.
-        architecture: The network.
-        card: Text of its README.md.
-        weights: Its weights as safetensors; None if it was not trained.
-        preprocessing: Preprocessing of the images that the weights were trained on.
-
-    Returns:
-        The folder.
+def parse_formats(text: str) -> tuple[str, ...]:
+    """The formats in text such as `onnx,pt2` or `all`; `safetensors` is always included.
 
     Raises:
-        BundleError: The folder exists already or cannot be written.
+        BundleError: A name is unknown.
     """
-    with staged(out) as folder:
-        write_core(folder, architecture=architecture, weights=weights, preprocessing=preprocessing)
-        (folder / README).write_text(card, encoding="utf-8")
-        write_manifest(folder)
-    return out
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    if names == ["all"]:
+        return FORMATS
+    for name in names:
+        if name not in FORMATS:
+            raise BundleError(
+                f"--formats: {name!r}; expected {one_of([*FORMATS, 'all'])}"
+                f"{did_you_mean(name, FORMATS)}"
+            )
+    return tuple(name for name in FORMATS if name in {"safetensors", *names})
 
 
 def write_core(
@@ -81,7 +74,14 @@ def write_core(
     weights: bytes | None,
     preprocessing: Preprocessing | None,
 ) -> None:
-    """Write the files that every bundle has into an existing folder; see `write_bundle`."""
+    """Write the files that describe a network, and its weights, into an existing folder.
+
+    Args:
+        folder: The bundle, which other files and the manifest will complete.
+        architecture: The network.
+        weights: Its weights as safetensors; None if it was not trained.
+        preprocessing: Preprocessing of the images that the weights were trained on.
+    """
     (folder / ARCHITECTURE).write_text(architecture.to_yaml(), encoding="utf-8")
     _write_json(folder / CONFIG, _config(architecture, preprocessing))
     if weights is not None:
@@ -133,18 +133,7 @@ def load_preprocessing(folder: Path) -> Preprocessing | None:
     if not path.is_file():
         return None
     try:
-        plain = json.loads(path.read_text(encoding="utf-8"))
-        return Preprocessing(
-            mean=tuple(map(float, plain["mean"])),
-            std=tuple(map(float, plain["std"])),
-            class_names=tuple(map(str, plain["class_names"])),
-            crop_share=None if plain.get("crop_share") is None else float(plain["crop_share"]),
-            held_out=None
-            if plain.get("held_out") is None
-            else HeldOut(
-                share=float(plain["held_out"]["share"]), seed=int(plain["held_out"]["seed"])
-            ),
-        )
+        return from_json(path.read_text(encoding="utf-8"))
     except (ValueError, KeyError, TypeError):
         raise BundleError(f"{path}: is damaged; expected the file as exported") from None
 
@@ -246,3 +235,79 @@ def _steps(preprocessing: Preprocessing) -> dict[str, Any]:
 
 def _write_json(path: Path, plain: dict[str, Any]) -> None:
     path.write_text(json.dumps(plain, indent=2) + "\n", encoding="utf-8")
+
+
+# The manifest has one canonical form, so that any changed byte is detected: in a file by its
+# checksum, in the manifest by its own `bundle` checksum or its form.
+
+
+def write_manifest(folder: Path) -> str:
+    """Write the manifest of all files in a folder; returns the checksum of the whole bundle."""
+    files = {name: _sum(folder / name) for name in _names(folder)}
+    text = _canonical(files)
+    (folder / MANIFEST).write_text(text, encoding="utf-8")
+    return bundle_sum(files)
+
+
+def check_manifest(folder: Path) -> tuple[str, list[str]]:
+    """The checksum of a bundle, and a line for each missing, unexpected or changed file.
+
+    Raises:
+        BundleError: There is no manifest, or it is damaged.
+    """
+    path = folder / MANIFEST
+    files = read_manifest(folder)
+    found = _names(folder)
+    problems = [f"{path.parent / name}: is missing" for name in sorted(set(files) - set(found))]
+    problems += [
+        f"{path.parent / name}: is not in the manifest" for name in sorted(set(found) - set(files))
+    ]
+    problems += [
+        f"{path.parent / name}: was changed; expected sha256 {files[name]}"
+        for name in sorted(set(files) & set(found))
+        if not (folder / name).is_file() or _sum(folder / name) != files[name]
+    ]
+    return bundle_sum(files), problems
+
+
+def read_manifest(folder: Path) -> dict[str, str]:
+    """The checksum of each file, by its name.
+
+    Raises:
+        BundleError: There is no manifest, or it is damaged.
+    """
+    path = folder / MANIFEST
+    if not path.is_file():
+        raise BundleError(f"{folder}: holds no {MANIFEST}; expected a bundle of `spach-nas export`")
+    try:
+        text = path.read_bytes().decode()
+        files = json.loads(text)["files"]
+        intact = text == _canonical(files)
+    except (ValueError, KeyError, TypeError, AttributeError):
+        intact = False
+    if not intact:
+        raise BundleError(f"{path}: was changed or damaged; expected the file as exported")
+    return dict(files)
+
+
+def bundle_sum(files: dict[str, str]) -> str:
+    """One sha256 for all files with their names."""
+    lines = "".join(f"{files[name]}  {name}\n" for name in sorted(files))
+    return hashlib.sha256(lines.encode()).hexdigest()
+
+
+def _canonical(files: dict[str, str]) -> str:
+    plain = {"version": 1, "bundle": bundle_sum(files), "files": dict(sorted(files.items()))}
+    return json.dumps(plain, indent=2) + "\n"
+
+
+def _names(folder: Path) -> list[str]:
+    # Bundles have no folders in them, so a folder is listed by its name and thus unexpected.
+    return sorted(
+        path.name for path in folder.iterdir() if path.name not in {MANIFEST, *_BOOKKEEPING}
+    )
+
+
+def _sum(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -12,11 +12,11 @@ from spach_nas.errors import BundleError, StudyError, did_you_mean, one_of
 from spach_nas.export.bundle import (
     ARCHITECTURE,
     WEIGHTS,
+    check_manifest,
     load_architecture,
     load_preprocessing,
     read_samples,
 )
-from spach_nas.export.manifest import check_manifest
 from spach_nas.space.architecture import Architecture
 from spach_nas.space.references import REFERENCES
 from spach_nas.space.scaling import scale, shape_of
@@ -144,6 +144,11 @@ def _from_study(folder: Path, *, pick: str, scale_to: Scale) -> Choice:
         )
     weights = checkpoint_path(folder, record)
     if not weights.is_file():
+        if not config.evaluators[record.fidelity.rung].spec.trains:
+            raise BundleError(
+                f"--pick {pick}: trial {record.trial} was scored by {record.evaluator}, which "
+                "leaves no weights; expected --scale target, and `spach-nas train` to train it"
+            )
         kept = [
             str(item.trial)
             for item in records

@@ -1,20 +1,24 @@
 """Turns a chosen network into a bundle with its proof."""
 
-import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from spach_nas.errors import BundleError, one_line
-from spach_nas.export.bundle import README, load_weights, write_core, write_samples
+from spach_nas.export.bundle import (
+    README,
+    load_weights,
+    write_core,
+    write_manifest,
+    write_samples,
+)
 from spach_nas.export.card import DRAWING, card, drawing
 from spach_nas.export.choice import Choice
-from spach_nas.export.format_names import OPSET
 from spach_nas.export.formats import FORMS, trace
-from spach_nas.export.manifest import write_manifest
 from spach_nas.export.proof import PARITY, Proof, Tell, prove, write_proof
 from spach_nas.export.samples import bundle_sample, own_pixels
 from spach_nas.files import check_new, staged
 from spach_nas.networks import Spach, build
+from spach_nas.networks.onnx_graph import OPSET
 
 
 def export(
@@ -35,7 +39,7 @@ def export(
         test_accuracy: Accuracy on the test split in [0, 1], if it was measured.
         formats: Names of `FORMATS`. None means all that can be made here; `parity.json` says why
             others were left out. `safetensors` is always written.
-        opset: Opset of the ONNX form, one of `OPSETS`.
+        opset: Opset of the ONNX form, from 18 to 23.
         keep_samples: Whether to store a few images of the data in the bundle, for `verify`.
         tell: Receives progress messages of a few words.
 
@@ -91,45 +95,6 @@ def export(
         (folder / README).write_text(text, encoding="utf-8")
         write_manifest(folder)
     return out
-
-
-def export_all(
-    choices: Mapping[Path, Choice],
-    *,
-    formats: Sequence[str] | None = ("safetensors",),
-    opset: int = OPSET,
-    keep_samples: bool = True,
-    tell: Tell = lambda _: None,
-) -> tuple[Path, ...]:
-    """Write several bundles, by their folders, each completely or not at all.
-
-    Raises:
-        BundleError: See `export`. Bundles that were finished before remain.
-    """
-    written: list[Path] = []
-    try:
-        for out, choice in choices.items():
-            written.append(
-                export(
-                    choice,
-                    out=out,
-                    formats=formats,
-                    opset=opset,
-                    keep_samples=keep_samples,
-                    tell=_prefixed(tell, out) if len(choices) > 1 else tell,
-                )
-            )
-    finally:
-        # The common folder was made for these bundles: without any, it would be left empty.
-        if not written and len(choices) > 1:
-            for folder in {out.parent for out in choices}:
-                with contextlib.suppress(OSError):  # it holds other files, or was never made
-                    folder.rmdir()
-    return tuple(written)
-
-
-def _prefixed(tell: Tell, folder: Path) -> Tell:
-    return lambda what: tell(f"{folder.name}, {what}")
 
 
 def _write_forms(

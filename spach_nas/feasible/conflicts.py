@@ -1,4 +1,4 @@
-"""Explains why no architecture meets the limits: which limit, or which pair, is impossible."""
+"""Explains why no architecture meets the limits: which limit or which pair is impossible."""
 
 import itertools
 from collections.abc import Callable, Iterable, Sequence
@@ -15,7 +15,7 @@ Parts = Iterable[tuple[Ints, Ints]]
 def conflicts(
     bounds: Sequence[Bound], measures: Sequence[Measure], parts: Callable[[], Parts]
 ) -> list[str]:
-    """A phrase for each limit that excludes everything; if there is none, for each such pair.
+    """A phrase for each limit that excludes everything, or else for each pair that does.
 
     Args:
         bounds: The limits that are set.
@@ -75,7 +75,7 @@ class _Costs:
 
     def pair(self, one: Bound, other: Bound) -> str | None:
         """Why two limits exclude each other."""
-        # Of the architectures that meet the one limit, the nearest to the other; and vice versa.
+        # Of the architectures that meet one limit, the one nearest to the other, and conversely.
         best = self._extreme(other.measure, _wanted(other), one)
         if best is None or other.holds(best):
             return None

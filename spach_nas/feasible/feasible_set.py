@@ -1,6 +1,7 @@
 """The architectures inside the limits: counted and sampled exactly, or by rejection."""
 
 from collections.abc import Sequence
+from typing import Protocol
 
 import numpy as np
 
@@ -8,16 +9,35 @@ from spach_nas.cost.closed_form import cost
 from spach_nas.cost.limits import Bound, Limits, ProxyLimits, bounds_set
 from spach_nas.errors import SearchSpaceError
 from spach_nas.feasible.conflicts import conflicts, every_architecture, smallest_conflict
-from spach_nas.feasible.interface import Latency
-from spach_nas.feasible.measures import depends_on_runs
-from spach_nas.feasible.repair import Repair
-from spach_nas.feasible.tables import ClassTables
-from spach_nas.feasible.uniform import UniformDraws
+from spach_nas.feasible.measures import Latency, depends_on_runs
+from spach_nas.feasible.tables import ClassTables, UniformDraws
 from spach_nas.space.architecture import Architecture
 from spach_nas.space.search_space import SearchSpace
 from spach_nas.space.stage_space import Encoding
 
 MOST_DRAWS = 100_000  # after so many rejections, the set counts as empty
+DONORS = 4  # feasible architectures to repair a proposal with; the nearest result is taken
+
+
+class Feasible(Protocol):
+    """Architectures that may be proposed: all inside the limits, or those of a table."""
+
+    @property
+    def space(self) -> SearchSpace:
+        """The search space that contains them."""
+
+    @property
+    def count(self) -> int | None:
+        """The number of them, or None if they cannot be counted."""
+
+    def sample(self, seed: int | np.random.Generator) -> Architecture:
+        """One of them, uniformly."""
+
+    def allows(self, architecture: Architecture) -> bool:
+        """Whether an architecture of the space is one of them."""
+
+    def near(self, encoding: Encoding, rng: np.random.Generator) -> Architecture:
+        """One of them near a proposal, or the proposal itself if it is one of them."""
 
 
 class FeasibleSet:
@@ -53,7 +73,6 @@ class FeasibleSet:
         self.latency = latency
         self._bounds = bounds_set(limits, proxy)
         self._tables = ClassTables(space, self._bounds, proxy=proxy, latency=latency)
-        self._repair = Repair(space=space, allows=self._allows, sample=self.sample)
         self.count: int | None = None
         self._draws: UniformDraws | None = None
         # These bounds accept or refuse a whole class and can be met exactly; others need rejection.
@@ -105,6 +124,8 @@ class FeasibleSet:
     def near(self, encoding: Encoding, rng: np.random.Generator) -> Architecture:
         """A feasible architecture near a proposal, or the proposal itself if it is feasible.
 
+        The proposal is changed towards a few feasible architectures, and the nearest result taken.
+
         Args:
             encoding: A value for each parameter of the space.
             rng: Random generator for the feasible architectures to move towards, and for the order
@@ -113,7 +134,42 @@ class FeasibleSet:
         proposed = self.space.decode(encoding)
         if self._allows(encoding):
             return proposed
-        return self.space.decode(self._repair.nearest(encoding, rng))
+        found = [self._towards_feasible(encoding, rng) for _ in range(DONORS)]
+        nearest = min(found, key=lambda item: self._distance(encoding, item))
+        return self.space.decode(nearest)
+
+    def _towards_feasible(self, encoding: Encoding, rng: np.random.Generator) -> Encoding:
+        goal = self.space.encode(self.sample(rng))
+        names = [name for name in self.space.parameters if goal[name] != encoding[name]]
+        changed, steps = dict(encoding), []
+        # In random order, so that no parameter is always the first to be changed.
+        for i in rng.permutation(len(names)):
+            changed[names[i]] = goal[names[i]]
+            steps.append(names[i])
+            if self._allows(changed):
+                break
+        # Changes that were not needed are reverted. Reverting one may make it possible to revert
+        # another, so repeat until none can be.
+        reverted = True
+        while reverted:
+            reverted = False
+            for name in list(steps):
+                kept = {**changed, name: encoding[name]}
+                if self._allows(kept):
+                    changed, reverted = kept, True
+                    steps.remove(name)
+        return changed
+
+    def _distance(self, one: Encoding, other: Encoding) -> float:
+        """Sum over the parameters: for ordered choices the share of all steps, else 0 or 1."""
+        total = 0.0
+        for name, choices in self.space.parameters.items():
+            if isinstance(choices[0], str | bool):  # names and flags have no order
+                total += one[name] != other[name]
+            else:
+                steps = choices.index(one[name]) - choices.index(other[name])
+                total += abs(steps) / (len(choices) - 1)
+        return total
 
     def _allows(self, encoding: Encoding) -> bool:
         return self._inside(self._tables.measures.of(encoding))

@@ -7,12 +7,11 @@ depends on the mixers of another stage, so a space has few different ones.
 
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from spach_nas.cost.closed_form import Cost, cost, stage_cost
 from spach_nas.cost.limits import Bound, Measure, ProxyLimits
 from spach_nas.errors import ArchitectureError, SearchSpaceError
-from spach_nas.feasible.interface import Latency
 from spach_nas.space.architecture import Architecture, Stage
 from spach_nas.space.layouts import Mixers, PerBlock
 from spach_nas.space.scaling import scale, scale_stage
@@ -24,6 +23,19 @@ _KEPT_BLOCKS = 65536
 LATENCY = "latency"
 
 Resolution = tuple[int, int]
+
+
+class Latency(Protocol):
+    """Predicted latency on one device in nanoseconds: a sum over the parts of a network."""
+
+    def frame(self, architecture: Architecture) -> int:
+        """Latency of everything except the blocks."""
+
+    def blocks(self, stage: Stage, resolution: tuple[int, int]) -> int:
+        """Latency of the blocks of a stage, which does not depend on their order."""
+
+    def of(self, architecture: Architecture) -> int:
+        """Latency of the whole network: the sum of its frame and the blocks of all its stages."""
 
 
 class Frame(NamedTuple):
@@ -139,7 +151,7 @@ class Measures:
     ) -> tuple[int, ...]:
         if not self.names:  # no bounds: save the time to build the stage
             return ()
-        stage = build_stage(sizes, mixers)
+        stage = sizes.with_mixers(mixers)
         scaled = None
         if self._proxy is not None:
             scaled = stage_cost(scale_stage(stage, self._proxy.rule), resolutions[1])
@@ -155,19 +167,6 @@ class Measures:
             else:
                 found.append(getattr(target if measure.of == "limits" else proxy, measure.field))
         return tuple(found)
-
-
-def build_stage(sizes: StageSizes, mixers: Mixers) -> Stage:
-    """The stage of these sizes and mixers."""
-    return Stage(
-        mixers=mixers,
-        width=sizes.width,
-        heads=sizes.heads,
-        expansion_ratio=sizes.expansion_ratio,
-        token_ratio=sizes.token_ratio,
-        shared=sizes.shared,
-        options=sizes.options,
-    )
 
 
 def depends_on_runs(space: SearchSpace, proxy: ProxyLimits) -> bool:

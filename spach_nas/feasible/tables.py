@@ -1,4 +1,4 @@
-"""A space as tables of costs, in which architectures inside bounds are counted exactly.
+"""A space as tables of costs, by which architectures inside bounds are counted and drawn exactly.
 
 Cost depends only on how many blocks of a stage use each mixer; stages with equal numbers form a
 class. For each combination of the other choices (stem, widths, ratios ...), the classes of all
@@ -10,7 +10,7 @@ Letters: R rows, K classes of one stage, F measures.
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 
 from spach_nas.cost.limits import Bound, ProxyLimits
 from spach_nas.errors import SearchSpaceError
-from spach_nas.feasible.interface import Latency
-from spach_nas.feasible.measures import Frame, Measures, Resolution
-from spach_nas.space.layouts import MixerCounts
+from spach_nas.feasible.measures import Frame, Latency, Measures, Resolution
+from spach_nas.space.architecture import Architecture, Stage
+from spach_nas.space.layouts import MixerCounts, Mixers
 from spach_nas.space.search_space import SearchSpace, contexts, effect_names, required_effects
 from spach_nas.space.stage_space import Encoding, StageSizes, effects, own_choices
 from spach_nas.units import format_count
@@ -31,11 +31,15 @@ MOST_PAIRS = 4_000_000_000
 MOST_ROWS = 4_000_000
 MOST_CONTEXTS = 50_000
 _KEPT_CONTEXTS = 512
+_KEPT_STAGES = 65536
+_KEPT_SHARES = 512
+_MOST_CELLS = 4_000_000  # rows times classes that are compared at once while drawing
 _MOST = int(np.iinfo(np.int64).max)
 
 Ints = NDArray[np.int64]
 Counts = NDArray[np.object_]  # Python integers: numbers of architectures exceed 64 bits
 Indices = NDArray[np.intp]
+Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -52,7 +56,7 @@ class Table:
     numbers: Counts
     active: Ints
 
-    def beside(self, other: "Table") -> "Table":
+    def combined(self, other: "Table") -> "Table":
         """Every class of this table combined with every class of `other`, in row-major order."""
         lines = len(self.costs) * len(other.costs)
         costs = self.costs[:, None] + other.costs[None]
@@ -208,7 +212,7 @@ class ClassTables:
             active=np.zeros(1, dtype=np.int64),
         )
         for i, (_, table) in enumerate(stages):
-            rows = rows if i == column else rows.beside(table)
+            rows = rows if i == column else rows.combined(table)
         return Context(
             frame=frame,
             classes=tuple(classes for classes, _ in stages),
@@ -268,3 +272,103 @@ class ClassTables:
                 "smaller widths, depths or images"
             )
         return np.array(costs, dtype=np.int64).reshape(len(costs), len(self.measures.names))
+
+
+class UniformDraws:
+    """The uniform distribution over the architectures inside some bounds, without rejection.
+
+    First a line (a row of one context) is drawn, in proportion to its number of architectures
+    inside the bounds; then a class of the column stage that fits with it; then one arrangement of
+    each stage's class.
+
+    Attributes:
+        count: Number of architectures. If it is 0, nothing can be drawn.
+    """
+
+    def __init__(self, tables: ClassTables, bounds: Sequence[Bound]) -> None:
+        self._tables = tables
+        self._box = tables.box(bounds)
+        self._stage = lru_cache(maxsize=_KEPT_STAGES)(self._build_stage)
+        self._column_shares = lru_cache(maxsize=_KEPT_SHARES)(self._find_column_shares)
+        indices, rows, weights = [], [], []
+        for index in range(len(tables)):
+            context = tables.context(index)
+            ways = self._box.ways(context) * context.rows.numbers
+            kept = np.flatnonzero(ways)
+            indices.append(np.full(len(kept), index))
+            rows.append(kept)
+            weights.append(ways[kept])
+        self._context_of, self._row_of = np.concatenate(indices), np.concatenate(rows)
+        every = np.concatenate(weights)
+        self.count = int(every.sum())
+        self._cumulated = np.cumsum(_shares(every))
+
+    def draw(self, number: int, rng: np.random.Generator) -> list[Architecture]:
+        """`number` architectures, independent of each other."""
+        # Random numbers for all draws come first, so that the grouping below does not affect them.
+        lines = _first_above(self._cumulated[None], rng.random(number))
+        place = rng.random(number)
+        indices, rows = self._context_of[lines], self._row_of[lines]
+        columns = np.zeros(number, dtype=np.intp)
+        classes = np.zeros((number, len(self._tables.space.stages)), dtype=np.intp)
+        # Draws from one context share its tables, which may have to be built.
+        for index in np.unique(indices).tolist():
+            context = self._tables.context(index)
+            own = np.flatnonzero(indices == index)
+            for part in np.array_split(
+                own, 1 + len(own) * len(context.columns.costs) // _MOST_CELLS
+            ):
+                fits = self._box.fits(context, rows[part])
+                cumulated = np.cumsum(fits * self._column_shares(index), axis=1)
+                columns[part] = _first_above(cumulated, place[part])
+            classes[own] = _classes(context, rows[own], columns[own])
+        return [
+            self._build(index, own, rng)
+            for index, own in zip(indices.tolist(), classes.tolist(), strict=True)
+        ]
+
+    def _find_column_shares(self, index: int) -> Floats:
+        return _shares(self._tables.context(index).columns.numbers)
+
+    def _build(self, index: int, classes: Sequence[int], rng: np.random.Generator) -> Architecture:
+        context = self._tables.context(index)
+        stages = []
+        for i, (space, chosen) in enumerate(zip(self._tables.space.stages, classes, strict=True)):
+            mixers = space.mixers.draw(context.classes[i][chosen], space.depth, rng)
+            stages.append(self._stage(index, i, mixers))
+        return replace(context.frame.skeleton, stages=tuple(stages))
+
+    def _build_stage(self, index: int, i: int, mixers: Mixers) -> Stage:
+        return self._tables.context(index).frame.sizes[i].with_mixers(mixers)
+
+
+def _shares(numbers: Counts) -> Floats:
+    """Numbers divided by their sum. Numbers of architectures can exceed a float, shares cannot."""
+    total = int(numbers.sum()) or 1
+    return np.asarray(numbers / total, dtype=np.float64)
+
+
+def _first_above(cumulated: Floats, place: Floats) -> Indices:
+    """Index in each row of the share that a place in [0, 1) falls into.
+
+    Args:
+        cumulated: (1, K) for all places, or (len(place), K).
+        place: (N,), as fractions of the last entry of a row.
+    """
+    # Strictly above, so that a share of 0 is never chosen.
+    if len(cumulated) == 1:
+        return np.asarray(
+            np.searchsorted(cumulated[0], place * cumulated[0, -1], side="right"), dtype=np.intp
+        )
+    return np.asarray((cumulated <= (place * cumulated[:, -1])[:, None]).sum(axis=1), dtype=np.intp)
+
+
+def _classes(context: Context, rows: Indices, columns: Indices) -> NDArray[np.intp]:
+    """The classes of all stages for each drawn line, (N, S)."""
+    others = [i for i in range(len(context.classes)) if i != context.column]
+    found = np.zeros((len(rows), len(context.classes)), dtype=np.intp)
+    found[:, context.column] = columns
+    if others:
+        shape = [len(context.classes[i]) for i in others]
+        found[:, others] = np.stack(np.unravel_index(rows, shape), axis=1)
+    return found

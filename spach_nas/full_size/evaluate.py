@@ -1,7 +1,4 @@
-"""How good a trained network is on a split, class by class, and how fast it is on this device.
-
-Letters: B batch, C channels, H and W height and width, K classes.
-"""
+"""Accuracy of a trained network on a split, class by class, and its speed on this device."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
@@ -10,20 +7,19 @@ from typing import Any
 import numpy as np
 import torch
 
+from spach_nas.config.recipe import DataOptions, load_recipe
 from spach_nas.config.training_settings import Device, Precision
 from spach_nas.data.preprocessing import Preprocessing
 from spach_nas.data.reader import EvaluationSplit, check_split, default_split
 from spach_nas.data.split_reader import Pictures
 from spach_nas.errors import BundleError, DataError
 from spach_nas.export import choose, load_weights
-from spach_nas.full_size.loaders import scoring_batches
 from spach_nas.full_size.plan import data_choice
-from spach_nas.full_size.recipe import DataOptions
-from spach_nas.full_size.recipe_files import load_recipe
 from spach_nas.latency.timing import SECONDS, conditions, time_calls
 from spach_nas.networks import Spach, build
 from spach_nas.training import Runtime, choose_runtime, move
 from spach_nas.training.device import autocast
+from spach_nas.training.loaders import scoring_batches
 from spach_nas.training.scoring import Scores, score_batches
 
 _BATCH_SIZE = 256
@@ -32,13 +28,13 @@ _MOST_LISTED = 5
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ClassScore:
-    """Of one class.
+    """Scores of one class.
 
     Attributes:
-        name: Of the class.
-        images: How many there are.
-        top1: Share whose class has the highest logit, in [0, 1]; None without images.
-        top5: Share whose class is among the five highest.
+        name: Name of the class.
+        images: Number of its images.
+        top1: Share of them for which it has the highest logit, in [0, 1]; None without images.
+        top5: Share of them for which it is among the five highest; None without images.
     """
 
     name: str
@@ -49,12 +45,12 @@ class ClassScore:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Speed:
-    """Of the network alone, without reading images.
+    """Speed of the network alone, without reading images.
 
     Attributes:
-        batch_size: Images at once.
+        batch_size: Images per batch.
         latency_ms: Median time of a batch, lower is better.
-        images_per_s: At that time, higher is better.
+        images_per_s: Images per second at that time, higher is better.
     """
 
     batch_size: int
@@ -64,22 +60,22 @@ class Speed:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EvaluationResult:
-    """What came of it.
+    """Scores and speed of a network.
 
     Attributes:
-        source: What was evaluated.
-        data: On what.
-        split: Which part of it.
-        images: How many.
-        top1: Share of the images, in [0, 1], higher is better.
-        top5: The same for the five highest logits.
+        source: The bundle or study that was evaluated.
+        data: The data set.
+        split: The split that was scored.
+        images: Number of its images.
+        top1: Share of images whose class has the highest logit, in [0, 1], higher is better.
+        top5: Share of images whose class is among the five highest, higher is better.
         loss: Mean cross-entropy, lower is better.
-        classes: One entry for each class of the network.
-        device: Where it ran.
+        classes: Scores of each class of the network.
+        device: Device on which it ran.
         precision: `fp32` or `bf16`.
-        threads: Of the host.
-        speeds: At several batch sizes.
-        notes: What a person should know.
+        threads: Threads of the host.
+        speeds: Speed for each batch size.
+        notes: Remarks on the data for the user.
     """
 
     source: str
@@ -97,7 +93,7 @@ class EvaluationResult:
     notes: tuple[str, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
-        """As JSON has it."""
+        """Plain values for JSON."""
         return asdict(self)
 
 
@@ -116,11 +112,11 @@ def evaluate(
     Args:
         source: A bundle, or a study, whose best proxy is taken.
         data: A folder with test/ or val/, or the name of a data set.
-        split: Which part; None: test where there is one, else validation.
-        batch_sizes: To measure the speed at.
-        options: How the images are read; None: as usual.
+        split: Split to score; None: test if there is one, otherwise validation.
+        batch_sizes: Batch sizes at which the speed is measured.
+        options: How the images are read; None: by the options of the recipe `short`.
         device: Where to run.
-        precision: In which number format.
+        precision: Number format.
 
     Raises:
         BundleError: There is no such bundle, or it has no weights.
@@ -214,7 +210,7 @@ def _by_class(names: Sequence[str], scores: Scores) -> tuple[ClassScore, ...]:
 
 
 def _speed(network: Spach, batch: int, *, runtime: Runtime) -> Speed:
-    """By the timer of `latency`, with as many threads as torch has."""
+    """Measured by the timer of `latency`, with all threads of torch."""
     architecture = network.architecture
     shape = (batch, architecture.in_channels, *architecture.image_size)
     images = torch.randn(shape, generator=torch.Generator().manual_seed(0))

@@ -1,103 +1,25 @@
-"""Weights that a training begins with: official ones, a bundle's, or those of a search's proxy.
+"""Weights of a trained network as a training at full size takes them."""
 
-Torch is imported once what can be checked without it was checked.
-"""
+from dataclasses import replace
 
-from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import TYPE_CHECKING
-
-from spach_nas.data.preprocessing import Preprocessing
-from spach_nas.errors import BundleError, did_you_mean, one_of
-from spach_nas.export import choose
+from spach_nas.errors import BundleError
+from spach_nas.export.initial import Initial
 from spach_nas.space.architecture import Architecture
-from spach_nas.space.references import REFERENCES
-
-if TYPE_CHECKING:
-    from spach_nas.networks import Spach
 
 _MOST_LISTED = 3
-OFFICIAL = "official:"
-
-
-def check_initial(init: str, *, source: str) -> None:
-    """Whether there is something of the kind that `--init` names.
-
-    Args:
-        init: `official:PATH`, or the folder of a bundle or of a study.
-        source: What is trained.
-
-    Raises:
-        BundleError: There is not.
-    """
-    if init.startswith(OFFICIAL):
-        if source not in REFERENCES:
-            raise BundleError(
-                f"--init {init}: belongs to a model of the paper, which {source} is not; expected "
-                f"{one_of(REFERENCES)}{did_you_mean(source, REFERENCES)}"
-            )
-        if not Path(init.removeprefix(OFFICIAL)).is_file():
-            raise BundleError(
-                f"--init {init}: no such file; expected a checkpoint of the paper's code"
-            )
-    elif not Path(init).is_dir():
-        raise BundleError(
-            f"--init {init}: is not a folder; expected official:PATH, or the folder of a bundle or "
-            "of a study"
-        )
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Initial:
-    """A network to begin with.
-
-    Attributes:
-        network: With its weights.
-        name: What was asked for.
-        preprocessing: Of the images that it was trained on, when it is known.
-    """
-
-    network: "Spach"
-    name: str
-    preprocessing: Preprocessing | None = None
-
-
-def load_initial(init: str, *, source: str) -> Initial:
-    """The network that `--init` names.
-
-    Args:
-        init: `official:PATH`, a checkpoint of the paper's code for the model that `source` names;
-            the folder of a bundle; or that of a study, whose best proxy is taken.
-        source: What is trained.
-
-    Raises:
-        BundleError: There is no such thing, it has no weights, is damaged, or would execute code.
-    """
-    check_initial(init, source=source)
-    from spach_nas.export import load_weights
-    from spach_nas.networks import build, load_official
-
-    if init.startswith(OFFICIAL):
-        return Initial(network=load_official(Path(init.removeprefix(OFFICIAL)), source), name=init)
-    choice = choose(init)
-    if choice.weights is None:
-        raise BundleError(f"--init {init}: has no trained weights; expected a bundle with them")
-    network = build(choice.architecture)
-    load_weights(network, choice.weights, where=init)
-    return Initial(network=network, name=init, preprocessing=choice.preprocessing)
 
 
 def fitted(
     initial: Initial, architecture: Architecture, *, resample_tokens: bool
 ) -> tuple[bytes, str]:
-    """The weights as `architecture` takes them, and a note on what was changed.
+    """The weights in the shapes of `architecture`, and a note on what was changed.
 
-    Another image size needs `resample_tokens` where there are token-MLPs; another number of classes
+    Another image size needs `resample_tokens` if there are token-MLPs; another number of classes
     gets a new head.
 
     Raises:
-        ArchitectureError: The image size is another one, and weights fit one only.
-        BundleError: They belong to another network; the message names tensors.
+        ArchitectureError: The image size differs, and the weights fit only their own.
+        BundleError: The weights belong to another network; the message names tensors.
     """
     import torch
     from safetensors.torch import save

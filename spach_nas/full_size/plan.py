@@ -1,6 +1,6 @@
-"""Checks a full-size training before it begins; nothing is written.
+"""Checks a training at full size before it begins; nothing is written.
 
-What is quick comes first, and what needs torch is imported after it.
+Quick checks come first; torch is imported after them.
 """
 
 from collections.abc import Sequence
@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from spach_nas.config.recipe import HERE, LOCAL, DataOptions, Recipe, load_recipe
 from spach_nas.config.training_settings import DataSettings
 from spach_nas.data.images import HeldOut, Normalisation, few_scored, measure_normalisation
 from spach_nas.data.reader import (
@@ -23,38 +24,30 @@ from spach_nas.data.reader import (
 from spach_nas.data.split_reader import Pictures
 from spach_nas.errors import BundleError, ConfigError, DataError, StudyError
 from spach_nas.export import Choice, choose
-from spach_nas.full_size.initial import (
-    Initial,
-    adapted_architecture,
-    check_initial,
-    fitted,
-    load_initial,
-)
-from spach_nas.full_size.job import Job
-from spach_nas.full_size.recipe import HERE, LOCAL, DataOptions, Recipe
-from spach_nas.full_size.recipe_files import load_recipe
-from spach_nas.full_size.run_folder import RUN_JSON, check_origin, known_files
+from spach_nas.export.initial import Initial, check_initial, load_initial
+from spach_nas.full_size.initial import adapted_architecture, fitted
+from spach_nas.full_size.run_folder import RUN_JSON, Job, check_origin, known_files
 from spach_nas.search.loggers import check_packages
 from spach_nas.space.architecture import Architecture
 from spach_nas.space.mixers import plugin_mixers
 
 _SAMPLE = 10_000
-# Of trainings that began before a run said what it holds out.
+# Share held out by trainings whose run.json does not state it yet.
 _SHARE_BEFORE = 0.1
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrainingRequest:
-    """A training as a person asks for it.
+    """A training as the user asks for it.
 
     Attributes:
         source: A bundle, a study, an architecture file or a model of the paper.
         data: A folder with train/ and val/, or the name of a data set.
-        recipe: Its name or file.
+        recipe: Name or file of the recipe.
         out: Folder of the run; None: `results/SOURCE-DATA`.
-        resume: Go on where the run in that folder stands.
-        init: Weights to begin with.
-        changes: Of the recipe, `key.path=value` each.
+        resume: Continue the run in that folder.
+        init: Initial weights, see `load_initial`; None: those of the seed.
+        changes: Changes of the recipe, `key.path=value` each.
     """
 
     source: str
@@ -71,18 +64,18 @@ class TrainingPlan:
     """A training that was checked and has not begun.
 
     Attributes:
-        job: What workers are told.
+        job: The training.
         data: Its images.
-        weights: To begin with; None: drawn by the seed.
-        notes: What a person should know.
-        going_on: Whether the folder holds a part of it already.
+        weights: Initial weights; None: drawn from the seed.
+        notes: Remarks for the user.
+        resumed: Whether the folder holds a part of it already.
     """
 
     job: Job
     data: OpenData
     weights: bytes | None
     notes: tuple[str, ...]
-    going_on: bool
+    resumed: bool
 
 
 def plan_training(request: TrainingRequest) -> TrainingPlan:
@@ -96,15 +89,15 @@ def plan_training(request: TrainingRequest) -> TrainingPlan:
     choice = _choose(request.source)
     init = request.init
     if init is not None:
-        check_initial(init, source=request.source)
+        check_initial(init, model=request.source)
     folder = request.out or Path("results") / f"{_plain(choice.name)}-{_plain(request.data)}"
-    going_on = _going_on(folder, resume=request.resume)
+    resumed = _is_resumed(folder, resume=request.resume)
     check_there(data_choice(request.data, recipe.data), for_training=True)
     # From here on, torch.
     _check_device(recipe)
-    initial = None if init is None else load_initial(init, source=request.source)
+    initial = None if init is None else load_initial(init, model=request.source)
     images = _open(
-        request.data, recipe, folder if going_on else None, initial=initial, source=choice
+        request.data, recipe, folder if resumed else None, initial=initial, source=choice
     )
     architecture, changed = adapted_architecture(
         choice.architecture,
@@ -136,11 +129,11 @@ def plan_training(request: TrainingRequest) -> TrainingPlan:
             *begun,
             *_format_notes(recipe),
         ),
-        going_on=going_on,
+        resumed=resumed,
     )
     _check_sizes(plan)
     _check_mixers(architecture)
-    if going_on:
+    if resumed:
         check_origin(folder, plan.job, images)
     return plan
 
@@ -151,7 +144,7 @@ def _few(images: OpenData) -> tuple[str, ...]:
 
 
 def check_evaluation(source: str, *, data: str, options: DataOptions) -> None:
-    """What can be checked of an evaluation without torch; see `evaluate`.
+    """Check what can be checked of an evaluation without torch; see `evaluate`.
 
     Raises:
         DataError: The images are missing.
@@ -164,7 +157,7 @@ def check_evaluation(source: str, *, data: str, options: DataOptions) -> None:
 
 
 def data_choice(name: str, options: DataOptions, *, channels: int | None = None) -> DataChoice:
-    """What `--data` names, read by these options.
+    """The data set that `--data` names, with the options of a recipe.
 
     Raises:
         DataError: There is no such folder, and no data set of this name.
@@ -186,7 +179,7 @@ def data_choice(name: str, options: DataOptions, *, channels: int | None = None)
 
 
 def _check_device(recipe: Recipe) -> None:
-    # What the machines of a cluster have, only workers there can tell.
+    # The devices of a cluster's machines are known only to its workers.
     if recipe.resources.address in (HERE, LOCAL):
         from spach_nas.training import choose_runtime
 
@@ -194,8 +187,8 @@ def _check_device(recipe: Recipe) -> None:
 
 
 def _format_notes(recipe: Recipe) -> list[str]:
-    # As for the device: of a cluster's processors nothing is known here.
-    if recipe.precision == "faster" or recipe.resources.address not in (HERE, LOCAL):
+    # Nor are its processors known here.
+    if recipe.resources.address not in (HERE, LOCAL):
         return []
     from spach_nas.training import format_warning
 
@@ -206,13 +199,13 @@ def _format_notes(recipe: Recipe) -> list[str]:
 def _check_mixers(architecture: Architecture) -> None:
     own = plugin_mixers(name for stage in architecture.stages for name in stage.mixers)
     if own:
-        from spach_nas.networks.mixer_check import check_mixers
+        from spach_nas.networks.mixers import check_mixers
 
         check_mixers([architecture], own)
 
 
 def _choose(source: str) -> Choice:
-    # Of a study, the target: the proxy was a stand-in for it. Other things have one scale.
+    # Of a study, the target is trained, for which the proxy stood in. Other sources have one scale.
     is_study = Path(source).is_dir() and not (Path(source) / "architecture.yaml").is_file()
     return choose(source, scale_to="target" if is_study else None)
 
@@ -221,12 +214,12 @@ def _plain(name: str) -> str:
     return "".join(c if c.isalnum() or c in "-_." else "-" for c in Path(name).name) or "run"
 
 
-def _going_on(folder: Path, *, resume: bool) -> bool:
+def _is_resumed(folder: Path, *, resume: bool) -> bool:
     if not folder.exists():
         return False
     if not resume:
         raise StudyError(
-            f"{folder}: exists already and is never overwritten; expected --resume to go on with "
+            f"{folder}: exists already and is never overwritten; expected --resume to continue "
             "it, or another folder with --out"
         )
     if not (folder / RUN_JSON).is_file():
@@ -254,13 +247,13 @@ def _open(
 
 
 def _held_out(source: Choice, choice: DataChoice) -> HeldOut | None:
-    """What the search of the network held out, where these are images of the same classes."""
+    """The part that the search of the network held out, if the images have the same classes."""
     images = source.images
     if images is None or images.held_out is None:
         return None
     try:
         classes = class_names(choice)
-    except DataError:  # told when they are opened
+    except DataError:  # reported when the images are opened
         return None
     return images.held_out if classes == images.class_names else None
 
@@ -273,7 +266,7 @@ def _weights(
     recipe: Recipe,
     source: str,
 ) -> tuple[bytes | None, list[str]]:
-    """To begin with, and what a person should know of them."""
+    """Initial weights, and remarks on them."""
     if initial is not None:
         weights, begun = fitted(initial, architecture, resample_tokens=recipe.resample_tokens)
         return weights, [begun]

@@ -18,14 +18,15 @@ from ray.train import FailureConfig, RunConfig, ScalingConfig, UserCallback, get
 from ray.train.torch import TorchConfig, TorchTrainer, get_device
 
 from spach_nas.config.plugins import restore
+from spach_nas.config.recipe import FullResources
 from spach_nas.config.search_settings import Resources
 from spach_nas.errors import SpachNasError, StudyError, one_line
-from spach_nas.full_size.job import Job, Place
-from spach_nas.full_size.loop import train_worker
-from spach_nas.full_size.recipe import FullResources
+from spach_nas.full_size.run_folder import Job
+from spach_nas.full_size.worker import train_worker
 from spach_nas.search.ray.ray_patches import mend_ray
 from spach_nas.search.ray.session import nodes, ray_session
 from spach_nas.space.mixers import MixerSpec
+from spach_nas.training.learner import Place
 
 _STORE = ".ray"
 # Where Ray's errors keep what they were made of.
@@ -34,12 +35,12 @@ _INNER = ("cause", "_base_exc", "controller_failure", "health_check_failure")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Shape:
-    """What Ray is asked for.
+    """Workers and resources that Ray is asked for.
 
     Attributes:
-        workers: How many.
-        cpus: Of each.
-        gpus: Of each, 0 or 1.
+        workers: Number of workers.
+        cpus: CPUs per worker.
+        gpus: GPUs per worker, 0 or 1.
     """
 
     workers: int
@@ -51,23 +52,23 @@ def train_on_ray(
     job: Job,
     *,
     mixers: Sequence[MixerSpec] = (),
-    beside: AbstractContextManager[None] | None = None,
+    within: AbstractContextManager[None] | None = None,
 ) -> None:
     """Train to the end with the workers that the recipe asks for.
 
     Args:
         job: The training.
         mixers: Those that do not come with this package.
-        beside: What is at work meanwhile, and needs Ray.
+        within: Entered while Ray runs and the training is under way.
 
     Raises:
-        SpachNasError: What a worker could not do, or a cluster that cannot be reached or has not
-            enough resources.
+        SpachNasError: A worker found a mistake, or the cluster cannot be reached or has not enough
+            resources.
     """
     mend_ray()
     resources = job.recipe.resources
     session = ray_session(Resources(address=resources.address), mixers)
-    with session, beside or nullcontext():
+    with session, within or nullcontext():
         trainer = make_trainer(job, shape_of(resources, job), mixers=tuple(mixers))
         on_interrupt = signal.getsignal(signal.SIGINT)
         try:
@@ -93,7 +94,7 @@ def make_trainer(job: Job, shape: Shape, *, mixers: tuple[MixerSpec, ...]) -> To
             resources_per_worker={"CPU": shape.cpus} | ({"GPU": 1} if shape.gpus else {}),
         ),
         run_config=RunConfig(
-            # Ray would go on with a run of the same name by its own means.
+            # Ray would resume a run of the same name by its own means.
             name=uuid.uuid4().hex,
             storage_path=str(job.folder / _STORE),
             failure_config=FailureConfig(max_failures=job.recipe.resources.max_failures),
@@ -106,8 +107,8 @@ def shape_of(resources: FullResources, job: Job) -> Shape:
     """Workers and their shares on the nodes that Ray has.
 
     Raises:
-        StudyError: There are not so many CPUs or GPUs.
-        ConfigError: The batch cannot be shared by so many workers.
+        StudyError: There are not enough CPUs or GPUs.
+        ConfigError: The batch cannot be shared by that many workers.
     """
     known = nodes()
     have_cpus = [int(node.get("CPU", 0)) for node in known]
@@ -118,9 +119,9 @@ def shape_of(resources: FullResources, job: Job) -> Shape:
         gpus = 0
     workers = resources.workers
     count = (max(1, sum(have_gpus)) if gpus else 1) if workers == "auto" else workers
-    # Of the largest machine: as many as it has GPUs, or its part of them all.
-    beside = max(have_gpus) if gpus else -(-count // len(known))
-    share = max(1, max(have_cpus) // max(1, min(count, beside)))
+    # Workers on the largest machine: one per GPU, or an equal part of them all.
+    together = max(have_gpus) if gpus else -(-count // len(known))
+    share = max(1, max(have_cpus) // max(1, min(count, together)))
     cpus = share if resources.cpus_per_worker == "auto" else resources.cpus_per_worker
     fitting = sum(
         min(cpu // cpus, gpu if gpus else count)
@@ -137,7 +138,7 @@ def shape_of(resources: FullResources, job: Job) -> Shape:
 
 
 def _check_shares(job: Job, workers: int) -> None:
-    # The recipe has checked itself for the workers that it names; auto is known only now.
+    # The recipe checks the workers that it names; the number behind auto is known only now.
     recipe = job.recipe
     replace(recipe, resources=replace(recipe.resources, workers=workers))
 
@@ -158,10 +159,10 @@ def _run_worker(config: dict[str, Any]) -> None:
 
 
 class _EndOnMistake(UserCallback):  # type: ignore[misc]
-    """Ends the training over a user's mistake, which no other worker would mend.
+    """Ends the training after a user's mistake, which another worker would only repeat.
 
-    Ray replaces workers after whatever they raise, but ends where a callback raises; that holds for
-    several workers, too, of which the others wait for the one with the mistake.
+    Ray replaces workers after any exception of theirs, but ends if a callback raises, even if other
+    workers are still waiting for the one with the mistake.
     """
 
     def after_exception(
@@ -173,7 +174,7 @@ class _EndOnMistake(UserCallback):  # type: ignore[misc]
 
 
 def training_error(problem: Exception, job: Job) -> SpachNasError:
-    """A mistake that a worker found, or what happened to it."""
+    """The mistake that a worker found, or the reason for which the workers were lost."""
     failures = getattr(problem, "worker_failures", None) or {0: problem}
     found = _mistake(failures.values())
     if found is not None:
@@ -181,7 +182,7 @@ def training_error(problem: Exception, job: Job) -> SpachNasError:
     last = _causes(next(reversed(failures.values())))[-1]
     return StudyError(
         f"{job.folder}: the workers were lost too often: {one_line(last, named=True)}; "
-        "expected --resume once that is mended"
+        "expected --resume once that is repaired"
     )
 
 

@@ -1,30 +1,31 @@
 """A whole training: from the plan to a folder with curve, checkpoints and a bundle."""
 
+import threading
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 from safetensors.torch import save
 
+from spach_nas.config.recipe import HERE, recipe_text
 from spach_nas.data.decoding import evenly
 from spach_nas.data.images import Pixels
 from spach_nas.errors import DataError, StudyError
 from spach_nas.export import Choice, export
 from spach_nas.export.samples import BATCHES
 from spach_nas.files import locked, room_needed, staged, write_durably
-from spach_nas.full_size.job import Job
-from spach_nas.full_size.loggers import CurveLoggers
-from spach_nas.full_size.loop import train_worker
 from spach_nas.full_size.plan import TrainingPlan
-from spach_nas.full_size.recipe import HERE
-from spach_nas.full_size.recipe_files import recipe_text
-from spach_nas.full_size.run_folder import RUN_JSON, read_curve, run_text, training_section
-from spach_nas.full_size.worker import initial_file
+from spach_nas.full_size.run_folder import RUN_JSON, Job, read_curve, run_text, training_section
+from spach_nas.full_size.worker import initial_file, train_worker
+from spach_nas.search.loggers import LogEntry, Loggers, named_loggers
 from spach_nas.space.mixers import plugin_mixers
 from spach_nas.training.checkpoint import BEST, EMA, LAST, NETWORK, load_state, with_prefix
 
 BUNDLE = "bundle"
 RECIPE = "recipe.yaml"
 ARCHITECTURE = "architecture.yaml"
+# Between two looks at the curve for the loggers.
+_SECONDS = 1.0
 
 
 def run_training(plan: TrainingPlan) -> Path:
@@ -56,13 +57,13 @@ def _epochs_done(job: Job) -> int:
 
 
 def prepare(plan: TrainingPlan) -> None:
-    """Make the folder of a training, or leave the one that is there.
+    """Make the folder of a training, or update the recipe in one that is resumed.
 
     Raises:
         BundleError: It cannot be written.
     """
     job = plan.job
-    if plan.going_on:
+    if plan.resumed:
         write_durably(job.folder / RECIPE, recipe_text(job.recipe).encode())
         return
     with staged(job.folder) as folder:
@@ -84,15 +85,11 @@ def _train(plan: TrainingPlan) -> None:
     from spach_nas.full_size.ray_train import train_on_ray
 
     names = [name for stage in job.architecture.stages for name in stage.mixers]
-    train_on_ray(job, mixers=plugin_mixers(names), beside=CurveLoggers(job))
+    train_on_ray(job, mixers=plugin_mixers(names), within=CurveLoggers(job))
 
 
 def finish(plan: TrainingPlan) -> Path:
-    """Write the bundle of a finished training, unless it is there.
-
-    Returns:
-        The bundle.
-    """
+    """Write the bundle of a finished training unless it exists, and return its path."""
     job = plan.job
     bundle = job.folder / BUNDLE
     if bundle.exists():
@@ -109,17 +106,17 @@ def finish(plan: TrainingPlan) -> Path:
 
 
 def _samples(plan: TrainingPlan) -> Pixels | None:
-    """A few images for the bundle, of those that scored the network where there are any."""
+    """A few images for the bundle, of the validation images if there are any."""
     pictures = plan.data.validation or plan.data.train
     some = pictures.take(np.array(evenly(len(pictures), sum(BATCHES)), dtype=np.int64))
     try:
         return some.in_memory(plan.job.architecture.image_size).images
-    except DataError:  # gone since: the training is done, and worth more
+    except DataError:  # deleted meanwhile, which must not cost the finished training
         return None
 
 
 def final_weights(plan: TrainingPlan) -> bytes:
-    """Those of the best validation top-1 or the last ones, as the recipe says, as safetensors."""
+    """The best or the last weights, as the recipe says, as safetensors."""
     folder = plan.job.folder
     best = folder / BEST
     tensors, _ = load_state(
@@ -127,3 +124,61 @@ def final_weights(plan: TrainingPlan) -> bytes:
     )
     weights = with_prefix(tensors, EMA) or with_prefix(tensors, NETWORK)
     return save(weights)
+
+
+class CurveLoggers:
+    """Sends the curve to the loggers that the recipe names, inside a `with` block.
+
+    A thread reads the curve and hands each new epoch on.
+    """
+
+    def __init__(self, job: Job) -> None:
+        self._job, self._name = job, job.folder.name
+        makers = named_loggers(job.recipe.loggers)
+        self._loggers = Loggers(makers, study=self._name, folder=job.folder, key="loggers")
+        self._run_id = self._loggers.run_id(self._name)
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._follow, name="curve", daemon=True)
+        self._seen = len(read_curve(job.folder))
+
+    def __enter__(self) -> None:
+        if self._job.recipe.loggers:
+            self._thread.start()
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        if self._job.recipe.loggers:
+            self._thread.join()
+            self._loggers.close()
+
+    def _follow(self) -> None:
+        while not self._ended.wait(_SECONDS):
+            self._log_new()
+        self._log_new()
+
+    def _log_new(self) -> None:
+        curve = read_curve(self._job.folder)
+        for line in curve[self._seen :]:
+            figures = {name: value for name, value in asdict(line).items() if value is not None}
+            del figures["epoch"]
+            self._loggers.log(
+                LogEntry(
+                    run=self._name,
+                    run_id=self._run_id,
+                    params=self._params(),
+                    epoch=line.epoch,
+                    figures=figures,
+                )
+            )
+        self._seen = len(curve)
+
+    def _params(self) -> dict[str, str | int | float]:
+        job = self._job
+        return {
+            "arch_id": job.architecture.arch_id,
+            "architecture": str(job.architecture),
+            "epochs": job.recipe.epochs,
+            "batch_size": job.recipe.batch_size,
+            "learning_rate": job.recipe.peak_rate,
+            "seed": job.recipe.seed,
+        }

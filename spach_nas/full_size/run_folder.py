@@ -1,8 +1,8 @@
-"""The files of a training's folder, and what its bundle's model card says; free of torch.
+"""A training and the files of its folder, and its section of a model card; without torch.
 
 curve.jsonl     one line for each finished epoch
-progress.json   where it is now, written anew about once a second
-run.json        what it began with: `--resume` goes on with nothing else
+progress.json   the current progress, written about once a second
+run.json        what the training began with; `--resume` accepts nothing else
 """
 
 import json
@@ -12,40 +12,85 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from spach_nas.data.reader import OpenData
+from spach_nas.config.recipe import Recipe, recipe_text
+from spach_nas.data.images import HeldOut, Normalisation
+from spach_nas.data.preprocessing import Preprocessing
+from spach_nas.data.reader import DataChoice, OpenData
 from spach_nas.errors import StudyError
 from spach_nas.files import replace_text, write_durably
-from spach_nas.full_size.job import Job
-from spach_nas.full_size.recipe_files import recipe_text
+from spach_nas.space.architecture import Architecture
 
 CURVE = "curve.jsonl"
 PROGRESS = "progress.json"
 RUN_JSON = "run.json"
 Phase = Literal["starting", "training", "scoring", "ended", "diverged"]
 _SECONDS = 1.0
-# What may change while a training is interrupted: none of it changes the curve by more than the
-# order of sums.
+# Keys that may differ when a training is resumed: they change at most the rounding of sums.
 _FREE = ("resources", "loggers", "checkpoint_steps", "final", "compile")
 _FREE_DATA = ("loader_processes", "check_images", "skip_broken", "download", "root")
 _MOST_ROWS = 12
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class EpochLine:
-    """What came of an epoch.
+class Job:
+    """One training, as its workers are told; without the images.
 
     Attributes:
-        epoch: From 1.
-        loss: Mean training loss, as augmented and mixed; lower is better.
-        top1: Of the validation images, in [0, 1]; None: nothing is validated.
-        top5: The same for the five highest logits.
-        validation_loss: Lower is better.
-        ema_top1: As `top1`, of the averaged weights; None without an average.
-        ema_top5: As `top5`.
-        ema_loss: As `validation_loss`.
-        learning_rate: Of the last step.
-        images_per_s: Of the training, over all workers, without validation.
-        seconds: Of the epoch with its validation.
+        name: Name of the network, shown to users.
+        architecture: The network, with the channels and classes of the data.
+        recipe: How the network is trained.
+        data: The data set and how it is read.
+        class_names: Classes in the order of the network's outputs.
+        normalisation: Mean and deviation of the pixels.
+        folder: Folder of the run, which every worker sees.
+        initial: Whether it holds initial weights; otherwise they are drawn from the seed.
+        held_out: Part of the train split that is used for validation; None: the set has a
+            validation split, or nothing is validated.
+    """
+
+    name: str
+    architecture: Architecture
+    recipe: Recipe
+    data: DataChoice
+    class_names: tuple[str, ...]
+    normalisation: Normalisation
+    folder: Path
+    initial: bool = False
+    held_out: HeldOut | None = None
+
+    @property
+    def shifted(self) -> bool:
+        """Whether images are held in memory at the size of the network."""
+        return self.recipe.augmentation.crop == "shifted"
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """How images are prepared when the network is scored."""
+        return Preprocessing(
+            mean=self.normalisation.mean,
+            std=self.normalisation.std,
+            class_names=self.class_names,
+            crop_share=None if self.shifted else self.recipe.evaluation.crop_share,
+            held_out=self.held_out,
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EpochLine:
+    """Figures of a finished epoch.
+
+    Attributes:
+        epoch: Number of the epoch, from 1.
+        loss: Mean training loss on augmented and mixed images; lower is better.
+        top1: Validation accuracy, in [0, 1]; None: nothing is validated.
+        top5: Share of validation images whose class is among the five highest logits.
+        validation_loss: Cross-entropy on the validation images; lower is better.
+        ema_top1: `top1` of the averaged weights; None without an average.
+        ema_top5: `top5` of the averaged weights.
+        ema_loss: `validation_loss` of the averaged weights.
+        learning_rate: Learning rate of the last step.
+        images_per_s: Speed of the training over all workers, without validation.
+        seconds: Duration of the epoch with its validation.
     """
 
     epoch: int
@@ -62,25 +107,25 @@ class EpochLine:
 
     @property
     def best_top1(self) -> float | None:
-        """The higher one of the weights and of their average."""
+        """The higher of `top1` and `ema_top1`."""
         known = [value for value in (self.top1, self.ema_top1) if value is not None]
         return max(known, default=None)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Now:
-    """Where a training is.
+    """Progress of a training.
 
     Attributes:
-        phase: What it does.
-        epochs: In all.
-        epoch: Under way, from 1.
-        steps: Of an epoch.
-        step: Steps done of this one.
-        loss: Mean of this epoch so far.
-        images_per_s: Over all workers, in this epoch.
-        seconds: Of the training so far.
-        time_left: Seconds until its end; None when unknown.
+        phase: What it is doing.
+        epochs: Epochs of the whole training.
+        epoch: Current epoch, from 1.
+        steps: Steps of an epoch.
+        step: Steps done in the current epoch.
+        loss: Mean training loss of the current epoch so far.
+        images_per_s: Speed in the current epoch over all workers.
+        seconds: Duration of the training so far.
+        time_left: Estimated seconds until the end; None: unknown.
     """
 
     phase: Phase = "starting"
@@ -95,11 +140,7 @@ class Now:
 
 
 class ProgressFile:
-    """Writes where a training is, but not too often.
-
-    Attributes:
-        due: Whether it is time to write again.
-    """
+    """Writes the progress of a training, about once a second."""
 
     def __init__(self, folder: Path) -> None:
         self._path = folder / PROGRESS
@@ -107,11 +148,11 @@ class ProgressFile:
 
     @property
     def due(self) -> bool:
-        """Whether the last writing is long enough ago."""
+        """Whether the last write was long enough ago."""
         return time.monotonic() >= self._next
 
     def write(self, now: Now) -> None:
-        """Write it, if that is possible: a full disk does not stop a training."""
+        """Write it if possible: a full disk does not stop a training here."""
         self._next = time.monotonic() + _SECONDS
         try:
             replace_text(self._path, json.dumps(asdict(now)))
@@ -120,7 +161,7 @@ class ProgressFile:
 
 
 def read_now(folder: Path) -> Now:
-    """Where the training in a folder is; at its beginning where nothing was written."""
+    """Progress of the training in a folder; that of its start if nothing was written yet."""
     try:
         return Now(**json.loads((folder / PROGRESS).read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):
@@ -128,7 +169,7 @@ def read_now(folder: Path) -> Now:
 
 
 def read_curve(folder: Path) -> tuple[EpochLine, ...]:
-    """The finished epochs, in order; damaged lines are passed over."""
+    """The finished epochs, in order; damaged lines are skipped."""
     try:
         text = (folder / CURVE).read_text(encoding="utf-8")
     except OSError:
@@ -146,7 +187,7 @@ def write_curve(folder: Path, lines: Sequence[EpochLine]) -> None:
     """Write all finished epochs.
 
     Raises:
-        OSError: The disk is full; the file is what it was.
+        OSError: The disk is full; the file is unchanged.
     """
     text = "".join(json.dumps(_known(line)) + "\n" for line in lines)
     write_durably(folder / CURVE, text.encode())
@@ -157,7 +198,7 @@ def _known(line: EpochLine) -> Mapping[str, Any]:
 
 
 def run_text(job: Job, data: OpenData) -> str:
-    """What `--resume` looks at, as JSON."""
+    """The text of `run.json`, with which `--resume` compares."""
     part = job.data.held_out
     files = {
         "broken": sorted(job.data.broken),
@@ -168,7 +209,7 @@ def run_text(job: Job, data: OpenData) -> str:
 
 
 def known_files(folder: Path) -> Mapping[str, Any]:
-    """`broken` files, `channels` and what is `held_out`, as the training began with them.
+    """`broken` files, `channels` and the `held_out` part with which the training began.
 
     Raises:
         StudyError: They are missing or damaged.
@@ -178,12 +219,15 @@ def known_files(folder: Path) -> Mapping[str, Any]:
 
 
 def check_origin(folder: Path, job: Job, data: OpenData) -> None:
-    """Refuse to go on with another training than the one that began there.
+    """Refuse to resume a folder with a training other than the one that began there.
 
     Raises:
         StudyError: One line for each difference.
     """
     before, now = _flat(_read(folder)["origin"]), _flat(json.loads(json.dumps(_origin(job, data))))
+    if before.get("recipe.precision") == "faster":
+        # Earlier versions measured the format once, and kept it in a file.
+        before["recipe.precision"] = _measured_format(folder)
     mistakes = [
         f"{folder}: {key}: {now.get(key)!r}; expected {before.get(key)!r}, as the training began"
         for key in dict.fromkeys([*before, *now])
@@ -198,6 +242,13 @@ def check_origin(folder: Path, job: Job, data: OpenData) -> None:
         )
     if mistakes:
         raise StudyError("\n".join(mistakes))
+
+
+def _measured_format(folder: Path) -> str:
+    try:
+        return (folder / "precision.txt").read_text(encoding="ascii")
+    except OSError:
+        return "fp32"
 
 
 def _origin(job: Job, data: OpenData) -> dict[str, Any]:
@@ -232,33 +283,19 @@ def _flat(plain: Mapping[str, Any], path: str = "") -> dict[str, Any]:
 
 
 def training_section(job: Job, curve: Sequence[EpochLine]) -> str:
-    """Data, curve and recipe as Markdown.
-
-    Args:
-        job: The training.
-        curve: Its epochs.
-    """
-    parts = [
-        "## Training",
-        f"On `{_data_name(job)}` from seed {job.recipe.seed}, {job.recipe.epochs} epochs of "
-        f"{job.recipe.batch_size} images a step. Validation images were not trained on, but "
-        "chose the weights that are kept."
-        if _chosen(job, curve)
-        else f"On `{_data_name(job)}` from seed {job.recipe.seed}, {job.recipe.epochs} epochs of "
-        f"{job.recipe.batch_size} images a step.",
-        _table(curve),
-        f"```yaml\n{recipe_text(job.recipe).rstrip()}\n```",
-    ]
-    return "\n\n".join(filter(None, parts))
-
-
-def _chosen(job: Job, curve: Sequence[EpochLine]) -> bool:
-    return job.recipe.final == "best" and any(line.top1 is not None for line in curve)
-
-
-def _data_name(job: Job) -> str:
-    # A whole path says who trained where.
-    return job.data.name.rstrip("/").rsplit("/", 1)[-1] if job.data.is_folder else job.data.name
+    """Data, curve and recipe as Markdown."""
+    recipe, data = job.recipe, job.data.name
+    if job.data.is_folder:
+        # A whole path would tell who trained where.
+        data = data.rstrip("/").rsplit("/", 1)[-1]
+    text = (
+        f"On `{data}` from seed {recipe.seed}, {recipe.epochs} epochs with {recipe.batch_size} "
+        "images per step."
+    )
+    if recipe.final == "best" and any(line.top1 is not None for line in curve):
+        text += " The weights were chosen by the validation images, which were not trained on."
+    recipe_block = f"```yaml\n{recipe_text(recipe).rstrip()}\n```"
+    return "\n\n".join(filter(None, ["## Training", text, _table(curve), recipe_block]))
 
 
 def _table(curve: Sequence[EpochLine]) -> str:

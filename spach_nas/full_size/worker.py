@@ -1,91 +1,92 @@
-"""What one worker holds while it trains: network, optimizer, schedule, average, images."""
+"""One worker of a training at full size: its setup, and the files that it writes on the way."""
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+import math
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
-import torch.distributed as dist
 from safetensors.torch import load as load_tensors
-from timm.utils import ModelEmaV3
-from torch import Tensor, nn
-from torch.nn.parallel import DistributedDataParallel
+from torch import nn
 
-from spach_nas.data.reader import OpenData
-from spach_nas.full_size.job import Job, Place
-from spach_nas.full_size.loaders import Batch, Batches, Mixer, scoring_batches, training_batches
-from spach_nas.full_size.recipe import Recipe
-from spach_nas.machine import cores
+from spach_nas.config.recipe import Recipe
+from spach_nas.data.reader import OpenData, open_data
+from spach_nas.files import room_needed
+from spach_nas.full_size.run_folder import (
+    EpochLine,
+    Job,
+    Now,
+    ProgressFile,
+    read_curve,
+    write_curve,
+)
+from spach_nas.machine import cores, keep_freed_memory
 from spach_nas.networks import Spach, build
-from spach_nas.networks.allocator import keep_freed_memory
-from spach_nas.training import Runtime, choose_runtime, faster_precision, global_seed, move
-from spach_nas.training.checkpoint import EMA, NETWORK, OPTIMIZER, with_prefix
-from spach_nas.training.learner import Learner
-from spach_nas.training.optimizer import make_optimizer, optimizer_state, restore_optimizer
+from spach_nas.training import Runtime, choose_runtime, global_seed, move
+from spach_nas.training.checkpoint import (
+    BEST,
+    LAST,
+    NETWORK,
+    Best,
+    Position,
+    learner_tensors,
+    load_state,
+    restore_learner,
+    save_state,
+)
+from spach_nas.training.learner import Place, make_learner
+from spach_nas.training.loaders import RecipeBatches, scoring_batches
+from spach_nas.training.loop import EpochReport, StepReport, Training, over_workers
 from spach_nas.training.schedule import Schedule
+from spach_nas.training.scoring import score_batches
 from spach_nas.training.seeds import derive_seed
 
 INITIAL = "initial.safetensors"
-_PRECISION = "precision.txt"
 _MOST_PROCESSES = 16
+# Called after every step with epoch and step, both from 0.
+OnStep = Callable[[int, int], None]
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Worker:
-    """One of the workers of a training.
+def train_worker(
+    job: Job,
+    *,
+    place: Place | None = None,
+    threads: int | None = None,
+    data: OpenData | None = None,
+    on_step: OnStep = lambda *_: None,
+) -> None:
+    """Train from the last checkpoint in the job's folder, or from the beginning, to the end.
 
-    Attributes:
+    Args:
         job: The training.
-        place: Which worker it is.
-        runtime: Device and number format.
-        learner: The network and what moves its weights.
-        schedule: The learning rate.
-        mixer: Changes whole batches.
-        batches: Of the training images.
-        scored: Goes through the validation images; None: nothing is validated.
+        place: Which worker this is; None: the only one.
+        threads: Threads of the host; None: as many as torch has.
+        data: Its images; None: they are opened.
+        on_step: Called after every step.
+
+    Raises:
+        ConfigError: This machine has no such device, or there are too few images.
+        DataError: Images are missing, cannot be read or do not fit into memory.
+        StudyError: The disk is full; the last checkpoint stays good.
     """
-
-    job: Job
-    place: Place
-    runtime: Runtime
-    learner: Learner
-    schedule: Schedule
-    mixer: Mixer
-    batches: Batches
-    scored: Callable[[], Iterator[Batch]] | None
-
-    def tensors(self) -> dict[str, Tensor]:
-        """All that a checkpoint holds."""
-        learner = self.learner
-        parts: dict[str, Mapping[str, Tensor]] = {
-            NETWORK: learner.network.state_dict(),
-            OPTIMIZER: optimizer_state(learner.optimizer, learner.network),
-        }
-        if learner.ema is not None:
-            parts[EMA] = learner.ema.module.state_dict()
-        return {
-            prefix + name: value for prefix, part in parts.items() for name, value in part.items()
-        }
-
-    def restore(self, tensors: Mapping[str, Tensor]) -> None:
-        """Go on from what `tensors` gave."""
-        learner = self.learner
-        learner.network.load_state_dict(with_prefix(tensors, NETWORK))
-        state = with_prefix(tensors, OPTIMIZER)
-        restore_optimizer(learner.optimizer, learner.network, state=state)
-        if learner.ema is not None:
-            learner.ema.module.load_state_dict(with_prefix(tensors, EMA))
+    place = place or Place()
+    training = make_training(job, data or open_data(job.data), place=place, threads=threads)
+    with room_needed(job.folder):
+        _Run(job, training, place=place, on_step=on_step).train()
 
 
-def make_worker(job: Job, data: OpenData, *, place: Place, threads: int | None = None) -> Worker:
-    """Set up a worker; of several, all must do so.
+def make_training(
+    job: Job, data: OpenData, *, place: Place, threads: int | None = None
+) -> Training:
+    """Set up the training of a worker; if there are several, all must call this.
 
     Args:
         job: The training.
         data: Its images.
         place: Which worker this is.
-        threads: Of the host; None: as many as torch has, but no more than there are cores.
+        threads: Threads of the host; None: as many as torch has, but no more than there are cores.
 
     Raises:
         ConfigError: This machine has no such device, or there are too few images.
@@ -95,51 +96,45 @@ def make_worker(job: Job, data: OpenData, *, place: Place, threads: int | None =
     # torch counts the cores of the machine, where a container may give fewer.
     torch.set_num_threads(threads or min(torch.get_num_threads(), cores()))
     keep_freed_memory()
-    runtime = _runtime(job, place)
-    processes = _processes(job, threads)
-    batches = training_batches(job, data.train, place=place, runtime=runtime, processes=processes)
-    network = _network(job, runtime)
-    ema = recipe.ema
-    # Before it is compiled: the average is a copy that is only evaluated.
-    average = ModelEmaV3(network, decay=ema.decay, use_warmup=ema.warmup) if ema.decay else None
-    if recipe.compile:
-        network.compile()
-    settings = recipe.optimizer
-    learner = Learner(
-        network=network,
-        model=_shared(network, job) if place.world > 1 else network,
-        optimizer=make_optimizer(
-            network,
-            name=settings.name,
-            learning_rate=recipe.peak_rate,
-            weight_decay=settings.weight_decay,
-        ),
-        runtime=runtime,
-        # Mixed labels are smoothed already.
-        label_smoothing=0.0 if recipe.augmentation.mixes else recipe.augmentation.label_smoothing,
-        clip_norm=settings.clip_norm,
-        ema=average,
-    )
-    return Worker(
-        job=job,
+    runtime = choose_runtime(device=recipe.device, precision=recipe.precision)
+    asked = recipe.data.loader_processes
+    processes = min(_MOST_PROCESSES, (threads or cores()) - 1) if asked == "auto" else asked
+    batches = RecipeBatches(
+        data.train,
+        recipe,
+        image_size=job.architecture.image_size,
+        normalisation=job.normalisation,
         place=place,
         runtime=runtime,
-        learner=learner,
-        schedule=_schedule(recipe, steps=batches.steps),
-        mixer=Mixer(recipe.augmentation, classes=len(job.class_names), runtime=runtime),
+        processes=processes,
+    )
+    changes = recipe.augmentation
+    return Training(
+        learner=make_learner(
+            _network(job, runtime),
+            optimizer=recipe.optimizer,
+            runtime=runtime,
+            # Mixed labels are smoothed already.
+            label_smoothing=0.0 if changes.mixes else changes.label_smoothing,
+            ema=recipe.ema,
+            compiled=recipe.compile,
+            workers=place.world,
+            sync_batch_norm=recipe.sync_batch_norm,
+        ),
         batches=batches,
-        scored=_scored(job, data, place=place, runtime=runtime, processes=processes),
+        schedule=_schedule(recipe, steps=batches.steps),
+        score=_score(job, data, place=place, runtime=runtime, processes=processes),
     )
 
 
-def _scored(
+def _score(
     job: Job, data: OpenData, *, place: Place, runtime: Runtime, processes: int
-) -> Callable[[], Iterator[Batch]] | None:
+) -> Callable[[nn.Module], Mapping[str, float]] | None:
     if data.validation is None:
         return None
     # Each image by one worker, none twice.
     share = data.validation.take(np.arange(place.rank, len(data.validation), place.world))
-    return scoring_batches(
+    batches = scoring_batches(
         share,
         preprocessing=job.preprocessing,
         image_size=job.architecture.image_size,
@@ -147,6 +142,12 @@ def _scored(
         batch_size=job.recipe.evaluation.batch_size,
         processes=processes,
     )
+
+    def score(network: nn.Module) -> Mapping[str, float]:
+        scores = score_batches(network, batches, classes=len(job.class_names), runtime=runtime)
+        return {"top1": scores.top1, "top5": scores.top5, "loss": scores.loss}
+
+    return score
 
 
 def _schedule(recipe: Recipe, *, steps: int) -> Schedule:
@@ -169,45 +170,120 @@ def _network(job: Job, runtime: Runtime) -> Spach:
     return network
 
 
-def _shared(network: Spach, job: Job) -> nn.Module:
-    """The network, whose gradients are shared with the other workers."""
-    model: nn.Module = network
-    if job.recipe.sync_batch_norm:
-        model = nn.SyncBatchNorm.convert_sync_batchnorm(network)  # type: ignore[no-untyped-call]
-    return DistributedDataParallel(model, gradient_as_bucket_view=True)
-
-
-def _runtime(job: Job, place: Place) -> Runtime:
-    recipe = job.recipe
-    if recipe.precision != "faster":
-        return choose_runtime(device=recipe.device, precision=recipe.precision)
-    path = job.folder / _PRECISION
-    # Measured once: a run that goes on, and all of its workers, take the same.
-    if place.rank == 0 and not path.is_file():
-        path.write_text(_measured(job), encoding="ascii")
-    if dist.is_initialized():
-        dist.barrier()
-    bf16 = path.read_text(encoding="ascii") == "bf16"
-    return choose_runtime(device=recipe.device, precision="bf16" if bf16 else "fp32")
-
-
-def _measured(job: Job) -> str:
-    runtime = choose_runtime(device=job.recipe.device, precision="fp32")
-    network = move(build(job.architecture), runtime)
-    architecture, recipe = job.architecture, job.recipe
-    part = recipe.batch_size // (recipe.accumulation * recipe.resources.known_workers)
-    shape = (part, *architecture.image_size, architecture.in_channels)
-    images = torch.randn(shape, device=runtime.device).permute(0, 3, 1, 2)
-    return faster_precision(network, images)
-
-
-def _processes(job: Job, threads: int | None) -> int:
-    asked = job.recipe.data.loader_processes
-    if asked != "auto":
-        return asked
-    return min(_MOST_PROCESSES, (threads or cores()) - 1)
-
-
 def initial_file(folder: Path) -> Path:
-    """Where initial weights lie."""
+    """The file with the initial weights."""
     return folder / INITIAL
+
+
+class _Run:
+    """Trains to the end, with checkpoints, curve and progress; only the first worker writes."""
+
+    def __init__(self, job: Job, training: Training, *, place: Place, on_step: OnStep) -> None:
+        self._job, self._recipe, self._folder = job, job.recipe, job.folder
+        self._training = replace(training, on_step=self._after_step)
+        self._learner = training.learner
+        self._writes = place.rank == 0
+        self._on_step = on_step
+        self._progress = ProgressFile(job.folder)
+        self._began = time.perf_counter()
+        self._position = Position()
+        self._before = 0.0
+        self._scoring_seconds = 0.0
+
+    def train(self) -> None:
+        """Train from where the last checkpoint is."""
+        self._begin()
+        for report in self._training.epochs(self._position, stop=self._recipe.epochs):
+            if not math.isfinite(report.loss):
+                self._tell(Now(phase="diverged", epoch=report.epoch))
+                return
+            self._after_epoch(report)
+        self._tell(Now(phase="ended", epoch=self._recipe.epochs))
+
+    def _begin(self) -> None:
+        path = self._folder / LAST
+        if not path.is_file():
+            return
+        tensors, self._position = load_state(path)
+        self._before = self._position.seconds
+        restore_learner(self._learner, tensors)
+        if self._writes:
+            # An epoch whose checkpoint was not written is trained again.
+            curve = read_curve(self._folder)
+            write_curve(self._folder, [x for x in curve if x.epoch <= self._position.epoch])
+
+    def _after_step(self, now: StepReport) -> None:
+        self._on_step(now.epoch, now.step - 1)
+        if self._writes and self._progress.due:
+            self._tell_step(now)
+        every = self._recipe.checkpoint_steps
+        if now.step == now.steps:
+            if self._training.score is not None:
+                loss = float(now.loss) / now.steps
+                self._tell(Now(phase="scoring", epoch=now.epoch + 1, step=now.step, loss=loss))
+        elif every and now.step % every == 0:
+            loss = float(over_workers(now.loss))
+            self._save(replace(self._position, step=now.step, loss=loss))
+
+    def _after_epoch(self, report: EpochReport) -> None:
+        self._scoring_seconds = report.scoring_seconds
+        own, average = report.scores, report.ema_scores
+        line = EpochLine(
+            epoch=report.epoch,
+            loss=report.loss,
+            top1=own.get("top1"),
+            top5=own.get("top5"),
+            validation_loss=own.get("loss"),
+            ema_top1=average.get("top1"),
+            ema_top5=average.get("top5"),
+            ema_loss=average.get("loss"),
+            learning_rate=report.learning_rate,
+            images_per_s=report.images_per_s,
+            seconds=report.seconds,
+        )
+        self._position = Position(epoch=line.epoch, best=self._keep_best(line))
+        if self._writes:
+            write_curve(self._folder, [*read_curve(self._folder), line])
+        self._save(self._position)
+
+    def _keep_best(self, line: EpochLine) -> Best | None:
+        best, top1 = self._position.best, line.best_top1
+        if top1 is None or (best is not None and top1 <= best.top1):
+            return best
+        averaged = line.ema_top1 == top1
+        best = Best(top1=top1, epoch=line.epoch, averaged=averaged)
+        if self._writes:
+            ema = self._learner.ema
+            network = ema.module if averaged and ema is not None else self._learner.network
+            tensors = {NETWORK + name: value for name, value in network.state_dict().items()}
+            save_state(self._folder / BEST, tensors, Position(epoch=line.epoch, best=best))
+        return best
+
+    def _save(self, position: Position) -> None:
+        if self._writes:
+            here = replace(position, seconds=self._seconds)
+            save_state(self._folder / LAST, learner_tensors(self._learner), here)
+
+    @property
+    def _seconds(self) -> float:
+        return self._before + time.perf_counter() - self._began
+
+    def _tell_step(self, now: StepReport) -> None:
+        epochs = self._recipe.epochs - now.epoch
+        images = (epochs * now.steps - now.step) * now.images
+        self._tell(
+            Now(
+                phase="training",
+                epoch=now.epoch + 1,
+                step=now.step,
+                loss=float(now.loss) / now.step,
+                images_per_s=now.images_per_s,
+                time_left=images / now.images_per_s + epochs * self._scoring_seconds,
+            )
+        )
+
+    def _tell(self, now: Now) -> None:
+        if self._writes:
+            epochs, steps = self._recipe.epochs, self._training.schedule.steps
+            now = replace(now, epochs=epochs, steps=steps // epochs, seconds=self._seconds)
+            self._progress.write(now)

@@ -6,36 +6,13 @@ from typing import TYPE_CHECKING
 from spach_nas.lazy_import import CalledModule, late
 
 if TYPE_CHECKING:
-    from spach_nas.latency.search import search_latency
-    from spach_nas.latency.table import (
-        LatencyTable,
-        PredictedLatency,
-        Timing,
-        read_table,
-        write_table,
-    )
+    from spach_nas.latency.measuring import search_latency
+    from spach_nas.latency.table import PredictedLatency, read_table
     from spach_nas.latency.timing import latency
 
+__all__ = ["PredictedLatency", "latency", "read_table", "search_latency"]
 __getattr__ = late(
-    __name__,
-    {
-        "LatencyTable": "table",
-        "PredictedLatency": "table",
-        "Timing": "table",
-        "latency": "timing",
-        "read_table": "table",
-        "search_latency": "search",
-        "write_table": "table",
-    },
+    __name__, dict(zip(__all__, ("table", "timing", "table", "measuring"), strict=True))
 )
-__all__ = [
-    "LatencyTable",
-    "PredictedLatency",
-    "Timing",
-    "latency",
-    "read_table",
-    "search_latency",
-    "write_table",
-]
 
 sys.modules[__name__].__class__ = CalledModule

@@ -1,37 +1,52 @@
-"""Measures a table: the time of every part, and of a few whole networks to check the sums.
+"""Measures the table of a search, or finds the one that it has.
 
-Parts and networks are timed in turns, so that if the machine slows down, both become slower.
-Measured times are kept, and measuring a table can continue where it stopped.
+The time of every part is measured, and that of a few whole networks to check the sums. Parts and
+networks are timed in turns, so that if the machine slows down, both become slower. Measured times
+are kept, and measuring a table can continue where it stopped.
 """
 
-import copy
 import statistics
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import NamedTuple
 
-import torch
 from scipy.stats import kendalltau
-from torch import Tensor, nn
 
-from spach_nas.latency.parts import (
-    BlockPart,
-    DownsamplePart,
-    HeadPart,
-    Part,
-    StemPart,
-    part_name,
-    parts_of,
+from spach_nas.config.search_settings import LatencySettings
+from spach_nas.config.search_yaml import SearchConfig
+from spach_nas.config.study_files import LATENCY_JSON, RECORDS_FILE
+from spach_nas.cost.limits import Limits
+from spach_nas.errors import LatencyError, SearchSpaceError
+from spach_nas.feasible import FeasibleSet
+from spach_nas.latency.parts import Part, part_name, parts_of, space_parts
+from spach_nas.latency.table import (
+    Check,
+    Conditions,
+    LatencyTable,
+    PredictedLatency,
+    PredictionError,
+    Timing,
+    check_agrees,
+    check_conditions,
+    check_covers,
+    read_table,
+    write_table,
 )
-from spach_nas.latency.table import Check, Conditions, LatencyTable, PredictionError, Timing
-from spach_nas.latency.timing import time_module, time_network
+from spach_nas.latency.timing import cautions, conditions, time_network, time_part
 from spach_nas.machine import now
-from spach_nas.networks.block import NORM_EPS, Block, Downsample
-from spach_nas.networks.stem import build_stem
-from spach_nas.space.architecture import Architecture, Stage
+from spach_nas.space.architecture import Architecture
+from spach_nas.space.references import REFERENCES, reference_target
+from spach_nas.space.search_space import SearchSpace
 
+# Number of whole networks to fit a table on, and of held-out ones to measure its error.
+_FITTED, _HELD_OUT = 6, 6
+_PAPER_MODELS = 3
+_SEED = 0
+_WRITTEN_EVERY = 20  # times, so that little is lost when measuring is interrupted
 # Called with the number of times taken, their total number, and the table so far.
 Progress = Callable[[int, int, LatencyTable], None]
+Say = Callable[[str], None]
 
 
 class Network(NamedTuple):
@@ -61,25 +76,162 @@ class Clock:
     network: Callable[[Architecture, Conditions], Timing]
 
 
-def time_part(part: Part, where: Conditions) -> Timing:
-    """Time of one part on this device.
+THIS_DEVICE = Clock(part=time_part, network=time_network)
+
+
+def search_latency(
+    config: SearchConfig,
+    *,
+    folder: Path | None = None,
+    say: Say | None = None,
+    clock: Clock = THIS_DEVICE,
+) -> PredictedLatency | None:
+    """Predicts the latency of a search's targets; None if the search does not need it.
+
+    Args:
+        config: The search YAML.
+        folder: Folder of the study to resume. A study only ever uses its own table.
+        say: Receives a line to display when measuring begins and when it ends.
+        clock: Takes the times.
 
     Raises:
-        LatencyError: The runtime does not support it.
+        LatencyError: A table is missing, damaged, or does not fit the search.
+        ConfigError: This machine lacks the device that the search requests.
     """
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        module, example, number = part_module(part, batch_size=where.batch_size)
-    whole = time_module(module, example, where)
-    return Timing(
-        median=whole.median / number,
-        low=whole.low / number,
-        high=whole.high / number,
-        runs=whole.runs,
+    if not config.wants_latency:
+        return None
+    settings = config.latency
+    path: Path | None = settings.table
+    if folder is not None and (folder / RECORDS_FILE).is_file():
+        path = folder / LATENCY_JSON
+        if not path.is_file():
+            raise LatencyError(
+                f"{path}: is missing; expected the table that the study began with: a study that "
+                "began without one cannot resume with latency as an objective or limit"
+            )
+    if path is None:
+        found = measure_for(config.space, config.references, _here(settings), say=say, clock=clock)
+        return PredictedLatency(found, where="latency")
+    found = read_table(path)
+    check_covers(found, search_parts(config), where=str(path))
+    check_agrees(found, settings, where=str(path))
+    return PredictedLatency(found, where=str(path))
+
+
+def search_parts(config: SearchConfig) -> list[Part]:
+    """Every part of the targets that a search may propose, and of its references."""
+    shape = config.space.shape
+    references = (reference_target(name, shape) for name in config.references)
+    found = dict.fromkeys(space_parts(config.space))
+    return list(found | dict.fromkeys(part for item in references for part in parts_of(item)))
+
+
+def measure_file(
+    path: Path,
+    space: SearchSpace,
+    references: tuple[str, ...],
+    where: Conditions,
+    *,
+    say: Say | None = None,
+    clock: Clock = THIS_DEVICE,
+) -> LatencyTable:
+    """Measure the table of a space into a file, or continue one that was interrupted.
+
+    Raises:
+        LatencyError: The file holds something else, or times under other conditions.
+    """
+    known = None
+    if path.exists():
+        known = read_table(path)
+        check_conditions(known, where, where=str(path))
+
+    def keep(done: int, total: int, table: LatencyTable) -> None:
+        if done % _WRITTEN_EVERY == 0:
+            write_table(path, table)
+
+    table = measure_for(
+        space, references, where, known=known, say=say, clock=clock, on_progress=keep
     )
+    write_table(path, table)
+    return table
 
 
-THIS_DEVICE = Clock(part=time_part, network=time_network)
+def measure_for(
+    space: SearchSpace,
+    references: tuple[str, ...],
+    where: Conditions,
+    *,
+    known: LatencyTable | None = None,
+    say: Say | None = None,
+    clock: Clock = THIS_DEVICE,
+    on_progress: Progress | None = None,
+) -> LatencyTable:
+    """The table of a space and of references, checked against whole networks.
+
+    Args:
+        space: The space whose parts are measured.
+        references: The paper's models whose parts are measured, too.
+        where: Conditions, which this device must meet.
+        known: A table with the same conditions to continue.
+        say: Receives a line to display when measuring begins and when it ends.
+        clock: Takes the times.
+        on_progress: Called after each time.
+
+    Raises:
+        LatencyError: The runtime does not support a part.
+    """
+    own = [reference_target(name, space.shape) for name in references]
+    parts = [*space_parts(space), *(part for item in own for part in parts_of(item))]
+    if say is not None:
+        say(f"latency: timing {len(set(parts))} parts of networks on {where}")
+        for warning in cautions(where):
+            say(f"latency: {warning}")
+    table = measure_table(
+        parts,
+        check_networks(space, references),
+        where,
+        known=known,
+        clock=clock,
+        on_progress=on_progress,
+    )
+    if say is not None and table.error is not None:
+        say(f"latency: predictions are {table.error}")
+    return table
+
+
+def check_networks(space: SearchSpace, references: tuple[str, ...] = ()) -> list[Network]:
+    """Architectures of a space to fit on, and held-out ones, which include paper models."""
+    try:
+        drawn = FeasibleSet(space, Limits()).samples(_FITTED + _HELD_OUT, _SEED)
+    except SearchSpaceError:  # too many classes to hold
+        drawn = [space.sample(_SEED + i) for i in range(_FITTED + _HELD_OUT)]
+    targets = {name: reference_target(name, space.shape) for name in REFERENCES}
+    inside = [name for name, target in targets.items() if space.contains(target)]
+    # Paper models spread evenly over the list, so that they differ in size and mixers.
+    step = max(1, len(inside) // _PAPER_MODELS)
+    names = dict.fromkeys([*references, *inside[::step][:_PAPER_MODELS]])
+    paper = {targets[name]: name for name in names}
+    found = {item: Network(name, item, False) for item, name in paper.items()}
+    for index, item in enumerate(drawn):
+        found.setdefault(item, Network(item.arch_id, item, index < _FITTED))
+    return list(found.values())
+
+
+def table_conditions(settings: LatencySettings, given: LatencySettings) -> Conditions:
+    """The conditions to measure under: those given, then those of the search, then defaults."""
+    names = ("runtime", "device", "batch_size", "threads", "precision")
+    chosen = {name: value for name in names if (value := getattr(given, name)) is not None}
+    return _here(replace(settings, **chosen))
+
+
+def _here(settings: LatencySettings) -> Conditions:
+    return conditions(
+        runtime=settings.runtime or "eager",
+        device=settings.device or "auto",
+        batch_size=settings.batch_size or 1,
+        threads=settings.threads or 1,
+        precision=settings.precision or "fp32",
+    )
 
 
 def measure_table(
@@ -186,72 +338,3 @@ def _in_turns(parts: Sequence[Part], networks: Sequence[Network]) -> Iterator[Pa
         yield part
     if not parts:
         yield from networks
-
-
-# Blocks are timed in chains, each with its own weights, as they follow each other in a network:
-# repeated alone, a block would find its weights warm in the caches.
-CHAIN = 4
-
-
-class _Chain(nn.Module):
-    """Equal blocks in sequence, (B, H, W, C) -> (B, H, W, C)."""
-
-    def __init__(self, part: BlockPart, length: int) -> None:
-        super().__init__()
-        block = Block(
-            part.mixer, part.site, expansion_ratio=part.expansion_ratio, shared=False, drop_path=0.0
-        )
-        # Copied, because drawing new random weights would take longer than timing the block.
-        self.blocks = nn.ModuleList([block, *(copy.deepcopy(block) for _ in range(length - 1))])
-        self.shared = part.shared
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Run all of them, (B, H, W, C) -> (B, H, W, C)."""
-        for block in self.blocks:
-            x = block(x, self.blocks[0].mixer if self.shared else None)
-        return x
-
-
-class _Head(nn.Module):
-    """Norm, mean over positions and linear head, (B, H, W, C) -> (B, K)."""
-
-    def __init__(self, part: HeadPart) -> None:
-        super().__init__()
-        self.norm = nn.LayerNorm(part.width, eps=NORM_EPS)
-        self.head = nn.Linear(part.width, part.num_classes)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Classify, (B, H, W, C) -> (B, K)."""
-        logits: Tensor = self.head(self.norm(x).mean((1, 2)))
-        return logits
-
-
-def part_module(
-    part: Part, *, batch_size: int, chain: int = CHAIN
-) -> tuple[nn.Module, Tensor, int]:
-    """A module to time, an input for it, and how many times it contains the part."""
-    if isinstance(part, BlockPart):
-        return _Chain(part, chain), torch.randn(batch_size, *part.resolution, part.width), chain
-    if isinstance(part, StemPart):
-        image = torch.randn(batch_size, part.in_channels, *part.image_size)
-        norm = nn.LayerNorm(part.width, eps=NORM_EPS)
-        return nn.Sequential(build_stem(_smallest(part)), norm), image, 1
-    if isinstance(part, DownsamplePart):
-        height, width = part.resolution
-        features = torch.randn(batch_size, 2 * height, 2 * width, part.before)
-        return Downsample(part.before, part.after), features, 1
-    return _Head(part), torch.randn(batch_size, *part.resolution, part.width), 1
-
-
-def _smallest(part: StemPart) -> Architecture:
-    """A minimal architecture with this stem."""
-    stage = Stage(mixers=("conv",), width=part.width, heads=1, expansion_ratio=1.0)
-    return Architecture(
-        stem=part.stem,  # type: ignore[arg-type]
-        stem_width=part.stem_width,
-        patch_size=part.patch_size,
-        stages=(stage,),
-        image_size=part.image_size,
-        in_channels=part.in_channels,
-        num_classes=1,
-    )

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar, get_args
+from typing import TypeVar
 
 from spach_nas.config.search_settings import RUNTIMES, Format, LatencySettings, RuntimeName
 from spach_nas.config.search_yaml import load_config
@@ -11,8 +11,8 @@ from spach_nas.config.shipped import find_yaml, shipped_names
 from spach_nas.config.training_settings import Device
 from spach_nas.data import data_shape
 from spach_nas.errors import ConfigError, LatencyError, did_you_mean, one_of
-from spach_nas.latency.table import read_table
 from spach_nas.space.architecture import Architecture
+from spach_nas.space.read_architecture import as_architecture
 from spach_nas.space.references import REFERENCES
 from spach_nas.space.search_space import SearchSpace
 from spach_nas.validation import read_document, read_yaml
@@ -20,64 +20,25 @@ from spach_nas.validation import read_document, read_yaml
 Value = TypeVar("Value")
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Request:
-    """The options as the user wrote them; None for an option that was left out.
-
-    Attributes:
-        source: One network, or for a table, a search or a space.
-        batch_size: One or several batch sizes, such as `1,32`.
-        runtime: One or several runtimes, such as `eager,onnx`.
-        device: `cpu`, `cuda`, `mps` or `auto`.
-        threads: Threads of the CPU.
-        precision: Format of weights and features.
-    """
-
-    source: str
-    batch_size: str | None = None
-    runtime: str | None = None
-    device: str | None = None
-    threads: int | None = None
-    precision: Format | None = None
-
-
-def check_request(asked: Request, table: Path | None) -> None:
-    """Check everything that can be checked before torch is imported.
-
-    Args:
-        asked: The options.
-        table: The file of a table to measure. None means that one network is timed.
-
-    Raises:
-        SpachNasError: A network, runtime or device is unknown, the search has mistakes, or the file
-            does not hold a table.
-    """
-    if table is not None:
-        table_settings(asked)
-        find_space(asked.source)
-        if table.exists():  # it will be continued, so it has to be readable
-            read_table(table)
-        return
-    parse_device(asked.device or "auto")
-    parse_batch_sizes(asked.batch_size or "1")
-    parse_runtimes(asked.runtime or ",".join(RUNTIMES))
-    find_network(asked.source)
-
-
-def table_settings(asked: Request) -> LatencySettings:
-    """The conditions of a table that the options set.
+def table_settings(
+    *,
+    batch_size: str | None = None,
+    runtime: str | None = None,
+    device: Device | None = None,
+    threads: int | None = None,
+    precision: Format | None = None,
+) -> LatencySettings:
+    """The conditions of a table that the options set; None for an option that was left out.
 
     Raises:
         LatencyError: A name is unknown, or several are given where a table has one.
     """
     return LatencySettings(
-        runtime=_only("--runtime", parse_runtimes(asked.runtime)) if asked.runtime else None,
-        device=parse_device(asked.device) if asked.device else None,
-        batch_size=_only("--batch-size", parse_batch_sizes(asked.batch_size))
-        if asked.batch_size
-        else None,
-        threads=asked.threads,
-        precision=asked.precision,
+        runtime=_only("--runtime", parse_runtimes(runtime)) if runtime else None,
+        device=device,
+        batch_size=_only("--batch-size", parse_batch_sizes(batch_size)) if batch_size else None,
+        threads=threads,
+        precision=precision,
     )
 
 
@@ -104,26 +65,19 @@ def parse_runtimes(text: str) -> tuple[RuntimeName, ...]:
     """
     found = dict.fromkeys(item.strip() for item in text.split(","))
     for item in found:
-        _known("--runtime", item, RUNTIMES)
+        check_known("--runtime", item, RUNTIMES)
     return tuple(name for name in RUNTIMES if name in found)
 
 
-def parse_device(text: str) -> Device:
-    """The name of a device.
+def check_known(argument: str, value: object, legal: Sequence[str]) -> None:
+    """Check the value of an option or an argument.
 
     Raises:
-        LatencyError: The name is unknown.
+        LatencyError: It is not one of the legal values.
     """
-    legal = get_args(Device)
-    _known("--device", text, legal)
-    found: Device = next(name for name in legal if name == text)
-    return found
-
-
-def _known(option: str, value: str, legal: Sequence[str]) -> None:
     if value not in legal:
         raise LatencyError(
-            f"{option}: {value!r}; expected {one_of(legal)}{did_you_mean(value, legal)}"
+            f"{argument}: {value!r}; expected {one_of(legal)}{did_you_mean(str(value), legal)}"
         )
 
 
@@ -136,6 +90,7 @@ def _only(option: str, values: Sequence[Value]) -> Value:
 
 
 _BUNDLED = "architecture.yaml"
+_ONE = "--table: {} is one network; expected a search YAML or a space"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -157,29 +112,18 @@ def find_network(source: str) -> Architecture:
     """The network that a user names: a paper's model, a bundle or an architecture file.
 
     Raises:
-        LatencyError: It does not exist, or it is a search or a space.
-        ArchitectureError: The file does not hold an architecture.
+        LatencyError: It is a search, a space or another folder.
+        ArchitectureError: It does not exist, or the file does not hold an architecture.
     """
-    if source in REFERENCES:
-        return REFERENCES[source].architecture
     path = Path(source)
-    if path.is_dir():
-        path = path / _BUNDLED
-        if not path.is_file():
-            raise LatencyError(
-                f"{source}: holds no {_BUNDLED}; expected a bundle, such as the folder `best` of a "
-                "study"
-            )
-    if not path.is_file():
-        if source in shipped_names():
-            raise LatencyError(_not_one(source))
+    if path.is_dir() and source not in REFERENCES and not (path / _BUNDLED).is_file():
+        raise LatencyError(f"{source}: holds no {_BUNDLED}; expected a bundle, such as `best`")
+    shipped = not path.exists() and source in shipped_names()
+    if shipped or (path.is_file() and _is_space(read_yaml(path, error=LatencyError))):
         raise LatencyError(
-            f"{source}: expected a model of the paper (`spach-nas references` lists them), a "
-            f"bundle or an architecture file{did_you_mean(source, REFERENCES)}"
+            f"{source}: means many networks; expected one, or --table FILE to time the parts of all"
         )
-    if _is_space(read_yaml(path, error=LatencyError)):
-        raise LatencyError(_not_one(source))
-    return Architecture.from_yaml(path)
+    return as_architecture(source)
 
 
 def find_space(source: str) -> SpaceToTime:
@@ -190,12 +134,12 @@ def find_space(source: str) -> SpaceToTime:
         SpachNasError: The file has mistakes.
     """
     if source in REFERENCES or Path(source).is_dir():
-        raise LatencyError(f"--table: {source} is one network; expected a search YAML or a space")
+        raise LatencyError(_ONE.format(source))
     path = find_yaml(source, folder=Path.cwd(), error=ConfigError)
     document = read_document(path, error=ConfigError)
     plain = document.data
     if not _is_space(plain):
-        raise LatencyError(f"--table: {source} is one network; expected a search YAML or a space")
+        raise LatencyError(_ONE.format(source))
     if "space" not in plain:
         return SpaceToTime(space=SearchSpace.from_dict(plain, where=document))
     config = load_config(path)
@@ -212,7 +156,3 @@ def _is_space(plain: object) -> bool:
     stages = plain.get("stages")
     first = stages[0] if isinstance(stages, list) and stages else None
     return "space" in plain or (isinstance(first, dict) and "depth" in first)
-
-
-def _not_one(source: str) -> str:
-    return f"{source}: means many networks; expected one, or --table FILE to time the parts of all"

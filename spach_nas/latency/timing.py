@@ -1,46 +1,44 @@
-"""Times forward passes on this device: after a warm-up, one runtime at a time, by torch's timer.
+"""Times networks and parts of networks on this device, one runtime at a time, by torch's timer.
 
 The rules are those of torch.utils.benchmark: passes in blocks, the number of threads set and
 restored, accelerators synchronised, garbage collection off.
 """
 
 import contextlib
+import copy
 import importlib
 import importlib.metadata
-import io
-import logging
 import os
 import platform
-import statistics
 import time
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, get_args
+from typing import get_args
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from spach_nas.config.search_settings import RUNTIMES, Format, RuntimeName
 from spach_nas.config.training_settings import Device
-from spach_nas.errors import LatencyError, did_you_mean, one_line, one_of
+from spach_nas.errors import LatencyError, one_line
+from spach_nas.latency.parts import BlockPart, DownsamplePart, HeadPart, Part, StemPart
+from spach_nas.latency.request import check_known
 from spach_nas.latency.table import Conditions, Timing
 from spach_nas.networks import build
-from spach_nas.space.architecture import Architecture
+from spach_nas.networks.block import NORM_EPS, Block, Downsample, build_stem
+from spach_nas.networks.onnx_graph import INPUT, OPSET, OUTPUT, onnx_bytes, quiet
+from spach_nas.space.architecture import Architecture, Stage
 from spach_nas.space.read_architecture import Source, as_architecture
 from spach_nas.training import choose_runtime, format_warning, threads
 
-if TYPE_CHECKING:
-    from torch.utils.benchmark import Timer
-
-# Minimum duration of the timed passes of a part or a network, without warm-up.
-SECONDS = 0.1
+# Minimum duration of all timed passes together, without warm-up: of a part or a network for a
+# table, and of a network that a user asks about.
+SECONDS, _WHOLE_SECONDS = 0.1, 2.0
 _FEWEST_RUNS = 5
 # Load per core from which on other work is likely to disturb measurements.
 _BUSY = 0.5
-_OPSET = 20
 
 
 def conditions(
@@ -102,7 +100,9 @@ def time_module(
 
 def time_calls(run: Callable[[], object], where: Conditions, *, seconds: float) -> Timing:
     """Time a function that runs on the device: once to warm up, then in blocks."""
-    wait = _waiting(where.device)
+    with quiet():  # on import it logs that a CUDA runtime is missing
+        from torch.utils.benchmark import Timer
+    wait = (lambda: None) if where.device == "cpu" else torch.accelerator.synchronize
     # On an idle machine the clock of a single computing thread agrees with the wall clock. On a
     # busy one, it excludes the time that other processes and threads take.
     clock = time.thread_time if where.by_processor else time.perf_counter
@@ -115,28 +115,15 @@ def time_calls(run: Callable[[], object], where: Conditions, *, seconds: float) 
     started = waited()
     run()
     once = waited() - started
-    timer = _timer_class()("run()", globals={"run": run}, num_threads=where.threads, timer=waited)
+    timer = Timer("run()", globals={"run": run}, num_threads=where.threads, timer=waited)
     measured = timer.blocked_autorange(min_run_time=max(seconds, _FEWEST_RUNS * once))
     return summarise([1e9 * each for each in measured.times])
 
 
 def summarise(times: list[float]) -> Timing:
     """Median and quartiles, which an outlier, such as an interruption, does not move."""
-    low, median, high = (
-        statistics.quantiles(times, n=4, method="inclusive") if len(times) > 1 else times * 3
-    )
+    low, median, high = np.percentile(times, (25, 50, 75)).tolist()
     return Timing(median=median, low=low, high=high, runs=len(times))
-
-
-def _timer_class() -> "type[Timer]":
-    # On import it logs that a CUDA runtime is missing, which does not matter here.
-    logger = logging.getLogger("torch.utils.cpp_extension")
-    before = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        return importlib.import_module("torch.utils.benchmark").Timer  # type: ignore[no-any-return]
-    finally:
-        logger.setLevel(before)
 
 
 def cautions(where: Conditions) -> tuple[str, ...]:
@@ -179,29 +166,13 @@ def _onnx_session(module: nn.Module, example: Tensor, where: Conditions) -> Call
     options.intra_op_num_threads, options.inter_op_num_threads = where.threads, 1
     options.log_severity_level = 3
     try:
-        session = onnxruntime.InferenceSession(
-            _onnx_bytes(module, example), options, providers=["CPUExecutionProvider"]
-        )
+        # The graph is the one that `spach-nas export` writes.
+        data, _ = onnx_bytes(torch.export.export(module, (example,)), opset=OPSET)
+        session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
     except Exception as problem:
         raise LatencyError(f"onnx: {one_line(problem, named=True, first=True)}") from None
-    feed = {session.get_inputs()[0].name: example.numpy()}
-    return lambda: session.run(None, feed)
-
-
-def _onnx_bytes(module: nn.Module, example: Tensor) -> bytes:
-    with (
-        TemporaryDirectory() as folder,
-        warnings.catch_warnings(),
-        contextlib.redirect_stdout(io.StringIO()),
-    ):
-        warnings.simplefilter("ignore")  # the exporter warns about its own code
-        program = torch.onnx.export(
-            module, (example,), dynamo=True, opset_version=_OPSET, verbose=False
-        )
-        assert program is not None
-        path = Path(folder) / "module.onnx"
-        program.save(path)
-        return path.read_bytes()
+    feed = {INPUT: example.numpy()}
+    return lambda: session.run([OUTPUT], feed)
 
 
 def _onnx_versions(device: str, precision: Format) -> dict[str, str]:
@@ -219,12 +190,6 @@ def _onnx_versions(device: str, precision: Format) -> dict[str, str]:
     return found
 
 
-def _waiting(device: str) -> Callable[[], None]:
-    if device == "cuda":
-        return torch.cuda.synchronize
-    return torch.mps.synchronize if device == "mps" else lambda: None
-
-
 def _machine(device: str) -> str:
     if device == "cuda":
         return torch.cuda.get_device_name()
@@ -234,10 +199,6 @@ def _machine(device: str) -> str:
             if key.strip() == "model name" and name.strip():
                 return name.strip()
     return platform.processor() or platform.machine()
-
-
-# Minimum duration of the timed passes of one runtime and batch size.
-_SECONDS = 2.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -265,14 +226,14 @@ class Measured:
 
 
 def time_network(
-    architecture: Architecture, where: Conditions, *, seconds: float | None = None
+    architecture: Architecture, where: Conditions, *, seconds: float = SECONDS
 ) -> Timing:
     """Time of a whole network with random weights on this device.
 
     Args:
         architecture: The network to time.
         where: Conditions, which this device must meet.
-        seconds: Minimum duration of all timed passes together. None means the same as for a part.
+        seconds: Minimum duration of all timed passes together.
 
     Raises:
         LatencyError: The runtime does not support the network.
@@ -281,8 +242,6 @@ def time_network(
         torch.manual_seed(0)
         image = torch.randn(where.batch_size, architecture.in_channels, *architecture.image_size)
         network = build(architecture)
-    if seconds is None:
-        return time_module(network, image, where)
     return time_module(network, image, where, seconds=seconds)
 
 
@@ -294,7 +253,7 @@ def measure_network(
     device: Device = "auto",
     threads: int = 1,
     precision: Format = "fp32",
-    seconds: float = _SECONDS,
+    seconds: float = _WHOLE_SECONDS,
 ) -> Iterator[Measured]:
     """Time a network on this device, one runtime and batch size after another.
 
@@ -338,7 +297,7 @@ def latency(
     device: Device = "auto",
     threads: int = 1,
     precision: Format = "fp32",
-    seconds: float = _SECONDS,
+    seconds: float = _WHOLE_SECONDS,
 ) -> Timing:
     """Time of a whole network with random weights on this device.
 
@@ -360,9 +319,9 @@ def latency(
         LatencyError: An argument has none of these values, or the runtime is not installed.
         ConfigError: This machine has no such device.
     """
-    _check("runtime", runtime, RUNTIMES)
-    _check("device", device, get_args(Device))
-    _check("precision", precision, get_args(Format))
+    check_known("runtime", runtime, RUNTIMES)
+    check_known("device", device, get_args(Device))
+    check_known("precision", precision, get_args(Format))
     for name, number in (("batch_size", batch_size), ("threads", threads)):
         if not isinstance(number, int) or number < 1:
             raise LatencyError(f"{name}: {number!r}; expected a whole number from 1")
@@ -377,8 +336,88 @@ def latency(
     return time_network(architecture, where, seconds=seconds)
 
 
-def _check(argument: str, value: object, legal: Sequence[str]) -> None:
-    if value not in legal:
-        raise LatencyError(
-            f"{argument}: {value!r}; expected {one_of(legal)}{did_you_mean(str(value), legal)}"
+def time_part(part: Part, where: Conditions) -> Timing:
+    """Time of one part on this device.
+
+    Raises:
+        LatencyError: The runtime does not support it.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        module, example, number = part_module(part, batch_size=where.batch_size)
+    whole = time_module(module, example, where)
+    return Timing(
+        median=whole.median / number,
+        low=whole.low / number,
+        high=whole.high / number,
+        runs=whole.runs,
+    )
+
+
+# Blocks are timed in chains, each with its own weights, as they follow each other in a network:
+# repeated alone, a block would find its weights warm in the caches.
+CHAIN = 4
+
+
+class _Chain(nn.Module):
+    """Equal blocks in sequence, (B, H, W, C) -> (B, H, W, C)."""
+
+    def __init__(self, part: BlockPart, length: int) -> None:
+        super().__init__()
+        block = Block(
+            part.mixer, part.site, expansion_ratio=part.expansion_ratio, shared=False, drop_path=0.0
         )
+        # Copied, because drawing new random weights would take longer than timing the block.
+        self.blocks = nn.ModuleList([block, *(copy.deepcopy(block) for _ in range(length - 1))])
+        self.shared = part.shared
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Run all of them, (B, H, W, C) -> (B, H, W, C)."""
+        for block in self.blocks:
+            x = block(x, self.blocks[0].mixer if self.shared else None)
+        return x
+
+
+class _Head(nn.Module):
+    """Norm, mean over positions and linear head, (B, H, W, C) -> (B, K)."""
+
+    def __init__(self, part: HeadPart) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(part.width, eps=NORM_EPS)
+        self.head = nn.Linear(part.width, part.num_classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Classify, (B, H, W, C) -> (B, K)."""
+        logits: Tensor = self.head(self.norm(x).mean((1, 2)))
+        return logits
+
+
+def part_module(
+    part: Part, *, batch_size: int, chain: int = CHAIN
+) -> tuple[nn.Module, Tensor, int]:
+    """A module to time, an input for it, and how many times it contains the part."""
+    if isinstance(part, BlockPart):
+        return _Chain(part, chain), torch.randn(batch_size, *part.resolution, part.width), chain
+    if isinstance(part, StemPart):
+        image = torch.randn(batch_size, part.in_channels, *part.image_size)
+        norm = nn.LayerNorm(part.width, eps=NORM_EPS)
+        return nn.Sequential(build_stem(_smallest(part)), norm), image, 1
+    if isinstance(part, DownsamplePart):
+        height, width = part.resolution
+        features = torch.randn(batch_size, 2 * height, 2 * width, part.before)
+        return Downsample(part.before, part.after), features, 1
+    return _Head(part), torch.randn(batch_size, *part.resolution, part.width), 1
+
+
+def _smallest(part: StemPart) -> Architecture:
+    """A minimal architecture with this stem."""
+    stage = Stage(mixers=("conv",), width=part.width, heads=1, expansion_ratio=1.0)
+    return Architecture(
+        stem=part.stem,  # type: ignore[arg-type]
+        stem_width=part.stem_width,
+        patch_size=part.patch_size,
+        stages=(stage,),
+        image_size=part.image_size,
+        in_channels=part.in_channels,
+        num_classes=1,
+    )

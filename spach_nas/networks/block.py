@@ -1,10 +1,14 @@
-"""A block and a stage of the SPACH framework, on (B, H, W, C) throughout.
+"""Stems, blocks and stages of the SPACH framework.
 
-Letters: B batch, H and W resolution, C width. Features stay contiguous as (B, H, W, C), so that
-linear layers need no copy and a permuted view of them is `channels_last` for a convolution.
+Letters: B batch, H and W resolution, C width, P patch size. A stem maps an image (B, 3, H, W) to
+features (B, H / P, W / P, C). These stay contiguous as (B, H, W, C) throughout, so that linear
+layers need no copy and a permuted view of them is `channels_last` for a convolution.
+
+`conv4` is the deep patch embedding of LV-ViT (Jiang et al. 2021, arXiv:2104.10858), which Zhao et
+al. 2021, arXiv:2108.13002, section 4.5, use in their "+" models.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -13,11 +17,67 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from spach_nas.networks.mixers import load_mixer
-from spach_nas.space.architecture import Stage
+from spach_nas.space.architecture import Architecture, Stage, stem_kernel
 from spach_nas.space.mixers import MixerSite, get_mixer
 
 NORM_EPS = 1e-6
 GAMMA_INIT = 1e-4  # at the start of a training, a mixer contributes almost nothing
+
+
+class Conv1Stem(nn.Module):
+    """One patch convolution, (B, 3, H, W) -> (B, H / P, W / P, C)."""
+
+    def __init__(self, architecture: Architecture) -> None:
+        super().__init__()
+        P = architecture.patch_size
+        width = architecture.stages[0].width
+        self.conv = nn.Conv2d(architecture.in_channels, width, P, stride=P)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Embed patches, (B, 3, H, W) -> (B, H / P, W / P, C)."""
+        return _patch_linear(image, self.conv)
+
+
+class Conv4Stem(nn.Module):
+    """Three convolutions with BatchNorm, then patches, (B, 3, H, W) -> (B, H / P, W / P, C)."""
+
+    def __init__(self, architecture: Architecture) -> None:
+        super().__init__()
+        S, P = architecture.stem_width, architecture.patch_size
+        width = architecture.stages[0].width
+        K = stem_kernel(P)
+        self.conv1 = nn.Conv2d(architecture.in_channels, S, K, stride=2, padding=K // 2, bias=False)
+        self.bn1 = nn.BatchNorm2d(S)
+        self.conv2 = nn.Conv2d(S, S, 3, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(S)
+        self.conv3 = nn.Conv2d(S, S, 3, padding=1, bias=False)
+        self.bn3 = nn.BatchNorm2d(S)
+        self.conv = nn.Conv2d(S, width, P // 2, stride=P // 2)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Embed patches, (B, 3, H, W) -> (B, H / P, W / P, C)."""
+        x = image.contiguous(memory_format=torch.channels_last)
+        x = F.relu(self.bn1(self.conv1(x)), inplace=True)
+        x = F.relu(self.bn2(self.conv2(x)), inplace=True)
+        x = F.relu(self.bn3(self.conv3(x)), inplace=True)
+        patches: Tensor = self.conv(x)
+        return patches.permute(0, 2, 3, 1)
+
+
+def build_stem(architecture: Architecture) -> nn.Module:
+    """The stem of an architecture."""
+    return {"conv1": Conv1Stem, "conv4": Conv4Stem}[architecture.stem](architecture)
+
+
+def _patch_linear(image: Tensor, conv: nn.Conv2d) -> Tensor:
+    # A convolution without overlap is a matrix product over patches. Computed like this, its result
+    # is contiguous as (B, H, W, C) for any number of input channels.
+    B, c, H, W = image.shape
+    P = conv.stride[0]
+    patches = image.reshape(B, c, H // P, P, W // P, P).permute(0, 2, 4, 1, 3, 5)
+    return F.linear(
+        patches.reshape(B, H // P, W // P, c * P * P), conv.weight.flatten(1), conv.bias
+    )
 
 
 class ChannelMlp(nn.Module):
@@ -110,9 +170,10 @@ class SpachStage(nn.Module):
         *,
         before: int | None,
         drop_path: Sequence[float],
+        make_block: Callable[..., Block] = Block,
     ) -> None:
         super().__init__()
-        site = MixerSite(stage.width, resolution, stage.heads, stage.token_ratio, stage.options)
+        site = stage.site(resolution)
         self.downsample = None if before is None else Downsample(before, stage.width)
         self.mixers = stage.mixers
         self.shared = nn.ModuleDict()
@@ -121,7 +182,7 @@ class SpachStage(nn.Module):
                 if get_mixer(name).is_branch:
                     self.shared[name] = load_mixer(get_mixer(name), site)
         self.blocks = nn.ModuleList(
-            Block(
+            make_block(
                 name,
                 site,
                 expansion_ratio=stage.expansion_ratio,

@@ -2,10 +2,11 @@
 
 Letters: B batch, H and W resolution, N = H * W positions, C width, T hidden positions.
 Source: Zhao et al. 2021, arXiv:2108.13002, section 3.2. `load_mixer` finds a class by the string
-in its `MixerSpec`, so that a registered mixer needs no import here.
+in its `MixerSpec`, so that a registered mixer needs no import here. `check_mixers` tries those of
+users before anything is trained.
 """
 
-import importlib
+from collections.abc import Iterable, Sequence
 
 import torch
 import torch.fx
@@ -13,6 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from spach_nas.errors import ArchitectureError, one_line
+from spach_nas.registry import import_named
+from spach_nas.space.architecture import Architecture
 from spach_nas.space.mixers import LARGEST_WRITTEN_OUT, MixerSite, MixerSpec
 
 
@@ -92,19 +95,57 @@ def load_mixer(spec: MixerSpec, site: MixerSite) -> nn.Module:
     Raises:
         ArchitectureError: `spec.module` cannot be imported, or does not build a torch module.
     """
-    package, _, name = (spec.module or "").partition(":")
-    try:
-        factory = getattr(importlib.import_module(package), name)
-    # SystemExit: a script that ends its process when it is imported.
-    except (Exception, SystemExit) as problem:
-        raise ArchitectureError(
-            f"mixer {spec.name!r}: module {spec.module!r} cannot be imported "
-            f"({one_line(problem)}); expected 'package.module:Class'"
-        ) from problem
-    module = factory(site)
+    where = f"mixer {spec.name!r}"
+    module = import_named(spec.module or "", what=where, error=ArchitectureError)(site)
     if not isinstance(module, nn.Module):
         raise ArchitectureError(
-            f"mixer {spec.name!r}: {spec.module} makes a {type(module).__name__}; expected a "
-            "torch.nn.Module"
+            f"{where}: {spec.module} makes a {type(module).__name__}; expected a torch.nn.Module"
         )
     return module
+
+
+# More than one image, because a batch norm refuses a single one at a resolution of 1 x 1.
+_BATCH = 2
+
+
+def check_mixers(architectures: Iterable[Architecture], specs: Sequence[MixerSpec]) -> None:
+    """Run each mixer once at every resolution at which these architectures use it.
+
+    Without this check, a result of another shape could be broadcast and trained without an error.
+
+    Raises:
+        ArchitectureError: A mixer cannot be imported, built or run, or does not keep the shape of
+            its features; the message names it.
+    """
+    known = {spec.name: spec for spec in specs if spec.is_branch}
+    sites: dict[tuple[str, tuple[int, int]], MixerSite] = {}
+    for item in architectures:
+        for stage, resolution in zip(item.stages, item.resolutions, strict=True):
+            site = stage.site(resolution)
+            for name in stage.mixers:
+                if name in known:
+                    sites.setdefault((name, resolution), site)
+    for (name, _), site in sites.items():
+        _try(known[name], site)
+
+
+def _try(spec: MixerSpec, site: MixerSite) -> None:
+    shape = (_BATCH, *site.resolution, site.width)
+    where = f"mixer {spec.name!r}: {spec.module}"
+    # Building it draws random weights, which must not change the random numbers of the search.
+    with torch.random.fork_rng(devices=()), torch.no_grad():
+        try:
+            found = load_mixer(spec, site)(torch.randn(shape))
+        except ArchitectureError:
+            raise
+        except Exception as problem:  # a user's code can raise anything
+            raise ArchitectureError(
+                f"{where} cannot run on features (B, H, W, C) of {shape}: "
+                f"{one_line(problem, named=True)}; expected a module Class(site) that maps "
+                "(B, H, W, C) to (B, H, W, C)"
+            ) from problem
+    got = tuple(found.shape) if isinstance(found, torch.Tensor) else type(found).__name__
+    if got != shape:
+        raise ArchitectureError(
+            f"{where} maps features of {shape} to {got}; expected the same shape (B, H, W, C)"
+        )

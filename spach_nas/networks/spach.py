@@ -4,7 +4,7 @@ Letters: B batch, H and W resolution, C width, K classes. The input is (B, 3, H,
 features are (B, H, W, C). Source: Zhao et al. 2021, arXiv:2108.13002, section 3.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -14,8 +14,7 @@ from torch import Tensor, nn
 from torch.fx import Proxy
 
 from spach_nas.errors import ArchitectureError
-from spach_nas.networks.block import NORM_EPS, SpachStage
-from spach_nas.networks.stem import build_stem
+from spach_nas.networks.block import NORM_EPS, Block, SpachStage, build_stem
 from spach_nas.space.architecture import Architecture
 from spach_nas.space.mixers import get_mixer
 from spach_nas.space.read_architecture import Source, as_architecture
@@ -45,6 +44,7 @@ class Spach(nn.Module):
         drop_path_rate: float = 0.0,
         drop_rate: float = 0.0,
         global_pool: str = "avg",
+        make_block: Callable[..., Block] | None = None,
     ) -> None:
         super().__init__()
         self.architecture = architecture
@@ -61,7 +61,11 @@ class Spach(nn.Module):
         rates = iter(drop_path_rates(architecture, drop_path_rate))
         self.stages = nn.ModuleList(
             SpachStage(
-                stage, resolution, before=before, drop_path=[next(rates) for _ in stage.mixers]
+                stage,
+                resolution,
+                before=before,
+                drop_path=[next(rates) for _ in stage.mixers],
+                make_block=make_block or Block,
             )
             for stage, resolution, before in zip(
                 architecture.stages, architecture.resolutions, [None, *widths[:-1]], strict=True
@@ -70,21 +74,12 @@ class Spach(nn.Module):
         self.head_norm: nn.Module = nn.LayerNorm(widths[-1], eps=NORM_EPS)
         self.head_drop = nn.Dropout(drop_rate) if drop_rate else nn.Identity()
         self.head: nn.Module = nn.Linear(widths[-1], architecture.num_classes)
-        self.init_weights()
+        if make_block is None:  # blocks that are given have their weights
+            self.init_weights()
 
-    @torch.no_grad()
     def init_weights(self) -> None:
-        """Initialise linear layers Xavier-uniform, convolutions Kaiming-normal, head and biases 0.
-
-        The same scheme and modes as in the paper's code, so that trainings are comparable.
-        """
-        for module in self.modules():
-            if isinstance(module, nn.Linear):
-                nn.init.xavier_uniform_(module.weight)
-            elif isinstance(module, nn.Conv2d):
-                nn.init.kaiming_normal_(module.weight, mode="fan_out")
-            if isinstance(module, nn.Linear | nn.Conv2d) and module.bias is not None:
-                nn.init.zeros_(module.bias)
+        """Initialise as `init_weights` does, with a zero head."""
+        init_weights(self)
         # Logits of 0 make all classes equally likely: every training starts at a loss of log(K).
         for parameter in self.head.parameters():
             nn.init.zeros_(parameter)
@@ -221,6 +216,21 @@ class Spach(nn.Module):
                 _check_size(self.architecture, size)
         embedded: Tensor = self.norm(self.stem(x))
         return embedded
+
+
+@torch.no_grad()
+def init_weights(network: nn.Module) -> None:
+    """Initialise linear layers Xavier-uniform, convolutions Kaiming-normal, and biases 0.
+
+    The same scheme and modes as in the paper's code, so that trainings are comparable.
+    """
+    for module in network.modules():
+        if isinstance(module, nn.Linear):
+            nn.init.xavier_uniform_(module.weight)
+        elif isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, mode="fan_out")
+        if isinstance(module, nn.Linear | nn.Conv2d) and module.bias is not None:
+            nn.init.zeros_(module.bias)
 
 
 def _check_size(architecture: Architecture, size: tuple[int, int]) -> None:

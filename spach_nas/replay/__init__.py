@@ -1,9 +1,17 @@
-"""Searches replayed from a table of trainings, in virtual time: which strategy is better here."""
+"""Searches replayed from a table of trainings in virtual time, to compare strategies."""
 
 from spach_nas.replay.benchmark import Benchmark, read_benchmark
 from spach_nas.replay.comparison import Regret, compare, strategies, write_regrets
-from spach_nas.replay.simulation import TabularEvaluator, VirtualClock, Workers, simulate
-from spach_nas.replay.strategies import Budget, Step, Strategy, replay
+from spach_nas.replay.strategies import (
+    Budget,
+    Step,
+    Strategy,
+    TabularEvaluator,
+    VirtualClock,
+    Workers,
+    replay,
+    simulate,
+)
 from spach_nas.replay.table import Entry, Table, TableSet, read_table, table_of_records, write_table
 
 __all__ = [

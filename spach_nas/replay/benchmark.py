@@ -1,4 +1,4 @@
-"""What strategies are compared on: a table, the search that it belongs to, and the exact front."""
+"""What strategies are compared on: a table of trainings, its search YAML, and the exact front."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -22,17 +22,17 @@ from spach_nas.space.scaling import shape_of
 from spach_nas.study.records import read_records
 from spach_nas.study.requests import latency_figure
 
-TABLE_FILES = ("table.parquet", "table.csv")
+TABLE_CSV = "table.csv"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Benchmark:
-    """A search space whose architectures were all trained, to compare strategies on.
+    """A search space whose architectures were all trained.
 
     Attributes:
-        config: The search YAML of the table; its sampler, budget and rungs do not matter.
-        table: What was trained.
-        latency: Predicts that of the architectures, where it is an objective or a limit.
+        config: The search YAML of the table; its sampler, budget and rungs have no effect.
+        table: The trainings.
+        latency: Predicted latency, if it is an objective or a limit.
     """
 
     config: SearchConfig
@@ -63,7 +63,7 @@ class Benchmark:
 
     @cached_property
     def front(self) -> tuple[Entry, ...]:
-        """The exact front: the feasible entries that no other one dominates, in their order."""
+        """The exact front: the feasible entries that no other dominates, in their order."""
         mask = moocore.is_nondominated(self._points, maximise=self._maximised)
         return tuple(
             self.table.entries[item.arch_id]
@@ -77,21 +77,22 @@ class Benchmark:
         Scores are those at full length, means over the seeds of the table.
 
         Args:
-            arch_ids: Feasible ones of the table.
+            arch_ids: Feasible architectures of the table.
 
         Returns:
             From 0, the exact front, to 1; lower is better.
         """
+        # Duplicates are harmless, but would cost time in the hypervolume.
         places = [self._places[arch_id] for arch_id in set(arch_ids)]
         return 1 - self._volume(self._points[places]) / self._exact if self._exact else 0.0
 
     def allows(self, architecture: Architecture) -> bool:
-        """Whether an architecture, in the table or not, is inside the limits."""
+        """Whether an architecture is inside the limits, in the table or not."""
         latency = None if self.latency is None else self.latency.of(architecture)
         return self.config.limits.allow(cost(architecture), latency_ns=latency)
 
     def value(self, entry: Entry, objective: Objective) -> float:
-        """The figure of an entry at full length, a score as the mean over the seeds."""
+        """The value of an objective after the full training; scores are means over the seeds."""
         if objective.name in (figures := latency_figure(entry.architecture, self.latency)):
             return figures[objective.name]
         return entry.value(objective)
@@ -128,14 +129,14 @@ class Benchmark:
 
 
 def read_benchmark(sources: Sequence[Path]) -> Benchmark:
-    """The benchmark that files hold.
+    """Read a benchmark.
 
     Args:
-        sources: One table file next to its `search.yaml`, a folder of both, or folders of studies
-            by one protocol.
+        sources: A table file next to its `search.yaml`, a folder of both, or folders of studies
+            that share a protocol.
 
     Raises:
-        StudyError: They hold no table, or do not fit each other.
+        StudyError: They hold no table, or differ in their protocols.
         SpachNasError: A file is damaged.
     """
     if all((source / RECORDS_FILE).is_file() for source in sources):
@@ -155,12 +156,11 @@ def read_benchmark(sources: Sequence[Path]) -> Benchmark:
 def _table_file(source: Path) -> Path:
     if not source.is_dir():
         return source
-    for name in TABLE_FILES:
-        if (source / name).is_file():
-            return source / name
+    if (source / TABLE_CSV).is_file():
+        return source / TABLE_CSV
     raise StudyError(
-        f"{source}: holds neither {RECORDS_FILE} nor {' nor '.join(TABLE_FILES)}; expected the "
-        "folder of a study or of a table"
+        f"{source}: holds neither {RECORDS_FILE} nor {TABLE_CSV}; expected the folder of a study "
+        "or of a table"
     )
 
 
@@ -178,7 +178,7 @@ def _shared_config(folders: Sequence[Path]) -> SearchConfig:
 
 
 def _shared(config: SearchConfig) -> dict[str, object]:
-    # What studies must share for their scores to stand in one table.
+    # What studies must share for their scores to be comparable.
     return {**config.protocol, "space": config.space, "objectives": config.objectives}
 
 
@@ -193,9 +193,12 @@ def _fitting(config: SearchConfig, table: Table, *, where: Path) -> Benchmark:
     if config.wants_latency:
         path = where.with_name(LATENCY_JSON)
         latency = PredictedLatency(read_latency(path), where=str(path))
+    # The table decides how long a full training is, whatever the YAML says.
     training = replace(config.training, epochs=table.epochs)
-    levels = tuple(level for level in config.rungs.levels if level.epochs < table.epochs)
-    # A table outside of a study's folder: its architectures tell what the targets are.
+    levels = tuple(
+        level for level in config.rungs.levels if (level.epochs or table.epochs) < table.epochs
+    )
+    # Outside the folder of a study, only the architectures say what the targets' data were.
     config = config.for_data(shape_of(next(iter(table.entries.values())).architecture))
     return Benchmark(
         config=replace(

@@ -12,7 +12,6 @@ import numpy as np
 from spach_nas.config.sampler_registry import (
     get_sampler,
     has_sampler,
-    optuna_samplers,
     sampler_names,
 )
 from spach_nas.errors import ConfigError, did_you_mean, one_of
@@ -21,22 +20,23 @@ from spach_nas.replay.strategies import Budget, RungRule, Step, Strategy, replay
 
 Axis = Literal["trials", "seconds"]
 TENTHS = tuple(tenth / 10 for tenth in range(1, 11))
-# Stock samplers may waste most of their proposals, which take no time: they have to end as well.
+# Stock samplers may waste most of their proposals, which take no time: this bounds their number.
 _MOST_WASTED = 10
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Regret:
-    """Hypervolume regret of a strategy at a moment of its budget, over all seeds.
+    """Hypervolume regret of a strategy after a part of its budget, over all seeds.
 
     Attributes:
-        strategy: In words.
-        axis: What the budget is of: trials that are begun, or seconds of virtual time.
-        share: Of the budget, in (0, 1].
+        strategy: The strategy in words.
+        axis: Unit of the budget: trials begun, or seconds of virtual time.
+        share: Share of the budget, in (0, 1].
         spent: The same in trials or seconds.
-        median: Share of the exact front's hypervolume that is not found; lower is better.
-        low: The 5th of 100, so that 90 % of the seeds are between `low` and `high`.
-        high: The 95th.
+        median: Share of the exact front's hypervolume that was not found; lower is better.
+        low: 5th percentile: 90 % of the seeds are between `low` and `high`.
+        high: 95th percentile.
+        seeds: Number of searches.
     """
 
     strategy: str
@@ -50,21 +50,22 @@ class Regret:
 
 
 def strategies(samplers: Sequence[str], rules: Sequence[RungRule]) -> tuple[Strategy, ...]:
-    """All to compare: each sampler by each rule, and the stock ones.
+    """The strategies to compare: each sampler with each rule, and stock ones.
 
-    Stock are Optuna's samplers without our wrapper, with and without ASHA on accuracy. Uniform
-    sampling of the feasible architectures and local search are always among them.
+    Stock strategies are Optuna's samplers without our wrapper, with and without ASHA on accuracy.
+    Uniform sampling of the feasible architectures and local search are always included.
 
     Raises:
         ConfigError: An unknown sampler.
     """
     for name in samplers:
         if not has_sampler(name):
-            known = (*sampler_names(), *optuna_samplers())
+            known = sampler_names()
             raise ConfigError(
-                f"--sampler: {name!r}; expected {one_of(sampler_names())}, or a class of "
+                f"--sampler: {name!r}; expected {one_of(known)}, or a class of "
                 f"optuna.samplers{did_you_mean(name, known)}"
             )
+    # Baselines are always included: only the distance from them says what a sampler is worth.
     ours = [Strategy(sampler=name, rungs=rule) for name in samplers for rule in rules]
     of_optuna = [name for name in samplers if get_sampler(name).stock]
     plain = [Strategy(sampler="random"), Strategy(sampler="local")]
@@ -86,16 +87,18 @@ def compare(
 
     Args:
         benchmark: What is searched.
-        chosen: Strategies.
-        seeds: Searches of each strategy.
-        trials: The budget on the one axis; on the other the time in which the workers train so
-            many to the end, with as many trials as fit in.
-        workers: Trainings at once.
-        on_search: Called before each search with the number of those that are done; a strategy
-            has `2 * seeds`.
+        chosen: The strategies.
+        seeds: Number of searches of each strategy on each axis.
+        trials: Budget in trials. The budget in seconds is the time in which the workers train this
+            many architectures to the end.
+        workers: Number of trainings at once.
+        on_search: Called before each search with the number of searches done; a strategy has
+            `2 * seeds`.
     """
+    # It imports Optuna: only after mistakes in the table and the strategies have been reported.
     from spach_nas.replay.stock import replay_stock
 
+    # With more trials than architectures, every strategy finds everything.
     trials = min(trials, benchmark.feasible.count or trials)
     seconds = trials * benchmark.table.full_seconds / workers
     done = itertools.count()
@@ -126,15 +129,15 @@ def regrets(
 
     Args:
         benchmark: What was searched.
-        steps: Of the search.
-        axis: What the budget is of.
+        steps: Steps of the search.
+        axis: Unit of the budget.
         whole: The budget.
     """
     return [
         benchmark.regret(
             step.arch_id
             for step in steps
-            # The budget may be no multiple of ten; sums of seconds are not exact.
+            # With a tolerance, since sums of seconds are not exact.
             if step.arch_id and getattr(step, axis) <= share * whole * (1 + 1e-9)
         )
         for share in TENTHS
@@ -147,9 +150,9 @@ def summary(
     """Median and band at every tenth of the budget.
 
     Args:
-        name: Of the strategy.
-        axis: What the budget is of.
-        found: What `regrets` says of each seed.
+        name: The strategy in words.
+        axis: Unit of the budget.
+        found: The result of `regrets` for each seed.
         whole: The budget.
     """
     low, median, high = np.quantile(found, [0.05, 0.5, 0.95], axis=0)

@@ -1,10 +1,9 @@
-"""What was trained once, after every epoch: a replay looks it up in place of training.
+"""Tables of trainings with the scores after every epoch, which a replay looks up.
 
-A table is a file, CSV by the standard library, or Parquet where pyarrow is installed.
-One row for each architecture, seed of the training and epoch. The columns:
+A table is a CSV file: a row for each architecture, seed of the training and epoch. The columns:
 
 arch_id, architecture    the target: its name, and the whole of it as JSON
-reference                name of the paper's model, when it is one
+reference                name of the paper's model, if it is one
 seed                     of the training
 epoch                    from 1
 accuracy, loss           on the validation part after the epoch; accuracy in [0, 1]
@@ -19,7 +18,6 @@ import csv
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -52,9 +50,9 @@ class Entry:
     """One architecture, trained with one seed or more.
 
     Attributes:
-        reference: Name of the paper's model, when it is one.
-        proxy_cost: Cost of what was trained.
-        curves: Figures after each epoch, by the seed of the training.
+        reference: Name of the paper's model, if it is one.
+        proxy_cost: Cost of the proxy, which was trained.
+        curves: Scores after each epoch, by the seed of the training.
     """
 
     architecture: Architecture
@@ -64,7 +62,7 @@ class Entry:
     curves: Mapping[int, tuple[Epoch, ...]]
 
     def value(self, objective: Objective) -> float:
-        """The figure at full length, a score as the mean over the seeds."""
+        """The value of an objective after the full training; scores are means over the seeds."""
         if objective.source == "target_cost":
             return float(getattr(self.target_cost, objective.name))
         last = [getattr(curve[-1], objective.name) for curve in self.curves.values()]
@@ -76,8 +74,8 @@ class Table:
     """Architectures that were all trained by one protocol.
 
     Attributes:
-        entries: By `arch_id`, each trained for as many epochs as the others.
-        epochs: Of every curve.
+        entries: Entries by `arch_id`.
+        epochs: Length of every curve.
         image_size: Height and width of the proxies' input.
         data_share: Share of the training part.
     """
@@ -89,7 +87,7 @@ class Table:
 
     @property
     def full_seconds(self) -> float:
-        """Mean duration of a training at full length."""
+        """Mean duration of a full training."""
         totals = [
             sum(epoch.seconds for epoch in curve)
             for entry in self.entries.values()
@@ -101,34 +99,29 @@ class Table:
 def make_table(
     entries: Iterable[Entry], *, where: str, image_size: tuple[int, int], data_share: float
 ) -> Table:
-    """A table of those that were trained to the end; the others are left out.
+    """A table of the architectures that were trained to the end; others are left out.
 
     Raises:
-        StudyError: There is none.
+        StudyError: No training is complete.
     """
     given = list(entries)
+    # In a search with rungs, most trainings end early; only full ones are comparable.
     epochs = max((len(c) for entry in given for c in entry.curves.values()), default=0)
     kept: dict[str, Entry] = {}
     for entry in given:
         curves = {seed: c for seed, c in sorted(entry.curves.items()) if len(c) == epochs}
         if curves:
-            kept[entry.architecture.arch_id] = Entry(
-                architecture=entry.architecture,
-                reference=entry.reference,
-                target_cost=entry.target_cost,
-                proxy_cost=entry.proxy_cost,
-                curves=curves,
-            )
+            kept[entry.architecture.arch_id] = replace(entry, curves=curves)
     if not epochs:
         raise StudyError(f"{where}: holds no complete training; expected one at least")
     return Table(entries=kept, epochs=epochs, image_size=image_size, data_share=data_share)
 
 
 def table_of_records(records: Sequence[Record], *, where: str) -> Table:
-    """The table of one study's records or of several, which share their protocol.
+    """The table of the records of one study, or of several that share a protocol.
 
-    The longest training of an architecture and seed counts; trainings on other image sizes or
-    shares of the data than those of the highest rung are left out.
+    The longest training of each architecture and seed counts. Trainings with another image size or
+    share of the data than the highest rung's are left out.
 
     Raises:
         StudyError: No record is complete.
@@ -136,6 +129,7 @@ def table_of_records(records: Sequence[Record], *, where: str) -> Table:
     complete = [record for record in records if record.state == "complete" and record.curve]
     if not complete:
         raise StudyError(f"{where}: holds no complete training; expected one at least")
+    # Scores at another image size or on fewer images are not comparable with those at the top.
     top = max((record.fidelity for record in complete), key=lambda one: (one.rung, one.epochs))
     size, share = top.image_size, top.data_share
     curves: dict[str, dict[int, tuple[Epoch, ...]]] = {}
@@ -163,10 +157,11 @@ def table_of_records(records: Sequence[Record], *, where: str) -> Table:
 
 
 def _undisturbed(epoch: Epoch) -> Epoch:
-    """With the duration that a training on one thread has where nothing else runs."""
+    """The epoch with the duration that it would have on an idle machine."""
     if epoch.cpu_seconds is None:
         return epoch
-    # Several threads take more processor time than the training lasts.
+    # Trainings next to each other slow each other down, by an amount that says nothing about the
+    # architecture. With several threads, processor time exceeds the duration.
     return replace(epoch, seconds=min(epoch.seconds, epoch.cpu_seconds))
 
 
@@ -185,7 +180,7 @@ class TableSet:
             raise StudyError("the table holds no architecture of the search space within limits")
         self._known = set(self._members)
         self._rows = np.array([self._row(space.encode(item)) for item in self._members])
-        # Ordered choices by steps over all steps, others 0 or 1, as repairs measure it.
+        # As in `FeasibleSet.near`: ordered choices count by the share of all steps, others 0 or 1.
         self._spans = np.array(
             [0 if _named(values) else len(values) - 1 for values in space.parameters.values()]
         )
@@ -204,11 +199,11 @@ class TableSet:
         return architecture in self._known
 
     def near(self, encoding: Encoding, rng: np.random.Generator) -> Architecture:
-        """The nearest to a proposal, itself when it is one of them; any of those equally near.
+        """The one nearest to a proposal; the proposal itself if it is one of them.
 
         Args:
             encoding: A value for each parameter of the space.
-            rng: Decides between equals.
+            rng: Breaks ties.
         """
         proposed = self.space.decode(encoding)
         if proposed in self._known:
@@ -227,35 +222,23 @@ def _named(values: tuple[Value, ...]) -> bool:
 
 
 def write_table(table: Table, path: Path) -> None:
-    """Write a table as `.csv` or `.parquet`.
-
-    Raises:
-        StudyError: Another ending, or Parquet without pyarrow.
-    """
-    rows = list(_rows(table))
-    if _is_parquet(path):
-        arrow, parquet = _pyarrow(path)
-        parquet.write_table(arrow.Table.from_pylist(rows), path)
-        return
+    """Write a table as CSV."""
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
         writer.writeheader()
-        writer.writerows(rows)
+        writer.writerows(_rows(table))
 
 
 def read_table(path: Path) -> Table:
     """Read what `write_table` wrote; further columns are ignored.
 
     Raises:
-        StudyError: The file is missing or damaged, or Parquet without pyarrow.
+        StudyError: The file is missing or damaged.
     """
     if not path.is_file():
         raise StudyError(f"{path}: no such file; expected a table")
-    if _is_parquet(path):
-        rows = _parquet_rows(path)
-    else:
-        with path.open(newline="", encoding="utf-8", errors="replace") as file:
-            rows = list(csv.DictReader(file))
+    with path.open(newline="", encoding="utf-8", errors="replace") as file:
+        rows = list(csv.DictReader(file))
     lacking = [name for name in COLUMNS if rows and name not in rows[0]]
     if lacking or not rows:
         raise StudyError(
@@ -317,15 +300,17 @@ def _parse(row: Row, *, where: str) -> dict[str, Any]:
 
 
 def _entries(rows: Sequence[Row], *, where: str) -> Iterator[Entry]:
-    by_arch = sorted(range(len(rows)), key=lambda i: (rows[i]["arch_id"], i))
-    for arch_id, places in groupby(by_arch, key=lambda i: rows[i]["arch_id"]):
-        own = [rows[i] for i in places]
+    by_arch: dict[str, list[Row]] = {}
+    for row in rows:
+        by_arch.setdefault(row["arch_id"], []).append(row)
+    for arch_id, own in sorted(by_arch.items()):
         first = own[0]
         curves: dict[int, dict[int, Epoch]] = {}
         for row in own:
             figures = {name: row[name] for name in ("accuracy", "loss", "train_loss", "seconds")}
             curves.setdefault(row["seed"], {})[row["epoch"]] = Epoch(**figures)
         for seed, curve in curves.items():
+            # A gap would shift all later epochs.
             if sorted(curve) != list(range(1, len(curve) + 1)):
                 raise StudyError(
                     f"{where}: {arch_id}, seed {seed}: epochs {sorted(curve)}; expected all from 1"
@@ -347,6 +332,7 @@ def _architecture(row: Row, *, where: str) -> Architecture:
         found = Architecture.from_dict(json.loads(row["architecture"]), where=where)
     except (ValueError, ArchitectureError) as problem:
         raise StudyError(f"{where}: {problem}") from None
+    # The id is the key of the table: rows of two architectures must never be joined.
     if found.arch_id != row["arch_id"]:
         raise StudyError(f"{where}: is another architecture, {found.arch_id}; expected its own id")
     return found
@@ -354,30 +340,3 @@ def _architecture(row: Row, *, where: str) -> Architecture:
 
 def _cost(row: Row, of: str) -> Cost:
     return Cost(**{name: row[f"{of}_{name}"] for name in Cost._fields})
-
-
-def _is_parquet(path: Path) -> bool:
-    if path.suffix not in (".csv", ".parquet"):
-        raise StudyError(f"{path}: is no table; expected a file .csv or .parquet")
-    return path.suffix == ".parquet"
-
-
-def _parquet_rows(path: Path) -> list[Row]:
-    arrow, parquet = _pyarrow(path)
-    try:
-        rows: list[Row] = parquet.read_table(path).to_pylist()
-    except (arrow.ArrowException, OSError) as problem:
-        raise StudyError(f"{path}: {problem}; expected a Parquet file") from None
-    return rows
-
-
-def _pyarrow(path: Path) -> tuple[Any, Any]:
-    try:
-        import pyarrow
-        import pyarrow.parquet
-    except ImportError:
-        raise StudyError(
-            f"{path}: Parquet needs pyarrow; expected the same table as .csv, or "
-            "pip install pyarrow"
-        ) from None
-    return pyarrow, pyarrow.parquet

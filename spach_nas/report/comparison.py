@@ -1,11 +1,6 @@
 """Several studies side by side: which repeat one another with other seeds, and what differs.
 
 Mistakes are reported before Plotly is imported.
-
-studies = read_studies([Path("results/a"), Path("results/b")])
-groups = group_studies(studies)                     # seeds of one search are a group
-fronts_figure(fronts_data(groups)).show()           # of comparison_figures.py
-growth_figure(growth_data(groups), axis="training").show()
 """
 
 import itertools
@@ -15,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from pydantic_core import to_jsonable_python
 
@@ -34,15 +29,15 @@ from spach_nas.study.records import Record
 
 # What the seeds of one group may differ in.
 _SEEDS = ("study", "search.seed", "training.seed")
-_LONGEST_LABEL = 40
 # `nsga2-s` of `nsga2-s0` and `nsga2-s1`.
-_SEED_ENDING = re.compile(r"[-_. /]+(s|seed)?[-_. /]*$")
-# Parts of the YAML that make a score what it is ...
-_PROTOCOL, _RUNGS = ("data.", "proxy.", "training."), "rungs.lev"
-# ... but for these. Where images lie says little: what they are is compared by itself.
+_SEED_ENDING = re.compile(r"\d*[-_. /]*(s|seed)?[-_. /]*$")
+# Parts of the YAML on which scores depend, and exceptions. Where images are stored says little:
+# the images themselves are compared.
+_PROTOCOL = ("data.", "proxy.", "training.")
+_RUNG_PROTOCOL = re.compile(r"rungs\.lev.*\.(data_share|image_size)")
 _APART = ("data.root", "data.download", "training.seed", "training.compile", "training.device")
-_MOST_NAMED, _LONGEST_VALUE, _UNKNOWN = 5, 80, "\N{EN DASH}"
 _IMAGES, _EFFORT, _VERSION, _MACHINE = "images", "compared after", "version", "machine"
+_LONGEST_LABEL, _LONGEST_IMAGES = 40, 80
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,19 +61,20 @@ class ComparedStudy:
     baseline: bool = False
 
     @cached_property
-    def found(self) -> tuple[Record, ...]:
-        """What the search itself proposed: the paper's models are no merit of it."""
-        return tuple(record for record in self.records if record.reference is None)
+    def whole(self) -> StudyView:
+        """The study with the paper's models."""
+        facts = StudyFacts(name=self.label, objectives=self.objectives, limits=self.limits)
+        return study_view(self.records, facts)
 
     @cached_property
     def view(self) -> StudyView:
-        """Of what the search itself proposed."""
-        facts = StudyFacts(name=self.label, objectives=self.objectives, limits=self.limits)
-        return study_view(self.found, facts)
+        """What the search itself proposed: the paper's models are no merit of it."""
+        found = [record for record in self.records if record.reference is None]
+        return study_view(found, self.whole.facts)
 
     @cached_property
     def compared(self) -> tuple[Trained, ...]:
-        """Complete, of the highest rung, within the limits, finite in each objective."""
+        """Complete, of the highest rung, inside the limits, finite in each objective."""
         return tuple(
             one
             for one in self.view.within
@@ -88,12 +84,7 @@ class ComparedStudy:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StudyGroup:
-    """Studies that differ in their seeds alone; one is a group, too.
-
-    Attributes:
-        label: What it is called.
-        studies: At least one, in the order given.
-    """
+    """Studies that differ only in their seeds; at least one, in the order given."""
 
     label: str
     studies: tuple[ComparedStudy, ...]
@@ -105,9 +96,19 @@ class StudyGroup:
 
     @property
     def words(self) -> str:
-        """The label with the number of seeds, where there are several."""
+        """The label, shortened, with the number of seeds where there are several."""
         number = len(self.studies)
-        return self.label if number == 1 else f"{self.label} ({number} seeds)"
+        return f"{short(self.label)} ({number} seeds)" if number > 1 else short(self.label)
+
+    @property
+    def repeated(self) -> dict[str, list[str]]:
+        """Seeds that several of the studies have, with their labels: these repeat nothing."""
+        by_seed: dict[tuple[str, ...], list[str]] = {}
+        for study in self.studies:
+            seeds = tuple(study.settings.get(name, "") for name in _SEEDS[1:])
+            by_seed.setdefault(seeds, []).append(study.label)
+        several = {seeds[0]: labels for seeds, labels in by_seed.items() if len(labels) > 1}
+        return {seed: labels for seed, labels in several.items() if seed}
 
 
 def read_studies(
@@ -116,8 +117,8 @@ def read_studies(
     """The studies in folders, those of the baseline last.
 
     Raises:
-        StudyError: Fewer than two, one given twice, one that is none or is damaged, or objectives
-            that differ; one line for each mistake.
+        StudyError: Fewer than two, one given twice, a folder that is no study or is damaged, or
+            objectives that differ; one line for each mistake.
     """
     every = (*folders, *baselines)
     places = [folder.resolve() for folder in every]
@@ -140,8 +141,45 @@ def read_studies(
     return tuple(studies)
 
 
+def _read(folder: Path, *, label: str, baseline: bool) -> ComparedStudy:
+    check_plugins(folder)
+    records = study_records(folder)
+    config, images = load_config(folder / SEARCH_YAML), folder / DATA_JSON
+    return ComparedStudy(
+        label=label,
+        records=records,
+        objectives=config.objective_list,
+        limits=config.limits,
+        corners=study_corners(config, classes=class_count(folder)),
+        settings=dict(_flat(to_jsonable_python(config))),
+        images=images.read_text(encoding="utf-8", errors="replace") if images.is_file() else "",
+        baseline=baseline,
+    )
+
+
+def _flat(given: Any, *, path: str = "") -> Iterator[tuple[str, str]]:
+    if isinstance(given, dict) and given:
+        for name, item in given.items():
+            yield from _flat(item, path=f"{path}.{name}".removeprefix("."))
+    elif isinstance(given, list) and any(isinstance(item, dict) for item in given):
+        for place, item in enumerate(given):
+            yield from _flat(item, path=f"{path}[{place}]")
+    else:
+        yield path, _text(given)
+
+
+def _text(given: Any) -> str:
+    if isinstance(given, bool):
+        return str(given).lower()
+    if isinstance(given, int):
+        return f"{given:,}"
+    if isinstance(given, list):
+        return ", ".join(map(_text, given)) or "none"
+    return "none" if given in (None, {}) else str(given)
+
+
 def check_objectives(studies: Sequence[ComparedStudy]) -> None:
-    """Whether all lie in one space of objectives.
+    """Whether all have the same objectives.
 
     Raises:
         StudyError: One optimises something else than the first.
@@ -156,22 +194,6 @@ def check_objectives(studies: Sequence[ComparedStudy]) -> None:
                 f"{study.label}: optimises {other}, and {studies[0].label} {first}; expected the "
                 "same objectives, since fronts in different ones have no order"
             )
-
-
-def group_studies(studies: Sequence[ComparedStudy]) -> tuple[StudyGroup, ...]:
-    """Studies whose settings equal but for seed and name, together; in the order given."""
-    members: dict[tuple[bool, frozenset[tuple[str, str]]], list[ComparedStudy]] = {}
-    for study in studies:
-        settings = {name: text for name, text in study.settings.items() if name not in _SEEDS}
-        members.setdefault((study.baseline, frozenset(settings.items())), []).append(study)
-    groups: list[StudyGroup] = []
-    for found in members.values():
-        # A group is known by its label: it must not be that of another, nor of a single study.
-        taken = [group.label for group in groups]
-        own = [study.label for study in found]
-        taken += [study.label for study in studies if study.label not in own]
-        groups.append(StudyGroup(label=_group_label(found, taken), studies=tuple(found)))
-    return tuple(groups)
 
 
 def folder_labels(folders: Sequence[Path]) -> tuple[str, ...]:
@@ -189,60 +211,36 @@ def folder_labels(folders: Sequence[Path]) -> tuple[str, ...]:
 
 
 def short(label: str) -> str:
-    """For a legend: the ends of a long label."""
+    """The two ends of a long label."""
     half = _LONGEST_LABEL // 2 - 1
     return label if len(label) <= _LONGEST_LABEL else f"{label[:half]}...{label[-half:]}"
 
 
-def _read(folder: Path, *, label: str, baseline: bool) -> ComparedStudy:
-    check_plugins(folder)
-    records = study_records(folder)
-    config, images = load_config(folder / SEARCH_YAML), folder / DATA_JSON
-    return ComparedStudy(
-        label=label,
-        records=records,
-        objectives=config.objective_list,
-        limits=config.limits,
-        corners=study_corners(config, classes=class_count(folder)),
-        settings=dict(_flat(to_jsonable_python(config), path="")),
-        images=images.read_text(encoding="utf-8", errors="replace") if images.is_file() else "",
-        baseline=baseline,
-    )
+def group_studies(studies: Sequence[ComparedStudy]) -> tuple[StudyGroup, ...]:
+    """Studies that have the same settings but for seed and name, together; in the order given."""
+    members: dict[tuple[bool, frozenset[tuple[str, str]]], list[ComparedStudy]] = {}
+    for study in studies:
+        settings = {name: text for name, text in study.settings.items() if name not in _SEEDS}
+        members.setdefault((study.baseline, frozenset(settings.items())), []).append(study)
+    groups: list[StudyGroup] = []
+    for found in members.values():
+        # A group is known by its label, which must be neither another group's nor a study's.
+        own = [study.label for study in found]
+        taken = [group.label for group in groups]
+        taken += [study.label for study in studies if study.label not in own]
+        groups.append(StudyGroup(label=_group_label(own, taken), studies=tuple(found)))
+    return tuple(groups)
 
 
-def _group_label(studies: Sequence[ComparedStudy], taken: Sequence[str]) -> str:
-    labels = [study.label for study in studies]
+def _group_label(labels: Sequence[str], taken: Sequence[str]) -> str:
     if len(labels) == 1:
         return labels[0]
     alike = itertools.takewhile(lambda letters: len(set(letters)) == 1, zip(*labels, strict=False))
-    shared = "".join(letters[0] for letters in alike).rstrip("0123456789")
-    shared = _SEED_ENDING.sub("", shared)
+    shared = _SEED_ENDING.sub("", "".join(letters[0] for letters in alike))
     return shared if shared and shared not in taken else f"{labels[0]} and others"
 
 
-def _flat(value: Any, *, path: str) -> Iterator[tuple[str, str]]:
-    if isinstance(value, dict) and value:
-        for name, item in value.items():
-            yield from _flat(item, path=f"{path}.{name}".removeprefix("."))
-    elif isinstance(value, list) and any(isinstance(item, dict) for item in value):
-        for place, item in enumerate(value):
-            yield from _flat(item, path=f"{path}[{place}]")
-    else:
-        yield path, _text(value)
-
-
-def _text(value: Any) -> str:
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, int):
-        return f"{value:,}"
-    if isinstance(value, list):
-        return ", ".join(map(_text, value)) or "none"
-    return "none" if value in (None, {}) else str(value)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Difference:
+class Difference(NamedTuple):
     """A setting that is not the same everywhere.
 
     Attributes:
@@ -260,13 +258,8 @@ def protocol(study: ComparedStudy) -> dict[str, str]:
     """Everything that a score depends on besides the network and the seed."""
     facts = _facts(study)
     # Rungs count only where they train on other images or another size: a pause changes nothing.
-    level = (".data_share", ".image_size")
-    own = any(
-        text != "none"
-        for name, text in facts.items()
-        if name.startswith(_RUNGS) and name.endswith(level)
-    )
-    parts = (*_PROTOCOL, _RUNGS) if own else _PROTOCOL
+    rungs = [name for name in facts if _RUNG_PROTOCOL.fullmatch(name) and facts[name] != "none"]
+    parts = (*_PROTOCOL, "rungs.lev") if rungs else _PROTOCOL
     return {
         name: text
         for name, text in facts.items()
@@ -291,7 +284,7 @@ def _facts(study: ComparedStudy) -> dict[str, str]:
 
 
 def _differing(facts: Sequence[Mapping[str, str]]) -> list[str]:
-    """Names whose values are not the same; a study of which one is not known differs in nothing."""
+    """Names whose values differ; what is not known of a study does not differ."""
     found = []
     for name in dict.fromkeys(name for one in facts for name in one):
         values = {one.get(name) for one in facts}
@@ -302,7 +295,7 @@ def _differing(facts: Sequence[Mapping[str, str]]) -> list[str]:
 
 
 def protocol_differences(studies: Sequence[ComparedStudy]) -> tuple[str, ...]:
-    """Names of what scores depend on and is not the same; empty ones have no scores."""
+    """Names of what scores depend on and differs between studies that have scores."""
     return tuple(_differing([protocol(study) for study in studies if study.compared]))
 
 
@@ -314,59 +307,23 @@ def differences(groups: Sequence[StudyGroup]) -> tuple[Difference, ...]:
     found = []
     for name in _differing(list(facts.values())):
         values = (
-            dict.fromkeys(facts[study.label].get(name, _UNKNOWN) for study in group.studies)
+            dict.fromkeys(facts[study.label].get(name, "\N{EN DASH}") for study in group.studies)
             for group in groups
         )
         # Of images, the first means, deviations and names of classes say which they are.
-        most = _LONGEST_VALUE if name == _IMAGES else None
+        most = _LONGEST_IMAGES if name == _IMAGES else None
         words = tuple(", ".join(text[:most] for text in some) for some in values)
-        found.append(Difference(name=name, values=words, protocol=name in apart))
+        found.append(Difference(name, words, protocol=name in apart))
     return tuple(sorted(found, key=lambda item: not item.protocol))
 
 
-def cautions(groups: Sequence[StudyGroup]) -> Iterator[str]:
-    """What a reader has to know before reading a picture, a sentence or two each."""
-    studies = [study for group in groups for study in group.studies]
-    apart = protocol_differences(studies)
-    if apart:
-        named = ", ".join(apart[:_MOST_NAMED])
-        more = f" and {len(apart) - _MOST_NAMED} more" if len(apart) > _MOST_NAMED else ""
-        yield (
-            f"These studies were not trained by one protocol: {named}{more} differ. Their scores "
-            "are not comparable: which one is higher in the pictures says nothing about the "
-            "searches."
-        )
-    if len({study.limits for study in studies}) > 1:
-        yield (
-            "The limits differ: each front is that of its own limits, and a search with wider ones "
-            "can dominate more."
-        )
-    for study in studies:
-        if not study.compared:
-            yield f"{study.label}: {_nothing(study)}; it is left out of pictures and intervals."
-    for group in groups:
-        yield from _same_seeds(group)
-
-
-def _nothing(study: ComparedStudy) -> str:
-    if not study.found:
+def left_out(study: ComparedStudy) -> str:
+    """Why a study cannot be compared."""
+    found = study.view.records
+    if not found:
         return "no trial is done yet"
-    if all(record.state == "failed" for record in study.found):
-        return f"all {len({record.trial for record in study.found})} trials failed"
-    if comparable(study.found, limits=study.limits):
+    if all(record.state == "failed" for record in found):
+        return f"all {len(study.view.last)} trials failed"
+    if comparable(found, limits=study.limits):
         return "no complete trial has a finite score"
     return "no trial is complete within the limits"
-
-
-def _same_seeds(group: StudyGroup) -> Iterator[str]:
-    """Repetitions that are none."""
-    by_seed: dict[tuple[str, ...], list[str]] = {}
-    for study in group.studies:
-        seeds = tuple(study.settings.get(name, "") for name in ("search.seed", "training.seed"))
-        by_seed.setdefault(seeds, []).append(study.label)
-    for seeds, labels in by_seed.items():
-        if len(labels) > 1 and seeds[0]:
-            yield (
-                f"{', '.join(labels)}: differ in nothing, not even in the seed ({seeds[0]}); as "
-                "repetitions of one another they make every interval too narrow."
-            )

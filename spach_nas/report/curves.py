@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from plotly import graph_objects as go
 from plotly.colors import sample_colorscale
@@ -17,14 +17,8 @@ from spach_nas.units import format_count
 _SCALE = [[0.0, SKY], [0.5, "#8f7fb8"], [1.0, VERMILLION]]
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Curve:
-    """One member's training.
-
-    Attributes:
-        member: Of the front.
-        accuracy: Validation accuracy after each epoch; None where it is not finite.
-    """
+class Curve(NamedTuple):
+    """A member of the front, and its accuracy after each epoch; None where that is not finite."""
 
     member: Record
     accuracy: tuple[float | None, ...]
@@ -43,7 +37,7 @@ def curves_section(view: StudyView) -> Section:
 
 def curves_data(view: StudyView) -> tuple[Curve, ...]:
     """Curves of the front, cheapest target first; members without a curve are left out."""
-    curves = (Curve(member=member, accuracy=_joined(view.records, member)) for member in view.front)
+    curves = (Curve(member, _joined(view.records, member)) for member in view.front)
     return tuple(curve for curve in curves if curve.accuracy)
 
 
@@ -67,60 +61,41 @@ def curves_figure(curves: Sequence[Curve]) -> go.Figure:
     figure = go.Figure(layout=layout())
     logs = [math.log10(max(1, curve.member.target_cost.macs)) for curve in curves]
     low, high = min(logs, default=0.0), max(logs, default=0.0)
-    shares = [(log - low) / (high - low) if high > low else 0.0 for log in logs]
-    colours = sample_colorscale(_SCALE, shares) if curves else []
-    for curve, colour in zip(curves, colours, strict=True):
-        figure.add_trace(_line(curve, colour))
-    if curves:
-        figure.add_trace(_colour_bar(low, high))
-    longest = max((len(curve.accuracy) for curve in curves), default=1)
-    step = {"dtick": 1} if longest <= 12 else {}
-    margin = 0.03 * max(1, longest - 1)
-    figure.update_xaxes(title_text="epoch", range=[1 - margin, longest + margin], **step)
-    # It has no legend above it.
-    figure.update_layout(margin_t=16)
-    figure.update_yaxes(title_text="validation accuracy", tickformat=".0%")
-    return figure
-
-
-def _line(curve: Curve, colour: str) -> go.Scatter:
-    member = curve.member
-    return go.Scatter(
-        x=list(range(1, len(curve.accuracy) + 1)),
-        y=list(curve.accuracy),
-        customdata=[member.trial] * len(curve.accuracy),
-        mode="lines+markers",
-        line={"width": 2, "color": colour},
-        marker={"size": 6, "color": colour},
-        hovertemplate=f"<b>{plain(member.architecture)}</b><br>trial {member.trial}, "
-        f"{format_count(member.target_cost.macs)} MACs<br>epoch %{{x}}: %{{y:.2%}}<extra></extra>",
-        showlegend=False,
-    )
-
-
-def _colour_bar(low: float, high: float) -> go.Scatter:
-    # Lines have no colour scale of their own: an empty trace of markers carries the bar.
+    width = high - low or 1.0
+    for curve, log in zip(curves, logs, strict=True):
+        member, epochs = curve.member, range(1, len(curve.accuracy) + 1)
+        trace = go.Scatter(
+            x=list(epochs),
+            y=list(curve.accuracy),
+            customdata=[member.trial] * len(epochs),
+            mode="lines+markers",
+            line={"width": 2, "color": sample_colorscale(_SCALE, (log - low) / width)[0]},
+            # The colour bar is that of the markers: lines have none.
+            marker={"size": 6, "color": [log] * len(epochs), "coloraxis": "coloraxis"},
+            hovertemplate=f"<b>{plain(member.architecture)}</b><br>trial {member.trial}, "
+            f"{format_count(member.target_cost.macs)} MACs<br>epoch %{{x}}: %{{y:.2%}}"
+            "<extra></extra>",
+            showlegend=False,
+        )
+        figure.add_trace(trace)
     ticks = [low, (low + high) / 2, high] if high > low else [low]
     small = {"size": 12, "color": LIGHT.muted}
-    return go.Scatter(
-        x=[None],
-        y=[None],
-        mode="markers",
-        hoverinfo="skip",
-        showlegend=False,
-        marker={
-            "color": [low],
-            "cmin": low,
-            "cmax": high if high > low else low + 1,
-            "colorscale": _SCALE,
-            "showscale": True,
-            "colorbar": {
-                "title": {"text": "target MACs", "side": "right", "font": small},
-                "thickness": 12,
-                "outlinewidth": 0,
-                "tickvals": ticks,
-                "ticktext": [format_count(10**tick) for tick in ticks],
-                "tickfont": small,
-            },
-        },
+    bar = {
+        "title": {"text": "target MACs", "side": "right", "font": small},
+        "thickness": 12,
+        "outlinewidth": 0,
+        "tickvals": ticks,
+        "ticktext": [format_count(10**tick) for tick in ticks],
+        "tickfont": small,
+    }
+    longest = max((len(curve.accuracy) for curve in curves), default=1)
+    margin = 0.03 * max(1, longest - 1)
+    step = {"dtick": 1} if longest <= 12 else {}
+    figure.update_xaxes(title_text="epoch", range=[1 - margin, longest + margin], **step)
+    figure.update_yaxes(title_text="validation accuracy", tickformat=".0%")
+    # It has no legend above it.
+    figure.update_layout(
+        margin_t=16,
+        coloraxis={"colorscale": _SCALE, "cmin": low, "cmax": low + width, "colorbar": bar},
     )
+    return figure

@@ -7,7 +7,7 @@ from plotly import graph_objects as go
 from spach_nas.report.document import Section
 from spach_nas.report.theme import LIGHT, VERMILLION, layout
 from spach_nas.report.view import StudyView
-from spach_nas.study.hypervolume import HypervolumeData, figure_words
+from spach_nas.study.hypervolume import HypervolumeData
 
 Axis = Literal["trials", "training", "clock"]
 _TITLES: dict[Axis, str] = {
@@ -18,18 +18,12 @@ _TITLES: dict[Axis, str] = {
 
 
 def hypervolume_section(view: StudyView) -> Section:
-    """How the front grew, over trials and over time.
-
-    Raises:
-        StudyError: The baseline was scored by another protocol.
-    """
+    """How the front grew, over trials and over time."""
     growth = view.growth
-    words = [
+    note = (
         "Share of the box between a reference point and the ideal one that the trials so far "
-        "dominate; higher is better.",
-        reference_words(growth) if growth else "",
-        baseline_words(growth) if growth else "",
-    ]
+        "dominate; higher is better."
+    )
     return Section(
         id="hypervolume",
         title="Hypervolume",
@@ -40,23 +34,19 @@ def hypervolume_section(view: StudyView) -> Section:
         }
         if growth
         else None,
-        note=" ".join(filter(None, words)) if growth else "",
+        note=f"{note} {box_words(growth, fixed=growth.fixed)}" if growth else "",
         missing="No complete trial within the limits spans a box." if view.records else "",
     )
 
 
 def hypervolume_figure(data: HypervolumeData, *, against: Axis = "trials") -> go.Figure:
-    """A staircase, the baseline's next to it, and the paper's models as a line."""
+    """A staircase, and the paper's models as a line."""
     figure = go.Figure(layout=layout())
-    both = [data, *([data.baseline] if data.baseline is not None else [])]
-    end = max(float(along(item, against)[-1]) for item in both)
+    end = float(along(data, against)[-1])
     unit = axis_unit(against, end)
-    looks = (
-        ("found by the search", {"width": 2.5, "color": LIGHT.accent}),
-        ("the baseline", {"width": 2, "dash": "dot", "color": LIGHT.muted}),
-    )
-    for item, (name, line) in reversed(list(zip(both, looks, strict=False))):
-        figure.add_trace(staircase(item, against, unit=unit).update(name=name, line=line))
+    line = {"width": 2.5, "color": LIGHT.accent}
+    trace = staircase(data, against, unit=unit)
+    figure.add_trace(trace.update(name="found by the search", line=line))
     if data.paper is not None:
         figure.add_trace(
             go.Scatter(
@@ -122,52 +112,11 @@ def staircase(data: HypervolumeData, axis: Axis, *, unit: Unit, words: str = "")
     )
 
 
-def box_ends(data: HypervolumeData) -> tuple[str, str]:
-    """The reference point and the ideal one in words."""
+def box_words(data: HypervolumeData, *, fixed: bool) -> str:
+    """The box of a hypervolume; `fixed` where it was known before the first trial."""
     reference, ideal = (
-        ", ".join(
-            f"{item.label} {figure_words(item, point[item.name])}" for item in data.objectives
-        )
+        ", ".join(f"{item.label} {item.words(point[item.name])}" for item in data.objectives)
         for point in (data.reference, data.ideal)
     )
-    return reference, ideal
-
-
-def reference_words(data: HypervolumeData) -> str:
-    """The box, and where it comes from."""
-    reference, ideal = box_ends(data)
-    if data.fixed:
-        return (
-            f"Reference point: {reference}: what guessing scores, and the most that the limits, or "
-            f"the space, allow. Ideal: {ideal}. Both stood before the first trial."
-        )
-    of = "this study" if data.baseline is None else "both studies"
-    return f"Reference point: {reference} (the worst of {of}). Ideal: {ideal} (the best)."
-
-
-def baseline_words(data: HypervolumeData) -> str:
-    """Which got further with as many trials, and when the search had caught up."""
-    other = data.baseline
-    if other is None:
-        return ""
-    trials = min(data.trials[-1], other.trials[-1])
-    own_share, other_share = (_share_after(item, trials) for item in (data, other))
-    words = (
-        f"After {trials:,} trials each, the search dominates {own_share:.1%} of the box and the "
-        f"baseline {other_share:.1%}; one run of each, so chance is part of the difference."
-    )
-    final = other.shares[-1]
-    reached = next(
-        (n for n, share in zip(data.trials, data.shares, strict=True) if share >= final), None
-    )
-    if final and reached is not None:
-        words += (
-            f" What the baseline had at its end, after {other.trials[-1]:,} trials, the search had "
-            f"after {reached:,}."
-        )
-    return words
-
-
-def _share_after(data: HypervolumeData, trials: int) -> float:
-    done = zip(reversed(data.trials), reversed(data.shares), strict=True)
-    return next(share for number, share in done if number <= trials)
+    why = "what guessing scores, and the most that the limits or the space allow"
+    return f"Reference point: {reference} ({why if fixed else 'the worst found'}). Ideal: {ideal}."

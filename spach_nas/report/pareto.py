@@ -1,25 +1,35 @@
-"""The Pareto front of a study: score against cost of every comparable architecture."""
+"""The Pareto front of a study: score against cost of every comparable architecture.
+
+The axes, traces and labels here also draw the fronts of a comparison.
+"""
 
 import itertools
-from collections.abc import Iterable, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 from plotly import graph_objects as go
 
 from spach_nas.config.objectives import OBJECTIVES, Objective
-from spach_nas.report.axes import Bounds, Range, axis_limits, cost_axis, on_axis, score_axis
+from spach_nas.cost.limits import Limits
 from spach_nas.report.theme import LIGHT, VERMILLION, layout, plain
 from spach_nas.report.view import StudyView, Trained
 from spach_nas.study.pareto import front, value, within
+from spach_nas.units import format_count
 
-# Points lower than this many heights of the front below it would squeeze it; a note counts them.
-_LOWEST = 1.0
+COSTS = tuple(item for item in OBJECTIVES.values() if item.source == "target_cost")
+_WORDS = {"macs": "MACs", "params": "Parameters", "activations": "Activations"}
+# A limit farther from the points than this factor would squeeze them; it is left out.
+_FARTHEST_LIMIT = 2.0
+_PADDING, _SCORE_PADDING = 0.05, 0.07
 # More points than this are drawn small.
 _MANY = 400
-# A bar keeps names away like so many points.
-_BAR_BOXES = 5
+
+Bounds = tuple[tuple[str, int], ...]
+Places = NDArray[np.float64]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -27,12 +37,12 @@ class Point:
     """One architecture in the picture.
 
     Attributes:
-        trained: Its trainings, at whose mean the point stands.
+        trained: Its trainings; the point is at their mean.
         low: The lowest score of its seeds; on the front and for paper models at most the lower end
             of the interval of its images.
         high: The highest, likewise.
-        name: `best`, `knee` or the paper model's name, where there is one.
-        within: Whether the target keeps to the limits.
+        name: `best`, `knee` or the name of the paper's model, where there is one.
+        within: Whether the target is inside the limits.
     """
 
     trained: Trained
@@ -55,7 +65,7 @@ class ParetoData:
 
     Attributes:
         front: No other is better in both figures; lowest `x` first.
-        others: Everything else within the limits that is no paper model.
+        others: Everything else inside the limits that is no paper model.
         beyond: What breaks a limit.
         references: The paper's models.
         marks: The best and the knee.
@@ -76,6 +86,27 @@ class ParetoData:
         return (*self.front, *self.references, *self.others, *self.beyond)
 
 
+def study_axes(
+    trained: Sequence[Trained], objectives: Sequence[Objective]
+) -> Mapping[str, Objective]:
+    """The horizontal axes of a front by the words of their switch; optimised ones come first."""
+    known = {item.name: item for item in (*OBJECTIVES.values(), *objectives)}
+    measured = [
+        item
+        for item in known.values()
+        if item.source == "measured" and any(one.values(item) for one in trained)
+    ]
+    axes = sorted((*COSTS, *measured), key=lambda item: item not in objectives)
+    return {_WORDS.get(item.name, item.label.capitalize()): item for item in axes}
+
+
+def axis_limits(limits: Limits, axis: Objective) -> Bounds:
+    """The limits on one cost by name, the lower one first."""
+    low, high = next((ends for name, *ends in limits.bounds if name == axis.name), (None, None))
+    named = ((f"min_{axis.name}", low), (f"max_{axis.name}", high))
+    return tuple((name, bound) for name, bound in named if bound is not None)
+
+
 def pareto_data(view: StudyView, axis: Objective = OBJECTIVES["macs"]) -> ParetoData:
     """The front in the two figures shown, whatever else the study optimised.
 
@@ -84,27 +115,32 @@ def pareto_data(view: StudyView, axis: Objective = OBJECTIVES["macs"]) -> Pareto
         axis: The horizontal axis, one of `study_axes`.
     """
     y = view.score
-    scored = {one.record.trial: one for one in on_axis(view.trained, axis) if one.values(y)}
+    scored = {one.record.trial: one for one in view.trained if one.values(y) and one.values(axis)}
     allowed = {trial for trial, one in scored.items() if within(one.record, view.limits)}
     members = front([scored[trial].record for trial in scored if trial in allowed], (y, axis))
     on_front = {record.trial for record in members}
     paper = [trial for trial, one in scored.items() if one.record.reference is not None]
-    # Intervals on all points would hide them.
-    apart = {*on_front, *paper}
 
-    def points(chosen: Iterable[int], *, named: bool = False) -> tuple[Point, ...]:
-        return tuple(
-            point_of(
-                scored[trial],
-                axes=(axis, y),
-                name=", ".join(view.marks.get(trial, ())) if named else "",
-                bar=trial in apart,
-                within=trial in allowed,
-            )
-            for trial in chosen
+    def points(chosen: Iterable[int], *, marked: bool = False) -> tuple[Point, ...]:
+        return tuple(point(trial, marked=marked) for trial in chosen)
+
+    def point(trial: int, *, marked: bool) -> Point:
+        one, marks = scored[trial], view.marks.get(trial, ())
+        scores, interval = one.values(y), one.interval(y)
+        # Intervals on all points would hide them.
+        barred = trial in on_front or one.record.reference is not None
+        low, high = interval if interval and barred else (min(scores), max(scores))
+        return Point(
+            trained=one,
+            x=value(one.record, axis) or 0.0,
+            y=value(one.record, y) or 0.0,
+            low=low,
+            high=high,
+            name=", ".join(marks) if marked else one.record.reference or "",
+            within=trial in allowed,
         )
 
-    rest = points(trial for trial in scored if trial not in apart)
+    rest = points(trial for trial in scored if trial not in on_front and trial not in paper)
     return ParetoData(
         x=axis,
         y=y,
@@ -112,41 +148,17 @@ def pareto_data(view: StudyView, axis: Objective = OBJECTIVES["macs"]) -> Pareto
         others=tuple(point for point in rest if point.within),
         beyond=tuple(point for point in rest if not point.within),
         references=points(paper),
-        marks=points((trial for trial in view.marks if trial in scored), named=True),
+        marks=points((trial for trial in view.marks if trial in scored), marked=True),
         limits=axis_limits(view.limits, axis),
-    )
-
-
-def point_of(
-    one: Trained,
-    *,
-    axes: tuple[Objective, Objective],
-    name: str = "",
-    bar: bool = True,
-    within: bool = True,
-) -> Point:
-    """An architecture that has a value on both axes; `bar` widens its ends to the interval."""
-    scores, interval = one.values(axes[1]), one.interval(axes[1]) if bar else None
-    x, y = (value(one.record, axis) for axis in axes)
-    assert x is not None
-    assert y is not None
-    return Point(
-        trained=one,
-        x=x,
-        y=y,
-        low=interval.low if interval else min(scores),
-        high=interval.high if interval else max(scores),
-        name=name or one.record.reference or "",
-        within=within,
     )
 
 
 def pareto_figure(data: ParetoData) -> go.Figure:
     """Points, the front's staircase, paper models as stars, limits as lines; log x."""
     figure = go.Figure(layout=layout())
-    small = len(data.others) >= _MANY
-    ring = {"size": 8, "symbol": "circle-open", "color": LIGHT.faded}
-    dot = {"size": 5 if small else 8, "color": LIGHT.faded, "opacity": 0.75}
+    member = {"size": 10, "color": LIGHT.accent, "line": {"width": 1.5, "color": LIGHT.surface}}
+    steps = {"shape": stairs(data.x), "width": 2, "color": LIGHT.text}
+    dot = {"size": 5 if len(data.others) >= _MANY else 8, "color": LIGHT.faded, "opacity": 0.75}
     star = {
         "size": 14,
         # Hollow where a limit forbids it.
@@ -154,95 +166,81 @@ def pareto_figure(data: ParetoData) -> go.Figure:
         "color": VERMILLION,
         "line": {"width": 1, "color": VERMILLION},
     }
-    figure.add_traces(
-        [
-            *_points(data.beyond, "over a limit", rank=4, marker=ring),
-            *_points(data.others, "dominated", rank=2, marker=dot),
-            *_bars(data),
-            *_staircase(data),
-            *_points(data.references, "paper models, same protocol", rank=3, marker=star),
-            *_marks(data.marks),
-        ]
-    )
-    x = cost_axis(
-        figure, data.x, values=[point.x for point in data.points] or [1e9, 1e10], limits=data.limits
-    )
+    hollow = {"size": 8, "symbol": "circle-open", "color": LIGHT.faded}
+    ring = {**hollow, "size": 18, "color": LIGHT.accent, "line": {"width": 2}}
+    bars = LIGHT.muted
+    traces = [
+        scatter(data.beyond, "over a limit", rank=4, marker=hollow),
+        scatter(data.others, "dominated", rank=2, marker=dot, bars=bars),
+        scatter(data.front, "Pareto front", rank=1, marker=member, line=steps, bars=bars),
+        scatter(data.references, "paper models, same protocol", rank=3, marker=star, bars=bars),
+        scatter(data.marks, "", marker=ring).update(
+            hoverinfo="skip", showlegend=False, cliponaxis=False
+        ),
+    ]
+    figure.add_traces([trace for trace in traces if trace.x])
+    values = [point.x for point in data.points] or [1e9, 1e10]
+    x = cost_axis(figure, data.x, values=values, limits=data.limits)
     y = score_axis(figure, data.y, values=_shown_scores(data))
     _name_points(figure, data, x=x, y=y)
     _count_hidden(figure, data, y=y)
     return figure
 
 
-def _points(
-    points: Sequence[Point], name: str, *, rank: int, marker: Mapping[str, Any]
-) -> list[go.Scatter]:
-    """One trace, or none without points."""
+def stairs(axis: Objective) -> str:
+    """Plotly's shape of a front: between two members, the one on the better side is the best."""
+    return "hv" if axis.direction == "min" else "vh"
+
+
+def scatter(
+    points: Sequence[Point],
+    name: str,
+    *,
+    marker: Mapping[str, Any],
+    line: Mapping[str, Any] | None = None,
+    rank: int = 1000,
+    bars: str = "",
+    hover: Callable[[Point], str] | None = None,
+) -> go.Scatter:
+    """Points as one trace, joined where there is a `line`.
+
+    Args:
+        points: In the order of the line.
+        name: In the legend.
+        marker: Of each point.
+        line: Joins the points.
+        rank: In the legend, ascending; equal ones are in the order of the traces.
+        bars: Colour of the bars from the low to the high end; empty: no bars.
+        hover: Label of a point in plotly's mark-up; without it the page shows a card of its own.
+    """
     trace = go.Scatter(
         x=[point.x for point in points],
         y=[point.y for point in points],
         customdata=[point.trial for point in points],
-        # The page shows a card of its own.
-        hoverinfo="none",
-        mode="markers",
+        mode="lines+markers" if line else "markers",
         marker=marker,
+        line=line,
         name=name,
         legendrank=rank,
     )
-    return [trace] if points else []
-
-
-def _staircase(data: ParetoData) -> list[go.Scatter]:
-    # Between two members of a staircase, the one on the better side is the best available.
-    steps = "hv" if data.x.direction == "min" else "vh"
-    marker = {"size": 10, "color": LIGHT.accent, "line": {"width": 1.5, "color": LIGHT.surface}}
-    line = {"shape": steps, "width": 2, "color": LIGHT.text}
-    traces = _points(data.front, "Pareto front", rank=1, marker=marker)
-    return [trace.update(mode="lines+markers", line=line) for trace in traces]
-
-
-def _marks(points: Sequence[Point]) -> list[go.Scatter]:
-    line = {"width": 2, "color": LIGHT.accent}
-    ring = {"size": 18, "symbol": "circle-open", "color": LIGHT.accent, "line": line}
-    trace = go.Scatter(
-        x=[point.x for point in points],
-        y=[point.y for point in points],
-        mode="markers",
-        hoverinfo="skip",
-        marker=ring,
-        showlegend=False,
-        cliponaxis=False,
-    )
-    return [trace] if points else []
-
-
-def _bars(data: ParetoData) -> list[go.Scatter]:
-    """Intervals of the front and of paper models, ranges over seeds of the others."""
-    shown = (*data.front, *data.references, *data.others)
-    points = [point for point in shown if point.low < point.high]
-    trace = go.Scatter(
-        x=[point.x for point in points],
-        y=[point.y for point in points],
-        mode="markers",
-        marker={"size": 1, "color": LIGHT.muted},
-        error_y=error_bars(points, colour=LIGHT.muted, thickness=1.3),
-        hoverinfo="skip",
-        name="interval",
-        showlegend=False,
-    )
-    return [trace] if points else []
-
-
-def error_bars(points: Sequence[Point], *, colour: str, thickness: float = 1) -> dict[str, Any]:
-    """Vertical bars from the low to the high end of each point."""
-    return {
-        "type": "data",
-        "symmetric": False,
-        "array": [point.high - point.y for point in points],
-        "arrayminus": [point.y - point.low for point in points],
-        "color": colour,
-        "thickness": thickness,
-        "width": 4,
-    }
+    if hover is None:
+        trace.update(hoverinfo="none")
+    else:
+        label = "%{text}<extra></extra>"
+        trace.update(text=[hover(point) for point in points], hovertemplate=label)
+    if bars and any(point.low < point.high for point in points):
+        # Without a length there is no bar, not even its caps.
+        ends = [(point.y - point.low, point.high - point.y) for point in points]
+        trace.error_y = {
+            "type": "data",
+            "symmetric": False,
+            "arrayminus": [below if below or above else None for below, above in ends],
+            "array": [above if below or above else None for below, above in ends],
+            "color": bars,
+            "thickness": 1.3,
+            "width": 4,
+        }
+    return trace
 
 
 def _shown_scores(data: ParetoData) -> list[float]:
@@ -250,60 +248,175 @@ def _shown_scores(data: ParetoData) -> list[float]:
 
     That is at most one point in ten, and none where there are fewer than ten.
     """
-    best = (*data.front, *data.references)
-    shown = [end for point in best for end in (point.low, point.high)]
     sign = 1 if data.y.direction == "max" else -1
-    worst_first = sorted(
-        (point.y for point in (*data.others, *data.beyond)), key=lambda y: sign * y
-    )
-    if not shown:
-        return worst_first
-    reach = _LOWEST * max(max(shown) - min(shown), 0.01 * abs(max(shown)))
-    far = [y for y in worst_first if sign * y < min(sign * end for end in shown) - reach]
-    return [*shown, *worst_first[min(len(far), len(data.points) // 10) :]]
+    best = [end for point in (*data.front, *data.references) for end in (point.low, point.high)]
+    rest = sorted((point.y for point in (*data.others, *data.beyond)), key=lambda y: sign * y)
+    if not best:
+        return rest
+    # Points lower than the height of the front below it would squeeze it; a note counts them.
+    reach = max(max(best) - min(best), 0.01 * abs(max(best)))
+    far = sum(sign * y < min(sign * end for end in best) - reach for y in rest)
+    return [*best, *rest[min(far, len(data.points) // 10) :]]
 
 
-def _count_hidden(figure: go.Figure, data: ParetoData, *, y: Range) -> None:
+def _count_hidden(figure: go.Figure, data: ParetoData, *, y: "Range") -> None:
     hidden = sum(not y.low <= point.y <= y.high for point in (*data.others, *data.beyond))
     if hidden:
         bottom = data.y.direction == "max"
-        figure.add_annotation(
-            text=f"{hidden} worse {'point' if hidden == 1 else 'points'} outside; "
-            "double-click for all",
-            font={"size": 12, "color": LIGHT.muted},
-            x=0.995,
-            xref="paper",
-            xanchor="right",
-            y=0.01 if bottom else 0.99,
-            yref="paper",
-            yanchor="bottom" if bottom else "top",
-            showarrow=False,
+        words = f"{hidden} worse {'point' if hidden == 1 else 'points'} outside; "
+        place = {"x": 0.995, "xref": "paper", "y": 0.01 if bottom else 0.99, "yref": "paper"}
+        _remark(
+            figure,
+            f"{words}double-click for all",
+            {**place, "xanchor": "right", "yanchor": "bottom" if bottom else "top"},
         )
+
+
+def _remark(figure: go.Figure, text: str, place: Mapping[str, Any]) -> None:
+    small = {"size": 12, "color": LIGHT.muted}
+    figure.add_annotation(text=plain(text), font=small, showarrow=False, **place)
+
+
+class Range(NamedTuple):
+    """The ends of an axis, in its own units; `log` where its scale is logarithmic."""
+
+    low: float
+    high: float
+    log: bool = False
+
+    def place(self, figure: float) -> float:
+        """Where a value is drawn: plotly takes logarithms for ranges and annotations."""
+        return math.log10(figure) if self.log else figure
+
+    def share(self, figure: float) -> float:
+        """The same, as a share of the axis."""
+        low, high = self.place(self.low), self.place(self.high)
+        return (self.place(max(figure, self.low) if self.log else figure) - low) / (high - low)
+
+
+def cost_axis(
+    figure: go.Figure, axis: Objective, *, values: Sequence[float], limits: Bounds = ()
+) -> Range:
+    """Set the horizontal axis, logarithmic where it can be, and draw the limits nearby."""
+    log = all(math.isfinite(number) and number > 0 for number in values)
+    low, high = min(values), max(values)
+    near = [
+        (name, bound)
+        for name, bound in limits
+        if low / _FARTHEST_LIMIT <= bound <= high * _FARTHEST_LIMIT
+    ]
+    low, high = (end([end(values), *(bound for _, bound in near)]) for end in (min, max))
+    if log:
+        factor = max((high / low) ** _PADDING, 1.02)
+        found = Range(low / factor, high * factor, log)
+    else:
+        margin = _PADDING * (high - low) or 0.05 * abs(high) or 1.0
+        found = Range(low - margin, high + margin)
+    ratio = found.high / found.low if log else 1.0
+    ticks = {"dtick": "D1" if ratio < 6 else "D2"} if ratio > 2 else {"nticks": 8}
+    better = "less is better" if axis.direction == "min" else "more is better"
+    figure.update_xaxes(
+        type="log" if log else "linear",
+        range=[found.place(found.low), found.place(found.high)],
+        title_text=f"{axis.label}{', log scale' if log else ''} ({better})",
+        tickformat="~s" if axis.source == "target_cost" or found.low > 1e4 else "~g",
+        **ticks,
+    )
+    for name, bound in near:
+        figure.add_vline(
+            x=bound,
+            layer="below",
+            line={"dash": "dash", "width": 1.5, "color": LIGHT.muted},
+        )
+        place = {"x": found.place(bound), "y": 0.12, "yref": "paper", "textangle": -90}
+        text = f"{name} {format_count(bound)}"
+        _remark(figure, text, {**place, "xanchor": "right", "yanchor": "bottom"})
+    return found
+
+
+def score_axis(figure: go.Figure, score: Objective, *, values: Sequence[float]) -> Range:
+    """Set the vertical axis so that it holds all values."""
+    low, high = (min(values), max(values)) if values else (0.0, 1.0)
+    margin = _SCORE_PADDING * (high - low) or 0.01 * abs(high) or 0.01
+    found = Range(low - margin, high + margin)
+    figure.update_yaxes(
+        title_text=score.label, range=[found.low, found.high], tickformat=score.ticks
+    )
+    return found
+
+
+# Names are next to their points, on the side with the most room. Sizes are shares of a figure about
+# 900 px wide and 430 px high: a letter, a line of 12 px, and half a marker.
+_LETTER, _LINE = 0.0082, 0.042
+_HALF = np.array([0.010, 0.018])
+# Covering a line is this much less bad than covering a marker.
+_LINE_SHARE = 0.1
+
+
+# Sides of a point as directions to the right and up, the best first where all are free.
+_SIDES = ((-1, 1), (1, 0), (-1, 0), (0, -1), (0, 1), (1, -1))
+_X_ANCHORS, _Y_ANCHORS = (
+    {-1: "right", 0: "center", 1: "left"},
+    {-1: "top", 0: "middle", 1: "bottom"},
+)
+
+
+def place_labels(
+    points: Places, names: Sequence[str], *, markers: Places, lines: Places = _HALF[:0]
+) -> list[tuple[int, int]]:
+    """A side for each name: greedily the one that covers least; ties to the upper left.
+
+    Args:
+        points: (N, 2), shares of the figure, (0, 0) at the lower left; the most important first.
+        names: N texts.
+        markers: (M, 2), what must stay free.
+        lines: (L, 2), places along lines, which a name may cover sooner than a marker.
+
+    Returns:
+        Directions from the points to their names, to the right and up, each -1, 0 or 1.
+    """
+    taken, along = np.reshape(markers, (-1, 2)), np.reshape(lines, (-1, 2))
+    chosen = []
+    for point, name in zip(points, names, strict=True):
+        others = taken[(taken != point).any(axis=1)]
+        size = np.array([_LETTER * len(name), _LINE])
+        corners, costs = [], []
+        for side in np.array(_SIDES):
+            low = point + side * _HALF - (1 - side) / 2 * size
+            outside = max(0.0, *-low, *(low + size - 1))
+            covered, crossed = (
+                ((low - edge < some) & (some < low + size + edge)).all(axis=1).sum()
+                for some, edge in ((others, _HALF), (along, 0.0))
+            )
+            corners.append(low)
+            costs.append(covered + _LINE_SHARE * crossed + 100 * outside)
+        place = int(np.argmin(costs))
+        chosen.append(_SIDES[place])
+        # The names that follow keep off this one.
+        text = corners[place] + size * np.array([[x, 0.5] for x in np.linspace(0, 1, len(name))])
+        taken = np.vstack([taken, text])
+    return chosen
 
 
 def _name_points(figure: go.Figure, data: ParetoData, *, x: Range, y: Range) -> None:
     """Names of the marks and the paper models, next to their points and off each other."""
     named = [point for point in (*data.marks, *data.references) if point.name]
+    barred = (*data.front, *data.references)
 
-    def box(point: Point, at: float | None = None) -> Box:
-        return Box.around(x.share(point.x), y.share(point.y if at is None else at))
+    def place(at_x: float, at_y: float) -> tuple[float, float]:
+        return x.share(at_x), y.share(at_y)
 
-    steps = [box(point) for point in data.front]
-    obstacles = [*steps, *(box(point) for point in (*data.references, *data.others))]
-    for first, second in itertools.pairwise(steps):
-        obstacles += Box.between(first, second)
-    bars = [
-        box(point, at)
-        for point in (*data.front, *data.references)
-        for at in np.linspace(point.low, point.high, _BAR_BOXES if point.low < point.high else 0)
-    ]
+    lines = [(place(point.x, point.low), place(point.x, point.high)) for point in barred]
+    for first, second in itertools.pairwise(data.front):
+        corner = place(second.x, first.y)
+        lines += [(place(first.x, first.y), corner), (corner, place(second.x, second.y))]
     sides = place_labels(
-        [box(point) for point in named],
+        np.array([place(point.x, point.y) for point in named]),
         [point.name for point in named],
-        obstacles=obstacles,
-        lines=bars,
+        markers=np.array([place(point.x, point.y) for point in (*barred, *data.others)]),
+        lines=np.array([np.linspace(start, end, 25) for start, end in lines]),
     )
-    for point, side in zip(named, sides, strict=True):
+    for point, (right, up) in zip(named, sides, strict=True):
         bold = point in data.marks
         figure.add_annotation(
             text=f"<b>{plain(point.name)}</b>" if bold else plain(point.name),
@@ -311,125 +424,11 @@ def _name_points(figure: go.Figure, data: ParetoData, *, x: Range, y: Range) -> 
             x=x.place(point.x),
             y=point.y,
             showarrow=False,
-            **side._asdict(),
+            xanchor=_X_ANCHORS[right],
+            yanchor=_Y_ANCHORS[up],
+            xshift=right * (6 if up else 12),
+            yshift=up * (6 if right else 10),
             # Among thousands of points a name needs a background to be read.
             bgcolor=LIGHT.surface if len(data.points) > _MANY else None,
             name="mark" if bold else "paper",
         )
-
-
-# Where names go: next to each point, on the side with the most room. Sizes are shares of a figure
-# about 900 px wide and 430 px high: a letter and a line of 12 px, half a marker, a line.
-_LETTER, _LINE = 0.0082, 0.042
-_POINT = (0.010, 0.018)
-_LINE_WIDTH = 0.012
-# Covering a line is this much less bad than covering a marker.
-_LINE_SHARE = 0.1
-
-
-class Box(NamedTuple):
-    """A rectangle in shares of the figure, (0, 0) at the lower left."""
-
-    left: float
-    bottom: float
-    right: float
-    top: float
-
-    @staticmethod
-    def around(x: float, y: float) -> "Box":
-        """The marker of a point."""
-        wide, high = _POINT
-        return Box(x - wide, y - high, x + wide, y + high)
-
-    @staticmethod
-    def between(first: "Box", second: "Box") -> tuple["Box", "Box"]:
-        """The step of a staircase from one marker to the next: to the side, then up or down."""
-        (x0, y0), (x1, y1) = first.centre, second.centre
-        thin = _LINE_WIDTH / 2
-        across = Box(min(x0, x1), y0 - thin, max(x0, x1), y0 + thin)
-        return across, Box(x1 - thin, min(y0, y1), x1 + thin, max(y0, y1))
-
-    @property
-    def centre(self) -> tuple[float, float]:
-        """The middle."""
-        return (self.left + self.right) / 2, (self.bottom + self.top) / 2
-
-    @property
-    def outside(self) -> float:
-        """How far it leaves the figure."""
-        return max(0.0, -self.left, -self.bottom, self.right - 1, self.top - 1)
-
-    def overlap(self, other: "Box") -> float:
-        """The area that both cover."""
-        wide = min(self.right, other.right) - max(self.left, other.left)
-        high = min(self.top, other.top) - max(self.bottom, other.bottom)
-        return max(0.0, wide) * max(0.0, high)
-
-
-class Side(NamedTuple):
-    """A side of a point, as plotly's anchors and shifts in pixels."""
-
-    xanchor: str
-    yanchor: str
-    xshift: int
-    yshift: int
-
-
-_SIDES = (
-    Side("right", "bottom", -6, 6),
-    Side("left", "middle", 12, 0),
-    Side("right", "middle", -12, 0),
-    Side("center", "top", 0, -10),
-    Side("center", "bottom", 0, 10),
-    Side("left", "top", 6, -6),
-)
-
-
-def place_labels(
-    points: Sequence[Box],
-    names: Sequence[str],
-    *,
-    obstacles: Sequence[Box],
-    lines: Sequence[Box] = (),
-) -> list[Side]:
-    """A side for each name: greedily the one that covers least; ties to the upper left.
-
-    Args:
-        points: Markers to name, the most important first.
-        names: In the same order.
-        obstacles: Markers to keep free.
-        lines: What a name may cover sooner than a marker.
-    """
-    taken: list[Box] = []
-    chosen = []
-    for point, name in zip(points, names, strict=True):
-        labels = [_label(point, side, name) for side in _SIDES]
-        ends = list(zip(*labels, strict=True))
-        near = Box(min(ends[0]), min(ends[1]), max(ends[2]), max(ends[3]))
-        blocked = [*taken, *(box for box in obstacles if box != point and near.overlap(box))]
-        thin = [box for box in lines if near.overlap(box)]
-        costs = [
-            sum(map(label.overlap, blocked))
-            + _LINE_SHARE * sum(map(label.overlap, thin))
-            + label.outside
-            for label in labels
-        ]
-        place = costs.index(min(costs))
-        taken.append(labels[place])
-        chosen.append(_SIDES[place])
-    return chosen
-
-
-def _label(point: Box, side: Side, name: str) -> Box:
-    wide, high = _LETTER * len(name), _LINE
-    left = {
-        "left": point.right,
-        "right": point.left - wide,
-        "center": (point.left + point.right - wide) / 2,
-    }[side.xanchor]
-    bottom = {
-        "bottom": point.top,
-        "top": point.bottom - high,
-        "middle": (point.bottom + point.top - high) / 2,
-    }[side.yanchor]
-    return Box(left, bottom, left + wide, bottom + high)

@@ -6,11 +6,10 @@ The drawings are SVG of our own making; for png and pdf they go through Chrome, 
 import base64
 import importlib.util
 import textwrap
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import NamedTuple
 from xml.etree import ElementTree
 
 from plotly import graph_objects as go
@@ -18,12 +17,11 @@ from plotly import io as plotly_io
 
 from spach_nas.errors import SpachNasError, one_line
 from spach_nas.report.drawing import DRAWN_HEIGHT, Drawing, common_width, draw, drawn_width
-from spach_nas.report.hypervolume import hypervolume_figure, reference_words
+from spach_nas.report.hypervolume import box_words, hypervolume_figure
 from spach_nas.report.pareto import pareto_data, pareto_figure
 from spach_nas.report.terminal import spread_rows
 from spach_nas.report.theme import FONT, LIGHT, MIXER_COLOURS, mixer_colour, mixer_letter, plain
-from spach_nas.report.view import StudyFacts, StudyView, study_view
-from spach_nas.space.architecture import Architecture
+from spach_nas.report.view import StudyFacts, StudyView, record_name, study_view
 from spach_nas.study.intervals import record_words
 from spach_nas.study.records import Record
 from spach_nas.units import format_count
@@ -45,12 +43,6 @@ _MARGIN, _HEAD, _CAPTION, _GAP = 28, 76, 24, 16
 _ROW = _CAPTION + DRAWN_HEIGHT * _ENLARGED + _GAP
 _NARROWEST = 640
 _LETTER = 7.0  # a character of a caption at 13 px, generously
-
-
-class _Picture(NamedTuple):
-    figure: go.Figure
-    width: float
-    height: float
 
 
 def write_pictures(
@@ -90,65 +82,65 @@ def write_pictures(
         return tuple(path.replace(folder / path.name) for path in paths)
 
 
-def _figures(view: StudyView) -> dict[str, _Picture]:
+def _figures(view: StudyView) -> dict[str, go.Figure]:
     data = pareto_data(view)
     if not (data.front or data.others or data.references):
         raise SpachNasError(f"{view.facts.name}: no complete trial to draw; expected at least one")
     figures = {"front": _titled(pareto_figure(data), view.facts.name)}
     if view.growth is not None:
-        below = reference_words(view.growth)
-        figures["hypervolume"] = _titled(
-            hypervolume_figure(view.growth), view.facts.name, below=below
-        )
+        below = box_words(view.growth, fixed=view.growth.fixed)
+        growth = hypervolume_figure(view.growth)
+        figures["hypervolume"] = _titled(growth, view.facts.name, below=below)
     return figures
 
 
-def _titled(figure: go.Figure, title: str, *, below: str = "") -> _Picture:
+def _titled(figure: go.Figure, title: str, *, below: str = "") -> go.Figure:
     # A picture has no page around it that would name the study.
     lines = [plain(line) for line in textwrap.wrap(below, _LONGEST_LINE)]
     subtitle = {"text": "<br>".join(lines), "font": {"size": 12, "color": LIGHT.muted}}
     text = {"text": plain(title), "font": {"size": 18}, "subtitle": subtitle}
-    figure.update_layout(
+    for note in figure.layout.annotations:
+        note.text = (note.text or "").removesuffix(_ON_SCREEN)
+    return figure.update_layout(
+        width=_WIDTH,
+        height=_HEIGHT,
         title={**text, "x": 0.02, "y": 0.97, "yanchor": "top"},
         margin={"l": 70, "r": 30, "t": 90 + 16 * len(lines), "b": 60},
     )
-    for note in figure.layout.annotations:
-        note.text = (note.text or "").removesuffix(_ON_SCREEN)
-    return _Picture(figure, _WIDTH, _HEIGHT)
 
 
-def _on_canvas(drawing: str) -> _Picture:
+def _on_canvas(drawing: str) -> go.Figure:
     """A drawing as a figure, since kaleido takes no other picture; it stays sharp at any size."""
     root = ElementTree.fromstring(drawing)
     source = base64.b64encode(drawing.encode()).decode()
-    image = {
-        "source": f"data:image/svg+xml;base64,{source}",
-        **{"xref": "paper", "yref": "paper", "x": 0, "y": 1, "sizex": 1, "sizey": 1},
-        "sizing": "stretch",
-    }
-    layout = go.Layout(
-        template="none",
-        margin={"l": 0, "r": 0, "t": 0, "b": 0},
-        xaxis={"visible": False},
-        yaxis={"visible": False},
-        images=[image],
+    places = {"xref": "paper", "yref": "paper", "x": 0, "y": 1, "sizex": 1, "sizey": 1}
+    image = {"source": f"data:image/svg+xml;base64,{source}", "sizing": "stretch", **places}
+    return go.Figure(
+        layout=go.Layout(
+            template="none",
+            width=float(root.get("width", 0)),
+            height=float(root.get("height", 0)),
+            margin={"l": 0, "r": 0, "t": 0, "b": 0},
+            xaxis={"visible": False},
+            yaxis={"visible": False},
+            images=[image],
+        )
     )
-    return _Picture(go.Figure(layout=layout), *(float(root.get(n, 0)) for n in ("width", "height")))
 
 
-def _render(pictures: Mapping[str, _Picture], *, kind: str, folder: Path) -> list[Path]:
+def _render(figures: Mapping[str, go.Figure], *, kind: str, folder: Path) -> list[Path]:
     """All pictures by one Chrome: each start of it takes longer than the pictures."""
     if importlib.util.find_spec("kaleido") is None:
         raise SpachNasError(f"pictures need the package kaleido: {_NO_KALEIDO}")
     from kaleido.errors import BrowserFailedError
 
-    paths = [folder / f"{name}.{kind}" for name in pictures]
+    paths = [folder / f"{name}.{kind}" for name in figures]
     try:
         plotly_io.write_images(
-            [picture.figure for picture in pictures.values()],
+            list(figures.values()),
             paths,
-            width=[picture.width for picture in pictures.values()],
-            height=[picture.height for picture in pictures.values()],
+            width=[figure.layout.width for figure in figures.values()],
+            height=[figure.layout.height for figure in figures.values()],
             scale=_SCALE if kind == "png" else 1,
         )
     except (RuntimeError, BrowserFailedError) as problem:
@@ -171,47 +163,43 @@ def sheet(view: StudyView) -> Drawing:
     long = len(members) > _MOST
     chosen = spread_rows(members, rows=_MOST, kept=view.marks) if long else list(members)
     shown = [*chosen, *([view.best_paper] if view.best_paper is not None else [])]
-    rows = [(*_words(view, record), record.architecture) for record in shown]
-    drawn = [architecture for _, _, architecture in rows]
-    captions = max((_LETTER * len(f"{name}   {words}") for name, words, _ in rows), default=0.0)
+    drawn = [record.architecture for record in shown]
+    captions = [_caption(view, record) for record in shown]
+    letters = max((len(" ".join(words)) + 3 for words in captions), default=0)
     strips = _ENLARGED * max(map(drawn_width, drawn), default=0.0)
-    wide = 2 * _MARGIN + max(_NARROWEST, captions, strips)
-    high = _HEAD + len(rows) * _ROW
+    wide = 2 * _MARGIN + max(_NARROWEST, _LETTER * letters, strips)
+    high = _HEAD + len(shown) * _ROW
     of = f"{len(chosen)} of the {len(members)}" if long else "the"
-    title = f"{view.facts.name}: {of} architectures on the front"
-    parts = [f'<text x="{_MARGIN}" y="34" font-size="18">{escape(title)}</text>', *_legend(drawn)]
+    title = escape(f"{view.facts.name}: {of} architectures on the front")
+    used = {name for item in drawn for stage in item.stages for name in stage.mixers}
+    legend = (
+        f'<tspan dx="14" fill="{mixer_colour(name)}">\N{BLACK SQUARE}</tspan> '
+        f"{escape(f'{mixer_letter(name)} {name}')}"
+        for name in (*MIXER_COLOURS, *sorted(used - set(MIXER_COLOURS)))
+    )
     full = common_width(drawn)
-    for number, (name, words, architecture) in enumerate(rows):
-        top = _HEAD + number * _ROW
-        parts.append(
-            f'<text x="{_MARGIN}" y="{top + 14:g}"><tspan font-weight="bold">{escape(name)}</tspan>'
-            f'<tspan dx="12" fill="{LIGHT.muted}">{escape(words)}</tspan></text>'
+    rows = (
+        f'<text x="{_MARGIN}" y="{top + 14:g}"><tspan font-weight="bold">{escape(name)}</tspan>'
+        f'<tspan dx="12" fill="{LIGHT.muted}">{escape(words)}</tspan></text>'
+        f'<g transform="translate({_MARGIN} {top + _CAPTION:g}) scale({_ENLARGED})">'
+        f"{draw(record.architecture, full_width=full)}</g>"
+        for top, (name, words), record in zip(
+            (_HEAD + number * _ROW for number in range(len(shown))), captions, shown, strict=True
         )
-        place = f"translate({_MARGIN} {top + _CAPTION:g}) scale({_ENLARGED})"
-        parts.append(f'<g transform="{place}">{draw(architecture, full_width=full)}</g>')
+    )
     return Drawing(
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {wide:g} {high:g}" '
         f'width="{wide:g}" height="{high:g}" font-family="{escape(FONT)}" font-size="13" '
-        f'fill="{LIGHT.text}" color="{LIGHT.text}"><title>{escape(title)}</title>'
-        f'<rect width="{wide:g}" height="{high:g}" fill="{LIGHT.surface}"/>{"".join(parts)}</svg>'
+        f'fill="{LIGHT.text}" color="{LIGHT.text}"><title>{title}</title>'
+        f'<rect width="{wide:g}" height="{high:g}" fill="{LIGHT.surface}"/>'
+        f'<text x="{_MARGIN}" y="34" font-size="18">{title}</text>'
+        f'<text x="{_MARGIN - 14}" y="57" fill="{LIGHT.muted}">{"".join(legend)}</text>'
+        f"{''.join(rows)}</svg>"
     )
 
 
-def _words(view: StudyView, record: Record) -> tuple[str, str]:
+def _caption(view: StudyView, record: Record) -> tuple[str, str]:
     cost = record.target_cost
-    name = record.reference or f"trial {record.trial}"
     figures = [f"{format_count(cost.macs)} MACs", f"{format_count(cost.params)} params"]
     figures.append(f"{view.score.name} {record_words(record, view.score)}")
-    return ", ".join([name, *view.marks.get(record.trial, ())]), ", ".join(figures)
-
-
-def _legend(drawn: Sequence[Architecture]) -> Iterator[str]:
-    x = float(_MARGIN)
-    used = {name for item in drawn for stage in item.stages for name in stage.mixers}
-    for name in (*MIXER_COLOURS, *sorted(used - set(MIXER_COLOURS))):
-        words = f"{mixer_letter(name)}  {name}"
-        yield (
-            f'<rect x="{x:g}" y="46" width="12" height="12" rx="2" fill="{mixer_colour(name)}"/>'
-            f'<text x="{x + 18:g}" y="56.5" fill="{LIGHT.muted}">{escape(words)}</text>'
-        )
-        x += 18 + _LETTER * len(words) + 22
+    return ", ".join([record_name(record), *view.marks.get(record.trial, ())]), ", ".join(figures)

@@ -5,32 +5,31 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import NamedTuple
 
-import numpy as np
 from plotly import graph_objects as go
 
-from spach_nas.cost.batch import costs
-from spach_nas.cost.closed_form import Cost
 from spach_nas.cost.limits import Limits, ProxyLimits
 from spach_nas.errors import SearchSpaceError
 from spach_nas.feasible import FeasibleSet
-from spach_nas.feasible.interface import Latency
-from spach_nas.report.document import Section
-from spach_nas.report.theme import LIGHT, ink_on, layout, mixer_colour, mixer_order, plain
+from spach_nas.report.document import Section, sentences
+from spach_nas.report.theme import (
+    LIGHT,
+    ink_on,
+    layout,
+    mixer_colour,
+    mixer_order,
+    plain,
+)
 from spach_nas.report.view import StudyView, Trained
 from spach_nas.space.architecture import Architecture
 from spach_nas.space.search_space import SearchSpace, contexts
 
 # A narrower bar has no room for its figure.
 _NARROWEST_LABEL = 0.09
-# The standard error of a share is at most 1.6 points with so many, and drawing them is immediate.
-_ENOUGH, _DRAWN = 1000, 3000
-# With fewer, a share says too little.
-_FEWEST = 100
-# What takes about a second: comparisons of exact tables, rows of the tables of a whole space, and
-# classes to pick from.
-_MOST_PAIRS, _MOST_ROWS, _MOST_PICKS = 300_000_000, 2_000_000, 1_000_000
+# The standard error of a share is at most 1.6 points with so many.
+_DRAWN = 1000
+# Comparisons of exact tables that take a second or two, and contexts that are worth a count.
+_MOST_PAIRS, _MOST_CONTEXTS = 300_000_000, 2_000_000
 
 Shares = dict[str, float]
 
@@ -40,41 +39,28 @@ class Group:
     """A set of architectures.
 
     Attributes:
+        title: Its name and size.
         shares: For each stage, the share of its blocks by mixer name, in [0, 1], averaged over the
             architectures that have the stage.
-        drawn: Whether it is a sample of a larger set.
     """
 
     name: str
-    count: int
+    title: str
     shares: tuple[Shares, ...]
-    drawn: bool = False
-
-    @property
-    def title(self) -> str:
-        """Name and size."""
-        return f"{self.name} ({self.count:,}{' drawn' if self.drawn else ''})"
 
 
 def shares_section(view: StudyView) -> Section:
     """Shares of the mixers, next to those of chance."""
-    space, limits = view.facts.search_space, view.limits
-    feasible = draw_feasible(space, limits, proxy=view.facts.proxy_limits) if space else ()
-    chance = (
-        f"All feasible are {len(feasible):,} drawn uniformly from the search space inside the "
-        "limits: what chance gives, each share to about "
-        f"{100 / len(feasible) ** 0.5:.0f} points or better."
-        if feasible
-        else "What chance gives is not shown: the search space is not known here, or too large "
-        "to draw from inside its limits at once."
-    )
+    if not view.within:
+        return Section(id="shares", title="Mixers")
+    space, proxy = view.facts.search_space, view.facts.proxy_limits
+    feasible = draw_feasible(space, view.limits, proxy=proxy) if space else ()
     return Section(
         id="shares",
         title="Mixers",
         figure=shares_figure(shares_data(view, feasible=feasible)),
         size="free",
-        note="Share of a stage's blocks, averaged over the architectures of each group; their "
-        f"number is in brackets. {chance}",
+        note=sentences("study.html", "shares", len(feasible)),
     )
 
 
@@ -93,21 +79,19 @@ def shares_data(view: StudyView, *, feasible: Sequence[Architecture] = ()) -> tu
         "all evaluated": _distinct(view.found),
         "paper models": _distinct(view.paper),
     }
-    return tuple(_group(name, items) for name, items in groups.items() if items)
+    return tuple(
+        Group(
+            name=name,
+            title=f"{name} ({len(items):,}{' drawn' if name == 'all feasible' else ''})",
+            shares=tuple(_shares(i, items) for i in range(max(len(item.stages) for item in items))),
+        )
+        for name, items in groups.items()
+        if items
+    )
 
 
 def _distinct(trained: Iterable[Trained]) -> tuple[Architecture, ...]:
     return tuple({one.record.arch_id: one.record.architecture for one in trained}.values())
-
-
-def _group(name: str, architectures: Sequence[Architecture]) -> Group:
-    number = max(len(architecture.stages) for architecture in architectures)
-    return Group(
-        name=name,
-        count=len(architectures),
-        shares=tuple(_shares(i, architectures) for i in range(number)),
-        drawn=name == "all feasible",
-    )
 
 
 def _shares(i: int, architectures: Sequence[Architecture]) -> Shares:
@@ -140,7 +124,23 @@ def shares_figure(groups: Sequence[Group]) -> go.Figure:
         if i < len(group.shares)
     ]
     for mixer in sorted(set().union(*used), key=mixer_order):
-        figure.add_trace(_bars(mixer, rows))
+        values = [shares.get(mixer, 0.0) for _, _, shares in rows]
+        colour = mixer_colour(mixer)
+        trace = go.Bar(
+            x=values,
+            y=[row for row, _, _ in rows],
+            customdata=[plain(name) for _, name, _ in rows],
+            orientation="h",
+            name=plain(mixer),
+            marker={"color": colour, "line": {"width": 1, "color": LIGHT.surface}},
+            text=[f"{share:.0%}" if share >= _NARROWEST_LABEL else "" for share in values],
+            textposition="inside",
+            insidetextanchor="middle",
+            textangle=0,
+            textfont={"color": ink_on(colour)},
+            hovertemplate=f"%{{customdata}}: {plain(mixer)} %{{x:.1%}}<extra></extra>",
+        )
+        figure.add_trace(trace)
     for row, i in enumerate(stages):
         figure.add_annotation(
             text=f"<b>stage {i + 1}</b>",
@@ -159,7 +159,7 @@ def shares_figure(groups: Sequence[Group]) -> go.Figure:
     figure.update_xaxes(
         title_text="share of the blocks", tickformat=".0%", range=[0, 1], showgrid=False
     )
-    figure.update_yaxes(
+    return figure.update_yaxes(
         tickvals=[row for row, _, _ in rows],
         ticktext=[plain(name) for _, name, _ in rows],
         range=[len(stages) * step - 0.4, -0.6],
@@ -167,94 +167,31 @@ def shares_figure(groups: Sequence[Group]) -> go.Figure:
         showline=False,
         ticks="",
     )
-    return figure
-
-
-def _bars(mixer: str, rows: Sequence[tuple[int, str, Shares]]) -> go.Bar:
-    values = [shares.get(mixer, 0.0) for _, _, shares in rows]
-    colour = mixer_colour(mixer)
-    return go.Bar(
-        x=values,
-        y=[row for row, _, _ in rows],
-        customdata=[plain(name) for _, name, _ in rows],
-        orientation="h",
-        name=plain(mixer),
-        marker={"color": colour, "line": {"width": 1, "color": LIGHT.surface}},
-        text=[f"{share:.0%}" if share >= _NARROWEST_LABEL else "" for share in values],
-        textposition="inside",
-        insidetextanchor="middle",
-        textangle=0,
-        textfont={"color": ink_on(colour)},
-        hovertemplate=f"%{{customdata}}: {plain(mixer)} %{{x:.1%}}<extra></extra>",
-    )
 
 
 @lru_cache(maxsize=4)
 def draw_feasible(
-    space: SearchSpace,
-    limits: Limits,
-    *,
-    proxy: ProxyLimits | None = None,
-    latency: Latency | None = None,
-    seed: int = 0,
+    space: SearchSpace, limits: Limits, *, proxy: ProxyLimits | None = None, seed: int = 0
 ) -> tuple[Architecture, ...]:
-    """Architectures, each uniformly over the distinct feasible ones, in about a second at most.
-
-    The whole space is drawn from and what breaks a limit is left out; where too few are left, they
-    are drawn from the exact tables.
+    """Architectures, each uniformly over the distinct feasible ones, in a second or two.
 
     Args:
         space: What was searched.
         limits: Bounds on the target's cost.
         proxy: Bounds on the cost of its proxy.
-        latency: Predicted latency of the target.
         seed: Of the draws.
 
     Returns:
-        At least 100; none where a space too large for exact tables has too few inside the limits,
-        or where the limits bound a latency that is not given.
+        Empty where nothing is feasible, the space is too large to be counted that fast, or the
+        limits bound the latency, which is not known here.
     """
-    if limits.max_latency is not None and latency is None:
-        return ()
-    rng = np.random.default_rng(seed)
-    work = _work(space)
-    if work.rows <= _MOST_ROWS:
-        drawn = FeasibleSet(space, Limits()).samples(_DRAWN, rng)
-    else:
-        drawn = [space.sample(rng) for _ in range(min(_ENOUGH, _MOST_PICKS // work.classes))]
-    inside = [Cost(*row) for row in costs(drawn).tolist()]
-    kept = tuple(
-        architecture
-        for architecture, cost in zip(drawn, inside, strict=True)
-        if limits.allow(cost, latency_ns=latency.of(architecture) if latency else None)
-        and (proxy is None or proxy.allow(architecture))
-    )
-    if len(kept) < _ENOUGH and len(kept) < len(drawn) and work.pairs <= _MOST_PAIRS:
-        try:
-            exact = FeasibleSet(space, limits, proxy=proxy, latency=latency)
-        except SearchSpaceError:  # no architecture meets the limits
-            return ()
-        if exact.count is not None:
-            return tuple(exact.samples(_ENOUGH, rng))
-    return kept if len(kept) >= _FEWEST else ()
-
-
-class _Work(NamedTuple):
-    """What drawing takes.
-
-    Attributes:
-        pairs: Comparisons of exact tables under limits.
-        rows: Of these tables without any.
-        classes: That one architecture drawn without tables is picked from.
-    """
-
-    pairs: int
-    rows: int
-    classes: int
-
-
-def _work(space: SearchSpace) -> _Work:
     classes = [len(stage.mixers.classes(stage.depth)) for stage in space.stages]
-    number = sum(1 for _ in itertools.islice(contexts(space), _MOST_ROWS))
+    number = sum(1 for _ in itertools.islice(contexts(space), _MOST_CONTEXTS))
     pairs = number * math.prod(classes)
-    return _Work(pairs, pairs // max(classes), sum(classes))
+    if limits.max_latency is not None or pairs > _MOST_PAIRS:
+        return ()
+    try:
+        feasible = FeasibleSet(space, limits, proxy=proxy)
+    except SearchSpaceError:  # no architecture meets the limits
+        return ()
+    return tuple(feasible.samples(_DRAWN, seed)) if feasible.count is not None else ()

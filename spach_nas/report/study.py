@@ -1,9 +1,7 @@
 """The report of a study folder; mistakes in one are reported before Plotly is imported."""
 
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -19,13 +17,10 @@ from spach_nas.paths import command_line
 from spach_nas.report.view import StudyFacts
 from spach_nas.space.scaling import DataShape
 from spach_nas.study.ending import ending
-from spach_nas.study.folder import REPORT, check_plugins, class_count, kept_checkpoints
+from spach_nas.study.folder import check_plugins, class_count, kept_checkpoints
 from spach_nas.study.hypervolume import study_corners
 from spach_nas.study.intervals import with_images
 from spach_nas.study.records import Record, read_records
-
-if TYPE_CHECKING:
-    from spach_nas.report.document import PlotlyPlace
 
 # Classes of sets that are known, and the images of each in the train split.
 _BALANCED = {
@@ -36,31 +31,19 @@ _BALANCED = {
 }
 
 
-def write_study_report(
-    folder: Path, *, plotly: "PlotlyPlace" = "embed", baseline: Path | None = None
-) -> Path:
+def write_study_report(folder: Path) -> Path:
     """Build `report.html` from the records of a study.
-
-    Args:
-        folder: Of the study.
-        plotly: Whether plotly's script, 4.8 MB, is part of the page or a file beside it.
-        baseline: Folder of another study by the same protocol, such as a random one, whose
-            hypervolume is drawn next to this one's.
 
     Raises:
         PluginError: A mixer of the study is not known here.
-        StudyError: A folder is no study or cannot be written, or the baseline is of another
-            protocol.
+        StudyError: The folder is no study or cannot be written.
         ConfigError: Its search YAML was damaged.
     """
-    facts = study_facts(folder)
-    if baseline is not None:
-        facts = replace(facts, baseline=read_records(baseline))
-    records = study_records(folder)
+    facts, records = study_facts(folder), study_records(folder)
     from spach_nas.report.page import write_report
 
     with room_needed(folder):
-        return write_report(folder, records=records, facts=facts, plotly=plotly)
+        return write_report(folder, records=records, facts=facts)
 
 
 def write_study_pictures(folder: Path, *, kind: str) -> tuple[Path, ...]:
@@ -123,7 +106,6 @@ def study_facts(folder: Path) -> StudyFacts:
         settings=path.read_text(encoding="utf-8"),
         space=space.read_text(encoding="utf-8") if space.is_file() else "",
         command=command_line("search", path, "--out", "NEW_FOLDER"),
-        disk=_disk(folder),
         search_space=config.space,
         proxy_limits=_proxy_limits(config, folder),
         ending=_ending(folder),
@@ -148,14 +130,3 @@ def _proxy_limits(config: SearchConfig, folder: Path) -> ProxyLimits | None:
         return None
     shape = DataShape(in_channels=len(images.mean), num_classes=len(images.class_names))
     return ProxyLimits(limits=config.proxy_limits, rule=config.proxy, data=shape)
-
-
-def _disk(folder: Path) -> dict[str, int]:
-    """Bytes of each file and folder of a study; a search may take some away meanwhile."""
-    sizes: dict[str, int] = {}
-    for path in folder.rglob("*"):
-        with suppress(OSError):
-            if path.is_file() and path.name != REPORT:
-                name = path.relative_to(folder).parts[0]
-                sizes[name] = sizes.get(name, 0) + path.stat().st_size
-    return sizes

@@ -4,82 +4,67 @@ import base64
 import json
 import re
 import zlib
-from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from spach_nas.config.objectives import OBJECTIVES, Objective
 from spach_nas.paths import shell_word
+from spach_nas.report.document import Section, render
 from spach_nas.report.drawing import draw
-from spach_nas.report.view import StudyView, Trained, seed_words
-from spach_nas.space.architecture import Architecture
+from spach_nas.report.view import StudyView, Trained
 from spach_nas.study.pareto import value
 from spach_nas.study.records import Record
-from spach_nas.units import common_unit, format_share
+from spach_nas.units import format_count, format_share
 
 KEPT = "Writes the trained proxy with its weights."
 NOT_KEPT = "Its weights are not kept: this writes the untrained network at full size."
 _EFFORT = 9  # of the compression
 _NUMBER = re.compile(r"\d+(?:\.\d+)?")
 _NO_REASON = "no reason given"
+# A traceback or a compiler's output would hide the other reasons.
+_LONGEST_REASON = 300
 _ACCURACY = OBJECTIVES["accuracy"]
+# Heading and name in a sentence.
+_COUNTS = {
+    "macs": ("MACs", "MACs"),
+    "params": ("Params", "parameters"),
+    "activations": ("Act.", "activations"),
+}
 
 Row = dict[str, Any]
 
 
-class Column(NamedTuple):
-    """A column of the table.
-
-    Attributes:
-        key: Of a row.
-        label: At its head, short.
-        name: In a sentence.
-        suffix: After the figure in a sentence.
-        unit: What the figures are divided by; 0 for text.
-        digits: After the point; -1 for four significant ones.
-        down: Whether the first click on the head shows the highest first.
-        own_unit: Whether a figure in a sentence has a unit of its own, not that of the column.
-    """
-
-    key: str
-    label: str
-    name: str = ""
-    suffix: str = ""
-    unit: float = 1.0
-    digits: int = 0
-    down: bool = False
-    own_unit: bool = False
+def trials_section(view: StudyView) -> Section:
+    """The table, which a script fills."""
+    if not view.records:
+        return Section(id="trials", title="All trials", missing="No trial is finished yet.")
+    return Section(
+        id="trials",
+        title="All trials",
+        controls=render("study.html", "filters"),
+        body=render("study.html", "table", table_columns(view)),
+    )
 
 
-# Key, heading, name and largest unit.
-_COUNTS = (
-    ("macs", "MACs", "MACs", "G"),
-    ("params", "Params", "parameters", "M"),
-    ("activations", "Act.", "activations", "M"),
-)
-
-
-def table_data(view: StudyView, rows: Sequence[Row], *, folder: Path) -> dict[str, Any]:
-    """Rows and columns of the table, ready for JSON."""
+def table_data(view: StudyView, *, folder: Path) -> dict[str, Any]:
+    """What the script needs, ready for JSON."""
+    rows = table_rows(view)
     scored = [row for row in rows if row["accuracy"] is not None]
     top = max(scored, key=lambda row: row["accuracy"], default={"trial": None})
     return {
         "study": shell_word(folder),
         "notes": [KEPT, NOT_KEPT],
         "selected": view.best.trial if view.best else top["trial"],
-        "columns": [column._asdict() for column in _columns(view, rows)],
-        "rows": list(rows),
+        "rows": rows,
         "drawings": packed_drawings(view),
     }
 
 
 def export_command(folder: str, record: Record, *, kept: bool) -> str:
-    """What exports a trial, quoted for a shell; without weights the network at full size.
+    """The command that exports a trial; without weights the network at full size.
 
     Args:
-        folder: Of the study, quoted.
+        folder: Of the study, quoted for a shell.
         record: The trial.
         kept: Whether its weights are there.
     """
@@ -90,43 +75,36 @@ def export_command(folder: str, record: Record, *, kept: bool) -> str:
 
 def packed_drawings(view: StudyView) -> str:
     """Drawings by `arch_id`: JSON, deflated, in base64; thousands of them take a megabyte."""
-    drawings = {record.arch_id: cached_drawing(record.architecture) for record in view.records}
+    known = {record.arch_id: record.architecture for record in view.records}
+    drawings = {arch_id: draw(architecture) for arch_id, architecture in known.items()}
     # Neighbours that are alike pack a third better.
     text = json.dumps(dict(sorted(drawings.items(), key=lambda item: item[1])))
     return base64.b64encode(zlib.compress(text.encode(), _EFFORT)).decode()
 
 
-@lru_cache(maxsize=8192)
-def cached_drawing(architecture: Architecture) -> str:
-    """The drawing of an architecture; thousands of trials share some."""
-    return draw(architecture)
+def table_columns(view: StudyView) -> list[tuple[str, str, str]]:
+    """Columns from left to right; epochs and seeds only where trials differ in them.
 
-
-def _columns(view: StudyView, rows: Sequence[Row]) -> list[Column]:
-    counts = []
-    for key, label, name, largest in _COUNTS:
-        unit, factor = common_unit([row[key] for row in rows], largest=largest)
-        counts.append(Column(key, f"{label} ({unit})", name, "", factor, 2, own_unit=True))
-    measured = [
-        Column(
-            item.name, item.label.capitalize(), item.label, digits=-1, down=item.direction == "max"
-        )
+    Returns:
+        For each the key of a row, the heading, and its classes: `number`, and `down` where the
+        first click on the heading shows the highest first.
+    """
+    several_epochs = len({record.fidelity.epochs for record in view.last.values()}) > 1
+    several_seeds = any(len(one.trainings) > 1 for one in view.trained)
+    further = {
+        item.name: (item.label.capitalize(), "number down" if item.direction == "max" else "number")
         for item in _further(view)
-        if rows
-    ]
-    # These say something only where trials differ in them.
-    epochs = [Column("epochs", "Epochs")] if len({row["epochs"] for row in rows}) > 1 else []
-    seeds = [Column("count", "Seeds")] if any(row["count"] > 1 for row in rows) else []
+    }
     return [
-        Column("trial", "Trial"),
-        Column("accuracy", "Accuracy", "accuracy", down=True),
-        *counts,
-        *measured,
-        Column("seconds", "Time (s)", "trained for", " s", 1.0, 1),
-        *epochs,
-        *seeds,
-        Column("architecture", "Architecture", unit=0.0),
-        Column("note", "Note", unit=0.0),
+        ("trial", "Trial", "number"),
+        ("accuracy", "Accuracy", "number down"),
+        *((key, label, "number") for key, (label, _) in _COUNTS.items()),
+        *((key, *rest) for key, rest in further.items()),
+        ("seconds", "Time (s)", "number"),
+        *([("epochs", "Epochs", "number")] if several_epochs else []),
+        *([("seeds", "Seeds", "number")] if several_seeds else []),
+        ("architecture", "Architecture", ""),
+        ("note", "Note", ""),
     ]
 
 
@@ -135,7 +113,11 @@ def _further(view: StudyView) -> list[Objective]:
 
 
 def table_rows(view: StudyView) -> list[Row]:
-    """One row for each trial at its highest rung, in their order; what is missing is left out."""
+    """One row for each trial at its highest rung, in their order.
+
+    A row has a value for each column to sort by, `text` where that is shown in other words, and for
+    a card the `words` of its figures and its `origin`.
+    """
     seconds: dict[int, float] = {}
     for record in view.records:
         seconds[record.trial] = seconds.get(record.trial, 0.0) + record.seconds
@@ -145,34 +127,49 @@ def table_rows(view: StudyView) -> list[Row]:
     rows = []
     for trial, record in view.last.items():
         one = groups.get(trial, Trained(record=record, trainings=(record,)))
-        kinds = {
-            "note": " · ".join(_notes(view, record, one, on_front=trial in front)),
+        flags = {
             "front": trial in front,
             "kept": trial in kept,
             "paper": record.reference is not None,
             "failed": record.state == "failed",
         }
-        given = {name: content for name, content in kinds.items() if content}
-        rows.append(given | _figures(view, record, one) | {"seconds": round(seconds[trial], 2)})
+        row = _row(view, one, record, seconds=seconds[trial])
+        note = " · ".join(_notes(view, record, one, on_front=trial in front))
+        # What is false or empty is left out: thousands of rows are part of the page.
+        rows.append(row | {key: given for key, given in {"note": note, **flags}.items() if given})
     return rows
 
 
-def _figures(view: StudyView, record: Record, one: Trained) -> Row:
-    scored = record.state == "complete"
-    cost = record.target_cost
+def _row(view: StudyView, one: Trained, record: Record, *, seconds: float) -> Row:
+    items = [_ACCURACY, *_further(view)] if record.state == "complete" else []
+    figures = {item: figure for item in items if (figure := value(one.record, item)) is not None}
+    shown = {item.name: one.words(item) for item in figures}
+    costs = {key: getattr(record.target_cost, key) for key in _COUNTS}
+    counts, seeds = {key: format_count(cost) for key, cost in costs.items()}, one.seed_words
+    words = [
+        *(f"{item.name} {shown[item.name]}{' ms' * (item.unit == 'ms')}" for item in figures),
+        *(f"{name} {counts[key]}" for key, (_, name) in _COUNTS.items()),
+        seeds,
+    ]
+    sentence = ", ".join(words)
     return {
-        **{item.name: value(one.record, item) if scored else None for item in _further(view)},
+        "accuracy": None,
+        **{item.name: figure for item, figure in figures.items()},
+        **costs,
         "trial": record.trial,
         "id": record.arch_id,
         "architecture": view.names[record.arch_id],
-        "accuracy": value(one.record, _ACCURACY) if scored else None,
-        "shown": {"accuracy": one.words(_ACCURACY) if scored else ""},
-        "macs": cost.macs,
-        "params": cost.params,
-        "activations": cost.activations,
+        "seconds": round(seconds, 2),
         "epochs": record.fidelity.epochs,
-        "seeds": seed_words(one.seeds),
-        "count": len(one.seeds),
+        "seeds": len(one.trainings),
+        "text": {
+            "accuracy": "\N{EN DASH}",
+            **counts,
+            "seconds": f"{seconds:.1f}",
+            **shown,
+        },
+        "words": sentence[0].upper() + sentence[1:],
+        "origin": f"{record.arch_id}, trained for {seconds:.1f} s, {seeds}",
     }
 
 
@@ -186,16 +183,19 @@ def _notes(view: StudyView, record: Record, one: Trained, *, on_front: bool) -> 
         words.append("no finite accuracy")
     accuracies = one.values(_ACCURACY)
     if len(one.trainings) > 1 and accuracies:
-        words.append(
-            f"mean of {len(accuracies)} seeds, {format_share(min(accuracies))} to "
-            f"{format_share(max(accuracies))}"
-        )
+        low, high = map(format_share, (min(accuracies), max(accuracies)))
+        words.append(f"mean of {len(accuracies)} seeds, {low} to {high}")
     return words + ([record.remark] if record.remark else [])
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Failure:
-    """One reason; those that differ in numbers alone are one.
+def failures_section(view: StudyView) -> Section:
+    """Why trials failed."""
+    body = render("study.html", "failures", failures(view), _LONGEST_REASON)
+    return Section(id="failures", title="Failures", body=body)
+
+
+class Failure(NamedTuple):
+    """One reason; those that differ only in numbers are one.
 
     Attributes:
         reason: Of the first trial.
@@ -218,8 +218,5 @@ def failures(view: StudyView) -> tuple[Failure, ...]:
     groups: dict[str, list[int]] = {}
     for trial, reason in reasons.items():
         groups.setdefault(" ".join(_NUMBER.sub(" ", reason).split()), []).append(trial)
-    found = [
-        Failure(reason=reasons[trials[0]], trials=tuple(trials), words=words)
-        for words, trials in groups.items()
-    ]
+    found = [Failure(reasons[trials[0]], tuple(trials), words) for words, trials in groups.items()]
     return tuple(sorted(found, key=lambda item: (-len(item.trials), item.trials)))

@@ -59,49 +59,39 @@ def members_table(
         padding=(0, 2, 0, 0) if live else (0, 1),
     )
     table.add_column("trial", justify="right", no_wrap=True, min_width=5)
-    table.add_column(
-        "architecture",
-        overflow="fold",
-        ratio=1,
-        min_width=8 if live else 24,
-    )
-    macs_unit, macs = common_unit([record.target_cost.macs for record in members], largest="G")
-    params_unit, params = common_unit(
-        [record.target_cost.params for record in members], largest="M"
-    )
-    timed = any(value(record, LATENCY) is not None for record in members)
-    latency = ["latency (ms)"] if timed else []
-    scores = [item for item in objectives if item.source == "score"]
+    table.add_column("architecture", overflow="fold", ratio=1, min_width=8 if live else 24)
     accuracy = OBJECTIVES["accuracy"]
+    scores = [item for item in objectives if item.source == "score"]
     if accuracy not in scores and any(value(record, accuracy) is not None for record in members):
         scores.append(accuracy)
-    names = short_names([record.architecture for record in members])
-    name_of = {id(record): name for record, name in zip(members, names, strict=True)}
-    for heading in (
-        *(item.name for item in scores),
-        f"MACs ({macs_unit})",
-        f"params ({params_unit})",
-        *latency,
-    ):
+    figures = {item.name: [record_words(record, item) for record in members] for item in scores}
+    for name, largest, digits in (("macs", "G", 2), ("params", "M", 1)):
+        counts = [getattr(record.target_cost, name) for record in members]
+        unit, factor = common_unit(counts, largest=largest)
+        heading = f"{'MACs' if name == 'macs' else name} ({unit})"
+        figures[heading] = [f"{count / factor:.{digits}f}" for count in counts]
+    latencies = [value(record, LATENCY) for record in members]
+    if any(latency is not None for latency in latencies):
+        known = ("" if latency is None else f"{latency:.2f}" for latency in latencies)
+        figures["latency (ms)"] = list(known)
+    for heading in figures:
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("", no_wrap=True)
+    names = short_names([record.architecture for record in members])
     fits = rows is None or len(members) <= rows
     shown = members if fits else spread_rows(members, rows=max(1, (rows or 0) - 1), kept=marks)
+    places = {id(record): place for place, record in enumerate(members)}
     for record in shown:
-        words = [*marks.get(record.trial, ()), *filter(None, [record.reference])]
-        latency_ms = value(record, LATENCY)
-        cells: list[str | Text] = [
+        place, words = places[id(record)], [*marks.get(record.trial, ()), record.reference or ""]
+        table.add_row(
             str(record.trial),
             # The text is kept on its line, not its column: rich shrinks columns that may wrap
             # first. `Text`, not a string: rich reads brackets in strings as mark-up.
-            Text(name_of[id(record)], no_wrap=live, overflow="ellipsis" if live else "fold"),
-            *(record_words(record, item) for item in scores),
-            f"{record.target_cost.macs / macs:.2f}",
-            f"{record.target_cost.params / params:.1f}",
-            *(["" if latency_ms is None else f"{latency_ms:.2f}"] if timed else []),
-            Text(", ".join(words)),
-        ]
-        table.add_row(*cells, style="bold" if record.trial in marks else "")
+            Text(names[place], no_wrap=live, overflow="ellipsis" if live else "fold"),
+            *(column[place] for column in figures.values()),
+            Text(", ".join(filter(None, words))),
+            style="bold" if record.trial in marks else "",
+        )
     if len(shown) < len(members):
         table.add_row("", Text(f"... and {len(members) - len(shown)} more", style="dim"))
     return table

@@ -118,11 +118,6 @@ def plain(text: object) -> str:
     return escape(str(text))
 
 
-def shortened(text: str, longest: int = 30) -> str:
-    """A name for a place that has room for so many letters; call it before `plain`."""
-    return text if len(text) <= longest else f"{text[: longest - 1]}\N{HORIZONTAL ELLIPSIS}"
-
-
 def css_variables() -> str:
     """The inks as CSS custom properties; dark where the reader's system asks for it."""
     light, dark = (

@@ -1,11 +1,11 @@
 """A study as its report sees it, worked out once: what is comparable, the front, best and knee.
 
 Where an architecture was trained with several seeds, a front of single trainings would favour the
-luckiest one. So an architecture stands at the mean of its seeds, and the front is one of means.
+luckiest one. So an architecture counts by the mean of its seeds, and the front is one of means.
 """
 
 import math
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Sequence, Set
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import NamedTuple
@@ -34,11 +34,8 @@ class StudyFacts:
         settings: The search YAML as run.
         space: The YAML of its search space, where that is a file of its own.
         command: The command that runs the same search again.
-        disk: Bytes in the study's folder, by file or folder.
         search_space: What was searched, for what chance gives; None: not known.
         proxy_limits: Bounds on the cost of the trained networks.
-        baseline: Records of another study of the same space and protocol, such as a random search,
-            whose growth is drawn next to this one's.
         ending: Why the search ended before its budget was spent and how to continue, one sentence
             each; empty where the budget was spent.
     """
@@ -54,10 +51,8 @@ class StudyFacts:
     settings: str = ""
     space: str = ""
     command: str = ""
-    disk: Mapping[str, int] = field(default_factory=dict)
     search_space: SearchSpace | None = None
     proxy_limits: ProxyLimits | None = None
-    baseline: tuple[Record, ...] | None = None
     ending: tuple[str, ...] = ()
 
 
@@ -79,9 +74,10 @@ class Trained:
         return Trained(record=_mean(trainings), trainings=trainings)
 
     @property
-    def seeds(self) -> tuple[int, ...]:
-        """Seeds of the trainings."""
-        return tuple(record.seed for record in self.trainings)
+    def seed_words(self) -> str:
+        """`seed 3`, or `mean of seeds 3, 4, 5`."""
+        seeds = ", ".join(str(record.seed) for record in self.trainings)
+        return f"mean of seeds {seeds}" if len(self.trainings) > 1 else f"seed {seeds}"
 
     def values(self, objective: Objective) -> tuple[float, ...]:
         """The finite values of the trainings."""
@@ -276,14 +272,9 @@ class StudyView:
 
     @cached_property
     def growth(self) -> HypervolumeData | None:
-        """The hypervolume over the study, and the baseline's; None where nothing spans a box."""
-        return hypervolume_data(
-            self.records,
-            self.objectives,
-            limits=self.limits,
-            corners=self.facts.corners,
-            baseline=self.facts.baseline,
-        )
+        """The hypervolume over the study; None where nothing spans a box."""
+        corners = self.facts.corners
+        return hypervolume_data(self.records, self.objectives, limits=self.limits, corners=corners)
 
     @cached_property
     def last(self) -> dict[int, Record]:
@@ -322,17 +313,10 @@ class StudyView:
 
 
 def study_view(records: Sequence[Record], facts: StudyFacts) -> StudyView:
-    """The view of a study.
-
-    Args:
-        records: In the order in which they finished.
-        facts: What the records do not say.
-    """
+    """The view of a study, whose records are in the order in which they finished."""
     return StudyView(records=tuple(records), facts=facts)
 
 
-def seed_words(seeds: Sequence[int]) -> str:
-    """`seed 3`, or `mean of seeds 3, 4, 5`."""
-    if len(seeds) == 1:
-        return f"seed {seeds[0]}"
-    return f"mean of seeds {', '.join(map(str, seeds))}"
+def record_name(record: Record) -> str:
+    """`trial 17`, or the name of the paper's model."""
+    return record.reference or f"trial {record.trial}"

@@ -1,7 +1,7 @@
-"""What makes each sampler from the settings of a search, and whether it can do what they ask.
+"""Makes samplers from the settings of a search, and checks that they can do what these ask.
 
-A factory is called anew for every proposal, with a seed of its own: what a sampler knows, it reads
-from the study.
+A factory is called anew for every proposal, with a seed for it: a sampler reads from the study what
+it needs to know.
 """
 
 import inspect
@@ -9,33 +9,30 @@ import threading
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
-from importlib import import_module
-from typing import Any
+from functools import cache, partial
+from types import SimpleNamespace
+from typing import Any, cast
 
-import numpy as np
 import optuna
-from optuna.distributions import BaseDistribution
 from optuna.exceptions import ExperimentalWarning
 from optuna.samplers import BaseSampler, GPSampler, NSGAIISampler, TPESampler
-from optuna.study import Study
-from optuna.trial import FrozenTrial, TrialState
 
 from spach_nas.config.objectives import Objective
-from spach_nas.config.sampler_registry import SamplerSpec, get_sampler
+from spach_nas.config.sampler_registry import get_sampler
 from spach_nas.config.search_settings import OptionValue, SearchSettings
 from spach_nas.errors import ConfigError, PluginError, did_you_mean, one_line, one_of
 from spach_nas.feasible import Feasible
-from spach_nas.samplers.evolution import LocalSearch, RegularisedEvolution
-from spach_nas.samplers.feasible_sampler import OPTUNA_DIRECTIONS, distributions, whole_proposal
-from spach_nas.samplers.surrogate import Surrogate
-from spach_nas.space.architecture import Architecture
+from spach_nas.registry import import_named
+from spach_nas.samplers.feasible_sampler import (
+    OPTUNA_DIRECTIONS,
+    FeasibleSampler,
+    distributions,
+)
 from spach_nas.space.search_space import SearchSpace
-from spach_nas.space.stage_space import Encoding
 
 # Arguments that the search sets itself.
 _OURS = ("seed", "space", "feasible", "objectives", "startup")
-# By the name of a type: in words, and what YAML gives for it.
+# For each type in an annotation: its name in messages, and the types that YAML gives for it.
 _KINDS: dict[str, tuple[str, tuple[type, ...]]] = {
     "int": ("a whole number", (int,)),
     "float": ("a number", (int, float)),
@@ -43,14 +40,14 @@ _KINDS: dict[str, tuple[str, tuple[type, ...]]] = {
     "bool": ("true or false", (bool,)),
     "None": ("null", (type(None),)),
 }
-# Asks for one parameter after another in an order of its own, and never twice for the same.
+# It enumerates parameter by parameter in its own order, which cannot give whole encodings.
 _IMPOSSIBLE = ("BruteForceSampler",)
-# `warnings.catch_warnings` changes what all threads see, and proposals may be made in two.
+# `warnings.catch_warnings` affects all threads, and proposals may be made in two.
 _QUIET = threading.Lock()
-# A check asks a sampler for this many proposals, the first ones during its start-up.
+# A check tells a sampler this many made-up results, the first ones during its start-up.
 _STARTUP = 2
 _TRIALS = _STARTUP + 3
-_OWN = f"{__name__}:"
+_OWN = "spach_nas."
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -58,10 +55,11 @@ class SamplerRequest:
     """What a factory makes a sampler from.
 
     Attributes:
-        name: Of the sampler, as in the YAML.
+        name: Name of the sampler, as in the YAML.
+        seed: Seed of the proposal.
         startup: Number of uniform proposals before the sampler takes over.
         options: `search.sampler_options` of the YAML.
-        feasible: What may be proposed: a sampler may draw from it, or ask it; it need not, since
+        feasible: What may be proposed. A sampler may draw from it and query it, but need not:
             its proposals are made feasible.
         objectives: What is optimised; the study's directions and values are in this order.
     """
@@ -85,13 +83,14 @@ Factory = Callable[[SamplerRequest], BaseSampler | None]
 def make_factory(
     settings: SearchSettings, *, feasible: Feasible, objectives: Sequence[Objective]
 ) -> Callable[[int], BaseSampler | None]:
-    """What makes the sampler of the settings from the seed of one proposal; None is uniform.
+    """A function that makes the sampler for the seed of one proposal; None is uniform.
 
     Raises:
         PluginError: The sampler's factory cannot be imported.
     """
     spec = get_sampler(settings.sampler)
-    factory = _factory(spec)
+    found = import_named(spec.factory, what=f"sampler {spec.name!r}")
+    factory: Factory = partial(make_sampler, found) if _is_sampler(found) else found
 
     def make(seed: int) -> BaseSampler | None:
         request = SamplerRequest(
@@ -116,13 +115,13 @@ def make_sampler(
     """A sampler of a class, with the options of the YAML as arguments.
 
     Args:
-        kind: Called with `seed`, `space`, `feasible`, `objectives` and `startup`, where it takes
-            them, the defaults and the options.
-        request: The options are checked by the annotations of the class.
-        defaults: Arguments that options of the same name replace.
+        kind: The class; it is called with the options, and with those of `seed`, `space`,
+            `feasible`, `objectives` and `startup` that it takes.
+        request: Its options are checked against the annotations of the class.
+        defaults: Further arguments, which options of the same name replace.
 
     Raises:
-        ConfigError: An option that the class does not take, or not with that value.
+        ConfigError: The class does not take an option, or not with that value.
     """
     parameters = inspect.signature(kind).parameters
     _check_options(request, {name: _kinds(item) for name, item in parameters.items()})
@@ -171,23 +170,8 @@ def gp(request: SamplerRequest) -> BaseSampler:
     return make_sampler(GPSampler, request, defaults=defaults)
 
 
-def evolution(request: SamplerRequest) -> BaseSampler:
-    """Regularised evolution: Real et al. 2019, arXiv:1802.01548."""
-    return make_sampler(RegularisedEvolution, request)
-
-
-def local(request: SamplerRequest) -> BaseSampler:
-    """Local search: White et al. 2020, arXiv:2005.02960."""
-    return make_sampler(LocalSearch, request)
-
-
-def surrogate(request: SamplerRequest) -> BaseSampler:
-    """A Gaussian process of the scores, with exact costs."""
-    return make_sampler(Surrogate, request)
-
-
 def of_optuna(request: SamplerRequest) -> BaseSampler:
-    """A class of `optuna.samplers` by its name, with the defaults that it has there.
+    """A class of `optuna.samplers` by its name, with Optuna's defaults.
 
     Raises:
         ConfigError: There is no such class, or it needs more than options can say.
@@ -200,7 +184,8 @@ def of_optuna(request: SamplerRequest) -> BaseSampler:
             f"{did_you_mean(request.name, classes)}"
         )
     parameters = inspect.signature(kind).parameters
-    # Leaving a parameter to chance is nothing to warn of: the whole is made feasible anyway.
+    # Without its warnings about parameters that are sampled independently: the whole encoding is
+    # made feasible anyway.
     defaults: dict[str, OptionValue] = {
         name: False
         for name, item in parameters.items()
@@ -213,32 +198,19 @@ def of_optuna(request: SamplerRequest) -> BaseSampler:
 
 @cache
 def _optuna_classes() -> dict[str, type[BaseSampler]]:
-    """Samplers of Optuna that propose whole encodings and need no arguments but scalars."""
+    """Samplers of Optuna that propose whole encodings and have no required arguments."""
     found = {}
     for name, kind in sorted(vars(optuna.samplers).items()):
-        if not inspect.isclass(kind) or not issubclass(kind, BaseSampler):
+        if not _is_sampler(kind) or inspect.isabstract(kind) or name in _IMPOSSIBLE:
             continue
-        needed = [
-            item
-            for item in inspect.signature(kind).parameters.values()
-            if item.default is item.empty
-        ]
-        if not inspect.isabstract(kind) and not needed and name not in _IMPOSSIBLE:
+        arguments = inspect.signature(kind).parameters.values()
+        if all(item.default is not item.empty for item in arguments):
             found[name] = kind
     return found
 
 
-def _factory(spec: SamplerSpec) -> Factory:
-    module, _, name = spec.factory.partition(":")
-    try:
-        found: Factory = getattr(import_module(module), name)
-    # SystemExit: a script that ends by itself.
-    except (Exception, SystemExit) as problem:
-        raise PluginError(
-            f"sampler {spec.name!r}: factory {spec.factory!r}: {one_line(problem)}; expected "
-            "package.module:function"
-        ) from problem
-    return found
+def _is_sampler(item: object) -> bool:
+    return inspect.isclass(item) and issubclass(item, BaseSampler)
 
 
 def _check_options(request: SamplerRequest, legal: Mapping[str, tuple[str, ...]]) -> None:
@@ -254,7 +226,7 @@ def _check_options(request: SamplerRequest, legal: Mapping[str, tuple[str, ...]]
             )
             continue
         types = {type_ for kind in legal[name] for type_ in _KINDS[kind][1]}
-        if type(value) not in types:  # True is no number here
+        if type(value) not in types:  # not isinstance: True is no number here
             expected = one_of(_KINDS[kind][0] for kind in legal[name])
             mistakes.append(f"{place}: {value!r}; expected {expected}")
     if mistakes:
@@ -262,7 +234,7 @@ def _check_options(request: SamplerRequest, legal: Mapping[str, tuple[str, ...]]
 
 
 def _kinds(parameter: inspect.Parameter) -> tuple[str, ...]:
-    """`int | None` as the names of both types; nothing where a YAML cannot give a value."""
+    """`int | None` as the names of both types; empty if a YAML cannot give a value."""
     annotation = parameter.annotation
     text = annotation if isinstance(annotation, str) else inspect.formatannotation(annotation)
     kinds = tuple(kind for kind in text.replace(" ", "").split("|") if kind in _KINDS)
@@ -272,25 +244,26 @@ def _kinds(parameter: inspect.Parameter) -> tuple[str, ...]:
 def check_sampler(
     settings: SearchSettings, *, feasible: Feasible, objectives: Sequence[Objective]
 ) -> None:
-    """Find out what is wrong with a sampler before anything is trained.
+    """Check a sampler before anything is trained.
 
-    One that is not of this package is asked for proposals, in a study of made-up scores.
+    Samplers from outside this package are asked for proposals in a study of made-up scores.
 
     Raises:
         ConfigError: The sampler is unknown, does not take an option or its value, or cannot
             propose for this space and these objectives.
         PluginError: The sampler's factory cannot be imported.
     """
-    factory = get_sampler(settings.sampler).factory
+    spec = get_sampler(settings.sampler)
     settings = replace(settings, startup_trials=min(settings.startup_trials, _STARTUP))
     make = make_factory(settings, feasible=feasible, objectives=objectives)
     try:
         sampler = make(0)
-        if not factory.startswith(_OWN) or factory == f"{_OWN}of_optuna":
-            _try(sampler, space=feasible.space, objectives=objectives)
+        # Those of this package have tests; any other class of Optuna may not suit the space.
+        if not spec.factory.startswith(_OWN) or spec.name in _optuna_classes():
+            _try(sampler, feasible=feasible, objectives=objectives)
     except (ConfigError, PluginError):
         raise
-    # Whatever a foreign sampler finds wrong, even where it would end the program.
+    # A foreign sampler may raise anything, even what would end the program.
     except (Exception, SystemExit) as problem:
         raise ConfigError(
             f"search.sampler: {settings.sampler} cannot propose for this space and "
@@ -302,83 +275,35 @@ def check_sampler(
 def check_options(
     settings: SearchSettings, *, space: SearchSpace, objectives: Sequence[Objective]
 ) -> None:
-    """The options of a sampler of this package or of Optuna, before anything is counted.
+    """Check the options of a sampler of this package or of Optuna, before anything is counted.
 
     Raises:
         ConfigError: There is no such sampler, or it does not take an option or its value.
     """
     if get_sampler(settings.sampler).factory.startswith(_OWN):
-        make_factory(settings, feasible=_Uncounted(space), objectives=objectives)(0)
-
-
-class _Uncounted:
-    """Stands in for the feasible set while a sampler is made, which asks it nothing."""
-
-    def __init__(self, space: SearchSpace) -> None:
-        self.space = space
-        self.count = None
-
-    def sample(self, seed: int | np.random.Generator) -> Architecture:
-        raise AssertionError("no sampler draws while it is made")
-
-    def allows(self, architecture: Architecture) -> bool:
-        raise AssertionError("no sampler asks while it is made")
-
-    def near(self, encoding: Encoding, rng: np.random.Generator) -> Architecture:
-        raise AssertionError("no sampler asks while it is made")
+        # A sampler is only made here, and asks for nothing but the space while it is.
+        uncounted = cast(Feasible, SimpleNamespace(space=space))
+        make_factory(settings, feasible=uncounted, objectives=objectives)(0)
 
 
 def _try(
-    sampler: BaseSampler | None, *, space: SearchSpace, objectives: Sequence[Objective]
+    sampler: BaseSampler | None, *, feasible: Feasible, objectives: Sequence[Objective]
 ) -> None:
+    """Ask a sampler for proposals as a search does, in a study of made-up scores."""
     if sampler is None:
         return
     if not isinstance(sampler, BaseSampler):
         raise TypeError(f"the factory gives {sampler!r}, which is no sampler of Optuna")
     optuna.logging.set_verbosity(optuna.logging.WARNING)
+    asked = FeasibleSampler(lambda _: sampler, feasible=feasible, startup=0, seed=0)
     study = optuna.create_study(
-        directions=[OPTUNA_DIRECTIONS[item.direction] for item in objectives],
-        sampler=_Unrepaired(sampler, space),
+        directions=[OPTUNA_DIRECTIONS[item.direction] for item in objectives], sampler=asked
     )
-    known = distributions(space)
-    for i in range(_TRIALS):
+    known = distributions(feasible.space)
+    for number in range(_TRIALS + 1):
+        asked.taken.clear()  # a space may have fewer architectures than are asked for here
+        asked.number = number
         trial = study.ask(known)
-        study.tell(trial, [float((i + k) % _TRIALS) for k in range(len(objectives))])
-    study.ask(known)
-
-
-class _Unrepaired(BaseSampler):
-    """A sampler asked as in a search, but its proposals are only looked at."""
-
-    def __init__(self, inner: BaseSampler, space: SearchSpace) -> None:
-        self._inner = inner
-        self._space = space
-
-    def infer_relative_search_space(
-        self, study: Study, trial: FrozenTrial
-    ) -> dict[str, BaseDistribution]:
-        return distributions(self._space)
-
-    def sample_relative(
-        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
-    ) -> dict[str, Any]:
-        found = whole_proposal(self._inner, study, trial, known=search_space)
-        self._space.decode(found)  # raises for a value that is not a choice
-        return found
-
-    def sample_independent(
-        self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: Any
-    ) -> Any:
-        raise AssertionError(f"{param_name} is no parameter of the search space")
-
-    def before_trial(self, study: Study, trial: FrozenTrial) -> None:
-        self._inner.before_trial(study, trial)
-
-    def after_trial(
-        self,
-        study: Study,
-        trial: FrozenTrial,
-        state: TrialState,
-        values: Sequence[float] | None,
-    ) -> None:
-        self._inner.after_trial(study, trial, state, values)
+        if number < _TRIALS:
+            scores = [float((number + k) % _TRIALS) for k in range(len(objectives))]
+            study.tell(trial, scores)

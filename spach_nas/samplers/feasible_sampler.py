@@ -1,7 +1,7 @@
 """Optuna's samplers, kept inside the limits.
 
-Any sampler proposes an encoding; before that exists as a trial it is made feasible, canonical and
-new. So no proposal is wasted, none is trained twice, and no sampler learns from made-up values.
+Before a sampler's proposal becomes a trial, it is made feasible, canonical and new. So no proposal
+is wasted, none is trained twice, and no sampler learns from made-up values.
 """
 
 from collections.abc import Callable, Sequence
@@ -25,8 +25,8 @@ from spach_nas.space.layouts import Value
 from spach_nas.space.search_space import SearchSpace
 from spach_nas.space.stage_space import Encoding
 
-# A sampler by the seed of one proposal: made anew each time, so that a proposal follows from the
-# seed, its number and the finished trials alone. None: uniform.
+# Makes a sampler from the seed of one proposal, so that the proposal depends only on the seed, its
+# number and the finished trials. None stands for uniform proposals.
 SamplerFactory = Callable[[int], BaseSampler | None]
 OPTUNA_DIRECTIONS = {"max": StudyDirection.MAXIMIZE, "min": StudyDirection.MINIMIZE}
 MUTATIONS = 50
@@ -37,7 +37,7 @@ class SpaceExhausted(Exception):  # noqa: N818  # an outcome, no error
 
 
 def distributions(space: SearchSpace) -> dict[str, BaseDistribution]:
-    """The space as Optuna knows it: one static distribution for each parameter."""
+    """The space in Optuna's terms: one static distribution for each parameter."""
     return {name: _distribution(values) for name, values in space.parameters.items()}
 
 
@@ -53,29 +53,29 @@ def _distribution(values: Sequence[Value]) -> BaseDistribution:
 
 
 def random_source(seed: int, number: int) -> np.random.Generator:
-    """What a proposal draws from: the study's seed and its own number decide."""
+    """The random source of one proposal, from the study's seed and the proposal's number."""
     return np.random.default_rng([seed, number])
 
 
 def whole_proposal(
     sampler: BaseSampler, study: Study, trial: FrozenTrial, *, known: dict[str, BaseDistribution]
 ) -> dict[str, Any]:
-    """What a sampler proposes, with a value for every parameter that is known."""
+    """A sampler's proposal, completed to a value for every parameter."""
     proposal = sampler.sample_relative(study, trial, dict(known))
     for name, distribution in known.items():
-        if name not in proposal:  # left out by a mutation, or by a start-up
+        if name not in proposal:  # a mutation leaves parameters out, a start-up all of them
             proposal[name] = sampler.sample_independent(study, trial, name, distribution)
     return proposal
 
 
 class FeasibleSampler(BaseSampler):
-    """Wraps any sampler of Optuna: its proposals become feasible, canonical and new.
+    """Wraps any sampler of Optuna, and makes its proposals feasible, canonical and new.
 
     Attributes:
         taken: `arch_id` of everything proposed so far; add what else must not be trained again.
-        number: Of the next proposal, counted from 0; set it before each ask.
-        proposed: What the inner sampler proposed in advance for the next ask; None: ask it then.
-        given: The encoding that the next ask has to return, since an earlier run returned it.
+        number: Number of the next proposal, from 0; set it before each ask.
+        proposed: The inner sampler's proposal for the next ask, if it was made in advance.
+        given: The encoding that the next ask must return because an earlier run returned it.
     """
 
     def __init__(
@@ -90,11 +90,11 @@ class FeasibleSampler(BaseSampler):
         """Wrap a sampler.
 
         Args:
-            make: Makes the sampler.
+            make: Makes the sampler for each proposal.
             feasible: What may be proposed.
             startup: Number of first proposals that are uniform over the feasible architectures.
-            seed: Of the study.
-            remembers: Whether the sampler is asked even where the encoding is given.
+            seed: Seed of the study.
+            remembers: Whether the sampler is asked even if the encoding is given.
         """
         self._make = make
         self._feasible = feasible
@@ -108,7 +108,7 @@ class FeasibleSampler(BaseSampler):
         self.given: Encoding | None = None
 
     def alike(self, number: int) -> "FeasibleSampler":
-        """One for another thread: `propose` of this number, with nothing shared that changes."""
+        """A copy that makes proposal `number` in another thread; no state is shared."""
         other = FeasibleSampler(
             self._make,
             feasible=self._feasible,
@@ -131,7 +131,7 @@ class FeasibleSampler(BaseSampler):
         """The encoding of a feasible architecture that was not proposed before.
 
         Raises:
-            SpaceExhausted: There is none.
+            SpaceExhausted: All have been proposed.
         """
         if self.given is not None:
             given, self.given = self.given, None
@@ -149,11 +149,11 @@ class FeasibleSampler(BaseSampler):
         return self._feasible.space.encode(found)
 
     def propose(self, study: Study, trial: FrozenTrial) -> Encoding | None:
-        """The inner sampler's own proposal, not repaired; None where it has none."""
+        """The inner sampler's own proposal, not repaired; None if proposals are uniform."""
         inner = self._inner()
         if inner is None:
             return None
-        # Asked in the start-up, too: it tells NSGA-II the generation of the trial.
+        # Asked during the start-up, too, because NSGA-II then notes the trial's generation.
         return whole_proposal(inner, study, trial, known=self._distributions)
 
     def sample_independent(
@@ -186,12 +186,12 @@ class FeasibleSampler(BaseSampler):
         return self._make(int(random_source(self._seed, self.number).integers(2**31)))
 
     def _new(self, found: Architecture, rng: np.random.Generator) -> Architecture:
-        """`found`, or a feasible neighbour, or any feasible one: the first that is new."""
+        """The first that is new of `found`, its feasible neighbours, and any feasible one."""
         for changes in range(MUTATIONS):
             if found.arch_id not in self.taken:
                 return found
             encoding = self._feasible.space.encode(found)
-            # Farther away the longer the neighbourhood proves to be taken.
+            # The more neighbours are taken, the farther away it looks.
             for _ in range(1 + changes // 10):
                 name = list(self._distributions)[rng.integers(len(self._distributions))]
                 choices = self._feasible.space.parameters[name]

@@ -13,10 +13,10 @@ import numpy as np
 def rank_by_front(points: np.ndarray, *, maximise: Sequence[bool]) -> np.ndarray:
     """Positions of the points, best first.
 
-    A point of an earlier front comes first: front 0 is dominated by nothing, front 1 by points of
-    front 0 alone, and so on. Within a front less crowded points come first, its ends before all,
-    and repetitions of a point last. What is still equal keeps its order. With one objective that
-    is the order of the values.
+    Points of earlier fronts come first: nothing dominates front 0, only points of front 0 dominate
+    front 1, and so on. Within a front, its ends come first, then less crowded points, and
+    repetitions of a point last. Ties keep their order. With one objective, this is the order of the
+    values.
 
     Args:
         points: (N, M), a column for each objective; infinite values are compared, NaN is worse
@@ -30,12 +30,12 @@ def rank_by_front(points: np.ndarray, *, maximise: Sequence[bool]) -> np.ndarray
     costs = np.asarray(points, float).reshape(-1, len(signs)) * signs
     if not len(costs):
         return np.zeros(0, dtype=np.intp)
-    # The place of each value in its column: NaN comes last, after infinity, and equals itself.
+    # The rank of each value in its column: NaN comes last, after infinity, and equals itself.
     places = np.column_stack(
         [np.unique(column, return_inverse=True)[1].ravel() for column in costs.T]
     )
     _, first, which = np.unique(places, axis=0, return_index=True, return_inverse=True)
-    # Dominance feels places alone, and these are finite.
+    # Dominance depends on ranks alone, and these are finite.
     fronts = moocore.pareto_rank(places[first].astype(float))
     crowding = _crowding(np.where(np.isnan(costs), np.inf, costs)[first], fronts)
     which = which.ravel()
@@ -58,7 +58,7 @@ def _crowding(costs: np.ndarray, fronts: np.ndarray) -> np.ndarray:
         gaps = np.zeros(len(order))
         gaps[1:-1] = _difference(values[2:], values[:-2])
         spread = np.repeat(_difference(values[ends], values[starts]), ends - starts + 1)
-        # An infinite gap is more than any share; a finite one is nothing of an infinite spread.
+        # An infinite gap exceeds any share; a finite one is no share of an infinite spread.
         share = np.where(np.isinf(gaps), np.inf, 0.0)
         np.divide(gaps, spread, out=share, where=np.isfinite(spread) & (spread > 0))
         share[starts] = share[ends] = np.inf

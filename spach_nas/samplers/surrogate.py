@@ -1,9 +1,9 @@
-"""Proposals by a model of what trainings show, where the cost is known without one.
+"""Proposals by a model of the scores, with exact costs.
 
-Accuracy is believed by a Gaussian process; MACs and the like of any architecture are computed. So
-a trial is spent where the front is expected to grow most, at a known place on its axis of cost.
+A Gaussian process predicts the scores of an architecture; its cost is computed. Each trial is spent
+where the front is expected to grow most.
 
-Letters: N points whose figure is known, P others, F features, D draws, M objectives. The process is
+Letters: N points whose score is known, P others, F features, D draws, M objectives. The process is
 that of Rasmussen and Williams 2006, "Gaussian Processes for Machine Learning", chapters 2 and 5.
 """
 
@@ -18,15 +18,14 @@ from optuna.trial import FrozenTrial, TrialState
 from threadpoolctl import ThreadpoolController
 
 from spach_nas.config.objectives import Objective
-from spach_nas.cost.batch import costs
-from spach_nas.cost.closed_form import Cost
+from spach_nas.cost.closed_form import Cost, costs
 from spach_nas.feasible import Feasible
 from spach_nas.samplers.evolution import FromTrials
 from spach_nas.samplers.ranking import rank_by_front
 from spach_nas.space.architecture import Architecture
 from spach_nas.space.stage_space import Encoding
 
-# Inverting takes time in proportion to the cube.
+# Factorising a covariance takes time in proportion to the cube of its size.
 _MOST_TRIALS = 200
 _FEWEST_TRIALS = 4
 _UNIFORM, _NEIGHBOURS = 128, 128
@@ -34,9 +33,9 @@ _DRAWS = 16
 _SECOND_CHANGE = 0.5
 # Objectives are scaled from 0, the best, to 1.
 _REFERENCE = 1.1
-# While every core trains, a second thread of the linear algebra waits more than it works.
+# While every core is training, a second thread of the linear algebra mostly waits.
 _LIBRARIES = ThreadpoolController()
-# Hyperparameters, of which the likeliest are taken. Features have distances of about 1.4.
+# Hyperparameters; the likeliest are used. Scaled points are about 1.4 apart.
 _LENGTHS = (0.5, 1.0, 2.0, 4.0)
 _LINEAR_SHARES = (0.0, 0.5, 0.9)
 # Variance of the noise over that of the function.
@@ -47,21 +46,22 @@ _JITTER = 1e-9
 class Surrogate(FromTrials):
     """Expected growth of the hypervolume (Emmerich et al. 2006), over draws of a Gaussian process.
 
-    Candidates are uniform ones, and those that differ from the front in one choice or two. What a
-    draw says of the trials themselves replaces their scores: by chance the best score is too good.
-    Architectures are compared by what they consist of, not by how the space encodes them.
+    Candidates are drawn uniformly, and by changing one choice or two of architectures on the front.
+    The scores of finished trials are replaced by what each draw says about them, since the best
+    measured score is too good by chance. Architectures are compared by what they consist of, not by
+    how the space encodes them.
     """
 
     def __init__(
         self, *, feasible: Feasible, objectives: Sequence[Objective], seed: int, startup: int = 0
     ) -> None:
-        """Make one for a proposal.
+        """Make a sampler for one proposal.
 
         Args:
             feasible: What may be proposed.
             objectives: In the order of the study's values.
-            seed: Of the proposal.
-            startup: With fewer complete trials any architecture is proposed.
+            seed: Seed of the proposal.
+            startup: Number of complete trials below which proposals are uniform.
         """
         super().__init__(space=feasible.space, seed=seed)
         self._feasible = feasible
@@ -79,32 +79,32 @@ class Surrogate(FromTrials):
             return self._any()
         values = np.array([trial.values for trial in complete])
         order = rank_by_front(values, maximise=maximise)[:_MOST_TRIALS]
-        trained = [self._space.decode(complete[i].params) for i in order]
-        # Of older trials, which are too many to look at, the search itself proposes none again.
+        trained = [self.space.decode(complete[i].params) for i in order]
+        # Older trials, which may be many, are left to the search: it repeats no proposal.
         running = [trial.params for trial in known if trial.state == TrialState.RUNNING]
-        taken = {*trained, *(self._space.decode(params) for params in running if params)}
+        taken = {*trained, *(self.space.decode(params) for params in running if params)}
         front = moocore.is_nondominated(values[order], maximise=maximise)
         parents = [item for item, kept in zip(trained, front, strict=True) if kept]
         candidates = self._candidates(parents, taken=taken)
         if not candidates:
             return self._any()
         with _LIBRARIES.limit(limits=1):
-            drawn = self._believed([*trained, *candidates], values[order])
+            drawn = self._predicted([*trained, *candidates], values[order])
         worth = np.where(maximise, -drawn, drawn)  # lower is better
         ours, new = worth[:, : len(trained)], worth[:, len(trained) :]
         gains = expected_gains(ours, new)
-        # Where no draw has a gain, what comes nearest to one.
+        # Where no draw has a gain, the candidate that comes nearest to one.
         ranked = rank_by_front(new.mean(axis=0), maximise=[False] * len(maximise))
         best = max(ranked.tolist(), key=gains.__getitem__)
-        return self._space.encode(candidates[best])
+        return self.space.encode(candidates[best])
 
     def _candidates(
         self, parents: Sequence[Architecture], *, taken: set[Architecture]
     ) -> list[Architecture]:
         found = [self._feasible.sample(self._rng) for _ in range(_UNIFORM)]
-        encodings = [self._space.encode(parent) for parent in parents]
+        encodings = [self.space.encode(parent) for parent in parents]
         for number in self._rng.integers(len(encodings), size=_NEIGHBOURS):
-            child = self._space.decode(self._changed(encodings[number]))
+            child = self.space.decode(self._changed(encodings[number]))
             if self._feasible.allows(child):
                 found.append(child)
         return [item for item in dict.fromkeys(found) if item not in taken]
@@ -113,11 +113,11 @@ class Surrogate(FromTrials):
         child, names = dict(parent), list(parent)
         for _ in range(1 + int(self._rng.random() < _SECOND_CHANGE)):
             name = names[self._rng.integers(len(names))]
-            child[name] = self._one_of(self._space.parameters[name])
+            child[name] = self._one_of(self.space.parameters[name])
         return child
 
-    def _believed(self, architectures: Sequence[Architecture], values: np.ndarray) -> np.ndarray:
-        """Draws of all objectives, (D, N + P, M); those of the cost are all the same."""
+    def _predicted(self, architectures: Sequence[Architecture], values: np.ndarray) -> np.ndarray:
+        """Draws of all objectives, (D, N + P, M); costs are the same in all draws."""
         exact = costs(architectures)
         points = scaled(features(architectures, exact))
         drawn = np.empty((_DRAWS, len(architectures), len(self._objectives)))
@@ -133,20 +133,20 @@ class Surrogate(FromTrials):
 
 
 def features(architectures: Sequence[Architecture], exact: np.ndarray) -> np.ndarray:
-    """What architectures consist of, as numbers: (N, F).
+    """What N architectures consist of, as numbers: (N, F).
 
-    Sizes; for each stage width, heads, ratios, sharing, blocks of each mixer and how late they
-    come, and options of mixers of one's own, of which texts become a column each; logarithms of
-    the cost.
+    These are logarithms of the cost, and sizes; for each stage width, heads, ratios, sharing, the
+    number of blocks of each mixer, their mean place, and the options of users' own mixers, with a
+    column for each value that is a text.
 
     Args:
-        architectures: N.
+        architectures: N architectures.
         exact: Their cost, (N, 4).
     """
     rows = [dict(_parts(item)) for item in architectures]
     columns = [np.log1p(exact.astype(float))]
     for name in dict.fromkeys(name for row in rows for name in row):
-        # A stage without a mixer has 0 of its blocks, neither early nor late.
+        # A stage that does not use a mixer has 0 of its blocks, at a mean place of 0, the middle.
         values = [row.get(name, 0) for row in rows]
         texts = sorted({value for value in values if isinstance(value, str)})
         numbers = [0.0 if isinstance(value, str) else float(value) for value in values]
@@ -174,16 +174,17 @@ def _parts(item: Architecture) -> Iterator[tuple[str, float | str]]:
 
 
 def expected_gains(trained: np.ndarray, candidates: np.ndarray) -> np.ndarray:
-    """By how much each candidate makes the hypervolume grow, in the mean over the draws.
+    """Growth of the hypervolume by each candidate, averaged over the draws.
 
-    The reference point is a tenth of the range behind the worst: the ends of the front count, too.
+    The reference point is worse than the worst by a tenth of the range, so that the ends of the
+    front count, too.
 
     Args:
         trained: (D, N, M), lower is better.
         candidates: (D, P, M).
 
     Returns:
-        (P,), from 0; each draw is scaled to its own range.
+        (P,), at least 0; each draw is scaled to its own range.
     """
     gains = np.zeros(candidates.shape[1])
     for known, new in zip(trained, candidates, strict=True):
@@ -197,7 +198,7 @@ def expected_gains(trained: np.ndarray, candidates: np.ndarray) -> np.ndarray:
 
 
 def _areas(front: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """What each point adds to the area that a front dominates: strip by strip, all at once."""
+    """What each point adds to the area that a front dominates, summed over strips."""
     front = front[np.argsort(front[:, 0])]
     starts, ends = np.r_[0.0, front[:, 0]], np.r_[front[:, 0], _REFERENCE]
     levels = np.r_[_REFERENCE, front[:, 1]]
@@ -218,10 +219,10 @@ def _volumes(front: np.ndarray, points: np.ndarray) -> np.ndarray:
 
 
 def scaled(features: np.ndarray) -> np.ndarray:
-    """Features by which points are compared, each of the same weight.
+    """Features of equal weight, by which points are compared.
 
     Args:
-        features: (N, F) in any units; those in which no two points differ are left out.
+        features: (N, F) in any units; those that are the same for all points are left out.
 
     Returns:
         (N, F'), mean 0; the mean squared distance of two points is 2.
@@ -234,14 +235,14 @@ def scaled(features: np.ndarray) -> np.ndarray:
 
 
 def posterior(points: np.ndarray, known: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """What is believed of the figure at every point, without the noise of a training.
+    """Posterior of the score at every point, without the noise of a training.
 
-    The covariance of two points is a sum of a linear part and a Matern 5/2 one. Its length, the
-    share of both and the noise are those that make the known figures likeliest.
+    The covariance of two points is the sum of a linear part and a Matern 5/2 part. Its length, the
+    shares of both parts and the noise are those that make the known scores likeliest.
 
     Args:
-        points: (N + P, F) as `scaled` gives them, those with a known figure first.
-        known: (N,), not all the same.
+        points: (N + P, F) from `scaled`, those with a known score first.
+        known: Scores, (N,), not all equal.
 
     Returns:
         Mean, (N + P,), and covariance, (N + P, N + P).
@@ -273,7 +274,7 @@ def posterior(points: np.ndarray, known: np.ndarray) -> tuple[np.ndarray, np.nda
 def draw(
     mean: np.ndarray, covariance: np.ndarray, *, draws: int, rng: np.random.Generator
 ) -> np.ndarray:
-    """Functions that may be true, (D, N + P)."""
+    """Draws from the posterior, (D, N + P)."""
     count = len(mean)
     jitter = _JITTER * max(float(np.trace(covariance)) / count, np.finfo(float).tiny)
     while True:
@@ -292,7 +293,7 @@ def _matern(distances: np.ndarray, length: float) -> np.ndarray:
 
 
 def _likelihood(prior: np.ndarray, noise: float, targets: np.ndarray) -> float:
-    # Of the known figures, up to a constant, at the likeliest scale of the whole.
+    # Log-likelihood of the known scores, up to a constant, at the likeliest scale.
     count = len(targets)
     lower = np.linalg.cholesky(prior + noise * np.eye(count))
     white = np.linalg.solve(lower, targets)

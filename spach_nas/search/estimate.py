@@ -1,4 +1,4 @@
-"""How long a whole search would take and what it would write, from a few timed proxies.
+"""Duration and disk space of a whole search, estimated from a few timed proxies.
 
 Time per image is fitted as a line in the proxy's MACs and added up over the trials.
 """
@@ -6,13 +6,13 @@ Time per image is fitted as a line in the proxy's MACs and added up over the tri
 import json
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from spach_nas.config.search_yaml import SearchConfig
-from spach_nas.cost.batch import costs
+from spach_nas.cost.closed_form import costs
 from spach_nas.data.held_out import nested_share
 from spach_nas.errors import StudyError
 from spach_nas.search.plan import Plan
@@ -35,11 +35,11 @@ class Timed:
     """One proxy that was trained for a few steps.
 
     Attributes:
-        macs: Of the proxy.
-        train_seconds: For one image, forward, backward and step.
-        validate_seconds: For one image, forward.
-        build_seconds: To make the network, before its first step.
-        failure: Why it could not be trained; the times are 0 then.
+        macs: MACs of the proxy.
+        train_seconds: Time per image for forward pass, backward pass and step.
+        validate_seconds: Time per image for the forward pass.
+        build_seconds: Time to build the network.
+        failure: Why it could not be trained, with times of 0; None if it could.
     """
 
     macs: int
@@ -51,14 +51,14 @@ class Timed:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RungTime:
-    """What the trainings of one rung would take.
+    """Effort of the evaluations of one rung.
 
     Attributes:
-        epochs: That it adds to those of the rungs before.
+        epochs: Epochs in addition to earlier rungs.
         image_size: Height and width of the input.
-        evaluations: Candidates and paper models that reach it.
-        images: That one of them trains on, over its epochs.
-        seconds: Of one evaluation while others run, on average.
+        evaluations: Number of candidates and paper models that reach the rung.
+        images: Number of images that one of them trains on, over its epochs.
+        seconds: Mean duration of an evaluation while others run.
     """
 
     epochs: int
@@ -73,17 +73,17 @@ class TimeEstimate:
     """Time and disk of a whole search on this machine.
 
     Attributes:
-        seconds: From the command to the report.
-        limited: Whether `max_duration` ends it earlier than its trials do.
-        unlimited: Seconds that all trials would take.
-        cut: Evaluations that `max_duration` leaves undone.
-        slowdown: How many times longer a training takes while others run.
-        load: Processes that ran here before it was timed; their number may change.
-        start_seconds: Of it before and after all trials.
+        seconds: Time from the command to the report.
+        limited: Whether `max_duration` ends the search before all trials are done.
+        unlimited: The same without `max_duration`.
+        cut: Number of evaluations that `max_duration` leaves undone.
+        slowdown: Factor by which a training takes longer while others run.
+        load: Number of other processes that ran here during the timing.
+        start_seconds: Time before and after all trials.
         rungs: Cheapest first.
-        scatter: Largest share by which a measured proxy is off the fitted line.
-        checkpoint_bytes: Weights of one proxy, on average.
-        disk_bytes: Of the folder at most, as if every candidate were on the front.
+        scatter: Largest relative deviation of a measured proxy from the fitted line.
+        checkpoint_bytes: Mean size of the weights of one proxy.
+        disk_bytes: Largest possible size of the folder, with every candidate on the front.
     """
 
     seconds: float
@@ -103,12 +103,12 @@ class TimeEstimate:
 
     @property
     def evaluations(self) -> int:
-        """Of all rungs."""
+        """Number of evaluations of all rungs."""
         return sum(rung.evaluations for rung in self.rungs)
 
     @property
     def foreseen(self) -> Foreseen:
-        """What a search keeps of it."""
+        """The part that a search writes into its journal."""
         return Foreseen(
             seconds=self.seconds,
             evaluation_seconds=tuple(rung.seconds for rung in self.rungs),
@@ -120,13 +120,13 @@ class TimeEstimate:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Line:
-    """Seconds for an image: `fixed + per_mac * macs`."""
+    """Seconds per image: `fixed + per_mac * macs`."""
 
     fixed: float
     per_mac: float
 
     def at(self, macs: float) -> float:
-        """Seconds for an image of a proxy with these MACs."""
+        """Seconds per image for a proxy with these MACs."""
         return self.fixed + self.per_mac * macs
 
 
@@ -137,6 +137,7 @@ def estimate_search(
     *,
     device: str,
     concurrent: int,
+    scored: Mapping[int, float] | None = None,
     slowdown: float = 1.0,
     load: float = 0.0,
 ) -> TimeEstimate:
@@ -145,9 +146,10 @@ def estimate_search(
     Args:
         plan: The search.
         targets: Feasible ones, drawn uniformly, which stand for the candidates.
-        timed: What was measured.
+        timed: What was measured of trainings; empty where no rung trains.
         device: Where.
         concurrent: Trials at once.
+        scored: Seconds of an evaluation at the rungs that train nothing, as far as it was measured.
         slowdown: Of a training by others at the same time, at least 1.
         load: Of the machine by others.
 
@@ -156,14 +158,19 @@ def estimate_search(
     """
     config = plan.config
     good = [item for item in timed if item.failure is None]
-    if not good:
+    if timed and not good:
         raise StudyError(f"no proxy can be trained here: {timed[0].failure}")
-    training = fit_line([(item.macs, item.train_seconds) for item in good])
-    validation = fit_line([(item.macs, item.validate_seconds) for item in good])
-    build = statistics.median(item.build_seconds for item in good)
+    training = validation = Line(fixed=0.0, per_mac=0.0)
+    build = 0.0
+    if good:
+        training = fit_line([(item.macs, item.train_seconds) for item in good])
+        validation = fit_line([(item.macs, item.validate_seconds) for item in good])
+        build = statistics.median(item.build_seconds for item in good)
     rungs = tuple(
         _rung_time(plan, targets, rung, training, validation, build, slowdown=slowdown)
-        for rung in range(len(config.fidelities))
+        if choice.spec.trains
+        else _scored_time(plan, rung, (scored or {}).get(rung, 0.0), slowdown=slowdown)
+        for rung, choice in enumerate(config.evaluators)
     )
     busy = sum(rung.evaluations * rung.seconds for rung in rungs)
     at_once = min(concurrent, rungs[0].evaluations)
@@ -186,14 +193,16 @@ def estimate_search(
         start_seconds=_START_SECONDS + _FINISH_SECONDS,
         rungs=rungs,
         timed=tuple(timed),
-        scatter=max(abs(training.at(item.macs) / item.train_seconds - 1) for item in good),
+        scatter=max(
+            (abs(training.at(item.macs) / item.train_seconds - 1) for item in good), default=0.0
+        ),
         checkpoint_bytes=checkpoint,
         disk_bytes=disk,
     )
 
 
 def cut_by(left: float, wall: float, *, evaluations: int, at_once: int) -> int:
-    """How many evaluations do not begin in the time that is left.
+    """Number of evaluations that cannot begin in the time that is left.
 
     Args:
         left: Seconds until nothing new starts.
@@ -209,7 +218,7 @@ def cut_by(left: float, wall: float, *, evaluations: int, at_once: int) -> int:
 
 
 def fit_line(points: Sequence[tuple[int, float]]) -> Line:
-    """The line, rising and from above zero, with the least squares of relative errors."""
+    """The line with the least squares of relative errors, without negative coefficients."""
     macs, seconds = (np.array(column, dtype=float) for column in zip(*points, strict=True))
     if not seconds.all():
         return Line(fixed=float(seconds.mean()), per_mac=0.0)
@@ -254,6 +263,18 @@ def _rung_time(
     )
 
 
+def _scored_time(plan: Plan, rung: int, seconds: float, *, slowdown: float) -> RungTime:
+    """Of a rung that trains nothing."""
+    candidates = candidates_at(plan.config, rung, feasible=plan.feasible.count)
+    return RungTime(
+        epochs=0,
+        image_size=plan.config.fidelities[rung].image_size,
+        evaluations=candidates + len(plan.config.references),
+        images=0,
+        seconds=slowdown * seconds + _TRIAL_SECONDS,
+    )
+
+
 def added_epochs(config: SearchConfig, rung: int) -> int:
     """Epochs that a rung trains: with the same image size, a promoted candidate continues."""
     before = [fidelity for fidelity in config.course(rung) if fidelity.rung < rung]
@@ -276,14 +297,19 @@ def _proxy_costs(
 def _disk(
     plan: Plan, targets: Sequence[Architecture], rungs: Sequence[RungTime]
 ) -> tuple[int, int]:
-    """Bytes of one proxy's weights, and of the whole folder at most."""
+    """Mean bytes of one proxy's weights, and largest possible bytes of the folder."""
     weights = [
         _WEIGHT_BYTES * float(_proxy_costs(plan, targets, rung)[:, 0].mean())
         for rung in range(len(rungs))
     ]
     # Below the top a checkpoint holds AdamW's two moments, too; the best is also exported.
-    kept = sum(3 * size * rung.evaluations for size, rung in zip(weights, rungs[:-1], strict=False))
-    kept += weights[-1] * (rungs[-1].evaluations + 1)
+    trains = [choice.spec.trains for choice in plan.config.evaluators]
+    kept = sum(
+        3 * size * rung.evaluations
+        for size, rung, trained in zip(weights[:-1], rungs[:-1], trains[:-1], strict=True)
+        if trained
+    )
+    kept += weights[-1] * (rungs[-1].evaluations + 1) if trains[-1] else 0.0
     some = targets[0]
     line = len(json.dumps(some.to_dict())) + len(json.dumps(plan.config.space.encode(some)))
     records = sum(

@@ -1,7 +1,7 @@
 """TensorBoard, MLflow, Weights & Biases and loggers of your own, behind one small interface.
 
-A logger is called from a thread that neither a search nor a training waits for. One that fails, as
-without a network, is left out after a warning in the journal.
+Loggers are called from their own thread, so that no search or training waits for them. One that
+fails, for example without a network, is dropped after a warning in the journal.
 """
 
 import logging
@@ -16,16 +16,18 @@ from functools import partial
 from importlib.util import find_spec
 from netrc import NetrcParseError, netrc
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, Literal, Protocol
 from urllib.parse import urlsplit
 
+from spach_nas.config.logger_registry import LOGGERS
+from spach_nas.config.objectives import OBJECTIVES
 from spach_nas.errors import ConfigError, StudyError, one_line
+from spach_nas.registry import import_named
 from spach_nas.study.journal import Journal
 from spach_nas.study.records import Record
 
 LOGS = "logs"
-# At the end of a search, loggers get this many seconds to finish.
+# Seconds that loggers have to finish at the end of a search.
 PATIENCE = 60.0
 _OF_URLS = frozenset("?%#")
 
@@ -35,12 +37,12 @@ class LogEntry:
     """The figures of one run after one epoch.
 
     Attributes:
-        run: Shown, such as `trial-12-rung-0`.
-        run_id: Unique, also on a server that several studies share.
-        params: What is trained, the same in all entries of a run.
-        epoch: From 1.
-        figures: By name; the costs are the same after every epoch.
-        state: The last entry of a run is not `running`, where its end is known.
+        run: Name to show, such as `trial-12-rung-0`.
+        run_id: Unique name, also on a server that several studies share.
+        params: What is trained; the same in all entries of a run.
+        epoch: Number of the epoch, from 1.
+        figures: Scores and costs by name; costs are the same after every epoch.
+        state: `complete` or `failed` in the last entry of a run, if its end is known.
     """
 
     run: str
@@ -52,7 +54,7 @@ class LogEntry:
 
 
 class Logger(Protocol):
-    """Takes the figures of a search or a training. An exception ends it, and nothing else."""
+    """Takes the figures of a search or a training. An exception drops the logger, nothing else."""
 
     def begin(self, study: str, folder: Path) -> None:
         """Called once, first.
@@ -70,7 +72,7 @@ class Logger(Protocol):
 
 
 class Loggers:
-    """Hands entries to loggers, in their order, from a thread of its own."""
+    """Passes entries to loggers, in order, from a thread of its own."""
 
     def __init__(
         self,
@@ -80,13 +82,13 @@ class Loggers:
         folder: Path,
         key: str = "callbacks",
     ) -> None:
-        """Loggers that have not begun.
+        """Prepare loggers, which begin with the first entry.
 
         Args:
-            makers: What makes each logger, by name; called in the thread.
+            makers: Functions that make the loggers, by name; called in the thread.
             study: Name of the study.
-            folder: Of the study; its journal gets the warnings.
-            key: Names the loggers in warnings.
+            folder: Folder of the study, whose journal gets the warnings.
+            key: Key of the YAML, for the warnings.
         """
         self._makers = dict(makers)
         self._loggers: dict[str, Logger] = {}
@@ -97,17 +99,17 @@ class Loggers:
         self._thread: threading.Thread | None = None
 
     def run_id(self, run: str) -> str:
-        """An identity for a run: a search or training that is resumed gives another one."""
+        """A unique name for a run, which differs each time that a search or training resumes."""
         return f"{run}-{self._session}"
 
     def record(self, record: Record) -> None:
-        """Log a finished record, some time soon."""
+        """Log a finished record without waiting."""
         if self._makers:
             for entry in record_entries(record, run_id=self.run_id(run_name(record))):
                 self.log(entry)
 
     def log(self, entry: LogEntry) -> None:
-        """Log an entry, some time soon."""
+        """Log an entry without waiting."""
         if not self._makers:
             return
         if self._thread is None:
@@ -116,7 +118,7 @@ class Loggers:
         self._entries.put(entry)
 
     def close(self) -> None:
-        """Wait until everything is logged, but not for ever."""
+        """Wait until everything is logged, at most `PATIENCE` seconds."""
         if self._thread is None:
             return
         self._entries.put(None)
@@ -142,7 +144,7 @@ class Loggers:
     def _try(self, name: str, work: Callable[[], None]) -> None:
         try:
             work()
-        except Exception as problem:  # whatever is wrong in foreign code, the search continues
+        except Exception as problem:  # foreign code may raise anything; the search continues
             self._loggers.pop(name, None)
             self._warn(f"{name}: left out after {one_line(problem, named=True)}")
 
@@ -151,17 +153,23 @@ class Loggers:
 
 
 def run_name(record: Record) -> str:
-    """Of the run that a record is logged as."""
+    """Name of the run under which a record is logged."""
     return f"trial-{record.trial}-rung-{record.fidelity.rung}"
 
 
 def record_entries(record: Record, *, run_id: str) -> Iterator[LogEntry]:
-    """An entry for each epoch of a record; one where it failed before its first."""
+    """An entry for each epoch of a record; one entry without any, as for an untrained score."""
     costs = {f"target_{name}": number for name, number in record.target_cost._asdict().items()}
     costs |= {f"proxy_{name}": number for name, number in record.proxy_cost._asdict().items()}
     entry = partial(LogEntry, run=run_name(record), run_id=run_id, params=_params(record))
     if not record.curve:
-        yield entry(epoch=1, figures={**costs, "seconds": record.seconds}, state=record.state)
+        scores = {
+            name: value
+            for name, value in record.objectives.items()
+            if name in OBJECTIVES and OBJECTIVES[name].source == "score"
+        }
+        figures = {**costs, **scores, "seconds": record.seconds}
+        yield entry(epoch=1, figures=figures, state=record.state)
     seconds = 0.0
     for number, epoch in enumerate(record.curve, 1):
         figures = {name: value for name, value in asdict(epoch).items() if value is not None}
@@ -202,7 +210,7 @@ class TensorBoard:
     _last: LogEntry | None = None
 
     def begin(self, study: str, folder: Path) -> None:
-        """Note where."""
+        """Note the folder."""
         self._folder = folder
 
     def log(self, entry: LogEntry) -> None:
@@ -219,7 +227,7 @@ class TensorBoard:
             self._close(entry)
 
     def end(self) -> None:
-        """Close what is open."""
+        """Close the open run."""
         if self._runs and self._last is not None:
             self._close(self._last)
 
@@ -227,7 +235,7 @@ class TensorBoard:
         from tensorboardX.summary import hparams
 
         writer = self._runs.pop(last.run)
-        # `add_hparams` would write into a folder of its own, which is shown as another run.
+        # `add_hparams` would write into another folder, which is shown as another run.
         for summary in hparams(dict(last.params), dict(last.figures)):
             writer.file_writer.add_summary(summary)
         writer.close()
@@ -235,7 +243,7 @@ class TensorBoard:
 
 @dataclass(kw_only=True, slots=True)
 class MLflow:
-    """A run of MLflow for each run, in SQLite unless `MLFLOW_TRACKING_URI` names a server."""
+    """MLflow, in SQLite unless `MLFLOW_TRACKING_URI` names a server."""
 
     _client: Any = None
     _experiment: str = ""
@@ -246,7 +254,7 @@ class MLflow:
         uri = os.environ.get("MLFLOW_TRACKING_URI") or _database(folder)
         from mlflow import MlflowClient
 
-        # They print on the terminal, where the live view is.
+        # They would print into the live view.
         for name in ("mlflow", "alembic"):
             logging.getLogger(name).setLevel(logging.WARNING)
         self._client = MlflowClient(tracking_uri=uri)
@@ -290,14 +298,14 @@ def _database(folder: Path) -> str:
 
 @dataclass(kw_only=True, slots=True)
 class WandB:
-    """A run of Weights & Biases for each run; offline without a login, unless `WANDB_MODE` says."""
+    """Weights & Biases; offline without a login, unless `WANDB_MODE` says otherwise."""
 
     _study: str = ""
     _folder: Path = field(init=False)
     _runs: dict[str, Any] = field(default_factory=dict)
 
     def begin(self, study: str, folder: Path) -> None:
-        """Note where; a run begins with its first entry."""
+        """Note the folder; a run begins with its first entry."""
         folder.mkdir(parents=True, exist_ok=True)
         self._study, self._folder = study, folder
 
@@ -326,7 +334,7 @@ class WandB:
             config=dict(entry.params),
             dir=str(self._folder),
             mode=os.environ.get("WANDB_MODE") or ("online" if has_wandb_key() else "offline"),
-            # The terminal is that of the live view.
+            # It would print into the live view.
             settings=wandb.Settings(console="off", silent=True),
         )
 
@@ -342,32 +350,34 @@ def has_wandb_key() -> bool:
         return False
 
 
-# By the name in a YAML, and the package that each needs.
-LOGGERS: Mapping[str, Callable[[], Logger]] = MappingProxyType(
-    {"tensorboard": TensorBoard, "mlflow": MLflow, "wandb": WandB}
-)
-_PACKAGES = {"tensorboard": "tensorboardX", "mlflow": "mlflow", "wandb": "wandb"}
-
-
 def named_loggers(names: Iterable[str]) -> dict[str, Callable[[], Logger]]:
-    """What makes the loggers that a YAML names."""
-    return {name: LOGGERS[name] for name in names}
+    """Functions that make the loggers that a YAML names.
+
+    Raises:
+        PluginError: A logger's class cannot be imported.
+    """
+    return {
+        name: import_named(LOGGERS.find(name).factory, what=f"logger {name!r}") for name in names
+    }
 
 
 def check_packages(names: Iterable[str], *, key: str) -> None:
-    """Whether the packages of some loggers are installed.
+    """Check that some loggers and the packages that they need are installed.
 
     Args:
-        names: Among those of `LOGGERS`.
-        key: Of the YAML, for the message.
+        names: Names of registered loggers.
+        key: The key of the YAML that names them, for the message.
 
     Raises:
-        ConfigError: One is not.
+        ConfigError: A package is missing.
+        PluginError: A logger's class cannot be imported.
     """
+    packages = {name: LOGGERS.find(name).package for name in names}
     mistakes = [
         f"{key}: {name}: needs the package {package}; expected `pip install {package}`"
-        for name in names
-        if find_spec(package := _PACKAGES[name]) is None
+        for name, package in packages.items()
+        if package and find_spec(package) is None
     ]
     if mistakes:
         raise ConfigError("\n".join(mistakes))
+    named_loggers(packages)

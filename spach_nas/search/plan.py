@@ -4,6 +4,7 @@ Quick checks come first, and Optuna and torch are imported after them: a mistake
 at once.
 """
 
+import csv
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ from spach_nas.config.search_yaml import (
     to_yaml,
 )
 from spach_nas.config.shipped import find_yaml
-from spach_nas.config.study_files import SEARCH_YAML
+from spach_nas.config.study_files import AUDIT_CSV, SEARCH_YAML
 from spach_nas.cost.closed_form import cost
 from spach_nas.cost.limits import Limits, ProxyLimits
 from spach_nas.data import (
@@ -35,6 +36,7 @@ from spach_nas.errors import ConfigError, DataError, LatencyError, SearchSpaceEr
 from spach_nas.feasible import FeasibleSet
 from spach_nas.latency.table import read_table as read_latency_table
 from spach_nas.search.loggers import check_packages
+from spach_nas.search.placement import read_initial
 from spach_nas.space.mixers import plugin_mixers
 from spach_nas.space.references import reference_target
 from spach_nas.space.scaling import DataShape, scale
@@ -65,6 +67,7 @@ class Plan:
         feasible: The architectures inside the limits.
         latency: Of the targets; None where it is neither objective nor limit.
         splits: The images, by the image size of the rungs.
+        initial: The trained network from which it begins; None without one.
     """
 
     path: Path
@@ -73,6 +76,7 @@ class Plan:
     feasible: FeasibleSet
     splits: Mapping[tuple[int, int], DataSplits]
     latency: "PredictedLatency | None" = None
+    initial: bytes | None = None
 
     @property
     def images(self) -> DataSplits:
@@ -154,13 +158,27 @@ def plan_search(
         from spach_nas.samplers.factories import check_sampler
 
         check_sampler(config.search, feasible=feasible, objectives=config.objective_list)
+        from spach_nas.evaluators.interface import check_evaluators
+
+        check_evaluators(config)
+        initial = read_initial(config, folder=folder, feasible=feasible, data=shape)
+        warnings = [
+            *audit_warnings(config, path),
+            *(audit_warnings(config, folder) if folder else []),
+        ]
         doing(f"reading the images of {config.data.name}")
         splits = {
             size: load_train_and_validation(config.data, image_size=size)
             for size in dict.fromkeys(fidelity.image_size for fidelity in config.fidelities)
         }
         plan = Plan(
-            path=path, texts=texts, config=config, feasible=feasible, splits=splits, latency=latency
+            path=path,
+            texts=texts,
+            config=config,
+            feasible=feasible,
+            splits=splits,
+            latency=latency,
+            initial=initial,
         )
         if warm is not None:
             check_warm_start(warm, config, images=plan.preprocessing)
@@ -168,6 +186,8 @@ def plan_search(
     if say is not None:
         for note in plan.notes:
             say(f"data: {note}")
+        for warning in warnings:
+            say(f"evaluator: {warning}")
         if config.resources.address == "local":
             from spach_nas.training import format_warning
 
@@ -297,11 +317,33 @@ def _check_mixers(plan: Plan) -> None:
     own = plugin_mixers(plan.config.mixers)
     if not own:
         return
-    from spach_nas.networks.mixer_check import check_mixers
+    from spach_nas.networks.mixers import check_mixers
 
     shape = plan.preprocessing.data_shape
     proxies = [scale(item, plan.config.proxy, shape) for item in plan.feasible.samples(_TRIED, 0)]
     check_mixers(sorted(proxies, key=lambda item: cost(item).macs), own)
+
+
+def audit_warnings(config: SearchConfig, place: Path) -> Iterator[str]:
+    """A sentence for each evaluator that ranks no better than MACs, by an audit next to the YAML.
+
+    Args:
+        config: The search.
+        place: Its YAML, or the folder of its study; `audit.csv` there is read, if there is one.
+    """
+    file = (place if place.is_dir() else place.parent) / AUDIT_CSV
+    try:
+        with file.open(newline="", encoding="utf-8") as lines:
+            rows = {row["score"]: row for row in csv.DictReader(lines)}
+        for label in dict.fromkeys(choice.label for choice in config.evaluators):
+            if label in rows and float(rows[label]["gain_within_low"]) <= 0:
+                own, macs = (float(rows[name]["within"]) for name in (label, "macs"))
+                yield (
+                    f"{label} ranks architectures of one cost no better than their MACs do: "
+                    f"Kendall's tau {own:.2f} and {macs:.2f} by {file}"
+                )
+    except (OSError, UnicodeDecodeError, KeyError, TypeError, ValueError):
+        return  # no audit, or another file of that name
 
 
 def _check_sampler_options(config: SearchConfig) -> None:

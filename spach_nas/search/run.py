@@ -1,26 +1,31 @@
 """A whole search: from the YAML to a folder with records, report and the best network."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack, closing
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from spach_nas.config.search_yaml import SearchConfig
-from spach_nas.config.study_files import DATA_JSON, LATENCY_JSON, SEARCH_YAML
+from spach_nas.config.study_files import DATA_JSON, LATENCY_JSON, PREPARED, SEARCH_YAML
 from spach_nas.data import has_test, load_test
 from spach_nas.data.preprocessing import to_json
 from spach_nas.errors import DataError, StudyError
-from spach_nas.evaluators import ProxyEvaluator
 from spach_nas.evaluators.heartbeat import hearing
+from spach_nas.evaluators.interface import (
+    evaluator_modules,
+    make_evaluator,
+    prepare_evaluators,
+)
 from spach_nas.export import Choice, choose, export, load_weights
 from spach_nas.files import locked, replace_text, room_needed
 from spach_nas.networks import build
 from spach_nas.report.study import write_study_report
 from spach_nas.search.loggers import Logger, Loggers, named_loggers
+from spach_nas.search.placement import keep_initial, placed
 from spach_nas.search.plan import Plan, SearchSource, plan_search, study_path
-from spach_nas.search.ray.runner import ray_session, run_study
+from spach_nas.search.ray.runner import ray_session, run_study, stop_on_signals
 from spach_nas.search.ray.session import driver_host
-from spach_nas.space.mixers import MixerSpec, plugin_mixers
+from spach_nas.space.mixers import plugin_mixers
 from spach_nas.study import pareto
 from spach_nas.study.driver import StudyDriver
 from spach_nas.study.folder import (
@@ -97,7 +102,7 @@ def run_plan(
     mixers = plugin_mixers(config.mixers)
     with ExitStack() as stack:
         stack.enter_context(room_needed(folder))
-        prepare_folder(plan, folder, mixers=mixers, resume=resume)
+        prepare_folder(plan, folder, resume=resume)
         stack.callback(remove_if_empty, folder)
         stack.enter_context(locked(folder))
         makers = named_loggers(config.callbacks) | dict(loggers or {})
@@ -123,41 +128,78 @@ def run_plan(
             doing("starting Ray")
             shared = sum(splits.size for splits in plan.splits.values())
             with (
-                ray_session(config.resources, mixers, shared_bytes=shared),
+                ray_session(
+                    config.resources,
+                    mixers,
+                    evaluators=evaluator_modules(config),
+                    shared_bytes=shared,
+                ),
                 closing(logged),
                 hearing(study.hear, host=driver_host(config.resources)) as pulses,
             ):
-                doing("starting workers")
-                run_study(
-                    study,
-                    ProxyEvaluator(
-                        settings=config.training, threads=config.resources.threads, pulses=pulses
-                    ),
-                    data=plan.splits,
-                    on_record=on_record,
-                    mixers=mixers,
-                )
+                _prepare(study, plan, doing=doing)
+                if not (study.stopped or study.spent):
+                    doing("starting workers")
+                    run_study(
+                        study,
+                        make_evaluator(config, folder=folder, pulses=pulses),
+                        data=plan.splits,
+                        on_record=on_record,
+                        mixers=mixers,
+                    )
         study.conclude()
         if any(record.origin is None for record in study.records):
             doing("writing the report and the best network")
             finish(study)
             study.end()
         elif not study.stopped:
-            raise StudyError(_too_short(plan))
+            raise StudyError(_too_short(plan, folder))
     return study
 
 
-def _too_short(plan: Plan) -> str:
+def _prepare(study: StudyDriver, plan: Plan, *, doing: Callable[[str], None]) -> None:
+    """Make what candidates share, such as a supernet, and the first proposals, or go on with it."""
+    config = plan.config
+    placing = config.init is not None and config.init.placement > 0
+    if not placing and not any(choice.spec.prepare for choice in config.evaluators):
+        return
+    with stop_on_signals(study):
+        seconds = 0.0
+        if placing:
+            encodings, seconds = placed(
+                config,
+                folder=study.folder,
+                feasible=plan.feasible,
+                data=plan.preprocessing.data_shape,
+                splits=plan.images,
+                tell=doing,
+                stopped=lambda: study.stopped or study.spent,
+            )
+            study.propose_first(encodings)
+        seconds += prepare_evaluators(
+            plan.config,
+            folder=study.folder,
+            data=plan.splits,
+            tell=doing,
+            stopped=lambda: study.stopped or study.spent,
+        )
+    study.prepared(seconds)
+
+
+def _too_short(plan: Plan, folder: Path) -> str:
     limit = plan.config.search.max_duration
+    if any((folder / PREPARED).glob("*/*")):
+        return (
+            f"{plan.path}: search.max_duration: {limit:g} s were over while the evaluator was "
+            f"prepared; expected more: raise it, and --resume goes on with {folder / PREPARED}"
+        )
     return (
         f"{plan.path}: search.max_duration: {limit:g} s were over before the first trial began; "
         "expected time for Ray to start and for some trials; nothing was trained, nothing is kept"
     )
 
 
-def prepare_folder(
-    plan: Plan, folder: Path, *, mixers: Sequence[MixerSpec] = (), resume: bool = False
-) -> None:
+def prepare_folder(plan: Plan, folder: Path, *, resume: bool = False) -> None:
     """Make the folder of a search, or check that it can continue in the existing one.
 
     Raises:
@@ -174,10 +216,12 @@ def prepare_folder(
     source = config.search.warm_start
     if source is not None:
         warm = warm_records(source, config, plan.feasible, images=plan.preprocessing)
-    texts |= plugin_texts(mixers) | {DATA_JSON: to_json(plan.preprocessing)}
+    texts |= plugin_texts(config) | {DATA_JSON: to_json(plan.preprocessing)}
     if plan.latency is not None:
         texts[LATENCY_JSON] = plan.latency.table.to_json()
     create_folder(folder, texts=texts, records=warm)
+    if plan.initial is not None:
+        keep_initial(folder, plan.initial)
     if source is not None:
         copy_checkpoints(source, folder, warm)
 

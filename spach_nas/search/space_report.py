@@ -1,25 +1,18 @@
-"""What a search space offers within its limits, told before anything is trained; free of torch."""
+"""What a search space offers within its limits, before anything is trained; free of torch."""
 
+import itertools
 import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
-from spach_nas.cost.closed_form import cost
+from spach_nas.cost.closed_form import Cost, cost, costs
 from spach_nas.cost.limits import Limits, ProxyLimits, bounds_set
 from spach_nas.errors import ArchitectureError, LatencyError, SearchSpaceError
-from spach_nas.feasible import FeasibleSet, counts_without
-from spach_nas.search.population import (
-    Figures,
-    Population,
-    draw,
-    every_architecture,
-    extremes,
-    nice_edges,
-    population,
-)
+from spach_nas.feasible import FeasibleSet, Latency, counts_without
 from spach_nas.space.architecture import Architecture
 from spach_nas.space.references import REFERENCES, reference_target
 from spach_nas.space.scaling import scale
@@ -27,50 +20,40 @@ from spach_nas.space.search_space import SearchSpace
 from spach_nas.space.stage_space import Encoding
 
 QUANTITIES = ("macs", "params")
+# Spaces with more encodings are sampled, not enumerated.
+MOST_ENCODINGS = 10_000
 SAMPLED = 4_000
 PROXIES = 1_000
 CHANGED = 40
 _OUTSIDE = "is outside of the space: "
 
+Figures = NDArray[np.int64]
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Spread:
-    """How a figure is spread over architectures, plain counts.
-
-    Attributes:
-        p5: A twentieth lies at or below it.
-        median: Half lies at or below it.
-        p95: All but a twentieth lies at or below it.
-        ends_exact: Whether `low` and `high` are those of all architectures; else of a sample.
-    """
+    """Distribution of a cost over architectures: its ends and percentiles, plain counts."""
 
     low: int
     p5: int
     median: int
     p95: int
     high: int
-    ends_exact: bool
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Quantity:
-    """One figure of the targets.
+    """One cost of the targets.
 
     Attributes:
         name: `macs` or `params`.
         everywhere: Over the whole space.
-        feasible: Over what the limits leave.
-        edges: Of the bins, n + 1 of them; a value on an edge belongs to the bin above.
-        shares_everywhere: Of each bin, in [0, 1]; n of them.
-        shares_feasible: The same among the feasible.
+        feasible: Over the feasible architectures.
     """
 
     name: str
     everywhere: Spread
     feasible: Spread
-    edges: tuple[float, ...]
-    shares_everywhere: tuple[float, ...]
-    shares_feasible: tuple[float, ...]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -80,8 +63,8 @@ class Binding:
     Attributes:
         limit: `max_macs`, `min_params`, `proxy_limits.max_macs` ...
         value: The bound; nanoseconds for a latency.
-        met_by_others: Architectures that meet all other limits; None where they were not counted.
-        excluded: How many of these this limit alone excludes.
+        met_by_others: Number of architectures that meet all other limits; None if not counted.
+        excluded: Number of these that break this limit.
         binds_most: Whether no other limit excludes more.
     """
 
@@ -102,12 +85,12 @@ class StageShares:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PaperModel:
-    """Where a model of the paper stands.
+    """A model of the paper compared with the feasible architectures.
 
     Attributes:
-        encoding: Its choices; None where it is outside of the space.
-        outside: What the space does not offer; None where it is inside.
-        violations: Limits that it breaks, on itself and its proxy; empty where it meets them.
+        encoding: None if it is outside the space.
+        outside: Why it is outside the space; None if it is inside.
+        violations: Limits that it or its proxy breaks; empty if it meets them.
         macs_rank: Share of the feasible architectures with at most its MACs, in [0, 1].
         params_rank: The same for parameters.
     """
@@ -124,11 +107,11 @@ class PaperModel:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Hidden:
-    """Changes of a target that its proxy does not have: a search cannot tell the two apart.
+    """Changes of a target that do not change its proxy, so that a search cannot see them.
 
     Attributes:
-        share: Of the changes of one choice that stay inside the limits, in [0, 1]; 0 is best. From
-            a sample of feasible targets.
+        share: Their share of the changes of one choice inside the limits, in [0, 1], from a sample
+            of feasible targets; lower is better.
         choices: Parameters of the space with such changes, the most affected first.
     """
 
@@ -138,11 +121,7 @@ class Hidden:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Proxies:
-    """What would be trained.
-
-    Attributes:
-        hidden: Changes of targets that proxies do not have.
-    """
+    """The proxies, which would be trained."""
 
     macs: Spread
     params: Spread
@@ -151,17 +130,16 @@ class Proxies:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SpaceReport:
-    """All that is known of a space within limits before a search.
+    """What is known about a space within limits before a search.
 
     Attributes:
-        targets: Their channels and classes, and where they come from.
-        encodings: Of the samplers; several may give one architecture.
-        feasible: Architectures inside the limits; None where there are too many to count.
-        feasible_share: Of the architectures, in [0, 1]; from a sample where they are not counted.
+        targets: Channels and classes of the targets, and where they come from.
+        architectures: Number of distinct architectures.
+        encodings: Number of encodings; several may give the same architecture.
+        feasible: Number of architectures inside the limits; None if they are too many to count.
+        feasible_share: Their share, in [0, 1]; from a sample if they are not counted.
         binding: Each limit that is set.
-        sampled: Size of the samples behind spreads and shares; 0: all architectures were used.
-        quantities: Spread of MACs and parameters.
-        paper: The paper's models.
+        sampled: Size of the samples behind distributions and shares; 0: all architectures.
         proxies: None for a space alone, without a search.
     """
 
@@ -179,12 +157,49 @@ class SpaceReport:
     proxies: Proxies | None = None
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Population:
+    """Architectures with their cost.
+
+    Attributes:
+        architectures: N architectures.
+        costs: (N, 4), the columns in the order of `Cost`'s fields.
+        exact: Whether these are all architectures, not a uniform sample.
+    """
+
+    architectures: tuple[Architecture, ...]
+    costs: Figures
+    exact: bool
+
+    def figures(self, name: str) -> Figures:
+        """One field of `Cost`, (N,)."""
+        return self.costs[:, Cost._fields.index(name)]
+
+    def inside(self, limits: Limits, *, latency: Latency | None = None) -> "Population":
+        """Those that meet the limits; a limit on latency is ignored if no latency is known."""
+        kept = np.ones(len(self.costs), dtype=np.bool_)
+        for name, low, high in limits.bounds:
+            kept &= self.figures(name) >= (low or 0)
+            if high is not None:
+                kept &= self.figures(name) <= high
+        if latency is not None and limits.max_latency is not None:
+            times = [latency.of(architecture) for architecture in self.architectures]
+            kept &= np.array(times, dtype=np.int64) <= limits.max_latency
+        if kept.all():
+            return self
+        return Population(
+            architectures=tuple(itertools.compress(self.architectures, kept)),
+            costs=self.costs[kept],
+            exact=self.exact,
+        )
+
+
 def describe_space(feasible: FeasibleSet, *, seed: int = 0) -> SpaceReport:
-    """Count, sample and compare.
+    """Describe a space within limits.
 
     Args:
-        feasible: A space within limits, and what its targets become in a search.
-        seed: Of the samples.
+        feasible: The space, its limits, and the rule for proxies of a search.
+        seed: Seed of the samples.
     """
     space, limits, proxy = feasible.space, feasible.limits, feasible.proxy
     everywhere = every_architecture(space) or draw(FeasibleSet(space, Limits()), SAMPLED, seed=seed)
@@ -202,7 +217,7 @@ def describe_space(feasible: FeasibleSet, *, seed: int = 0) -> SpaceReport:
         feasible_share=share if count is None else count / size,
         binding=_binding(feasible),
         sampled=0 if everywhere.exact else SAMPLED,
-        quantities=_quantities(space, everywhere, inside),
+        quantities=_quantities(everywhere, inside),
         stages=_stages(space, everywhere, inside),
         paper=tuple(_paper(name, feasible, inside) for name in REFERENCES),
         proxies=None if proxy is None else _proxies(feasible, inside, proxy),
@@ -239,47 +254,25 @@ def _binding(feasible: FeasibleSet) -> tuple[Binding, ...]:
     )
 
 
-def _quantities(
-    space: SearchSpace, everywhere: Population, inside: Population
-) -> tuple[Quantity, ...]:
-    ends = None if everywhere.exact else extremes(space, QUANTITIES)
+def _quantities(everywhere: Population, inside: Population) -> tuple[Quantity, ...]:
     found = []
     for name in QUANTITIES:
-        known = ends[name] if ends is not None else None
         figures, kept = everywhere.figures(name), inside.figures(name)
-        whole = _spread(figures, exact=everywhere.exact, ends=known)
-        edges = nice_edges(whole.low, whole.high)
         found.append(
             Quantity(
                 name=name,
-                everywhere=whole,
-                feasible=_spread(
-                    kept, exact=inside.exact, ends=known if inside is everywhere else None
-                ),
-                edges=edges,
-                shares_everywhere=bin_shares(figures, edges),
-                shares_feasible=bin_shares(kept, edges),
+                everywhere=_spread(figures),
+                feasible=_spread(kept),
             )
         )
     return tuple(found)
 
 
-def _spread(figures: Figures, *, exact: bool, ends: tuple[int, int] | None = None) -> Spread:
+def _spread(figures: Figures) -> Spread:
     low, p5, median, p95, high = np.percentile(
         figures, (0, 5, 50, 95, 100), method="inverted_cdf"
     ).tolist()
-    if ends is not None:
-        low, high = ends
-    return Spread(
-        low=low, p5=p5, median=median, p95=p95, high=high, ends_exact=exact or ends is not None
-    )
-
-
-def bin_shares(figures: Figures, edges: Sequence[float]) -> tuple[float, ...]:
-    """The share of figures in each bin; one on an edge belongs to the bin above."""
-    place = np.searchsorted(np.array(edges), figures, side="right") - 1
-    counts = np.bincount(place.clip(0, len(edges) - 2), minlength=len(edges) - 1)
-    return tuple((counts / len(figures)).tolist())
+    return Spread(low=low, p5=p5, median=median, p95=p95, high=high)
 
 
 def _stages(
@@ -329,7 +322,7 @@ def _paper(name: str, feasible: FeasibleSet, inside: Population) -> PaperModel:
 
 
 def _violations(target: Architecture, feasible: FeasibleSet) -> tuple[str, ...]:
-    """Phrases for the limits that a model breaks, those on its proxy last."""
+    """A phrase for each limit that a model breaks, those on its proxy last."""
     try:
         found = feasible.violations(target)
     except LatencyError:  # a model of another space, whose parts have no times
@@ -338,7 +331,7 @@ def _violations(target: Architecture, feasible: FeasibleSet) -> tuple[str, ...]:
     if proxy is not None and proxy.limits != Limits():
         try:
             trained = cost(scale(target, proxy.rule, proxy.data))
-        except ArchitectureError:  # none in the sizes of another space
+        except ArchitectureError:  # no network has the sizes of another space's proxies
             return found
         found += tuple(f"proxy {phrase}" for phrase in proxy.limits.violations(trained))
     return found
@@ -348,8 +341,8 @@ def _proxies(feasible: FeasibleSet, inside: Population, proxy: ProxyLimits) -> P
     some = inside.architectures if inside.exact else inside.architectures[:PROXIES]
     trained = population([scale(item, proxy.rule, proxy.data) for item in some], exact=inside.exact)
     return Proxies(
-        macs=_spread(trained.figures("macs"), exact=inside.exact),
-        params=_spread(trained.figures("params"), exact=inside.exact),
+        macs=_spread(trained.figures("macs")),
+        params=_spread(trained.figures("params")),
         hidden=hidden_changes(some[:: -(-len(some) // CHANGED)], feasible, proxy=proxy),
     )
 
@@ -357,7 +350,7 @@ def _proxies(feasible: FeasibleSet, inside: Population, proxy: ProxyLimits) -> P
 def hidden_changes(
     targets: Sequence[Architecture], feasible: FeasibleSet, *, proxy: ProxyLimits
 ) -> Hidden:
-    """Try each other value of each choice of some targets, and see whether the proxy changes."""
+    """Try every other value of each choice of some targets, and see whether the proxy changes."""
     space = feasible.space
     changes, hidden = 0, Counter[str]()
     for target in targets:
@@ -372,3 +365,26 @@ def hidden_changes(
         share=hidden.total() / max(1, changes),
         choices=tuple(name for name, _ in hidden.most_common()),
     )
+
+
+def population(architectures: Sequence[Architecture], *, exact: bool) -> Population:
+    """These architectures with their cost."""
+    found = tuple(architectures)
+    return Population(architectures=found, costs=costs(found), exact=exact)
+
+
+def every_architecture(space: SearchSpace) -> Population | None:
+    """All distinct architectures, or None if there are too many encodings to enumerate."""
+    if space.encodings() > MOST_ENCODINGS:
+        return None
+    choices = space.parameters
+    found = dict.fromkeys(
+        space.decode(dict(zip(choices, values, strict=True)))
+        for values in itertools.product(*choices.values())
+    )
+    return population(tuple(found), exact=True)
+
+
+def draw(feasible: FeasibleSet, count: int, *, seed: int) -> Population:
+    """A uniform sample with replacement."""
+    return population(feasible.samples(count, seed), exact=False)

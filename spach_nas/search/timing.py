@@ -34,6 +34,7 @@ from spach_nas.data import DataSplits
 from spach_nas.data.images import ImageSet
 from spach_nas.errors import SpachNasError, StudyError, one_line
 from spach_nas.evaluators import ProxyEvaluator
+from spach_nas.evaluators.interface import Evaluator, evaluator_of
 from spach_nas.files import replace_text
 from spach_nas.machine import cores
 from spach_nas.search.estimate import Timed, TimeEstimate, estimate_search
@@ -41,6 +42,7 @@ from spach_nas.search.plan import Plan
 from spach_nas.space.architecture import Architecture
 from spach_nas.space.mixers import MixerSpec, plugin_mixers
 from spach_nas.space.scaling import scale
+from spach_nas.study.requests import make_request
 from spach_nas.training import choose_runtime
 from spach_nas.training import threads as cpu_threads
 from spach_nas.version import __version__
@@ -52,6 +54,7 @@ _MOST_STEPS = 16
 _SLOWEST_MACS = 10e9
 _VALIDATED = 256
 _SAMPLED = 400
+_SCORED = 3  # the first one warms up
 _ROUNDS = 3
 # Kept timings age: clocks, neighbours and libraries of a machine change.
 _DAYS = 30
@@ -116,25 +119,63 @@ def time_search(plan: Plan, *, seed: int = 0, care: Care = THOROUGH) -> TimeEsti
     device = choose_runtime(device=plan.config.training.device).device.type
     targets = plan.feasible.samples(_SAMPLED, seed)
     concurrent = trials_at_once(plan.config.resources, device=device)
-    protocol = _protocol(plan, device=device, concurrent=concurrent)
-    found = kept_timing(protocol) if care is QUICK else None
-    if found is None:
-        found = measure_proxies(
-            make_bench(plan, targets, care=care), device=device, concurrent=concurrent
-        )
-        # What else runs now may be gone the next time.
-        if load <= cores():
-            keep_timing(protocol, *found)
-    timed, slowdown = found
+    timed: tuple[Timed, ...] = ()
+    slowdown = 1.0
+    if any(choice.spec.trains for choice in plan.config.evaluators):
+        protocol = _protocol(plan, device=device, concurrent=concurrent)
+        found = kept_timing(protocol) if care is QUICK else None
+        if found is None:
+            found = measure_proxies(
+                make_bench(plan, targets, care=care), device=device, concurrent=concurrent
+            )
+            # What else runs now may be gone the next time.
+            if load <= cores():
+                keep_timing(protocol, *found)
+        timed, slowdown = found
     return estimate_search(
         plan,
         targets,
         timed,
         device=device,
         concurrent=concurrent,
+        scored=time_scores(plan, targets, device=device),
         slowdown=slowdown,
         load=load,
     )
+
+
+def time_scores(plan: Plan, targets: Sequence[Architecture], *, device: str) -> dict[int, float]:
+    """Seconds of one evaluation at each rung that neither trains nor needs a preparation."""
+    found = {}
+    for rung, choice in enumerate(plan.config.evaluators):
+        if choice.spec.trains or choice.spec.prepare is not None:
+            continue
+        evaluator = evaluator_of(plan.config, choice, folder=Path())
+        images = plan.splits[plan.config.fidelities[rung].image_size]
+        shape = plan.preprocessing.data_shape
+        requests = [
+            make_request(plan.config, target, trial=trial, rung=rung, data=shape)
+            for trial, target in enumerate(targets[:_SCORED])
+        ]
+        mixers = tuple(plugin_mixers(plan.config.mixers))
+        given = (evaluator, requests, images, mixers)
+        if device == "cpu":
+            found[rung] = _score_seconds(*given)
+            continue
+        # As for trainings: in another process.
+        with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+            found[rung] = pool.submit(_score_seconds, *given).result()
+    return found
+
+
+def _score_seconds(
+    evaluator: Evaluator,
+    requests: Sequence[EvaluationRequest],
+    images: DataSplits,
+    mixers: Sequence[MixerSpec],
+) -> float:
+    restore(mixers)
+    return statistics.median(evaluator(request, images).seconds for request in requests)
 
 
 def measure_proxies(

@@ -18,7 +18,7 @@ from pydantic import ConfigDict, TypeAdapter
 
 from spach_nas.errors import ArchitectureError, one_line
 from spach_nas.space.choices import Options
-from spach_nas.space.mixers import get_mixer, resolve_options
+from spach_nas.space.mixers import MixerSite, get_mixer, resolve_options
 from spach_nas.units import Real, Size, Whole
 from spach_nas.validation import Document, read_document, validate
 
@@ -121,6 +121,10 @@ class Stage:
     def runs(self) -> tuple[tuple[str, int], ...]:
         """Mixers and how many blocks in a row have them: `(("conv", 2), ("attention", 10))`."""
         return tuple((name, len(list(run))) for name, run in itertools.groupby(self.mixers))
+
+    def site(self, resolution: tuple[int, int]) -> MixerSite:
+        """Where the mixers of this stage stand, on feature maps of this height and width."""
+        return MixerSite(self.width, resolution, self.heads, self.token_ratio, self.options)
 
     def __str__(self) -> str:
         return "+".join(f"{get_mixer(name).short}{count}" for name, count in self.runs)

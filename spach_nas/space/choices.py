@@ -10,6 +10,7 @@ from spach_nas.units import Real, Whole
 from spach_nas.validation import Written
 
 _RANGE_KEYS = {"from", "to", "step"}
+# A range such as {from: 1, to: 1e9} is a typing error, and would fill the memory.
 _MOST_VALUES = 1000
 T = TypeVar("T")
 
@@ -26,6 +27,7 @@ def _as_sequence(value: Any) -> Any:
 
 def _as_range(value: dict[Any, Any]) -> tuple[int, ...]:
     low, high, step = value.get("from"), value.get("to"), value.get("step", 1)
+    # Whole numbers only: the last value of 0.1, 0.2 ... 0.5 would depend on rounding.
     whole = all(isinstance(part, int) and not isinstance(part, bool) for part in (low, high, step))
     if not set(value) <= _RANGE_KEYS or not whole:
         raise ValueError(f"{value!r}; expected a value, a list, or {{from: 2, to: 6, step: 1}}")
@@ -39,7 +41,7 @@ def _as_range(value: dict[Any, Any]) -> tuple[int, ...]:
 def _distinct(values: tuple[T, ...]) -> tuple[T, ...]:
     repeated = [value for i, value in enumerate(values) if value in values[:i]]
     if repeated:
-        raise ValueError(f"{repeated[0]!r} stands twice; expected distinct values")
+        raise ValueError(f"{repeated[0]!r} is repeated; expected distinct values")
     return values
 
 
@@ -60,7 +62,7 @@ def _known(names: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _as_options(value: Any) -> Any:
-    """Values by name, as sorted pairs: frozen, and equal whatever the order in the file."""
+    """Values by name as sorted pairs, which are hashable and equal in any order of the file."""
     if isinstance(value, tuple):
         return value
     if not isinstance(value, dict) or not all(isinstance(name, str) for name in value):
@@ -78,6 +80,7 @@ def _as_option_choices(value: Any) -> Any:
         raise ValueError(f"{value!r}; expected a mapping of options to choices")
     pairs = []
     for name, choices in value.items():
+        # The name of the option is not part of the key that pydantic reports.
         try:
             values = _distinct(_as_sequence(choices))
         except ValueError as error:
@@ -101,7 +104,7 @@ _RANGE: dict[str, Any] = {
 
 
 def one_of_names(names: Sequence[str]) -> dict[str, Any]:
-    """The JSON Schema of a text out of a few."""
+    """The JSON Schema of a text that is one of these names."""
     return {"type": "string", "enum": list(names)}
 
 
@@ -135,7 +138,7 @@ def _numbers(name: str, bounds: Mapping[str, float]) -> WithJsonSchema:
     return WithJsonSchema(choice_schema({"type": kind, **bounds}, name))
 
 
-# What makes a tuple type accept and give what a choice may be written as.
+# Makes a tuple type accept every way to write a choice, and write it as short as possible.
 listed = (
     AfterValidator(_distinct),
     BeforeValidator(_as_sequence),

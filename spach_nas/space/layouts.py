@@ -1,13 +1,13 @@
 """How the mixers of one stage may be arranged: as a layout, or freely block by block.
 
-Cost depends only on how many blocks use each mixer, not on their order, so arrangements fall into
-classes of equal counts; spaces are counted and sampled by these.
+Cost depends only on how many blocks use each mixer, not on their order. So spaces are counted and
+sampled by classes of arrangements with equal counts.
 """
 
 import itertools
 import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import ClassVar, NamedTuple
@@ -75,6 +75,10 @@ class Layout(Settings):
         """The canonical values that arrange to `mixers`, or None."""
         return _table(self, depths).get(mixers)
 
+    def arrangements(self, depths: tuple[int, ...]) -> Iterator[Mixers]:
+        """All distinct arrangements."""
+        return iter(_table(self, depths))
+
     def classes(self, depths: tuple[int, ...]) -> tuple[MixerCounts, ...]:
         """All distinct arrangements, by counts."""
         return tuple(
@@ -121,6 +125,11 @@ class PerBlock(Settings):
         padded = mixers + (self.choices[0],) * (max(depths) - len(mixers))
         return {f"block{i}": name for i, name in enumerate(padded, 1)}
 
+    def arrangements(self, depths: tuple[int, ...]) -> Iterator[Mixers]:
+        """All distinct arrangements."""
+        for depth in depths:
+            yield from itertools.product(self.choices, repeat=depth)
+
     def classes(self, depths: tuple[int, ...]) -> tuple[MixerCounts, ...]:
         """All distinct arrangements, by counts."""
         return _multisets(self.choices, depths)
@@ -138,6 +147,7 @@ def _multisets(choices: tuple[str, ...], depths: tuple[int, ...]) -> tuple[Mixer
     found = []
     for depth in depths:
         for mixers in itertools.combinations_with_replacement(choices, depth):
+            # The multinomial coefficient: orders of these blocks.
             counts = Counter(mixers)
             number = math.factorial(depth)
             for count in counts.values():
@@ -148,11 +158,12 @@ def _multisets(choices: tuple[str, ...], depths: tuple[int, ...]) -> tuple[Mixer
 
 @lru_cache(maxsize=256)
 def _table(layout: Layout, depths: tuple[int, ...]) -> dict[Mixers, dict[str, Value]]:
-    """Every distinct arrangement with its canonical values: the first in this order that gives it.
+    """Every distinct arrangement with its canonical values, the first in this order that give it.
 
-    A stage of one mixer comes out as trailing = leading and trailing_depth 0, where these are
-    choices.
+    A stage of one mixer has trailing = leading and trailing_depth 0, if these are choices.
     """
+    # Tabulated, because several encodings give the same arrangement: with a trailing depth of 0 the
+    # trailing mixer has no effect, and depths clip trailing depths.
     choices = layout.parameters(depths)
     encodings = [
         dict(zip(choices, values, strict=True)) for values in itertools.product(*choices.values())

@@ -13,11 +13,11 @@ from typing import NamedTuple
 from spach_nas.errors import ArchitectureError, PluginError, did_you_mean, one_line, one_of
 from spach_nas.registry import Registry
 
-# Attention under bf16 autocast on a CPU is written out up to so many positions; above, its weights
-# would take more memory than their time is worth.
+# Under bf16 autocast on a CPU, attention is written out up to this number of positions. With more,
+# its weights would take too much memory for the time that this saves.
 LARGEST_WRITTEN_OUT = 784
 OptionValue = str | int | float | bool
-# Names that a stage or a parameter of a search space has already.
+# Names that stages and parameters of search spaces use already.
 _TAKEN = frozenset(
     {
         *("image_size", "patch_size", "stem", "stem_width", "depth", "width", "mixers", "options"),
@@ -25,20 +25,20 @@ _TAKEN = frozenset(
         *("expansion_ratio", "token_ratio", "heads", "shared"),
     }
 )
-# What a mixer may read of its stage besides the width.
+# Fields of its stage that a mixer may read besides the width.
 _READABLE = frozenset({"heads", "token_ratio"})
 _OPTION = re.compile(r"(?!block\d+$)[a-z][a-z0-9_]*")
 
 
 class MixerSite(NamedTuple):
-    """Where a mixer stands: everything that its cost may depend on.
+    """Where a mixer is used: everything that its cost may depend on.
 
     Attributes:
         width: Channels of the stage, C.
         resolution: Height and width of the feature map, (H, W).
         heads: Attention heads of the stage.
         token_ratio: Hidden over input width of a token-MLP.
-        options: What else the mixers of the stage read, by name; see `option`.
+        options: Options of the stage's mixers, as pairs of name and value; see `option`.
     """
 
     width: int
@@ -76,21 +76,20 @@ class MixerSpec:
     """One spatial mixer.
 
     Attributes:
-        name: As written in YAML.
-        short: As drawn in `conv2+attn10`.
+        name: Its name in YAML.
+        short: Its name in `conv2+attn10`.
         cost: Closed-form cost at a site.
         module: `package.module:Class` of the torch module, `Class(site: MixerSite)`, which maps
             (B, H, W, C) to (B, H, W, C). None: the block's depthwise convolution is its only
             spatial mixing, without LayerNorm and gamma_1, and there is nothing to share.
-        parameters: The fields of a stage that it reads besides the width, of `heads` and
-            `token_ratio`; the others are inert.
-        options: What it adds to a stage: the legal values of each name, the default first. Mixers
-            that declare the same name read the same value, and declare it alike.
-        min_tokens: Fewest positions that it works on.
-        fixed_resolution: Its weights depend on the number of positions.
-        saved: Bytes that it keeps for the backward pass per image, at a site and with so many
-            bytes an element (4, or 2 under bf16 autocast), besides its input and its output, which
-            the block counts. None: as many elements as its cost's `activations`.
+        parameters: Which of `heads` and `token_ratio` it reads; the others have no effect.
+        options: Legal values of each option that it adds to a stage, the default first. Mixers
+            that declare the same name share its value, and must declare the same values.
+        min_tokens: Smallest number of positions that it works on.
+        fixed_resolution: Whether its weights depend on the number of positions.
+        saved: Bytes per image that it keeps for the backward pass, from the site and the bytes of
+            an element (4, or 2 under bf16 autocast), without its input and output, which the block
+            counts. None: as many elements as the `activations` of its cost.
     """
 
     name: str
@@ -143,8 +142,8 @@ def _mlp_saved(site: MixerSite, item: int) -> int:
 
 
 def home(spec: MixerSpec) -> str:
-    """The module whose import brings in a mixer: that of its cost function."""
-    return getattr(spec.cost, "func", spec.cost).__module__  # of a partial, what it calls
+    """The module whose import registers a mixer: that of its cost function."""
+    return getattr(spec.cost, "func", spec.cost).__module__  # `func` of a partial
 
 
 def modules_of(spec: MixerSpec) -> set[str]:
@@ -159,8 +158,7 @@ def register_mixer(spec: MixerSpec) -> None:
     """Make `spec` known by its name.
 
     Raises:
-        ArchitectureError: The name is taken by another mixer, an option is declared badly, or a
-            parameter is none.
+        ArchitectureError: Another mixer has the name, or an option or a parameter is not legal.
     """
     known = _known_options()
     for name, values in spec.options.items():
@@ -201,7 +199,7 @@ def get_mixer(name: str) -> MixerSpec:
     """The mixer called `name`.
 
     Raises:
-        ArchitectureError: There is none.
+        ArchitectureError: There is no such mixer.
         PluginError: An installed plugin cannot be imported.
     """
     return MIXERS.find(name)
@@ -237,7 +235,7 @@ def legal_option(name: str, value: object) -> OptionValue:
             f"options.{name}: unknown option; expected {expected}{did_you_mean(name, known)}"
         )
     for legal in known[name]:
-        # True is 1 to Python, not to a reader.
+        # In Python True equals 1; here it does not.
         if legal == value and isinstance(legal, bool) == isinstance(value, bool):
             return legal
     raise ArchitectureError(f"options.{name}: {value!r}; expected {one_of(map(str, known[name]))}")
@@ -246,11 +244,11 @@ def legal_option(name: str, value: object) -> OptionValue:
 def resolve_options(
     given: Mapping[str, object], mixers: Iterable[str]
 ) -> tuple[tuple[str, OptionValue], ...]:
-    """The options that some mixers read, by name; defaults where none is given.
+    """The options that some mixers read, sorted by name, with defaults filled in.
 
     Args:
-        given: Values by name; those that these mixers do not read are checked and left out.
-        mixers: Their names.
+        given: Values by name; those that these mixers do not read are checked and dropped.
+        mixers: Names of the mixers.
 
     Raises:
         ArchitectureError: An unknown option, or a value that is not legal; a line for each.
@@ -277,7 +275,7 @@ def mixer_cost(name: str, site: MixerSite) -> MixerCost:
     """Closed-form cost of one mixer function at `site`.
 
     Raises:
-        PluginError: The cost function of a mixer raises, or gives something else than counts.
+        PluginError: The cost function raises, or returns something other than counts.
     """
     spec = get_mixer(name)
     if name in _BUILT_IN:
@@ -290,11 +288,11 @@ def mixer_saved(spec: MixerSpec, site: MixerSite, item: int) -> int:
 
     Args:
         spec: The mixer.
-        site: Where it stands.
+        site: Where it is used.
         item: Bytes of an element.
 
     Raises:
-        PluginError: The function of a mixer raises, or gives something else than a count.
+        PluginError: `spec.saved` raises, or returns something other than a count.
     """
     if spec.saved is None:
         return mixer_cost(spec.name, site).activations * item
@@ -313,11 +311,11 @@ def _counts(
     where = f"mixer {spec.name!r}: its {what} at width {site.width} and {site.resolution} positions"
     try:
         found = tuple(function(site))
-    except Exception as problem:  # whatever foreign code finds wrong
+    except Exception as problem:  # foreign code may raise anything
         raise PluginError(
             f"{where} raises {one_line(problem, named=True)}; expected whole numbers"
         ) from problem
-    # Numbers of NumPy are whole, too, where they say so themselves.
+    # Integers of NumPy are welcome, too.
     whole = all(hasattr(item, "__index__") and not isinstance(item, bool) for item in found)
     if len(found) != number or not whole or any(item < 0 for item in found):
         names = f" ({', '.join(MixerCost._fields)})" if number > 1 else ""

@@ -1,4 +1,4 @@
-"""Reads one architecture from any form in which a user may have it."""
+"""Reads an architecture from any form in which a user may have it."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -59,7 +59,7 @@ def _named(source: str | Path) -> Architecture:
     for file in (path, path / _BUNDLED):
         if file.is_file():
             return Architecture.from_yaml(file)
-    # Something that looks like a path is a missing file, anything else a misspelt name.
+    # What looks like a path is a missing file, anything else a misspelt name.
     if path.suffix in _SUFFIXES or path.name != name:
         raise ArchitectureError(
             f"{name}: no such file; expected an architecture file, a bundle, or the name of a "

@@ -81,14 +81,50 @@ _HYBRID_S: Layout = (
 _HYBRID_XS: Layout = (("conv",) * 3, ("conv",) * 4, *_HYBRID_S[2:])
 
 
-def _reference(
-    name: str,
-    architecture: Architecture,
-    params_m: int | None = None,
-    gflops: float | None = None,
-    top1: float | None = None,
-    source: str = "",
-) -> Reference:
+_MODELS = {
+    "conv_xxs": _single("conv", width=384, ratio=2, depth=12),
+    "trans_xxs": _single("attention", width=192, ratio=2, depth=12),
+    "mlp_xxs": _single("mlp", width=384, ratio=2, depth=12),
+    "conv_xs": _single("conv", width=384, ratio=2, depth=24),
+    "trans_xs": _single("attention", width=384, ratio=2, depth=12),
+    "mlp_xs": _single("mlp", width=384, ratio=2, depth=24),
+    "conv_s": _single("conv", width=512, ratio=3, depth=24),
+    "trans_s": _single("attention", width=512, ratio=3, depth=12),
+    "mlp_s": _single("mlp", width=512, ratio=3, depth=24),
+    "conv_ms_xxs": _multi(_pure("conv", _XXS), width=64, ratio=2),
+    "trans_ms_xxs": _multi(_pure("attention", _XXS), width=32, ratio=2),
+    "mlp_ms_xxs": _multi(_pure("mlp", _XXS), width=64, ratio=2),
+    "conv_ms_xs": _multi(_pure("conv", _XS), width=96, ratio=2),
+    "trans_ms_xs": _multi(_pure("attention", _XS), width=64, ratio=2),
+    "mlp_ms_xs": _multi(_pure("mlp", _XS), width=96, ratio=2),
+    "conv_ms_s": _multi(_pure("conv", _S), width=128, ratio=3),
+    "trans_ms_s": _multi(_pure("attention", _S), width=96, ratio=3),
+    "mlp_ms_s": _multi(_pure("mlp", _S), width=128, ratio=3),
+    "hybrid_ms_xs": _multi(_HYBRID_XS, width=96, ratio=2),
+    "hybrid_ms_s": _multi(_HYBRID_S, width=128, ratio=3),
+    "hybrid_ms_xs_plus": _multi(_HYBRID_XS, width=96, ratio=2, stem="conv4"),
+    "hybrid_ms_s_plus": _multi(_HYBRID_S, width=128, ratio=3, stem="conv4"),
+    "mlp_s_shared": _single("mlp", width=512, ratio=3, depth=24, shared=True),
+    "mlp_ms_s_shared": _multi(_pure("mlp", _S), width=128, ratio=3, shared=True),
+    "mlp_ms_xxs_shared": _multi(_pure("mlp", _XXS), width=64, ratio=2, shared=True),
+    "trans_ms_s_shared": _multi(_pure("attention", _S), width=96, ratio=3, shared=True),
+}
+# Parameters in millions, FLOPs in 1e9, top-1 in percent, and where they were published.
+_PUBLISHED: dict[str, tuple[int, float | None, float, str]] = {
+    "conv_ms_xxs": (5, 0.7, 73.1, "R"),
+    "trans_ms_xxs": (2, 0.5, 65.4, "R"),
+    "mlp_ms_xxs": (6, 0.9, 74.5, "R"),
+    "conv_ms_s": (44, 7.2, 81.6, "R, T"),
+    "trans_ms_s": (40, 7.6, 82.9, "R, T"),
+    "mlp_ms_s": (46, 8.2, 82.1, "R, T"),
+    "hybrid_ms_xs": (28, None, 82.4, "T"),
+    "hybrid_ms_s": (63, 11.2, 83.7, "R, T"),
+    "hybrid_ms_s_plus": (63, 12.3, 83.9, "R, T"),
+}
+
+
+def _reference(name: str, architecture: Architecture) -> Reference:
+    params_m, gflops, top1, source = _PUBLISHED.get(name, (None, None, None, ""))
     return Reference(
         name=name,
         architecture=architecture,
@@ -99,46 +135,7 @@ def _reference(
     )
 
 
-_ALL = (
-    _reference("conv_xxs", _single("conv", width=384, ratio=2, depth=12)),
-    _reference("trans_xxs", _single("attention", width=192, ratio=2, depth=12)),
-    _reference("mlp_xxs", _single("mlp", width=384, ratio=2, depth=12)),
-    _reference("conv_xs", _single("conv", width=384, ratio=2, depth=24)),
-    _reference("trans_xs", _single("attention", width=384, ratio=2, depth=12)),
-    _reference("mlp_xs", _single("mlp", width=384, ratio=2, depth=24)),
-    _reference("conv_s", _single("conv", width=512, ratio=3, depth=24)),
-    _reference("trans_s", _single("attention", width=512, ratio=3, depth=12)),
-    _reference("mlp_s", _single("mlp", width=512, ratio=3, depth=24)),
-    _reference("conv_ms_xxs", _multi(_pure("conv", _XXS), width=64, ratio=2), 5, 0.7, 73.1, "R"),
-    _reference(
-        "trans_ms_xxs", _multi(_pure("attention", _XXS), width=32, ratio=2), 2, 0.5, 65.4, "R"
-    ),
-    _reference("mlp_ms_xxs", _multi(_pure("mlp", _XXS), width=64, ratio=2), 6, 0.9, 74.5, "R"),
-    _reference("conv_ms_xs", _multi(_pure("conv", _XS), width=96, ratio=2)),
-    _reference("trans_ms_xs", _multi(_pure("attention", _XS), width=64, ratio=2)),
-    _reference("mlp_ms_xs", _multi(_pure("mlp", _XS), width=96, ratio=2)),
-    _reference("conv_ms_s", _multi(_pure("conv", _S), width=128, ratio=3), 44, 7.2, 81.6, "R, T"),
-    _reference(
-        "trans_ms_s", _multi(_pure("attention", _S), width=96, ratio=3), 40, 7.6, 82.9, "R, T"
-    ),
-    _reference("mlp_ms_s", _multi(_pure("mlp", _S), width=128, ratio=3), 46, 8.2, 82.1, "R, T"),
-    _reference("hybrid_ms_xs", _multi(_HYBRID_XS, width=96, ratio=2), 28, None, 82.4, "T"),
-    _reference("hybrid_ms_s", _multi(_HYBRID_S, width=128, ratio=3), 63, 11.2, 83.7, "R, T"),
-    _reference("hybrid_ms_xs_plus", _multi(_HYBRID_XS, width=96, ratio=2, stem="conv4")),
-    _reference(
-        "hybrid_ms_s_plus",
-        _multi(_HYBRID_S, width=128, ratio=3, stem="conv4"),
-        63,
-        12.3,
-        83.9,
-        "R, T",
-    ),
-    _reference("mlp_s_shared", _single("mlp", width=512, ratio=3, depth=24, shared=True)),
-    _reference("mlp_ms_s_shared", _multi(_pure("mlp", _S), width=128, ratio=3, shared=True)),
-    _reference("mlp_ms_xxs_shared", _multi(_pure("mlp", _XXS), width=64, ratio=2, shared=True)),
-    _reference("trans_ms_s_shared", _multi(_pure("attention", _S), width=96, ratio=3, shared=True)),
-)
-REFERENCES: dict[str, Reference] = {reference.name: reference for reference in _ALL}
+REFERENCES = {name: _reference(name, architecture) for name, architecture in _MODELS.items()}
 
 
 def get_reference(name: str) -> Reference:
@@ -161,6 +158,7 @@ def reference_target(name: str, shape: DataShape) -> Architecture:
     Raises:
         ArchitectureError: There is no such model.
     """
+    # A comparison is fair only if both networks have the same head and input.
     return replace(
         get_reference(name).architecture,
         in_channels=shape.in_channels,

@@ -81,6 +81,7 @@ def scale_stage(stage: Stage, rule: ProxyRule) -> Stage:
         stage.width, rule.width_scale, step=stage.heads, least=_MIN_WIDTH_PER_HEAD * stage.heads
     )
     mixers: tuple[str, ...] = ()
+    # Runs shrink, not the stage as a whole, so that order and shares of the mixers survive.
     for name, count in stage.runs:
         mixers += (name,) * max(1, _nearest(count * rule.depth_scale, step=1))
     return replace(stage, width=width, mixers=mixers)

@@ -1,8 +1,8 @@
 """A search space: the set of architectures that a YAML file describes.
 
 Every choice is a parameter of a static encoding (name and range never change), the one form that
-all samplers of Optuna take. Several encodings may give one architecture; `encode` gives the
-canonical one, and architectures, not encodings, are counted and sampled.
+all samplers of Optuna accept. Several encodings may give the same architecture; `encode` returns
+the canonical one. Architectures, not encodings, are counted and sampled.
 """
 
 import itertools
@@ -21,7 +21,6 @@ from spach_nas.space.architecture import (
     DEFAULT_STEM_WIDTH,
     DEFAULT_TOKEN_RATIO,
     Architecture,
-    Stage,
     StemName,
 )
 from spach_nas.space.choices import (
@@ -59,8 +58,6 @@ from spach_nas.space.stage_space import (
 )
 from spach_nas.units import Whole
 from spach_nas.validation import Document, Settings, read_document, validate
-
-_IMAGENET = DataShape(in_channels=3, num_classes=1000)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -110,15 +107,12 @@ class SearchSpace(Settings):
 
     @property
     def shape(self) -> DataShape:
-        """Channels and classes of the targets: ImageNet's where neither space nor data say them."""
-        return DataShape(
-            in_channels=_IMAGENET.in_channels if self.in_channels is None else self.in_channels,
-            num_classes=_IMAGENET.num_classes if self.num_classes is None else self.num_classes,
-        )
+        """Channels and classes of the targets; ImageNet's while the space leaves them open."""
+        return DataShape(in_channels=self.in_channels or 3, num_classes=self.num_classes or 1000)
 
     @property
     def is_open(self) -> bool:
-        """Whether channels or classes are still to be those of some data."""
+        """Whether channels or classes are left to the data."""
         return self.in_channels is None or self.num_classes is None
 
     def for_data(self, data: DataShape) -> "SearchSpace":
@@ -127,15 +121,15 @@ class SearchSpace(Settings):
             return self
         return replace(
             self,
-            in_channels=data.in_channels if self.in_channels is None else self.in_channels,
-            num_classes=data.num_classes if self.num_classes is None else self.num_classes,
+            in_channels=self.in_channels or data.in_channels,
+            num_classes=self.num_classes or data.num_classes,
         )
 
     def describe_targets(self, data: DataShape | None) -> str:
-        """Channels and classes of the targets, and whose they are.
+        """Channels and classes of the targets, and where they come from.
 
         Args:
-            data: Those of the data; None: there are none.
+            data: Channels and classes of the data, if there are data.
         """
         if data == self.shape:
             return f"{data}, as the data have"
@@ -155,7 +149,7 @@ class SearchSpace(Settings):
         return sum(number for _, number in globals_with_numbers(self))
 
     def encodings(self) -> int:
-        """Number of encodings; several may give one architecture."""
+        """Number of encodings; several may give the same architecture."""
         return math.prod(len(values) for values in self.parameters.values())
 
     def sample(self, seed: int | np.random.Generator) -> Architecture:
@@ -164,7 +158,7 @@ class SearchSpace(Settings):
         numbers = globals_with_numbers(self)
         values, _ = numbers[pick([number for _, number in numbers], rng)]
         while True:
-            # A parameter without effect holds its first choice: reject the copies of the others.
+            # Only canonical encodings count: else those with copies would be drawn more often.
             encoding = dict(values)
             for prefix, stage in numbered_stages(self):
                 encoding |= _prefixed(prefix, sample_stage(stage, rng))
@@ -176,33 +170,24 @@ class SearchSpace(Settings):
         """The architecture of an encoding.
 
         Args:
-            encoding: A value for each of `parameters`; further ones are ignored.
+            encoding: A value for each of `parameters`; other names are ignored.
 
         Raises:
-            SearchSpaceError: A parameter is missing, or its value is none of the choices.
+            SearchSpaceError: A parameter is missing, or its value is not one of the choices.
         """
         values = _complete(self, encoding)
-        stages = tuple(
-            Stage(
-                mixers=stage.mixers.arrange(own, int(own["depth"])),
-                width=sizes.width,
-                heads=sizes.heads,
-                expansion_ratio=sizes.expansion_ratio,
-                token_ratio=sizes.token_ratio,
-                shared=sizes.shared,
-                options=sizes.options,
-            )
-            for (prefix, stage), sizes in zip(
-                numbered_stages(self), stage_sizes(self, values), strict=True
-            )
-            for own in (without_prefix(values, prefix),)
-        )
+        stages = []
+        for (prefix, stage), sizes in zip(
+            numbered_stages(self), stage_sizes(self, values), strict=True
+        ):
+            own = without_prefix(values, prefix)
+            stages.append(sizes.with_mixers(stage.mixers.arrange(own, int(own["depth"]))))
         side = int(values["image_size"])
         return Architecture(
             stem=values["stem"],  # type: ignore[arg-type]
             stem_width=int(values["stem_width"]),
             patch_size=int(values["patch_size"]),
-            stages=stages,
+            stages=tuple(stages),
             image_size=(side, side),
             in_channels=self.shape.in_channels,
             num_classes=self.shape.num_classes,
@@ -212,11 +197,12 @@ class SearchSpace(Settings):
         """The canonical encoding of an architecture.
 
         Raises:
-            SearchSpaceError: It is outside of the space; the message says by what.
+            SearchSpaceError: It is outside the space; the message says why.
         """
         found = _describe(self, architecture)
         if isinstance(found, str):
             raise SearchSpaceError(f"{architecture} is outside of the space: {found}")
+        # Stages of the architecture may differ in what the space chooses for all of them.
         if self.decode(found) != architecture:
             raise SearchSpaceError(f"{architecture} is outside of the space: no choice gives it")
         return {name: found[name] for name in self.parameters}
@@ -243,7 +229,7 @@ class SearchSpace(Settings):
         """Read a search space file.
 
         Raises:
-            SearchSpaceError: The file is missing, is no YAML, or has mistakes.
+            SearchSpaceError: The file is missing, is not YAML, or has mistakes.
         """
         document = read_document(path, error=SearchSpaceError)
         return SearchSpace.from_dict(document.data, where=document)
@@ -271,7 +257,7 @@ def _complete(space: SearchSpace, encoding: Mapping[str, Value]) -> dict[str, Va
 
 
 def _describe(space: SearchSpace, architecture: Architecture) -> Encoding | str:
-    """Values that should give the architecture, or the reason why none can."""
+    """Values that should give the architecture, or the reason why no values can."""
     if len(architecture.stages) != len(space.stages):
         return f"{len(architecture.stages)} stages; expected {len(space.stages)}"
     height, width = architecture.image_size
@@ -286,6 +272,7 @@ def _describe(space: SearchSpace, architecture: Architecture) -> Encoding | str:
         found[name] = getattr(architecture, name)
     if architecture.stem == "conv1":
         found["stem_width"] = space.stem_width[0]
+    # Global values before those of stages, whose own choices override them.
     found |= _describe_global(space, architecture)
     before: int | None = None
     for (prefix, stage_space), stage in zip(
@@ -337,6 +324,7 @@ def all_choices(space: SearchSpace) -> dict[str, tuple[Value, ...]]:
     }
     shared = {name: getattr(space, name) for name in PER_STAGE} | dict(space.options)
     for name, values in shared.items():
+        # If every stage overrides it, the global choice has no effect and is no parameter.
         own = all(own_choices(stage).get(name) is not None for stage in space.stages)
         if isinstance(values, tuple) and not own:
             choices[name] = values
@@ -346,10 +334,10 @@ def all_choices(space: SearchSpace) -> dict[str, tuple[Value, ...]]:
 
 
 def stage_sizes(space: SearchSpace, values: Mapping[str, Value]) -> list[StageSizes]:
-    """What every stage is but for its mixers, under values for all other parameters."""
+    """Everything about each stage except its mixers, from the values of the other parameters."""
     sizes: list[StageSizes] = []
     for prefix, stage in numbered_stages(space):
-        # What a stage does not choose itself, all stages share.
+        # A stage takes what it does not choose itself from the whole space.
         own = {**values, **without_prefix(values, prefix)}
         width = stage_width(stage, own["width"], sizes[-1].width if sizes else None)
         rule = stage.heads or space.heads
@@ -372,17 +360,17 @@ def stage_sizes(space: SearchSpace, values: Mapping[str, Value]) -> list[StageSi
 
 @cache
 def globals_with_numbers(space: SearchSpace) -> tuple[tuple[Encoding, int], ...]:
-    """Values that all stages share, and how many distinct architectures have them.
+    """Each combination of global values, and the number of distinct architectures that have it.
 
-    The number of arrangements does not depend on widths and ratios, so that it factors over the
-    stages once the global values are fixed. What breaks the product are parameters without effect:
-    `token_ratio` where nothing reads it, `shared` where nothing is shared.
+    The number of arrangements does not depend on widths and ratios, so once the global values are
+    fixed it is a product over the stages, except for parameters without effect: `token_ratio`
+    where no mixer reads it, `shared` where nothing is shared.
     """
     return tuple((values, _number(space, values)) for values in _global_values(space))
 
 
 def contexts(space: SearchSpace) -> Iterator[Encoding]:
-    """Every combination of values but for depths and mixers, without those that have no effect."""
+    """Every combination of all values except depths and mixers, without repetitions."""
     free = {
         f"{prefix}.{name}": stage_choices(stage)[name]
         for prefix, stage in numbered_stages(space)
@@ -395,10 +383,11 @@ def contexts(space: SearchSpace) -> Iterator[Encoding]:
 
 
 def _global_values(space: SearchSpace) -> Iterator[Encoding]:
-    """Every combination of the choices that all stages share, without those that have no effect."""
+    """Every combination of the choices that all stages share, without repetitions."""
     choices = {name: values for name, values in all_choices(space).items() if "." not in name}
     for values in itertools.product(*choices.values()):
         encoding = dict(zip(choices, values, strict=True))
+        # The width inside a stem has no effect in a conv1 stem.
         if encoding["stem"] != "conv1" or encoding["stem_width"] == space.stem_width[0]:
             yield encoding
 
@@ -411,13 +400,14 @@ def effect_names(space: SearchSpace) -> tuple[str, ...]:
 
 
 def required_effects(space: SearchSpace, encoding: Encoding, prefix: str = "") -> frozenset[str]:
-    """Parameters off their first choice; unless they change a stage, an architecture is a copy.
+    """Parameters that do not have their first choice, and so must have an effect.
+
+    If they change no stage, the architecture is a copy of the one with the first choice.
 
     Args:
         space: The space.
-        encoding: Its values.
-        prefix: `stage2.` for what stage 2 chooses itself; empty for what all stages share, which
-            must change some stage.
+        encoding: Values of its parameters.
+        prefix: `stage2.` for what stage 2 chooses itself; empty for what all stages share.
     """
     return frozenset(
         name
@@ -429,6 +419,8 @@ def required_effects(space: SearchSpace, encoding: Encoding, prefix: str = "") -
 
 def _number(space: SearchSpace, encoding: Encoding) -> int:
     """Distinct architectures with these global values."""
+    # Stage by stage, numbers are kept apart by the required parameters that have had an effect so
+    # far; only what ends with all of them is not a copy.
     required = required_effects(space, encoding)
     numbers: dict[frozenset[str], int] = {frozenset(): 1}
     for stage in space.stages:
@@ -456,6 +448,7 @@ def _mistakes(space: SearchSpace) -> Iterator[str]:
             yield f"stages[{i}].expansion_ratio: is missing here and for the whole space"
         following = set()
         fractions = []
+        # Sorted, so that the same file always gives the same message.
         for first, before in sorted(reachable) or [(0, 0)]:
             for value in stage_choices(stage)["width"]:
                 width = stage_width(stage, value, before or None)
@@ -480,7 +473,7 @@ def _mistakes(space: SearchSpace) -> Iterator[str]:
                 f"stages[{i}]: expansion_ratio {ratio} of width {narrowest} leaves no hidden "
                 "channel; expected at least one"
             )
-        # The widths follow from each other: the first mistake is the one to mend.
+        # Widths follow from each other, so later mistakes may follow from the first.
         yield from itertools.islice(head_mistakes(i, stage.heads or space.heads, reachable), 1)
 
 

@@ -16,6 +16,7 @@ def short_names(architectures: Sequence[Architecture]) -> tuple[str, ...]:
         groups.setdefault(str(architecture), {})[architecture] = None
     named: dict[Architecture, str] = {}
     for name, members in groups.items():
+        # Different architectures with equal mixers and depths get different names.
         if len(members) == 1:
             named |= dict.fromkeys(members, name)
             continue

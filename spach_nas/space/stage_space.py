@@ -11,7 +11,7 @@ from pydantic import BeforeValidator, Discriminator, Field, PlainSerializer, Tag
 from spach_nas.errors import ArchitectureError, SearchSpaceError, SpachNasError, one_of
 from spach_nas.space.architecture import Stage
 from spach_nas.space.choices import Counts, Depths, Flags, Names, OptionChoices, Ratios
-from spach_nas.space.layouts import Layout, MixerCounts, PerBlock, Value
+from spach_nas.space.layouts import Layout, MixerCounts, Mixers, PerBlock, Value
 from spach_nas.space.mixers import OptionValue, get_mixer, legal_option
 from spach_nas.units import Whole
 from spach_nas.validation import Settings, Written
@@ -45,7 +45,7 @@ class Times(Settings):
 
 
 class StageSizes(NamedTuple):
-    """What a stage is but for its mixers; the fields are those of `Stage`."""
+    """A stage without its mixers; the fields are those of `Stage`."""
 
     width: int
     heads: int
@@ -54,9 +54,13 @@ class StageSizes(NamedTuple):
     shared: bool
     options: tuple[tuple[str, OptionValue], ...]
 
+    def with_mixers(self, mixers: Mixers) -> Stage:
+        """The stage of these sizes and mixers."""
+        return Stage(mixers=mixers, **self._asdict())
+
 
 def _is_mapping(value: Any) -> str:
-    if isinstance(value, dict):  # {from: 2, to: 6} is a list written short
+    if isinstance(value, dict):  # {from: 2, to: 6} is short for a list
         return "choices" if {"from", "to"} & set(value) else "mapping"
     return "mapping" if isinstance(value, HeadsRule | Times | Layout) else "choices"
 
@@ -134,18 +138,18 @@ def legal_choices(options: OptionChoices) -> OptionChoices:
 
 
 def own_choices(stage: StageSpace) -> dict[str, Any]:
-    """What a stage gives in place of what all stages share: choices, a rule, or None."""
+    """The stage's own choices (or rule) for what all stages share; None where it has none."""
     return {name: getattr(stage, name) for name in PER_STAGE} | dict(stage.options)
 
 
 def value_of(name: str, stage: Stage) -> Value:
-    """The value of a parameter of `PER_STAGE`, or of an option, that a stage has."""
+    """The value of a parameter of `PER_STAGE`, or of an option, in a stage."""
     value: Value = getattr(stage, name) if name in PER_STAGE else dict(stage.options)[name]
     return value
 
 
 def stage_choices(stage: StageSpace) -> dict[str, tuple[Value, ...]]:
-    """Name and choices of every parameter of a stage, those without a choice too."""
+    """Name and choices of every parameter of a stage, including those with a single choice."""
     return {
         "depth": stage.depth,
         "width": _width_values(stage),
@@ -155,7 +159,7 @@ def stage_choices(stage: StageSpace) -> dict[str, tuple[Value, ...]]:
 
 
 def stage_width(stage: StageSpace, value: Value, before: int | None) -> int:
-    """Channels that a value of the parameter `width` stands for, after a stage `before`."""
+    """Channels for a value of the parameter `width`, after a stage of width `before`."""
     if isinstance(stage.width, Times) and before is not None:
         return round(before * float(value))
     return int(value)
@@ -196,13 +200,14 @@ def head_mistakes(
 
 
 def describe_stage(space: StageSpace, stage: Stage, before: int | None) -> Encoding | str:
-    """The canonical values that give `stage` after a stage of width `before`, or what hinders."""
+    """The canonical values of `stage` after a stage of width `before`, or why there are none."""
     if stage.depth not in space.depth:
         return f"depth: {stage.depth}; expected {one_of(map(str, space.depth))}"
     arrangement = space.mixers.describe(stage.mixers, space.depth)
     if arrangement is None:
         return f"mixers: {stage}; expected an arrangement of {one_of(space.mixers.names)}"
     width: Value = stage.width
+    # Looked up among the choices, since width / before may differ from the factor by rounding.
     if isinstance(space.width, Times) and before is not None:
         width = next(
             (times for times in space.width.times if round(before * times) == stage.width),
@@ -211,6 +216,7 @@ def describe_stage(space: StageSpace, stage: Stage, before: int | None) -> Encod
     found: Encoding = {"depth": stage.depth, "width": width, **arrangement}
     for name, choices in own_choices(space).items():
         if isinstance(choices, tuple):
+            # Canonical: a parameter without effect has its first choice.
             found[name] = value_of(name, stage) if has_effect(name, stage) else choices[0]
     return found
 
@@ -227,7 +233,7 @@ def has_effect(name: str, stage: Stage) -> bool:
 
 
 def effects(mixers: MixerCounts) -> frozenset[str]:
-    """Which of `token_ratio`, `shared` and the options a stage with these counts feels."""
+    """Which of `token_ratio`, `shared` and the options affect a stage with these counts."""
     found = set()
     for name, count in mixers.counts:
         spec = get_mixer(name)
@@ -243,7 +249,7 @@ def _width_values(stage: StageSpace) -> tuple[Value, ...]:
 
 @cache
 def stage_numbers(stage: StageSpace) -> dict[frozenset[str], int]:
-    """Distinct choices for a stage, by the global parameters that change them."""
+    """Number of distinct stages, by the global parameters that affect them."""
     given = own_choices(stage)
     own = {name: len(given[name] or ()) for name in ("token_ratio", "shared", *dict(stage.options))}
     plain = len(_width_values(stage)) * len(stage.expansion_ratio or (1,))
@@ -255,18 +261,20 @@ def stage_numbers(stage: StageSpace) -> dict[frozenset[str], int]:
         number = mixers.number * plain
         for name, values in own.items():
             number *= values if values and name in relevant else 1
+        # What the stage chooses itself is counted above; the rest depends on the whole space.
         key = frozenset(name for name in relevant if not own.get(name))
         numbers[key] = numbers.get(key, 0) + number
     return numbers
 
 
 def sample_stage(stage: StageSpace, rng: np.random.Generator) -> Encoding:
-    """Values for a stage, uniformly over arrangements and over each other parameter."""
+    """Values for a stage, uniform over arrangements and over every other parameter."""
     classes = stage.mixers.classes(stage.depth)
     counts = classes[pick([mixers.number for mixers in classes], rng)]
     mixers = stage.mixers.draw(counts, stage.depth, rng)
     found: Encoding = {"depth": counts.depth, **(stage.mixers.describe(mixers, stage.depth) or {})}
     for name, values in stage_choices(stage).items():
+        # Depth and mixers come with the arrangement.
         if name not in found:
             found[name] = values[rng.integers(len(values))]
     return found
@@ -274,6 +282,6 @@ def sample_stage(stage: StageSpace, rng: np.random.Generator) -> Encoding:
 
 def pick(numbers: list[int], rng: np.random.Generator) -> int:
     """An index with a probability in proportion to its number."""
-    total = sum(numbers)  # numbers of architectures may outgrow a float, their shares do not
+    total = sum(numbers)  # may exceed a float, unlike the shares
     weights = np.array([number / total for number in numbers])
     return int(rng.choice(len(weights), p=weights / weights.sum()))

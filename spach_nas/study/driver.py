@@ -24,15 +24,15 @@ from spach_nas.space.references import reference_target
 from spach_nas.space.scaling import DataShape
 from spach_nas.space.stage_space import Encoding
 from spach_nas.study.ending import Why
-from spach_nas.study.folder import CheckpointKey, checkpoint_file
+from spach_nas.study.folder import Archive, CheckpointKey, FolderArchive, checkpoint_file
 from spach_nas.study.journal import Foreseen
 from spach_nas.study.ladder import Ladder, Step
 from spach_nas.study.pareto import GrowingFront
 from spach_nas.study.proposals import Proposer
 from spach_nas.study.records import Record
+from spach_nas.study.relatives import nearest_relative
 from spach_nas.study.requests import Pending, make_request, to_evaluation, to_record
 from spach_nas.study.results import Study
-from spach_nas.study.writer import Archive, FolderArchive
 
 # A trial that loses this many workers is the likely cause: it fails. Its last attempt uses smaller
 # batches, since the host may have run out of memory.
@@ -101,15 +101,17 @@ class StudyDriver(Study):
         self.foreseen: Foreseen | None = None
         self.concluded = False
         self._data, self._latency = data, latency
-        start = clock() - _own_seconds(known)
-        self._elapsed: Callable[[], float] = lambda: clock() - start
+        self._clock, self._start = clock, clock() - _own_seconds(known)
         self._stopped = False
         self._failures = 0.0  # until the first complete trial
 
         # What is known, from records alone.
         warm = len({record.trial for record in known if record.origin is not None})
         self.ladder = Ladder(
-            config.rungs, objectives=config.objective_list, trials=warm + config.search.trials
+            config.rungs,
+            objectives=config.objective_list,
+            trials=warm + config.search.trials,
+            stand_ins=[config.stand_ins(rung) for rung in range(len(config.rungs.levels))],
         )
         self.proposer = Proposer(config, feasible, warm=warm)
         self._records: list[Record] = []
@@ -166,7 +168,7 @@ class StudyDriver(Study):
     @property
     def elapsed(self) -> float:
         """Seconds since the study began, those before a resume included."""
-        return self._elapsed()
+        return self._clock() - self._start
 
     @property
     def stopped(self) -> bool:
@@ -212,6 +214,16 @@ class StudyDriver(Study):
         fields = {} if foreseen is None else {"foreseen": foreseen.to_dict()}
         self.foreseen = foreseen
         self._log("resumed" if own else "begun", fields=fields)
+
+    def prepared(self, seconds: float) -> None:
+        """Note that its evaluators are prepared, which took so long in all sessions."""
+        # Until there are records, the time of earlier sessions is not in the clock.
+        self._start = min(self._start, self._clock() - seconds)
+        self._log("prepared", fields={"seconds": round(seconds, 3)})
+
+    def propose_first(self, encodings: Sequence[Encoding]) -> None:
+        """Propose these before the sampler's own, in this order."""
+        self.proposer.first = tuple(encodings)
 
     def conclude(self) -> None:
         """Note that all trainings are over, and why; the report comes next."""
@@ -382,12 +394,30 @@ class StudyDriver(Study):
         known: int | None = None,
         parent: Record | None = None,
     ) -> Pending:
+        relative = None
+        source = parent
+        if parent is None and self.config.evaluators[rung].spec.inherits and not self.config.init:
+            found = nearest_relative(
+                target,
+                rung,
+                config=self.config,
+                data=self._data,
+                records=self._records,
+                holds=self._archive.holds,
+            )
+            source, relative = found or (None, None)
         checkpoint = None
-        if parent is not None:
-            checkpoint = checkpoint_file(self.folder, (parent.proxy_id, parent.fidelity.rung))
+        if source is not None:
+            checkpoint = checkpoint_file(self.folder, (source.proxy_id, source.fidelity.rung))
         pending = Pending(
             request=make_request(
-                self.config, target, trial=trial, rung=rung, data=self._data, parent=checkpoint
+                self.config,
+                target,
+                trial=trial,
+                rung=rung,
+                data=self._data,
+                parent=checkpoint,
+                relative=relative,
             ),
             encoding=encoding,
             reference=reference,
@@ -408,7 +438,7 @@ class StudyDriver(Study):
         return pending
 
     def _finish(self, pending: Pending, evaluation: Evaluation) -> Record:
-        record = to_record(pending, evaluation, objectives=self.objectives, latency=self._latency)
+        record = to_record(pending, evaluation, config=self.config, latency=self._latency)
         self._archive.save(record, evaluation.weights)
         self._learn(record)
         self._under_way.discard(pending.step)

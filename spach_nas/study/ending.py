@@ -1,6 +1,6 @@
-"""How a search ended, or why it has not: read from its folder alone.
+"""How a search ended, read from its folder alone.
 
-The journal says why; where it is missing or old, records and search YAML say what they can.
+The journal says why. If it is missing or old, records and search YAML are used instead.
 """
 
 import json
@@ -19,7 +19,7 @@ from spach_nas.study.journal import Line, read_foreseen, read_journal
 from spach_nas.study.records import Record, read_records
 from spach_nas.units import format_duration
 
-# Why nothing more was asked. The first four are in the journal as `why` of `concluded`.
+# Why the search ended. The first four are in the journal, as `why` of `concluded`.
 Why = Literal["done", "exhausted", "max_duration", "stopped", "running", "gone", "unknown"]
 _SESSION = ("begun", "resumed")
 _OVER = ("done", "exhausted")
@@ -30,18 +30,18 @@ class Ending:
     """How a search ended.
 
     Attributes:
-        why: `done`: all that was asked for; `exhausted`: no architecture is left inside the limits;
+        why: `done`: the budget was spent; `exhausted`: no architecture is left inside the limits;
             `max_duration`; `stopped`: by Ctrl-C, by SIGTERM, or for the `reason`; `running`: it has
             not ended; `gone`: its process was killed; `unknown`: an older study does not say.
-        planned: Trials that were asked for, the paper's models among them.
-        done: Of them those with a record, failed ones too.
-        seconds: Of the search, over all its sessions.
-        session_seconds: Since it last began or resumed.
-        foreseen_seconds: The estimate for that session; None without one.
+        planned: Number of planned trials, including the paper's models.
+        done: Number of these that have a record, including failed ones.
+        seconds: Duration of the search over all its sessions.
+        session_seconds: Duration since it last began or resumed.
+        foreseen_seconds: The estimate for that session, if any.
         max_duration: Seconds that the search YAML allows; None: no limit.
-        reason: Why it stopped itself; empty where it did not.
-        command: Resumes it, quoted for a shell; empty where nothing is left to do.
-        file: The search YAML in the folder, whose budget may be raised.
+        reason: Why it stopped itself; empty if it did not.
+        command: Command that resumes it, quoted for a shell; empty if nothing is left to do.
+        file: The search YAML in the folder, where the budget can be raised.
     """
 
     why: Why
@@ -57,14 +57,14 @@ class Ending:
 
     @property
     def cut(self) -> bool:
-        """Whether it is over and did not do all that was planned."""
+        """Whether it ended before everything planned was done."""
         return self.why not in ("running", *_OVER) and (
             self.why != "unknown" or self.done < self.planned
         )
 
     @property
     def outcome(self) -> str:
-        """Why it ended, in a sentence."""
+        """A sentence on why it ended."""
         counts = f"{self.done:,} of {self.planned:,} trials are done"
         if self.why == "max_duration":
             limit = "" if self.max_duration is None else f" ({format_duration(self.max_duration)})"
@@ -81,7 +81,7 @@ class Ending:
 
     @property
     def advice(self) -> str:
-        """How to continue, in a sentence; empty where it cannot."""
+        """A sentence on how to continue; empty if it cannot."""
         if not self.command or not self.cut:
             return ""
         if self.why == "max_duration":
@@ -90,7 +90,7 @@ class Ending:
 
     @property
     def duration(self) -> str:
-        """What the last session took, and its estimate."""
+        """Duration of the last session and its estimate, in words."""
         took = f"took {format_duration(self.session_seconds)}"
         if self.foreseen_seconds is None:
             return took
@@ -98,14 +98,14 @@ class Ending:
 
 
 def ending(folder: Path, records: Sequence[Record] | None = None) -> Ending:
-    """How the search in a folder ended, or that it has not.
+    """How the search in a folder ended, or that it has not ended.
 
     Args:
-        folder: Of the study.
-        records: Its records, where they were read already.
+        folder: Folder of the study.
+        records: Its records, if they have been read already.
 
     Raises:
-        StudyError: The folder is no study, or a record is damaged.
+        StudyError: The folder is not a study, or a record is damaged.
         ConfigError: Its search YAML is damaged.
     """
     config = load_config(folder / SEARCH_YAML)
@@ -114,7 +114,7 @@ def ending(folder: Path, records: Sequence[Record] | None = None) -> Ending:
     said = _last(session, "concluded") or {}
     planned, done = said.get("planned"), said.get("done")
     if not isinstance(planned, int) or not isinstance(done, int):
-        # The journal does not say.
+        # The journal is missing or old.
         known = read_records(folder) if records is None else records
         own = [record for record in known if record.origin is None]
         planned = config.search.trials + len(config.references)
@@ -158,6 +158,7 @@ def _why(
     for known in get_args(Why)[:4]:
         if said == known:
             return known  # type: ignore[no-any-return]
+    # After the journal, since the search still holds the lock while its report is written.
     if is_driven(folder):
         return "running"
     if any(_is_failure(line) for line in session):

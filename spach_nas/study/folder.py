@@ -1,17 +1,18 @@
-"""The folder of a study: what is written where, by the driver alone.
+"""The files in the folder of a study, which only the driver writes, through an archive.
 
-records.jsonl     the truth, one line for each finished evaluation
-trials.csv        a mirror for spreadsheets, one row a trial
-study.db          a mirror for optuna-dashboard
+records.jsonl     the source of truth, one line for each finished evaluation
+trials.csv        a copy for spreadsheets
+study.db          a copy for optuna-dashboard
 search.yaml       the search as run
 space.yaml        its search space, where the search names a file
 data.json         how its images were prepared
 latency.json      times of the parts of its networks, where latency is an objective or a limit
-plugins.json      modules of the mixers that do not come with this package, where there are any
+plugins.json      modules of what does not come with this package, if there are any
+prepared/         what the evaluators of its candidates share, such as a supernet
 checkpoints/      weights of proxies on the front or that may be promoted, PROXY_ID-RUNG
 log.jsonl         what happened when
-report.html       the page of the results
-best/             the exported best network
+report.html       the report
+best/             the best network as a bundle
 """
 
 import csv
@@ -19,18 +20,28 @@ import io
 import json
 import os
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+from spach_nas.config.evaluator_registry import EVALUATORS, EvaluatorSpec
+from spach_nas.config.logger_registry import LOGGERS, LoggerSpec
 from spach_nas.config.objectives import OBJECTIVES
-from spach_nas.config.study_files import DATA_JSON, RECORDS_FILE
+from spach_nas.config.sampler_registry import SAMPLERS, SamplerSpec, get_sampler
+from spach_nas.config.search_yaml import SearchConfig
+from spach_nas.config.study_files import DATA_JSON, INITIAL, PREPARED, RECORDS_FILE
 from spach_nas.errors import PluginError, StudyError
 from spach_nas.files import replace_bytes, replace_text
 from spach_nas.paths import check_text, shell_word
-from spach_nas.space.mixers import MixerSpec, home, mixer_names
+from spach_nas.registry import Registry
+from spach_nas.space.mixers import MIXERS, home, plugin_mixers
 from spach_nas.space.short_names import details
 from spach_nas.study.intervals import image_interval
-from spach_nas.study.records import Record, append_record
+from spach_nas.study.journal import Journal
+from spach_nas.study.records import Record, append_record, flat_record
+
+if TYPE_CHECKING:
+    from spach_nas.study.optuna_mirror import StudyMirror
 
 CHECKPOINTS = "checkpoints"
 PLUGINS_JSON = "plugins.json"
@@ -39,51 +50,25 @@ REPORT = "report.html"
 # `proxy_id` and rung.
 CheckpointKey = tuple[str, int]
 _COLUMNS = (
-    "trial",
-    "arch_id",
-    "proxy_id",
-    "state",
-    "reference",
-    "architecture",
-    "accuracy",
-    "loss",
-    "target_macs",
-    "target_params",
-    "target_activations",
-    "proxy_macs",
-    "proxy_params",
-    "epochs",
-    "rung",
-    "seed",
-    "seconds",
-    "reason",
-    "finished_at",
-    "validation_images",
-    "accuracy_low",
-    "accuracy_high",
-    "image_size",
-    # Of the target, a figure for each stage.
-    "stem",
-    "stem_width",
-    "patch_size",
-    "depth",
-    "width",
-    "heads",
-    "expansion_ratio",
-    "token_ratio",
-    "shared",
+    *("trial", "arch_id", "proxy_id", "state", "reference", "architecture", "accuracy", "loss"),
+    *("target_macs", "target_params", "target_activations", "proxy_macs", "proxy_params"),
+    *("epochs", "rung", "seed", "seconds", "reason", "finished_at"),
+    *("validation_images", "accuracy_low", "accuracy_high", "image_size"),
+    # Of the target; from `depth` on, a figure for each stage.
+    *("stem", "stem_width", "patch_size", "depth", "width", "heads"),
+    *("expansion_ratio", "token_ratio", "shared"),
 )
 
 
 def check_new(folder: Path) -> None:
-    """Whether a new study may take this place.
+    """Check that a new study can be created in this place.
 
     Raises:
-        StudyError: Something is there.
+        StudyError: Something exists there.
     """
     if folder.exists():
         raise StudyError(
-            f"{folder}: exists already and is never overwritten; expected --resume to go on with "
+            f"{folder}: exists already and is never overwritten; expected --resume to continue "
             "it, or a new folder: give another with --out, another name under `study:`, or move "
             "this one away"
         )
@@ -92,14 +77,14 @@ def check_new(folder: Path) -> None:
 def create_folder(
     folder: Path, *, texts: Mapping[str, str], records: Sequence[Record] = ()
 ) -> None:
-    """Make the folder of a new study, with these text files and records to begin with.
+    """Create the folder of a new study, with these text files and first records.
 
     Raises:
-        StudyError: It exists already, cannot be made, or has a name that is no text.
+        StudyError: It exists already, cannot be created, or has a name that is not text.
     """
     check_text(folder, what="the folder of a study", error=StudyError)
     check_new(folder)
-    # Moved into place at the end: there is never half a study.
+    # Renamed at the end, so that there is never half a study.
     new = folder.with_name(f".{folder.name}.{os.getpid()}")
     try:
         new.mkdir(parents=True)
@@ -107,7 +92,7 @@ def create_folder(
         for name, text in texts.items():
             (new / name).write_text(text, encoding="utf-8")
         for record in records:
-            write_record(new, record)
+            append_record(new / RECORDS_FILE, record)
         (new / RECORDS_FILE).touch()
         write_table(new, records)
         new.rename(folder)
@@ -116,18 +101,26 @@ def create_folder(
         raise StudyError(f"{folder}: {problem.strerror}; expected a writable place") from None
 
 
-def plugin_texts(mixers: Iterable[MixerSpec]) -> dict[str, str]:
-    """What remembers where these mixers came from: nothing where there are none."""
-    homes = {spec.name: home(spec) for spec in mixers}
+def plugin_texts(config: SearchConfig) -> dict[str, str]:
+    """The file that lists what a search takes from outside this package, with its modules."""
+    homes = {spec.name: home(spec) for spec in plugin_mixers(config.mixers)}
+    named: list[tuple[str, SamplerSpec | LoggerSpec | EvaluatorSpec]]
+    named = [("sampler", get_sampler(config.search.sampler))]
+    named += [("logger", LOGGERS[name]) for name in config.callbacks]
+    named += [("evaluator", choice.spec) for choice in config.evaluators]
+    for kind, spec in named:
+        module = spec.factory.partition(":")[0]
+        if not module.startswith("spach_nas."):
+            homes[f"{kind} {spec.name}"] = module
     return {PLUGINS_JSON: json.dumps(homes, indent=2) + "\n"} if homes else {}
 
 
 def check_plugins(folder: Path) -> None:
-    """Whether all mixers of a study are known here. What its folder names is never imported.
+    """Check that all plugins of a study are known here. What its folder names is never imported.
 
     Raises:
-        PluginError: One is not; the message says which module brings it in.
-        StudyError: The list of them is damaged.
+        PluginError: One is not known; the message names its module.
+        StudyError: The list of plugins is damaged.
     """
     path = folder / PLUGINS_JSON
     if not path.is_file():
@@ -135,20 +128,29 @@ def check_plugins(folder: Path) -> None:
     try:
         homes = dict(json.loads(path.read_text(encoding="utf-8")))
     except (ValueError, TypeError):
-        raise StudyError(f"{path}: is damaged; expected mixers and their modules") from None
-    lacking = [name for name in homes if name not in mixer_names()]
+        raise StudyError(f"{path}: is damaged; expected plugins and their modules") from None
+    lacking = [name for name in homes if not _is_known(name)]
     if lacking:
         modules = sorted({str(homes[name]) for name in lacking})
         options = " ".join(f"--plugin {shell_word(name)}" for name in modules)
         raise PluginError(
-            f"{folder}: was searched with the mixers {', '.join(map(repr, lacking))}, which are "
-            f"not known here; expected {options}, "
-            f"or in Python import {', '.join(modules)}"
+            f"{folder}: needs plugins for {', '.join(map(repr, lacking))}; expected {options}, or "
+            f"in Python import {', '.join(modules)}"
         )
 
 
+def _is_known(entry: str) -> bool:
+    kind, _, name = entry.rpartition(" ")
+    registries: dict[str, Registry[Any]] = {
+        "sampler": SAMPLERS,
+        "logger": LOGGERS,
+        "evaluator": EVALUATORS,
+    }
+    return name in registries.get(kind, MIXERS).names()
+
+
 def class_count(folder: Path) -> int | None:
-    """Classes of a study's images; None where it does not say."""
+    """Number of classes of a study's images; None if it is unknown."""
     try:
         return len(json.loads((folder / DATA_JSON).read_text(encoding="utf-8"))["class_names"])
     except (OSError, ValueError, TypeError, KeyError):
@@ -156,23 +158,18 @@ def class_count(folder: Path) -> int | None:
 
 
 def checkpoint_path(folder: Path, record: Record) -> Path:
-    """Where the weights of a record are, if they were kept."""
+    """Path of the weights of a record, if they were kept."""
     return checkpoint_file(folder, (record.proxy_id, record.fidelity.rung))
 
 
 def checkpoint_file(folder: Path, key: CheckpointKey) -> Path:
-    """Where the weights of a proxy after a rung are."""
+    """Path of the weights of a proxy after a rung."""
     proxy_id, rung = key
     return folder / CHECKPOINTS / f"{proxy_id}-{rung}.safetensors"
 
 
-def write_record(folder: Path, record: Record) -> None:
-    """Append to the records."""
-    append_record(folder / RECORDS_FILE, record)
-
-
 def write_table(folder: Path, records: Iterable[Record]) -> None:
-    """Write `trials.csv` anew."""
+    """Replace `trials.csv`."""
     text = io.StringIO(newline="")
     writer = csv.writer(text)
     writer.writerow(_COLUMNS)
@@ -187,15 +184,15 @@ def append_to_table(folder: Path, record: Record) -> None:
 
 
 def write_checkpoint(folder: Path, key: CheckpointKey, weights: bytes) -> None:
-    """Write whole or not at all."""
+    """Write the weights of a proxy after a rung, completely or not at all."""
     path = checkpoint_file(folder, key)
-    # A study that was published or copied may have come without its weights.
+    # A study that was published or copied may lack the folder.
     path.parent.mkdir(exist_ok=True)
     replace_bytes(path, weights)
 
 
 def copy_checkpoints(source: Path, folder: Path, records: Iterable[Record]) -> None:
-    """Take over the weights of records from another study, where they were kept."""
+    """Copy the weights of records from another study, as far as they were kept."""
     for record in records:
         path = checkpoint_path(source, record)
         if path.is_file():
@@ -203,7 +200,7 @@ def copy_checkpoints(source: Path, folder: Path, records: Iterable[Record]) -> N
 
 
 def kept_checkpoints(folder: Path) -> set[CheckpointKey]:
-    """Proxies and rungs whose weights are there."""
+    """Proxies and rungs whose weights are kept."""
     names = [path.stem for path in (folder / CHECKPOINTS).glob("*.safetensors")]
     return {
         (proxy_id, int(rung))
@@ -213,43 +210,131 @@ def kept_checkpoints(folder: Path) -> set[CheckpointKey]:
 
 
 def remove_checkpoints(folder: Path, keys: Iterable[CheckpointKey]) -> None:
-    """Remove weights that nothing needs any more."""
+    """Remove weights that are no longer needed."""
     for key in keys:
         checkpoint_file(folder, key).unlink(missing_ok=True)
 
 
 def remove_if_empty(folder: Path) -> None:
-    """Remove a folder without records, so that the search can start again."""
-    if not (folder / RECORDS_FILE).stat().st_size:
+    """Remove a folder without records, so that the search can start again.
+
+    What its evaluators have prepared is kept: the search resumes with it.
+    """
+    files = (path for path in (folder / PREPARED).rglob("*") if path.is_file())
+    prepared = any(path.name != INITIAL for path in files)
+    if not prepared and not (folder / RECORDS_FILE).stat().st_size:
         shutil.rmtree(folder)
 
 
 def _row(record: Record) -> list[object]:
-    last = record.curve[-1] if record.curve and record.state == "complete" else None
-    interval = image_interval(record, OBJECTIVES["accuracy"]) if last else None
-    ends = ("", "") if interval is None else (round(end, 6) for end in interval)
-    return [
-        record.trial,
-        record.arch_id,
-        record.proxy_id,
-        record.state,
-        record.reference or "",
-        str(record.architecture),
-        last.accuracy if last else "",
-        last.loss if last else "",
-        record.target_cost.macs,
-        record.target_cost.params,
-        record.target_cost.activations,
-        record.proxy_cost.macs,
-        record.proxy_cost.params,
-        record.fidelity.epochs,
-        record.fidelity.rung,
-        record.seed,
-        round(record.seconds, 3),
-        record.reason or "",
-        record.finished_at,
-        record.validation_images or "",
-        *ends,
-        "x".join(map(str, record.architecture.image_size)),
-        *details(record.architecture).values(),
-    ]
+    interval = image_interval(record, OBJECTIVES["accuracy"])
+    row: dict[str, object] = flat_record(record) | details(record.architecture)
+    row["seconds"] = round(record.seconds, 3)
+    if interval is not None and row["accuracy"] is not None:
+        row |= {"accuracy_low": round(interval.low, 6), "accuracy_high": round(interval.high, 6)}
+    return ["" if row.get(name) is None else row[name] for name in _COLUMNS]
+
+
+class Archive:
+    """Writes nothing, for replays; it only knows whose weights would be kept."""
+
+    def __init__(self) -> None:
+        self._kept: set[CheckpointKey] = set()
+
+    def save(self, record: Record, weights: bytes | None) -> None:
+        """Keep a record and its weights."""
+        if weights is not None:
+            self._kept.add((record.proxy_id, record.fidelity.rung))
+
+    def mirror(self, record: Record) -> None:
+        """Add a saved record to the mirrors of the records."""
+
+    def kept(self) -> Collection[CheckpointKey]:
+        """Proxies and rungs whose weights are kept."""
+        return self._kept
+
+    def holds(self, key: CheckpointKey) -> bool:
+        """Whether the weights of a proxy after a rung are kept."""
+        return key in self._kept
+
+    def forget(self, keys: Collection[CheckpointKey]) -> None:
+        """Remove weights."""
+        self._kept.difference_update(keys)
+
+    def log(self, event: str, fields: Mapping[str, object]) -> None:
+        """Note what happened in the journal."""
+
+    def close(self) -> None:
+        """Close all files."""
+
+
+class FolderArchive(Archive):
+    """The folder of a study, open for writing."""
+
+    def __init__(
+        self, folder: Path, config: SearchConfig, *, records: Sequence[Record], mirrored: bool
+    ) -> None:
+        """Open the folder, and repair the mirrors if an earlier run was killed.
+
+        Args:
+            folder: A folder made by `create_folder`.
+            config: The search YAML.
+            records: Its records so far, oldest first.
+            mirrored: Whether `study.db` mirrors the records.
+        """
+        super().__init__()
+        self._folder = folder
+        self._journal = Journal(folder)
+        if records:
+            write_table(folder, records)
+        self._mirror = _mirror(folder, config, records) if mirrored else None
+
+    def save(self, record: Record, weights: bytes | None) -> None:
+        """Write weights and record, so that a crash at any moment loses neither."""
+        # The weights first: once the record is written, the trial is not repeated.
+        if weights is not None:
+            key = record.proxy_id, record.fidelity.rung
+            write_checkpoint(self._folder, key, weights)
+        append_record(self._folder / RECORDS_FILE, record)
+
+    def mirror(self, record: Record) -> None:
+        """Add a saved record to the mirrors of the records."""
+        append_to_table(self._folder, record)
+        if self._mirror is not None:
+            self._mirror.add(record)
+
+    def kept(self) -> Collection[CheckpointKey]:
+        """Proxies and rungs whose weights are kept."""
+        return kept_checkpoints(self._folder)
+
+    def holds(self, key: CheckpointKey) -> bool:
+        """Whether the weights are kept; a user may have removed them."""
+        return checkpoint_file(self._folder, key).is_file()
+
+    def forget(self, keys: Collection[CheckpointKey]) -> None:
+        """Remove weights."""
+        remove_checkpoints(self._folder, keys)
+
+    def log(self, event: str, fields: Mapping[str, object]) -> None:
+        """Note what happened."""
+        self._journal.write(event, fields)
+
+    def close(self) -> None:
+        """Close all files."""
+        if self._mirror is not None:
+            self._mirror.close()
+
+
+def _mirror(folder: Path, config: SearchConfig, records: Sequence[Record]) -> "StudyMirror":
+    # They import Optuna, which nobody needs who only reads a folder.
+    from spach_nas.samplers.feasible_sampler import distributions
+    from spach_nas.study.optuna_mirror import StudyMirror
+
+    return StudyMirror(
+        folder,
+        name=config.study,
+        objectives=config.objective_list,
+        distributions=distributions(config.space),
+        top=config.fidelity.rung,
+        records=records,
+    )

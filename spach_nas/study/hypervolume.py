@@ -1,8 +1,8 @@
-"""How a front grows: its hypervolume over trials and over time, in a box that never moves.
+"""How a front grows: its hypervolume over trials and over time, in a fixed box.
 
-The box is fixed before the first trial: its worst corner is what guessing scores and the most that
-a target may cost, its ideal one a perfect score at no cost. So the share that is dominated never
-goes down, and every view of a study shows the same one.
+The box is fixed before the first trial: its worst corner is the score of guessing and the highest
+cost that a target may have, its ideal corner a perfect score at the lowest cost. So the share that
+is dominated never decreases, and is the same in all views of a study.
 """
 
 import math
@@ -13,7 +13,6 @@ from spach_nas.config.objectives import LATENCY, Objective
 from spach_nas.config.search_yaml import SearchConfig
 from spach_nas.cost.closed_form import cost
 from spach_nas.cost.limits import Limits
-from spach_nas.errors import StudyError
 from spach_nas.space.search_space import SearchSpace
 from spach_nas.study.pareto import GrowingFront, comparable, hypervolume, value, within
 from spach_nas.study.records import Record
@@ -25,20 +24,19 @@ _ROUNDS = 2
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class HypervolumeData:
-    """Share of the box between the reference point and the ideal one that is dominated.
+    """The dominated share of the box between the reference point and the ideal point.
 
     Attributes:
-        objectives: What spans the box.
-        reference: The worst value of each objective that counts, by name.
-        ideal: The best value of each.
-        trials: Trials done, failed ones too, at each step.
-        seconds: Of the search by the clock, at each step.
-        training: Seconds that all trainings so far took together, those of lower rungs and of
-            failed trials too, those of paper models and of an earlier study not.
-        shares: Of the box, in [0, 1], at each step; higher is better.
-        paper: Share of the paper's models alone; None when there are none.
-        fixed: Whether the box was known before the first trial; else it is that of the records.
-        baseline: The growth of a study to compare with, in the same box.
+        objectives: Axes of the box.
+        reference: The reference point: the worst value of each objective, by name.
+        ideal: The best value of each objective.
+        trials: Number of finished trials at each step, including failed ones.
+        seconds: Seconds of the search at each step, by the clock.
+        shares: Share of the box at each step, in [0, 1]; higher is better.
+        paper: Share of the paper's models alone; None if there are none.
+        training: Sum of the seconds of all trainings so far, including lower rungs and failed
+            trials, without the paper's models and an earlier study.
+        fixed: Whether the box was known before the first trial; else the records span it.
     """
 
     objectives: tuple[Objective, ...]
@@ -50,18 +48,17 @@ class HypervolumeData:
     paper: float | None
     training: tuple[float, ...] = ()
     fixed: bool = True
-    baseline: "HypervolumeData | None" = None
 
 
 def study_corners(config: SearchConfig, *, classes: int | None) -> Corners:
     """The box of a study, from what is known before its first trial.
 
-    A cost without a limit is bounded by the dearest architecture of the space. A latency without a
-    limit has no corner here.
+    A cost without a limit is bounded by the most expensive architecture of the space. A latency
+    without a limit has no bound here.
 
     Args:
         config: The search YAML.
-        classes: Of its images; None: not known, and guessing counts as always wrong.
+        classes: Number of classes; None: unknown, and guessing counts as always wrong.
     """
     corners: dict[str, tuple[float, float]] = {}
     bounds = {name: (low, high) for name, low, high in config.limits.bounds}
@@ -72,7 +69,7 @@ def study_corners(config: SearchConfig, *, classes: int | None) -> Corners:
             corners[item.name] = math.log(classes), 0.0
         elif item.source == "target_cost":
             low, high = bounds.get(item.name, (None, None))
-            most = _dearest(config.space, item.name) if high is None else high
+            most = _highest_cost(config.space, item.name) if high is None else high
             corners[item.name] = float(most), float(low or 0)
         elif item == LATENCY and config.limits.max_latency is not None:
             corners[item.name] = config.limits.max_latency / 1e6, 0.0
@@ -82,7 +79,7 @@ def study_corners(config: SearchConfig, *, classes: int | None) -> Corners:
 def record_corners(
     records: Sequence[Record], objectives: Sequence[Objective], *, limits: Limits | None = None
 ) -> Corners:
-    """The worst and the best value of each objective over everything comparable."""
+    """The worst and the best value of each objective over all comparable records."""
     corners: dict[str, tuple[float, float]] = {}
     for record in comparable(records, limits=limits):
         figures = [value(record, item) for item in objectives]
@@ -104,14 +101,14 @@ def wider(
 class GrowingHypervolume:
     """The growth of a front whose records come one by one.
 
-    The curve is that of the search alone: the paper's models, which no search found, are the line
-    to compare it with. Only the highest rung is compared, as in `pareto.comparable`.
+    Only the highest rung counts, as in `pareto.comparable`. The paper's models have a front apart,
+    since no search found them.
 
-    Adding a record costs one comparison with the front. Volumes are computed when they are asked
-    for, one for each record that has entered the front since.
+    Adding a record costs one comparison with the front. Volumes are computed on request, one for
+    each record that has entered the front since.
 
     Args:
-        objectives: At least one.
+        objectives: At least one objective.
         corners: The box.
         limits: Bounds on the target's cost.
     """
@@ -131,7 +128,8 @@ class GrowingHypervolume:
         self._begin()
 
     def add(self, record: Record) -> None:
-        """Take a finished record, in their order."""
+        """Add a finished record; records come in the order of their ends."""
+        # Scores of different rungs are not comparable, so the curve starts over at a higher rung.
         if record.state == "complete" and record.fidelity.rung > self._rung:
             self._rung = record.fidelity.rung
             self._begin()
@@ -152,16 +150,13 @@ class GrowingHypervolume:
         self._changed = True
 
     def data(self) -> HypervolumeData | None:
-        """The growth so far; None before there is something to compare, or where no box is known.
-
-        A box is known when it has a corner for each objective.
-        """
+        """The growth so far; None without comparable records, or without a corner per objective."""
         if self._changed:
             self._data, self._changed = self._compute(), False
         return self._data
 
     def _begin(self) -> None:
-        """Nothing of the rung that is compared is known."""
+        """Start over, at a rung without records."""
         self._found = GrowingFront(self._objectives)
         self._paper = GrowingFront(self._objectives)
         self._fronts: list[tuple[Record, ...]] = [()]
@@ -200,63 +195,35 @@ def hypervolume_data(
     *,
     limits: Limits | None = None,
     corners: Corners | None = None,
-    baseline: Sequence[Record] | None = None,
 ) -> HypervolumeData | None:
-    """The growth over a study; None when nothing spans a box.
+    """The growth over a study; None if there is no box.
 
     Args:
-        records: Of the study, in the order in which they finished.
-        objectives: What spans the box.
-        limits: Bounds on the target's cost, for the baseline too.
-        corners: The box; what it lacks is taken from all records.
-        baseline: Records of another study of the same space and protocol, such as one by uniform
-            random search. Its paper models are not counted again.
-
-    Raises:
-        StudyError: The baseline was scored otherwise, so that its scores mean something else.
+        records: Records of the study, in the order of their ends.
+        objectives: Axes of the box.
+        limits: Bounds on the target's cost.
+        corners: The box; missing corners are taken from the records.
     """
-    if baseline is not None:
-        own, other = _protocol(records), _protocol(baseline)
-        if own and other and own != other:
-            raise StudyError(f"baseline: {other}; expected {own}, as in the study")
-    beside = [record for record in baseline or () if record.reference is None]
-    given = corners or {}
+    given = dict(corners or {})
     fixed = all(item.name in given for item in objectives)
     if not fixed:
-        seen = [record_corners(some, objectives, limits=limits) for some in (records, beside)]
-        measured = dict(seen[0])
-        for item in objectives:
-            if item.name in seen[1]:
-                ends = measured.get(item.name, seen[1][item.name])
-                measured[item.name] = wider(item, ends, seen[1][item.name])
-        given = measured | dict(given)
+        given = {**record_corners(records, objectives, limits=limits), **given}
     if any(worst == ideal for worst, ideal in given.values()):
         return None
-    growth = [_grown(some, objectives, limits=limits, corners=given) for some in (records, beside)]
-    if growth[0] is None:
-        return None
-    return replace(growth[0], fixed=fixed, baseline=growth[1])
-
-
-def _grown(
-    records: Sequence[Record],
-    objectives: Sequence[Objective],
-    *,
-    limits: Limits | None,
-    corners: Corners,
-) -> HypervolumeData | None:
-    growing = GrowingHypervolume(objectives, limits=limits, corners=corners)
+    growing = GrowingHypervolume(objectives, limits=limits, corners=given)
     for record in records:
         growing.add(record)
-    return growing.data()
+    growth = growing.data()
+    return None if growth is None else replace(growth, fixed=fixed)
 
 
-def _dearest(space: SearchSpace, name: str) -> int:
-    """The most that an architecture of a space costs, by climbing from its largest choices."""
+def _highest_cost(space: SearchSpace, name: str) -> int:
+    """The highest cost in a space, found by local search from its largest choices."""
 
     def price(encoding: Mapping[str, str | int | float | bool]) -> int:
         return int(getattr(cost(space.decode(encoding)), name))
 
+    # Costs grow with nearly every choice, so coordinate ascent finds the maximum in a round or two.
     chosen = {parameter: values[-1] for parameter, values in space.parameters.items()}
     for _ in range(_ROUNDS):
         for parameter, values in space.parameters.items():
@@ -265,24 +232,6 @@ def _dearest(space: SearchSpace, name: str) -> int:
     return price(chosen)
 
 
-def _protocol(records: Sequence[Record]) -> str:
-    """How the compared trials were scored, as far as records say; empty without one."""
-    complete = [record for record in records if record.state == "complete"]
-    if not complete:
-        return ""
-    last = max(complete, key=lambda record: record.fidelity.rung)
-    effort, (height, width) = last.fidelity, last.fidelity.image_size
-    return (
-        f"{effort.epochs} epochs at {height}x{width} px on {effort.data_share:.4g} of the images "
-        f"by {last.evaluator}"
-    )
-
-
 def finished_after(record: Record) -> float:
-    """Seconds of the search when a record was finished; 0 for one of an earlier study."""
+    """Seconds of the search at the end of a record; 0 for a record of an earlier study."""
     return 0.0 if record.origin is not None else record.started + record.seconds
-
-
-def figure_words(objective: Objective, number: float) -> str:
-    """A value of an objective, for the eye: `81.25%`, `12.18G`, `0.5312`."""
-    return objective.words(number)

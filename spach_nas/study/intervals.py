@@ -1,8 +1,8 @@
-"""How far a score may be off by chance: of the images it was measured on, and of its training.
+"""The uncertainty of scores that comes from the number of validation images.
 
-An accuracy is a share of the validation images; its 95 % interval is Wilson's (1927), the
-difference of two has Newcombe's (1998, method 10). All trials of a study are scored on the same
-images, which makes a difference surer than that: what is told apart here is told apart.
+An accuracy is a share of the validation images. Its 95 % interval is Wilson's (1927), differences
+are judged by Newcombe's (1998, method 10). All trials of a study are scored on the same images, so
+differences are in fact more certain than that: the test is conservative.
 """
 
 import math
@@ -16,7 +16,7 @@ from spach_nas.study.records import Record
 from spach_nas.units import format_share
 
 _Z = 1.959964  # of 95 %
-# An interval narrower than this share has a second digit.
+# A half-width below this is printed with a second digit.
 _NARROW = 0.001
 
 
@@ -28,21 +28,21 @@ class Interval(NamedTuple):
 
     @property
     def half(self) -> float:
-        """Half of its width: what stands after a plus-minus sign."""
+        """Half of its width, as printed after a plus-minus sign."""
         return (self.high - self.low) / 2
 
 
 def wilson(share: float, *, images: int) -> Interval:
-    """The interval of a share of a number of images."""
+    """Wilson's interval for a share of this many images."""
     shrunk = 1 + _Z**2 / images
     centre = (share + _Z**2 / (2 * images)) / shrunk
     reach = _Z * math.sqrt(share * (1 - share) / images + _Z**2 / (4 * images**2)) / shrunk
-    # Rounding must not put a share of 0 or 1 outside of its own interval.
+    # Rounding must not put a share of 0 or 1 outside its own interval.
     return Interval(min(share, max(0.0, centre - reach)), max(share, min(1.0, centre + reach)))
 
 
 def image_interval(record: Record, objective: Objective) -> Interval | None:
-    """Of a record's accuracy; None for other scores, and where its images were not counted."""
+    """The interval of a record's accuracy; None for other scores, or if its images are unknown."""
     share = value(record, objective)
     if not objective.is_share or share is None or not record.validation_images:
         return None
@@ -50,7 +50,7 @@ def image_interval(record: Record, objective: Objective) -> Interval | None:
 
 
 def surely_better(first: Record, second: Record, objective: Objective) -> bool | None:
-    """Whether the first score is better beyond the chance of the images; None: not known."""
+    """Whether the first score is significantly better, given the images; None: unknown."""
     ends = [image_interval(record, objective) for record in (first, second)]
     figures = [value(record, objective) for record in (first, second)]
     if ends[0] is None or ends[1] is None or figures[0] is None or figures[1] is None:
@@ -62,7 +62,7 @@ def surely_better(first: Record, second: Record, objective: Objective) -> bool |
 def score_words(
     objective: Objective, figure: float | None, interval: Interval | None = None
 ) -> str:
-    """`83.1 ± 1.8 %`; `83.13%` where the interval is not known; `0.5312` of another score."""
+    """`83.1 ± 1.8 %`; `83.13%` if the interval is unknown; `0.5312` for other scores."""
     if figure is None:
         return ""
     if not objective.is_share:
@@ -80,12 +80,12 @@ def record_words(record: Record, objective: Objective) -> str:
 
 
 def with_images(records: Sequence[Record], images: int | None) -> tuple[Record, ...]:
-    """The records of an older study, which do not say how many images scored them.
+    """Fill in the number of validation images, which records of older studies lack.
 
     Args:
-        records: Of one study.
-        images: What its settings say; None, or a number that an accuracy is no share of, which
-            then is that of other images: nothing is filled in.
+        records: Records of one study.
+        images: The number by its settings. Nothing is filled in if it is None, or if an accuracy
+            is not a share of this number: then the images have changed.
     """
     accuracy = OBJECTIVES["accuracy"]
     old = [record for record in records if record.validation_images is None]

@@ -1,7 +1,7 @@
-"""The journal of a search: what happened when, one JSON object a line in `log.jsonl`.
+"""The journal of a search: what happened when, one JSON object per line in `log.jsonl`.
 
-It serves those who watch. The records are the truth; a journal that cannot be written, as on a full
-disk, or that lacks a line, never stops a search and changes nothing in it.
+It is for watching a search. The records are the truth: a search neither stops nor changes when its
+journal cannot be written, as on a full disk, or lacks lines.
 """
 
 import contextlib
@@ -33,20 +33,20 @@ class Journal:
         Args:
             event: One of begun, resumed, asked, progress, finished, lost, warning, stopped,
                 concluded, ended.
-            fields: Plain values by name; one that JSON does not know is written as text.
+            fields: Plain values by name; values that JSON does not know are written as text.
         """
         time = datetime.now(UTC).isoformat(timespec="milliseconds")
         line = json.dumps({"time": time, "event": event, **(fields or {})}, default=str)
         with contextlib.suppress(OSError), self.path.open("ab+") as file:
             size = file.tell()
             file.seek(max(0, size - 1))
-            # A line that a full disk or a kill has torn would take the next one with it.
+            # Without a new line, a line torn by a full disk or a kill would damage the next one.
             gap = b"" if file.read(1) in (b"", b"\n") else b"\n"
             file.write(gap + line.encode() + b"\n")
 
 
 def read_journal(folder: Path) -> tuple[Line, ...]:
-    """All whole lines of a journal, oldest first; none where there is no journal."""
+    """All complete lines of a journal, oldest first; empty without a journal."""
     try:
         return parse_journal((folder / LOG_JSONL).read_bytes())
     except OSError:
@@ -54,7 +54,7 @@ def read_journal(folder: Path) -> tuple[Line, ...]:
 
 
 def parse_journal(text: bytes) -> tuple[Line, ...]:
-    """The lines in a piece of a journal. Torn and damaged ones are passed over."""
+    """The lines in a part of a journal, without torn and damaged ones."""
     lines = (_parse(line) for line in text.split(b"\n"))
     return tuple(line for line in lines if line is not None)
 
@@ -73,10 +73,11 @@ class Foreseen:
     """The estimate of a search, from a few timed steps.
 
     Attributes:
-        seconds: From then on to the report, `max_duration` counted in.
-        evaluation_seconds: Of one evaluation while others run, by rung, cheapest first.
-        start_seconds: Before the first training: Ray and its workers.
-        finish_seconds: After the last one: the report and the best network.
+        seconds: Duration of the search including the report, at most `max_duration`.
+        evaluation_seconds: Duration of an evaluation while others run, by rung, cheapest first.
+        at_once: Number of evaluations at once.
+        start_seconds: Time before the first training, for Ray and its workers.
+        finish_seconds: Time after the last one, for the report and the best network.
     """
 
     seconds: float
@@ -91,7 +92,7 @@ class Foreseen:
 
 
 def read_foreseen(plain: object) -> Foreseen | None:
-    """The estimate in a line of a journal; None where it is damaged, or there is none."""
+    """The estimate in a line of a journal; None if there is none or it is damaged."""
     if not isinstance(plain, Mapping):
         return None
     try:

@@ -1,4 +1,4 @@
-"""`study.db`: a mirror of the records for optuna-dashboard."""
+"""`study.db`: a copy of the records for optuna-dashboard."""
 
 import contextlib
 import sqlite3
@@ -22,17 +22,17 @@ from spach_nas.samplers.feasible_sampler import OPTUNA_DIRECTIONS
 from spach_nas.study.records import Record
 
 FILE_NAME = "study.db"
-# A trial takes SQLite and its layers 20 to 40 ms, more than all else that a study does with it.
-# Where a thousand workers tell their trials, the mirror lags behind instead of all of them.
+# A trial takes SQLite and its layers 20 to 40 ms, more than everything else that a study does with
+# it. With a thousand workers, the mirror lags behind instead of holding them up.
 _SHARE_OF_TIME = 0.2
 SECONDS_AT_ONCE = 1.0
 
 
 class StudyMirror:
-    """Writes every trial of a search as one of an Optuna study: number, times, values, epochs.
+    """Writes every trial of a search into an Optuna study: number, times, values, epochs.
 
-    A trial that went on to the next rung takes the place of what it was. Writing takes a fifth of
-    the time at most: what comes faster waits, until `close` at the latest.
+    A promoted trial replaces its earlier state. Writing takes at most a fifth of the time; records
+    that come faster wait, until `close` at the latest.
     """
 
     def __init__(
@@ -46,18 +46,18 @@ class StudyMirror:
         records: Sequence[Record] = (),
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Open the mirror, and add what it lacks of the records.
+        """Open the mirror and add missing records.
 
-        One that cannot be read, or that holds something else, is made anew.
+        A file that cannot be read, or that holds anything else, is replaced.
 
         Args:
-            folder: Of the study.
-            name: Of the study.
-            objectives: Of the study.
-            distributions: Of the parameters, by name.
+            folder: Folder of the study.
+            name: Name of the study.
+            objectives: Objectives of the study.
+            distributions: Distributions of the parameters, by name.
             top: The rung of final scores.
-            records: The study's so far.
-            clock: Seconds.
+            records: Records of the study so far.
+            clock: Returns seconds.
         """
         self._clock = clock
         self._waiting: deque[Record] = deque()
@@ -71,7 +71,7 @@ class StudyMirror:
             marks[record.trial].append(_mark(record))
         try:
             seen = self._open()
-        except Exception:  # SQLite and its layers have many ways to say that a file is damaged
+        except Exception:  # SQLite and its layers raise many errors for a damaged file
             seen = {-1: None}
         if not all(mark in marks.get(number, []) for number, mark in seen.items()):
             for path in folder.glob(f"{FILE_NAME}*"):
@@ -84,15 +84,15 @@ class StudyMirror:
         self._begun, self._spent = clock(), 0.0
 
     def _open(self) -> dict[int, str | None]:
-        """Open the file; what it says about each trial."""
-        # The URL says what kind it is: a path may hold what has a meaning in one.
+        """Open the file; return its mark of each trial."""
+        # With a creator, since a path may contain characters that have a meaning in a URL.
         connect = partial(sqlite3.connect, self._path, check_same_thread=False)
         self._storage = RDBStorage("sqlite:///study.db", engine_kwargs={"creator": connect})
-        # Ten times faster than SQLite's default; the records are the truth, so that a mirror may
-        # lose its last lines to a power cut.
+        # Ten times faster than SQLite's default. A power cut may lose the last lines, which the
+        # records restore.
         sqlalchemy.event.listen(self._storage.engine, "connect", _pragmas)
         self._storage.engine.dispose()
-        # Optuna numbers trials in the order in which they come, and ours end in any order.
+        # Optuna numbers trials in the order in which they are added, and ours end in any order.
         sqlalchemy.event.listen(self._storage.scoped_session, "before_flush", self._number)
         study = optuna.create_study(
             study_name=self._name,
@@ -118,7 +118,7 @@ class StudyMirror:
                 item.number = self._writing
 
     def add(self, record: Record) -> None:
-        """Add one record, soon."""
+        """Add a record, now or later."""
         self._waiting.append(record)
         while self._waiting and self._spent < self._allowed:
             before = self._clock()
@@ -136,14 +136,14 @@ class StudyMirror:
         self._ids[record.trial] = added
         if before is None:
             return
-        # Afterwards, since a reader looks for larger identities than those it has seen.
+        # The old one is deleted last, since readers look for larger identities than they have seen.
         with self._storage.engine.begin() as connection:
             for table in self._tables.sorted_tables:
                 if "trial_id" in table.c:
                     connection.execute(table.delete().where(table.c.trial_id == before))
 
     def _as_trial(self, record: Record) -> FrozenTrial:
-        """Only records of the full fidelity are complete trials there."""
+        """The record as a trial; only those at the full fidelity are complete."""
         complete = record.state == "complete" and record.fidelity.rung == self._top
         state = TrialState.PRUNED if record.state == "complete" else TrialState.FAIL
         known = set(record.encoding or {}) == set(self._distributions)
@@ -152,7 +152,7 @@ class StudyMirror:
         score = next((item.name for item in self._objectives if item.source == "score"), "accuracy")
         return FrozenTrial(
             number=record.trial,
-            trial_id=-1,  # the storage gives one
+            trial_id=-1,  # replaced by the storage
             state=TrialState.COMPLETE if complete else state,
             value=None,
             values=[record.objectives[item.name] for item in self._objectives]
@@ -182,13 +182,13 @@ class StudyMirror:
         )
 
     def close(self) -> None:
-        """Add what waits, and let go of the file."""
+        """Add the records that wait, and close the file."""
         while self._waiting:
             self._write(self._waiting.popleft())
         self._storage.remove_session()
         self._storage.engine.dispose()
-        # A database in WAL mode cannot be opened in a read-only folder. A reader at this moment
-        # keeps it in that mode.
+        # A database in WAL mode cannot be opened in a read-only folder. If it is being read at this
+        # moment, it stays in that mode.
         with (
             contextlib.suppress(sqlite3.Error),
             contextlib.closing(sqlite3.connect(self._path, timeout=0)) as connection,
@@ -197,7 +197,7 @@ class StudyMirror:
 
 
 def _mark(record: Record) -> str:
-    # What was written in another way is made anew.
+    # The last number is the version of the format: files of other versions are replaced.
     return f"{record.trial}/{record.fidelity.rung}/{record.arch_id}/2"
 
 

@@ -1,7 +1,7 @@
-"""How far a search is: one value, for the live view and for watching a folder alike.
+"""The progress of a search, for the live view and for watching a folder.
 
-A `Tally` takes records one by one and keeps what they add up to, so that a look at a study of
-thousands of trials costs no more than at a small one.
+A `Tally` takes records one by one and keeps their sums, so that the progress of a study of
+thousands of trials costs no more than that of a small one.
 """
 
 import math
@@ -35,22 +35,24 @@ Phase = Literal["running", "stopping", "finishing", "stopped", "ended", "silent"
 _OVER = ("stopped", "ended", "silent")
 # The pace is measured over this many evaluations.
 _LATELY = 20
-# The estimate before the search weighs as much as this many evaluations.
+# The estimate before the search has the weight of this many evaluations.
 _TRUST = 2
-# An evaluation without news is assumed to be at most this far.
+# A score without training takes as long as this many epochs, until its duration is known.
+_UNTRAINED = 0.05
+# An evaluation that reports nothing counts as done by at most this share.
 _UNHEARD = 0.9
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Outline:
-    """What a search set out to do.
+    """What a search plans to do.
 
     Attributes:
-        corners: The box that hypervolumes are shares of.
+        corners: The box of which hypervolumes are shares.
         rungs: Fidelities, cheapest first.
         trials: The budget, without references.
-        references: How many of the paper's models.
-        reduction: One of this many trials goes on to the next rung.
+        references: Number of the paper's models.
+        reduction: One of this many trials is promoted to the next rung.
         max_duration: Seconds after which nothing new starts; None: no limit.
     """
 
@@ -68,26 +70,26 @@ class Outline:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Progress:
-    """How far a search is.
+    """The progress of a search.
 
     Attributes:
-        outline: What it set out to do.
-        wanted: Evaluations at each rung, should no trial fail; at the higher ones at least.
-        phase: `running`; `stopping`, when running trials are finished; `finishing`, when the report
-            is written; `stopped` before the budget was spent; `ended`; `silent`, when the process
-            that drove it is gone.
-        finished: Evaluations by rung and state, without those of an earlier study.
-        running: Evaluations on their way, oldest first.
+        wanted: Planned evaluations at each rung if no trial fails; at higher rungs, at least.
+        phase: `running`; `stopping`: running trials are being finished; `finishing`: the report is
+            being written; `stopped` before the budget was spent; `ended`; `silent`: its process is
+            gone.
+        finished: Number of evaluations by rung and state, without those of an earlier study.
+        running: Running evaluations, oldest first.
         elapsed: Seconds of the search.
-        pace: Evaluations a second, lately; None before there is one.
-        time_left: Seconds until all trainings are over, more than 0 while one runs; None when
+        pace: Recent evaluations per second; None before the first.
+        time_left: Seconds until all trainings are over, more than 0 while one runs; None if
             unknown.
+        trials: Number of trials with a record.
         front: Records that no other dominates, cheapest target first.
         marks: Words for members of the front by trial: `best`, `knee`.
-        hypervolume: Its growth; None before the first trial, or where no box is known.
-        last_failure: The last record that failed; None when none did.
-        last_sign: When the search was last heard of; None for a search of this process.
-        ending: How it ended; None while it has not, or where it is not known.
+        hypervolume: Its growth; None before the first trial, or if no box is known.
+        last_failure: The last record that failed, if any.
+        last_sign: Time of the last journal line; None for a search of this process.
+        ending: How it ended; None while it has not, or if that is unknown.
     """
 
     outline: Outline
@@ -108,26 +110,26 @@ class Progress:
 
     @property
     def done(self) -> int:
-        """Evaluations that are over."""
+        """Number of finished evaluations."""
         return sum(self.finished.values())
 
     @property
     def total(self) -> int:
-        """Evaluations in all. Promotion waits for no one, so more may go on than were wanted."""
+        """Evaluations in all. Promotion is asynchronous, so more may be promoted than planned."""
         return sum(max(number, self.started(rung)) for rung, number in enumerate(self.wanted))
 
     def started(self, rung: int) -> int:
-        """Evaluations of a rung that are over or on their way."""
+        """Evaluations of a rung that are finished or running."""
         over = sum(number for (other, _), number in self.finished.items() if other == rung)
         return over + self.running_at(rung)
 
     def running_at(self, rung: int) -> int:
-        """Evaluations of a rung that are on their way."""
+        """Running evaluations of a rung."""
         return sum(item.rung == rung for item in self.running)
 
     @property
     def starting(self) -> bool:
-        """Whether no training has said or come to anything yet."""
+        """Whether no training has reported anything yet."""
         return not self.trials and not any(item.pulse for item in self.running)
 
     @property
@@ -138,16 +140,16 @@ class Progress:
 
     @property
     def over(self) -> bool:
-        """Whether nothing more will happen."""
+        """Whether the search is over."""
         return self.phase in _OVER
 
     def count(self, state: State) -> int:
-        """Evaluations of all rungs that ended so."""
+        """Number of evaluations of all rungs that ended in a state."""
         return sum(number for (_, other), number in self.finished.items() if other == state)
 
 
 def outline(config: SearchConfig, folder: Path) -> Outline:
-    """What a search sets out to do."""
+    """What a search plans to do."""
     return Outline(
         name=config.study,
         folder=folder,
@@ -163,11 +165,11 @@ def outline(config: SearchConfig, folder: Path) -> Outline:
 
 
 class Tally:
-    """What the records of a search add up to.
+    """Sums over the records of a search.
 
     Attributes:
-        outline: What it set out to do.
-        foreseen: What it was estimated to take, from which the time left starts; None: nothing.
+        outline: What the search plans to do.
+        foreseen: The estimate made before the search, if any.
     """
 
     def __init__(self, outline: Outline, foreseen: Foreseen | None = None) -> None:
@@ -189,16 +191,17 @@ class Tally:
 
     @property
     def last_end(self) -> float:
-        """Seconds of the search when the last evaluation was finished."""
+        """Seconds of the search at the end of the last evaluation."""
         return self._ends[-1]
 
     def add(self, record: Record) -> None:
-        """Take a finished record, in their order."""
+        """Add a finished record; records come in the order of their ends."""
         rung = record.fidelity.rung
         self._trials.add(record.trial)
         if record.origin is None:
             self._finished[rung, record.state] += 1
             self._seconds[rung] += record.seconds
+            # A shared score is recorded after the training that it comes from.
             self._ends.append(max(self._ends[-1], finished_after(record)))
             if self._first_start is None or record.started < self._first_start:
                 self._first_start = record.started
@@ -222,15 +225,16 @@ class Tally:
         last_sign: datetime | None = None,
         ending: Ending | None = None,
     ) -> Progress:
-        """The sum, with what the records do not say.
+        """The progress, from the records and from what these do not say.
 
         Args:
-            running: Evaluations on their way.
+            running: Running evaluations.
             elapsed: Seconds of the search.
-            phase: Of the search.
-            last_sign: When it was last heard of.
+            phase: Phase of the search.
+            last_sign: Time of the last journal line.
             ending: How it ended.
         """
+        # A killed search leaves running evaluations behind.
         running = () if phase in _OVER else tuple(running)
         members = self._front.members
         return Progress(
@@ -252,7 +256,7 @@ class Tally:
         )
 
     def _wanted(self) -> tuple[int, ...]:
-        """Of the trials one part goes on to the next rung, of the paper's models all do."""
+        """Evaluations at each rung: some of the trials are promoted, and all the paper's models."""
         numbers = places(
             self.outline.trials + self._warm[0],
             reduction=self.outline.reduction,
@@ -269,15 +273,16 @@ class Tally:
         return done / duration if done and duration > 0 else None
 
     def _time_left(self, running: Sequence[Running], elapsed: float, phase: Phase) -> float | None:
-        """Work that is left at the rate of work so far; at first both are as estimated."""
-        if phase in (*_OVER, "finishing") or not self._known:
+        """Work left over the rate of work so far; at first, both come from the estimate."""
+        known = self.foreseen is not None or any(self._seconds.values())
+        if phase in (*_OVER, "finishing") or not known:
             return None
         shares = [self._share(item, elapsed) for item in running]
         rests = [
             (1 - share) * self._seconds_of_one(item.rung)
             for item, share in zip(running, shares, strict=True)
         ]
-        # Those that run are finished, whatever else is not begun any more.
+        # Running evaluations are finished even if no other begins any more.
         last = max(rests, default=0.0)
         limit = self.outline.max_duration
         until = math.inf if limit is None else limit - elapsed
@@ -288,31 +293,27 @@ class Tally:
         if rate is None:
             return None
         seconds = (waiting + sum(rests)) / rate
-        # What runs when the time is up is finished: half of it on average.
+        # Evaluations that run when the time is up are finished; half of them is left on average.
         cut = until + self._seconds_of_one(0) / 2 if waiting else math.inf
         return _not_zero(max(min(seconds, cut), last), running)
 
     def work_left(self, running: Sequence[Running]) -> float:
-        """Seconds of the evaluations that have not begun, one after the other."""
+        """Seconds of all evaluations that have not begun, in sequence."""
         return sum(
             max(0, wanted - self._done(rung) - sum(item.rung == rung for item in running))
             * self._seconds_of_one(rung)
             for rung, wanted in enumerate(self._wanted())
         )
 
-    @property
-    def _known(self) -> bool:
-        """Whether anything is known of how long an evaluation takes."""
-        return self.foreseen is not None or any(self._seconds.values())
-
     def _rate(
         self, running: Sequence[Running], shares: Sequence[float], elapsed: float
     ) -> float | None:
-        """Seconds of evaluations that are done in a second; None before there is a first one."""
+        """Seconds of evaluations that are done in one second; None before the first evaluation."""
         done = sum(self._seconds.values()) + sum(
             share * self._seconds_of_one(item.rung)
             for item, share in zip(running, shares, strict=True)
         )
+        # Work is measured from the first training on: the start of Ray says nothing about it.
         begun = [self._first_start] if self._first_start is not None else []
         begun += [item.since for item in running if item.pulse is not None]
         busy = max(0.0, elapsed - min(begun, default=elapsed))
@@ -322,11 +323,11 @@ class Tally:
         return done / busy if done and busy else None
 
     def _share(self, item: Running, elapsed: float) -> float:
-        """Of a running evaluation that is done: as it says, else by the clock."""
+        """Share of a running evaluation that is done, as it reports or else by the clock."""
         if item.pulse is not None:
             return item.pulse.share
         if not self._trials:
-            return 0.0  # its worker starts
+            return 0.0  # its worker is still starting
         one = self._seconds_of_one(item.rung)
         return min(_UNHEARD, max(0.0, elapsed - item.since) / one) if one else 0.0
 
@@ -334,23 +335,21 @@ class Tally:
         return self._finished[rung, "complete"] + self._finished[rung, "failed"]
 
     def _seconds_of_one(self, rung: int) -> float:
-        """An evaluation at a rung: as it was so far, and as it was foreseen.
+        """Duration of an evaluation at a rung: the mean so far, blended with what is expected.
 
-        Where there was none, what was foreseen is corrected as at the other rungs; without an
-        estimate, by the images that it will see.
+        That is the estimate, or without one the effort, corrected by the evaluations of all rungs.
         """
-        done, seconds = self._done(rung), self._seconds[rung]
-        if self.foreseen is not None and rung < len(self.foreseen.evaluation_seconds):
-            foreseen = self.foreseen.evaluation_seconds
-            expected = sum(foreseen[other] * self._done(other) for other in range(len(foreseen)))
-            trust = _TRUST * foreseen[0]
-            factor = (sum(self._seconds.values()) + trust) / (expected + trust) if trust else 1.0
-            return (seconds + _TRUST * factor * foreseen[rung]) / (done + _TRUST)
-        if seconds:
-            return seconds / done
-        known = max(other for other, spent in self._seconds.items() if spent)
-        scale = self._effort(rung) / self._effort(known)
-        return scale * self._seconds[known] / self._done(known)
+        rungs = range(len(self.outline.rungs))
+        expected = [self._effort(other) for other in rungs]
+        trust = 0.0
+        if self.foreseen is not None and len(self.foreseen.evaluation_seconds) >= len(rungs):
+            expected = list(self.foreseen.evaluation_seconds)
+            trust = _TRUST * expected[0]
+        so_far = trust + sum(expected[other] * self._done(other) for other in rungs)
+        if not so_far:  # a damaged estimate, and nothing is done
+            return 0.0
+        likely = expected[rung] * (trust + sum(self._seconds.values())) / so_far
+        return (self._seconds[rung] + _TRUST * likely) / (self._done(rung) + _TRUST)
 
     def _effort(self, rung: int) -> float:
         fidelity = self.outline.rungs[rung]
@@ -358,9 +357,10 @@ class Tally:
         goes_on = before is not None and before.image_size == fidelity.image_size
         epochs = fidelity.epochs - (before.epochs if before is not None and goes_on else 0)
         height, width = fidelity.image_size
-        return epochs * fidelity.data_share * height * width
+        return (epochs or _UNTRAINED) * fidelity.data_share * height * width
 
     def _marked(self, members: tuple[Record, ...]) -> dict[int, tuple[str, ...]]:
+        # The live view asks several times a second, the front changes seldom.
         if members != self._marks[0]:
             marks: dict[int, tuple[str, ...]] = {}
             knee = pareto.knee(members, self.outline.objectives)
@@ -372,5 +372,5 @@ class Tally:
 
 
 def _not_zero(seconds: float, running: Sequence[Running]) -> float:
-    """A training that runs is not over before it says so."""
+    """At least a second while a training runs."""
     return max(seconds, 1.0) if running else seconds

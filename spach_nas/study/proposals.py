@@ -1,7 +1,7 @@
-"""Which architecture to try next, and what the sampler learns from those that were tried.
+"""Proposes architectures, and lets the sampler learn from their scores.
 
-Scores of different rungs never meet in one model: each rung has an Optuna study of its own, in
-memory, and proposals come from the highest rung that knows enough (as in BOHB, Falkner et al. 2018,
+Scores of different rungs are never mixed: each rung has its own Optuna study in memory, and
+proposals come from the highest rung with enough scores (as in BOHB, Falkner et al. 2018,
 arXiv:1807.01774).
 """
 
@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
+from spach_nas.config.objectives import Objective
 from spach_nas.config.sampler_registry import get_sampler
 from spach_nas.config.search_yaml import SearchConfig
 from spach_nas.feasible import Feasible
@@ -23,14 +24,14 @@ from spach_nas.study.records import Record
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Asked:
-    # A proposal without a record yet, in the study of the rung that it was made from.
+    # A proposal without a record, and the rung from whose study it was made.
     rung: int
     trial: optuna.Trial
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Ahead:
-    # The next proposal, from what was known when the one before was made.
+    # The next proposal, based on what was known at the previous one.
     number: int
     trials: tuple[FrozenTrial, ...]
     made: Future[Encoding | None] | None
@@ -41,6 +42,9 @@ class Proposer:
 
     Proposals are numbered from 0. What number n is follows from the seed, n, and what was asked and
     learned before, in that order.
+
+    Attributes:
+        first: Proposals that are given, in place of the sampler's first ones.
     """
 
     def __init__(self, config: SearchConfig, feasible: Feasible, *, warm: int = 0) -> None:
@@ -48,8 +52,8 @@ class Proposer:
 
         Args:
             config: The search YAML.
-            feasible: What may be proposed.
-            warm: Number of trials that it will learn from first, in place of uniform ones.
+            feasible: The architectures that may be proposed.
+            warm: Number of trials of a warm start, which replace uniform proposals.
         """
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         settings = config.search
@@ -57,6 +61,7 @@ class Proposer:
         self._space = config.space
         self._feasible = feasible
         self._objectives = config.objective_list
+        self._stand_ins = [config.stand_ins(rung) for rung in range(len(config.fidelities))]
         self._startup = settings.startup_trials
         self._sampler = FeasibleSampler(
             make_factory(settings, feasible=feasible, objectives=config.objective_list),
@@ -70,11 +75,12 @@ class Proposer:
         self._complete = [0 for _ in config.fidelities]
         self._asked: dict[int, _Asked] = {}
         self._ahead: _Ahead | None = None
+        self.first: tuple[Encoding, ...] = ()
         self._thread = ThreadPoolExecutor(max_workers=1) if self._spec.ahead else None
 
     def take(self, architecture: Architecture) -> None:
         """Never propose this architecture, since it is trained already."""
-        # Architectures outside the space, such as some models of the paper, must not count.
+        # Others, such as some models of the paper, must not count towards an exhausted space.
         if self._space.contains(architecture) and self._feasible.allows(architecture):
             self._sampler.taken.add(architecture.arch_id)
 
@@ -84,6 +90,9 @@ class Proposer:
         Raises:
             SpaceExhausted: Every feasible architecture has been proposed.
         """
+        if number < len(self.first):
+            self.repeat(number, self.first[number])
+            return self.first[number]
         ahead = self._ahead
         if ahead is not None and ahead.number == number:
             self._sampler.proposed = (
@@ -97,25 +106,25 @@ class Proposer:
         return encoding
 
     def repeat(self, number: int, encoding: Encoding) -> None:
-        """Come to the same state as `propose` did, when it gave this encoding."""
+        """Restore the state after `propose` returned this encoding."""
         self._sampler.given = encoding
         self.take(self._space.decode(encoding))
         self._ask(number)
         self._look_ahead(number + 1)
 
     def learn(self, record: Record, *, number: int) -> None:
-        """Take the outcome of a trial at a rung.
+        """Learn the outcome of a trial at a rung.
 
         Args:
-            record: With an encoding.
-            number: Of the trial's proposal.
+            record: A record with an encoding.
+            number: Number of the trial's proposal.
         """
         rung = record.fidelity.rung
         asked = self._asked.pop(number, None)
         complete = record.state == "complete"
         self._sampler.number = number
         if asked is not None and not (complete and asked.rung == rung):
-            # It has no score at the rung that it was asked for.
+            # It has no score at the rung from which it was proposed.
             self.models[asked.rung].tell(asked.trial, state=TrialState.FAIL)
         if not complete:
             return
@@ -125,7 +134,7 @@ class Proposer:
         else:
             self._sampler.given = dict(record.encoding or {})
             trial = study.ask(self._distributions)
-        study.tell(trial, [record.objectives[item.name] for item in self._objectives])
+        study.tell(trial, [self._value(record, item) for item in self._objectives])
         self._complete[rung] += 1
 
     def close(self) -> None:
@@ -133,9 +142,15 @@ class Proposer:
         if self._thread is not None:
             self._thread.shutdown(wait=False, cancel_futures=True)
 
+    def _value(self, record: Record, objective: Objective) -> float:
+        """The figure of what stands for an objective at the record's rung, in its direction."""
+        known = self._stand_ins[record.fidelity.rung][objective.name]
+        figure = record.objectives[known.name]
+        return figure if known.direction == objective.direction else -figure
+
     @property
     def _rung(self) -> int:
-        """The highest rung that knows enough to learn from."""
+        """The highest rung with enough scores to learn from."""
         enough = [r for r, count in enumerate(self._complete) if count >= self._startup]
         return max(enough, default=0)
 
@@ -153,7 +168,7 @@ class Proposer:
         self._ahead = _Ahead(number=number, trials=trials, made=None)
 
     def _make_ahead(self, number: int, trials: tuple[FrozenTrial, ...]) -> Encoding | None:
-        # In a study of its own, since the other one keeps learning meanwhile.
+        # In a separate study, because the other one keeps learning meanwhile.
         study = self._create_study()
         known = [t for t in trials if t.state in (TrialState.COMPLETE, TrialState.RUNNING)]
         study.add_trials(known)

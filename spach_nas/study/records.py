@@ -1,7 +1,7 @@
-"""Records: one immutable line for each finished evaluation, the one truth of a study.
+"""Records: one immutable line for each finished evaluation, the source of truth of a study.
 
-They are appended to `records.jsonl`, each flushed to the disk before the search continues. A torn
-last line, as a power cut leaves it, is ignored.
+They are appended to `records.jsonl`, and each is flushed to the disk before the search continues. A
+torn last line, as left by a power cut, is ignored.
 """
 
 import json
@@ -15,11 +15,16 @@ from typing import Any
 from pydantic import FiniteFloat, TypeAdapter
 
 from spach_nas.config.evaluation import Epoch, Fidelity, State
+from spach_nas.config.objectives import OBJECTIVES
 from spach_nas.config.study_files import RECORDS_FILE
 from spach_nas.cost.closed_form import Cost
 from spach_nas.errors import StudyError
 from spach_nas.space.architecture import Architecture
 from spach_nas.validation import validate
+
+_SCORED = ("accuracy", "loss")
+# Objectives that have a column already.
+_TWICE = ("accuracy", "loss", "macs", "params", "activations")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -28,27 +33,27 @@ class Record:
 
     Attributes:
         trial: Number of the trial; a trial has one record for each rung that it reached.
-        arch_id: Of the target.
+        arch_id: `arch_id` of the target.
         proxy_id: `arch_id` of the proxy.
-        reference: Name of the paper's model, when it is one.
-        origin: `STUDY/TRIAL` that it was taken over from, by a warm start.
-        known: Records that existed when the trial was proposed: what its sampler could know.
-        encoding: Parameters of the sampler; None for a reference outside the space.
+        reference: Name of the paper's model, if it is one.
+        origin: `STUDY/TRIAL` from which a warm start took it over.
+        known: Number of records that existed when the trial was proposed.
+        encoding: Values of the space's parameters; None for a reference outside the space.
         architecture: The target.
         target_cost: Cost of the target, which the limits bound.
         proxy_cost: Cost of the trained proxy.
-        evaluator: What scored it.
+        evaluator: Name of the evaluator.
         fidelity: Effort behind the score.
-        seed: Of the training run.
-        objectives: Values by name; empty when failed.
-        curve: Figures after each epoch, those of the rungs before in its course included.
-        validation_images: That its accuracy is a share of; None: not known.
-        seconds: Duration of this evaluation, without the rungs before; 0 for a shared score.
+        seed: Seed of the training.
+        objectives: Values by name; empty if it failed.
+        curve: Scores after each epoch, including earlier rungs of its course.
+        validation_images: Number of images behind its accuracy; None: unknown.
+        seconds: Duration of this evaluation without earlier rungs; 0 for a shared score.
         started: Seconds from the start of the search to the start of this evaluation.
         state: `complete` or `failed`.
         reason: Why it failed.
         remark: What was unusual about it.
-        version: Of spach-nas.
+        version: Version of spach-nas.
         machine: Where it ran.
         finished_at: UTC time, ISO 8601.
     """
@@ -88,7 +93,7 @@ class Record:
 
 
 def append_record(path: Path, record: Record) -> None:
-    """Append one line and wait until it is on the disk; a torn line before it is taken away.
+    """Append one line and wait until it is on the disk; a torn line before it is removed.
 
     Raises:
         ValueError: A number of the record is NaN or infinite; nothing is written.
@@ -109,7 +114,7 @@ def check_records_there(folder: str | Path) -> Path:
     """The file of a study's records.
 
     Raises:
-        StudyError: The folder is no study.
+        StudyError: The folder is not a study.
     """
     path = Path(folder) / RECORDS_FILE
     if not path.is_file():
@@ -121,10 +126,10 @@ def read_records(folder: str | Path) -> tuple[Record, ...]:
     """All records of a study, oldest first.
 
     Raises:
-        StudyError: The folder is no study, or a line other than a torn last one is damaged.
+        StudyError: The folder is not a study, or a line other than a torn last one is damaged.
     """
     path = check_records_there(folder)
-    # What a disk garbled must be found as a damaged line, not as a mistake of the encoding.
+    # Replaced, so that bytes garbled by a disk are reported as a damaged line.
     lines = path.read_text(encoding="utf-8", errors="replace").split("\n")
     records = []
     # The text after the last newline is empty, or a line that was never finished.
@@ -144,6 +149,55 @@ def parse_record(line: str, *, where: str) -> Record:
     except ValueError:
         raise StudyError(f"{where}: damaged line; expected a JSON object") from None
     return validate(_adapter(), plain, where=where, error=StudyError)
+
+
+def flat_record(record: Record) -> dict[str, Any]:
+    """A record as one flat row, with the columns of `Study.to_dataframe`."""
+    architecture = record.architecture
+    complete = record.state == "complete"
+    row: dict[str, Any] = {
+        "trial": record.trial,
+        "rung": record.fidelity.rung,
+        "state": record.state,
+        "reference": record.reference,
+        **{name: OBJECTIVES[name].of(record) if complete else None for name in _SCORED},
+        **{name: value for name, value in record.objectives.items() if name not in _TWICE},
+        **{f"target_{name}": value for name, value in record.target_cost._asdict().items()},
+        **{f"proxy_{name}": value for name, value in record.proxy_cost._asdict().items()},
+        "architecture": str(architecture),
+        "stem": architecture.stem,
+        "stem_width": architecture.stem_width,
+        "patch_size": architecture.patch_size,
+        "image_size": "x".join(map(str, architecture.image_size)),
+    }
+    for number, stage in enumerate(architecture.stages, 1):
+        row |= {
+            f"stage{number}_mixers": str(stage),
+            f"stage{number}_depth": stage.depth,
+            f"stage{number}_width": stage.width,
+            f"stage{number}_heads": stage.heads,
+            f"stage{number}_expansion_ratio": stage.expansion_ratio,
+            f"stage{number}_token_ratio": stage.token_ratio,
+            f"stage{number}_shared": stage.shared,
+            **{f"stage{number}_{name}": value for name, value in stage.options},
+        }
+    return row | {
+        "epochs": record.fidelity.epochs,
+        "data_share": record.fidelity.data_share,
+        "seed": record.seed,
+        "seconds": record.seconds,
+        "started": record.started,
+        "finished_at": record.finished_at,
+        "validation_images": record.validation_images,
+        "reason": record.reason,
+        "remark": record.remark,
+        "arch_id": record.arch_id,
+        "proxy_id": record.proxy_id,
+        "origin": record.origin,
+        "evaluator": record.evaluator,
+        "version": record.version,
+        "machine": record.machine,
+    }
 
 
 @cache

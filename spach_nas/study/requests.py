@@ -3,8 +3,8 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from spach_nas.config.evaluation import Epoch, Evaluation, EvaluationRequest
-from spach_nas.config.objectives import LATENCY, Objective
+from spach_nas.config.evaluation import Epoch, Evaluation, EvaluationRequest, Relative
+from spach_nas.config.objectives import LATENCY, OBJECTIVES, Objective
 from spach_nas.config.search_yaml import SearchConfig
 from spach_nas.cost.closed_form import cost
 from spach_nas.feasible import Latency
@@ -18,7 +18,6 @@ from spach_nas.study.records import Record
 from spach_nas.version import __version__
 
 _NANOSECONDS = 1e6  # in a millisecond, the unit of records
-EVALUATOR = "proxy"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -62,6 +61,7 @@ def make_request(
     rung: int,
     data: DataShape,
     parent: Path | None = None,
+    relative: Relative | None = None,
 ) -> EvaluationRequest:
     """The evaluation of a target at a rung.
 
@@ -71,7 +71,8 @@ def make_request(
         trial: Its number.
         rung: 0 is the cheapest.
         data: Channels and classes of the images.
-        parent: Checkpoint to continue from.
+        parent: Checkpoint to continue from, or of the relative.
+        relative: A trained network to begin with.
     """
     return EvaluationRequest(
         trial=trial,
@@ -81,6 +82,7 @@ def make_request(
         seed=config.training_seed,
         course=config.course(rung),
         parent=parent,
+        relative=relative,
     )
 
 
@@ -88,11 +90,13 @@ def to_record(
     pending: Pending,
     evaluation: Evaluation,
     *,
-    objectives: tuple[Objective, ...],
+    config: SearchConfig,
     latency: Latency | None = None,
 ) -> Record:
     """The record of an evaluation, with the latency where it is known, objective or not."""
     request = pending.request
+    rung = request.fidelity.rung
+    objectives = tuple(dict.fromkeys(config.stand_ins(rung).values()))
     return Record(
         trial=request.trial,
         arch_id=request.architecture.arch_id,
@@ -103,7 +107,7 @@ def to_record(
         architecture=request.architecture,
         target_cost=cost(request.architecture),
         proxy_cost=cost(request.proxy),
-        evaluator=EVALUATOR,
+        evaluator=config.evaluators[rung].label,
         fidelity=request.fidelity,
         seed=request.seed,
         objectives=_objectives(request.architecture, evaluation, objectives, latency)
@@ -125,9 +129,12 @@ def to_record(
 def to_evaluation(record: Record) -> Evaluation:
     """The outcome of a record, for another trial with the same proxy; without weights or time."""
     last = record.curve[-1] if record.curve else None
+    known = {item.name: item.of(record) for item in OBJECTIVES.values() if item.source == "score"}
     return Evaluation(
         state=record.state,
-        scores={"accuracy": last.accuracy, "loss": last.loss} if last else {},
+        scores={"accuracy": last.accuracy, "loss": last.loss}
+        if last
+        else {name: figure for name, figure in known.items() if figure is not None},
         curve=record.curve,
         validation_images=record.validation_images,
         reason=record.reason,
@@ -154,6 +161,8 @@ def _objectives(
         for item in objectives
         if item != LATENCY
     }
+    if not evaluation.curve:  # which has the other scores
+        figures |= {name: value for name, value in evaluation.scores.items() if name in OBJECTIVES}
     return figures | latency_figure(target, latency)
 
 

@@ -1,9 +1,9 @@
-"""What a study has found, for use in Python: `spach_nas.open_study`."""
+"""The results of a study, for use in Python: `spach_nas.open_study`."""
 
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from spach_nas.config.objectives import Objective
 from spach_nas.config.search_yaml import SearchConfig, load_config
@@ -11,7 +11,7 @@ from spach_nas.config.study_files import SEARCH_YAML
 from spach_nas.errors import StudyError, one_line
 from spach_nas.study import pareto
 from spach_nas.study.folder import check_plugins
-from spach_nas.study.records import Record, read_records
+from spach_nas.study.records import Record, flat_record, read_records
 from spach_nas.units import format_count
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ class Study:
 
     @property
     def records(self) -> Sequence[Record]:
-        """Everything finished, oldest first."""
+        """All finished records, oldest first."""
         return self._read
 
     @property
@@ -47,23 +47,24 @@ class Study:
         return pareto.front(self.records, self.objectives, limits=self.config.limits)
 
     def best(self) -> Record | None:
-        """The record with the best score, the first trained objective; None without one."""
+        """The record with the best score, by the first trained objective; None without records."""
         return pareto.best(self.records, self.objectives)
 
     def knee(self) -> Record | None:
-        """The front's record farthest above its chord; None where there is no front."""
+        """The record of the front that is farthest above its chord; None without a front."""
         return pareto.knee(self.records, self.objectives, limits=self.config.limits)
 
     def to_dataframe(self) -> "pandas.DataFrame":
-        """A table for pandas: a row for each record, oldest first; a column for each figure.
+        """A table for pandas with a row for each record, oldest first.
 
-        Columns of a stage begin with its number: `stage1_mixers`, `stage1_width`. Costs are counts
+        Columns of a stage begin with its number: `stage1_mixers`, `stage1_width`. Costs are those
         of the target (`target_macs`) and of the trained proxy (`proxy_macs`), `latency` is in
         milliseconds, `accuracy` and `loss` are those of the last epoch. `on_front` marks the front.
 
         Raises:
             StudyError: pandas is not installed, or cannot be loaded.
         """
+        # Optional, since nothing else needs pandas.
         try:
             import pandas
         except ImportError as problem:
@@ -73,7 +74,7 @@ class Study:
             ) from None
         front = {_key(record) for record in self.front()}
         return pandas.DataFrame(
-            [{**_row(record), "on_front": _key(record) in front} for record in self.records]
+            [{**flat_record(record), "on_front": _key(record) in front} for record in self.records]
         )
 
     def __repr__(self) -> str:
@@ -102,15 +103,15 @@ class Study:
 
 
 def open_study(folder: str | Path) -> Study:
-    """A study that a search has left, or is writing, as it is now; nothing is changed.
+    """Open a finished or running study in its current state; nothing is changed.
 
     Args:
-        folder: Of the study, such as `results/quickstart`.
+        folder: Folder of the study, such as `results/quickstart`.
 
     Raises:
-        StudyError: The folder is no study, or is damaged.
-        ConfigError: Its search YAML is none.
-        PluginError: A mixer of the study is not known here.
+        StudyError: The folder is not a study, or is damaged.
+        ConfigError: Its search YAML is damaged.
+        PluginError: A mixer of the study is not registered here.
     """
     if not isinstance(folder, str | Path):
         raise StudyError(f"{folder!r}: is no path; expected the folder of a study")
@@ -124,56 +125,3 @@ def open_study(folder: str | Path) -> Study:
 
 def _key(record: Record) -> tuple[int, int, int]:
     return record.trial, record.fidelity.rung, record.seed
-
-
-def _row(record: Record) -> dict[str, Any]:
-    """A record without anything nested."""
-    architecture = record.architecture
-    last = record.curve[-1] if record.curve and record.state == "complete" else None
-    row: dict[str, Any] = {
-        "trial": record.trial,
-        "rung": record.fidelity.rung,
-        "state": record.state,
-        "reference": record.reference,
-        "accuracy": last.accuracy if last else None,
-        "loss": last.loss if last else None,
-        **{name: value for name, value in record.objectives.items() if name not in _TWICE},
-        **{f"target_{name}": value for name, value in record.target_cost._asdict().items()},
-        **{f"proxy_{name}": value for name, value in record.proxy_cost._asdict().items()},
-        "architecture": str(architecture),
-        "stem": architecture.stem,
-        "stem_width": architecture.stem_width,
-        "patch_size": architecture.patch_size,
-        "image_size": "x".join(map(str, architecture.image_size)),
-    }
-    for number, stage in enumerate(architecture.stages, 1):
-        row |= {
-            f"stage{number}_mixers": str(stage),
-            f"stage{number}_depth": stage.depth,
-            f"stage{number}_width": stage.width,
-            f"stage{number}_heads": stage.heads,
-            f"stage{number}_expansion_ratio": stage.expansion_ratio,
-            f"stage{number}_token_ratio": stage.token_ratio,
-            f"stage{number}_shared": stage.shared,
-            **{f"stage{number}_{name}": value for name, value in stage.options},
-        }
-    return row | {
-        "epochs": record.fidelity.epochs,
-        "data_share": record.fidelity.data_share,
-        "seed": record.seed,
-        "seconds": record.seconds,
-        "started": record.started,
-        "finished_at": record.finished_at,
-        "reason": record.reason,
-        "remark": record.remark,
-        "arch_id": record.arch_id,
-        "proxy_id": record.proxy_id,
-        "origin": record.origin,
-        "evaluator": record.evaluator,
-        "version": record.version,
-        "machine": record.machine,
-    }
-
-
-# Objectives that stand in the row under another name, or as they are.
-_TWICE = ("accuracy", "loss", "macs", "params", "activations")

@@ -1,4 +1,4 @@
-"""Checks whether a study can be resumed or warm-started, and takes over records of another."""
+"""Checks whether a study can be resumed, and begins one with the records of another."""
 
 import json
 import math
@@ -19,7 +19,7 @@ from spach_nas.study.records import Record, read_records
 from spach_nas.study.requests import latency_figure
 from spach_nas.version import __version__
 
-# Parts of the YAML whose own parts are named one by one.
+# Sections of the YAML whose keys are compared one by one.
 _OPENED = (
     *("limits", "proxy_limits", "data", "proxy", "training", "search", "resources", "rungs"),
     "latency",
@@ -27,11 +27,11 @@ _OPENED = (
 
 
 def check_resumable(folder: Path, config: SearchConfig, images: Preprocessing) -> None:
-    """Check that a search may continue in this folder; nothing in it is changed.
+    """Check that a search may continue in this folder; nothing is changed.
 
     Raises:
-        StudyError: The folder is no study, is damaged, is of another version, or was begun by
-            another YAML or with other images; `trials` and `max_duration` may have grown.
+        StudyError: The folder is not a study, is damaged, was written by another version, or was
+            begun with another YAML or other images; `trials` and `max_duration` may have grown.
     """
     mistakes = [*_changes(folder, old=_begun(folder), new=config)]
     if (folder / DATA_JSON).is_file() and read_preprocessing(folder / DATA_JSON) != images:
@@ -47,8 +47,8 @@ def check_begun_alike(folder: Path, config: SearchConfig) -> None:
     """The part of `check_resumable` that needs no images.
 
     Raises:
-        StudyError: See `check_resumable`. Spaces are compared there: what a space leaves open is
-            settled by the images.
+        StudyError: As for `check_resumable`, without a comparison of spaces, since these may leave
+            open what the images decide.
     """
     old = _begun(folder)
     mistakes = [*_changes(folder, old=old, new=replace(config, space=old.space))]
@@ -59,15 +59,15 @@ def check_begun_alike(folder: Path, config: SearchConfig) -> None:
 def check_warm_start(
     source: Path, config: SearchConfig, *, images: Preprocessing | None = None
 ) -> None:
-    """Whether the study that a search begins with is there and was made by the same protocol.
+    """Check that the study of a warm start exists and was made by the same protocol.
 
     Args:
         source: Folder of that study.
-        config: Of the search.
-        images: Of the search; None: not compared.
+        config: The search YAML.
+        images: Images of the search; None: not compared.
 
     Raises:
-        StudyError: It is not.
+        StudyError: It is missing, damaged, or made by another protocol.
     """
     where = f"search.warm_start: {source}"
     try:
@@ -92,12 +92,12 @@ def check_warm_start(
 def warm_records(
     source: Path, config: SearchConfig, feasible: FeasibleSet, *, images: Preprocessing
 ) -> tuple[Record, ...]:
-    """The records of another study as the first ones of a new one.
+    """The records of another study, as the first records of a new one.
 
-    Those of architectures outside the space or the limits are left out.
+    Records of architectures outside the space or the limits are left out.
 
     Raises:
-        StudyError: The folder is no study, or its scores were made by another protocol.
+        StudyError: As for `check_warm_start`.
     """
     check_warm_start(source, config, images=images)
     try:
@@ -122,6 +122,7 @@ def _taken_over(
             continue
         proxy = scale(target, config.proxy_at(record.fidelity.rung), images.data_shape)
         assert proxy.arch_id == record.proxy_id, "the same rule on the same images"
+        # Trials are numbered from 0 again, since some are left out.
         yield replace(
             record,
             trial=numbers.setdefault(record.trial, len(numbers)),
@@ -139,13 +140,13 @@ def _objectives(record: Record, config: SearchConfig, feasible: FeasibleSet) -> 
         for item in config.objective_list
         if (figure := value(record, item)) is not None
     }
-    # The earlier study may have had another table, or none.
+    # The earlier study may have used another table of latencies, or none.
     found.pop(LATENCY.name, None)
     return found | latency_figure(record.architecture, feasible.latency)
 
 
 def _begun(folder: Path) -> SearchConfig:
-    """The search that began in a folder, by a version that makes the same proposals."""
+    """The search YAML of a study, if this version would make the same proposals."""
     config = _read_config(folder)
     _check_version(folder)
     return config
@@ -166,7 +167,8 @@ def _check_version(folder: Path) -> None:
     try:
         made_by = str(json.loads(first)["version"])
     except (ValueError, KeyError, TypeError):
-        return  # empty, torn or damaged: reading the records says so
+        return  # empty, torn or damaged: reading the records reports it
+    # Versions that differ in the last number only make the same proposals.
     if made_by.split(".")[:2] != __version__.split(".")[:2]:
         raise StudyError(
             f"{folder}: was made by spach-nas {made_by}, and this is {__version__}, whose "
@@ -203,5 +205,5 @@ def _parts(config: SearchConfig) -> Mapping[str, Any]:
             parts |= {f"{name}.{key}": item for key, item in asdict(part).items()}
         else:
             parts[name] = part
-    # A study reads it once, when it begins.
+    # It is read only when a study begins.
     return parts | {"search.warm_start": None}

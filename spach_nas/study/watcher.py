@@ -1,6 +1,6 @@
-"""Follows a search from another process, using only the files in its folder.
+"""Follows a search from another process, by the files in its folder alone.
 
-Only what was appended since the last look is read, so that following a long search is cheap.
+Only what was appended since the last reading is read, so that following a long search is cheap.
 Nothing is written, and nothing in the folder is executed.
 """
 
@@ -76,11 +76,12 @@ class Watcher:
         return replace(progress, ending=self._ending)
 
     def _take(self, line: Line) -> None:
-        """Process one line of the journal; missing entries are ignored."""
+        """Process one line of the journal; missing fields are ignored."""
         event = line["event"]
         elapsed = line.get("elapsed")
         if isinstance(elapsed, int | float):
             self._elapsed = float(elapsed)
+        # Trials that ran when the search was killed are over; the next session asks for them again.
         if event in ("begun", "resumed"):
             self._running, self._phase, self._stopped = {}, "running", False
             self._ending, self._tally.foreseen = None, read_foreseen(line.get("foreseen"))
@@ -110,30 +111,20 @@ class Watcher:
         if self._last_sign is None:
             if alive:
                 return "running"
-            # A study without a journal was not killed: it is older than journals.
+            # A study with records but no journal is older than journals.
             return "ended" if self._tally.last_end else "silent"
         return self._phase if alive or self._phase in ("ended", "stopped") else "silent"
 
     def _elapsed_now(self, *, alive: bool) -> float:
         if not alive or self._last_sign is None or self._phase in ("ended", "stopped"):
             return max(self._elapsed, self._tally.last_end)
+        # The journal is written on events only; between them the clock goes on.
         since = (datetime.now(UTC) - self._last_sign).total_seconds()
         return self._elapsed + max(0.0, since)
 
 
-def read_progress(folder: Path) -> Progress:
-    """The progress of the search in a folder.
-
-    Raises:
-        PluginError: A mixer of the study is not available.
-        StudyError: The folder is not a study, or a record is damaged.
-        ConfigError: Its search YAML is damaged.
-    """
-    return Watcher(folder).progress()
-
-
 class _Tail:
-    """Reads what was appended to a file since the last look, in whole lines only."""
+    """Reads what was appended to a file since the last reading, in whole lines."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -147,6 +138,7 @@ class _Tail:
                 text = file.read()
         except FileNotFoundError:
             return b""
+        # The rest of a line that is being written comes with the next reading.
         whole = text[: text.rfind(b"\n") + 1]
         self._offset += len(whole)
         return whole

@@ -1,17 +1,23 @@
 """Training of one network: steps, courses, number formats, checkpoints, scores."""
 
-from spach_nas.training.checkpoint import CheckpointError, Origin, network_weights, pack, unpack
+from spach_nas.training.checkpoint import (
+    CheckpointError,
+    Origin,
+    TrainingState,
+    network_weights,
+    pack,
+    unpack,
+)
+from spach_nas.training.course import TrainingResult, train
 from spach_nas.training.device import (
     ProductRates,
     Runtime,
     choose_runtime,
     cpu_rates,
-    faster_precision,
     format_warning,
     move,
     threads,
 )
-from spach_nas.training.loop import TrainingResult, TrainingState, train
 from spach_nas.training.scoring import predict, score, score_images
 from spach_nas.training.seeds import global_seed
 
@@ -24,7 +30,6 @@ __all__ = [
     "TrainingState",
     "choose_runtime",
     "cpu_rates",
-    "faster_precision",
     "format_warning",
     "global_seed",
     "move",

@@ -4,6 +4,7 @@ Letters: N images, B images of a batch, H and W height and width, C channels.
 """
 
 import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -20,9 +21,9 @@ class LoadedSet:
     """An image set as tensors.
 
     Attributes:
-        images: (N, H, W, C), uint8; on the device, or on the host where it is too large for it.
-        labels: (N,), int64, on the device of the images.
-        scale: (C,), factor on a pixel in [0, 255], on the device.
+        images: (N, H, W, C), uint8; on the device, or on the host if they are too large for it.
+        labels: (N,), int64, where the images are.
+        scale: (C,), factor for a pixel in [0, 255], on the device.
         offset: (C,), added after the factor.
         device: Where batches are needed.
     """
@@ -36,12 +37,12 @@ class LoadedSet:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Moves:
-    """How each image of a batch is cut out and mirrored.
+    """How each image of a batch is cropped and mirrored.
 
     Attributes:
-        top: (B,), first row of the cut in the padded image.
-        left: (B,), first column.
-        flip: (B,), whether it is mirrored left to right.
+        top: (B,), first row of the crop in the padded image.
+        left: (B,), first column of the crop.
+        flip: (B,), whether the image is mirrored left to right.
         padding: Zeros on each side, in pixels.
     """
 
@@ -70,7 +71,7 @@ class Moves:
 
 
 def load(data: ImageSet, normalisation: Normalisation, *, runtime: Runtime) -> LoadedSet:
-    """Tensors of an image set, without a copy on a CPU."""
+    """An image set as tensors; on a CPU they share its memory."""
     with warnings.catch_warnings():
         # Arrays shared by Ray are read-only, and nothing here writes to them.
         warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
@@ -97,7 +98,7 @@ def draw_moves(count: int, augmentation: Augmentation, *, generator: torch.Gener
 
 
 def apply_moves(images: Tensor, moves: Moves) -> Tensor:
-    """Pad `images` (B, H, W, C) with zeros, cut each out at its place and mirror some."""
+    """Pad `images` (B, H, W, C) with zeros, crop each at its place and mirror some."""
     B, H, W, _ = images.shape
     p = moves.padding
     padded = F.pad(images, (0, 0, p, p, p, p)) if p else images
@@ -117,3 +118,9 @@ def batch(data: LoadedSet, indices: Tensor, moves: Moves | None = None) -> tuple
         images = apply_moves(images, moves)
     pixels = torch.addcmul(data.offset, images.float(), data.scale)
     return pixels.permute(0, 3, 1, 2), labels
+
+
+def in_order(data: LoadedSet, size: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """All images in their order, unchanged, in batches of `size` and a last smaller one."""
+    for first in range(0, len(data.labels), size):
+        yield batch(data, torch.arange(first, min(first + size, len(data.labels))))

@@ -1,24 +1,24 @@
-"""A trained network as one safetensors file, from which its training can go on.
+"""Checkpoints: a network and its training as one safetensors file. Nothing in it is executed.
 
-Of a proxy, as bytes for its study (`pack`, `unpack`):
+The checkpoint of a proxy is bytes for its study (`pack`, `unpack`):
 
     the weights, under their plain names
-    optimizer.*     the optimizer's state by the names of the parameters, where the course goes on
+    optimizer.*     the optimizer's state by the names of the parameters, unless the course is done
     __metadata__    `spach_nas`: JSON of the epochs done, the origin and a sha256
 
-Of a training at full size, as a file (`save_state`, `load_state`): `network.*`, `ema.*` where there
-is an average, `optimizer.*`, and its position in the header. It is written under another name,
-brought to the disk and only then renamed: whatever happens, the older one stays whole.
+The checkpoint of a training at full size is a file (`save_state`, `load_state`): `network.*`,
+`optimizer.*`, `ema.*` if there is an average, and its position in the header. It is written under
+another name, flushed to the disk and then renamed, so that the older one remains intact until then.
 
-The origin says what training the weights belong to: architecture of the network, seed, course,
-protocol, number of images. A checkpoint of another one would go on wrongly and is refused, as is
-one of which a bit has changed. Nothing in the file is executed.
+The origin says to which training a proxy's checkpoint belongs: architecture of the network, seed,
+course, protocol, number of images. The checkpoint of another training is refused, as is one in
+which a bit has changed.
 """
 
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -31,29 +31,42 @@ from spach_nas.config.evaluation import Fidelity
 from spach_nas.config.training_settings import TrainingSettings
 from spach_nas.errors import BundleError
 from spach_nas.files import write_durably
-from spach_nas.training.loop import TrainingState
-from spach_nas.training.optimizer import STEP
+from spach_nas.training.learner import Learner
+from spach_nas.training.optimizer import STEP, optimizer_state, restore_optimizer
 
 LAST = "last.safetensors"
 BEST = "best.safetensors"
 NETWORK, EMA, OPTIMIZER = "network.", "ema.", "optimizer."
 _KEY = "spach_nas"
 _BAD = "is damaged"
-# These parts of the protocol change no figure that a study compares, or are the rungs' to say.
+# These parts of the protocol change no figure that a study compares, or belong to the rungs.
 _APART = ("epochs", "data_share", "compile", "device")
 
 
 class CheckpointError(ValueError):
-    """A checkpoint from which this training cannot go on; the message says what it is."""
+    """A checkpoint from which this training cannot continue; the message completes "it ..."."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrainingState:
+    """Progress of a proxy's training, without the weights of its network.
+
+    Attributes:
+        epochs: Epochs done.
+        optimizer: Its state by names, as `optimizer_state` gives it.
+    """
+
+    epochs: int = 0
+    optimizer: Mapping[str, Tensor] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Origin:
-    """What a checkpoint and the training that goes on from it must agree in.
+    """What must be the same in a checkpoint and in the training that continues from it.
 
     Attributes:
         architecture: `arch_id` of the network.
-        seed: Of the training.
+        seed: Seed of the training.
         course: Its rungs, cheapest first.
         settings: The protocol.
         images: Number of images in the train part.
@@ -78,7 +91,7 @@ class Origin:
 
 
 def pack(network: nn.Module, *, state: TrainingState, origin: Origin) -> bytes:
-    """A checkpoint; it holds the optimizer's state where the course goes on after `state`."""
+    """A checkpoint; it holds the optimizer's state unless the course ends with `state`."""
     tensors = dict(network.state_dict())
     if state.epochs < origin.course[-1].epochs:
         tensors |= {OPTIMIZER + name: tensor for name, tensor in state.optimizer.items()}
@@ -97,13 +110,16 @@ def seal(tensors: Mapping[str, Tensor], info: Mapping[str, Any]) -> bytes:
 
 
 def unpack(checkpoint: bytes, *, network: nn.Module, origin: Origin, epochs: int) -> TrainingState:
-    """Fill a network from a checkpoint, wholly or not at all; the training goes on from the result.
+    """Load a checkpoint into a network, wholly or not at all.
 
     Args:
-        checkpoint: What `pack` gave.
-        network: Of the origin's architecture.
-        origin: Of the training that is to go on.
-        epochs: At which the training is to end.
+        checkpoint: What `pack` returned.
+        network: A network of the origin's architecture.
+        origin: Origin of the training that is to continue.
+        epochs: Epochs after which that training is to end.
+
+    Returns:
+        From where the training continues.
 
     Raises:
         CheckpointError: It is damaged, or of another training, or later than `epochs`.
@@ -127,10 +143,10 @@ def unpack(checkpoint: bytes, *, network: nn.Module, origin: Origin, epochs: int
 
 
 def network_weights(checkpoint: bytes) -> bytes:
-    """The weights of a checkpoint alone, as a plain safetensors file.
+    """Only the weights of a checkpoint, as a plain safetensors file.
 
     Raises:
-        CheckpointError: It is no safetensors file.
+        CheckpointError: It is not a safetensors file.
     """
     tensors = _load(checkpoint)
     return save({name: value for name, value in tensors.items() if not name.startswith(OPTIMIZER)})
@@ -144,7 +160,7 @@ def _load(checkpoint: bytes) -> dict[str, Tensor]:
 
 
 def unseal(checkpoint: bytes) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """What `seal` was given.
+    """The arguments of `seal`.
 
     Raises:
         CheckpointError: It is damaged, or was not written by `seal`.
@@ -176,7 +192,7 @@ def _digest(info: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> str:
 def _check_shapes(
     weights: Mapping[str, Tensor], optimizer: Mapping[str, Tensor], network: nn.Module
 ) -> None:
-    # A mixer of a user's may have changed since, under the same name.
+    # A user's own mixer may have changed since, under the same name.
     shapes = {name: value.shape for name, value in network.state_dict().items()}
     if {name: value.shape for name, value in weights.items()} != shapes:
         raise CheckpointError("has other weights than the network")
@@ -192,8 +208,8 @@ class Best:
     """The best weights so far.
 
     Attributes:
-        top1: On the validation images, in [0, 1].
-        epoch: After so many.
+        top1: Validation accuracy, in [0, 1].
+        epoch: Epochs after which they were reached.
         averaged: Whether they are the moving average.
     """
 
@@ -204,13 +220,13 @@ class Best:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Position:
-    """Where a training stands. All random numbers follow from it and the seed.
+    """Progress of a training. All random numbers follow from it and the seed.
 
     Attributes:
         epoch: Epochs done.
-        step: Steps done of the next one.
-        loss: Sum over these steps.
-        seconds: Spent in training, all in all.
+        step: Steps done in the next one.
+        loss: Sum of the losses of these steps, over all workers.
+        seconds: Duration of the training so far.
         best: The best weights so far; None before the first.
     """
 
@@ -221,17 +237,36 @@ class Position:
     best: Best | None = None
 
 
+def learner_tensors(learner: Learner) -> dict[str, Tensor]:
+    """Everything of a learner that a checkpoint holds, by its name there."""
+    parts: dict[str, Mapping[str, Tensor]] = {
+        NETWORK: learner.network.state_dict(),
+        OPTIMIZER: optimizer_state(learner.optimizer, learner.network),
+        EMA: {} if learner.ema is None else learner.ema.module.state_dict(),
+    }
+    return {prefix + name: value for prefix, part in parts.items() for name, value in part.items()}
+
+
+def restore_learner(learner: Learner, tensors: Mapping[str, Tensor]) -> None:
+    """Give a fresh learner what `learner_tensors` took."""
+    learner.network.load_state_dict(with_prefix(tensors, NETWORK))
+    state = with_prefix(tensors, OPTIMIZER)
+    restore_optimizer(learner.optimizer, learner.network, state=state)
+    if learner.ema is not None:
+        learner.ema.module.load_state_dict(with_prefix(tensors, EMA))
+
+
 def save_state(path: Path, tensors: Mapping[str, Tensor], position: Position) -> None:
-    """Write a checkpoint: whole or not at all.
+    """Write a checkpoint in one step.
 
     Raises:
-        OSError: The disk is full; the file is what it was.
+        OSError: The disk is full; the file is unchanged.
     """
     write_durably(path, seal(tensors, {"position": asdict(position)}))
 
 
 def load_state(path: Path) -> tuple[dict[str, Tensor], Position]:
-    """What `save_state` was given.
+    """The tensors and the position that `save_state` wrote.
 
     Raises:
         BundleError: It is damaged.

@@ -1,4 +1,4 @@
-"""One step of a training, the same for a proxy and at full size.
+"""A network with what moves its weights, and one step of its training, of any size.
 
 Letters: B images of a part, C channels, H and W height and width, K classes.
 """
@@ -14,7 +14,22 @@ from timm.utils import ModelEmaV3
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from spach_nas.config.training_settings import EmaSettings, OptimizerSettings
 from spach_nas.training.device import Runtime, autocast
+from spach_nas.training.optimizer import make_optimizer
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Place:
+    """One of the workers that share every batch.
+
+    Attributes:
+        rank: Its number, from 0; worker 0 writes the files.
+        world: Number of workers.
+    """
+
+    rank: int = 0
+    world: int = 1
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -24,7 +39,7 @@ class Part:
     Attributes:
         images: (B, C, H, W), normalised, on the device.
         labels: (B,), or (B, K) where images are mixed.
-        share: Of the batch, in (0, 1].
+        share: Share of the batch, in (0, 1].
         last: Whether it is the last part of its batch.
     """
 
@@ -54,12 +69,12 @@ class Learner:
 
     Attributes:
         network: The plain network.
-        model: The network, or what shares its gradients with other workers.
-        optimizer: Of the weights.
+        model: The network, or a wrapper that averages its gradients over the workers.
+        optimizer: Optimizer of the network's weights.
         runtime: Device and number format.
-        label_smoothing: Probability mass spread over all classes, where labels are not mixed.
-        clip_norm: Longest gradient; None: as long as it is.
-        ema: The averaged weights; None: none.
+        label_smoothing: Probability mass spread over all classes.
+        clip_norm: Largest norm of the gradients; None: they are not clipped.
+        ema: Moving average of the weights; None: there is no average.
     """
 
     network: nn.Module
@@ -74,9 +89,9 @@ class Learner:
         """One step of the optimizer.
 
         Args:
-            parts: Of one batch; each is trained on before the next one is asked for.
-            number: Of the step, from 0 over the whole training.
-            rate: The learning rate.
+            parts: One batch; each part is trained on before the next one is asked for.
+            number: Number of the step in the whole training, from 0.
+            rate: Learning rate.
 
         Returns:
             The mean loss of the batch, on the device: reading it would make the host wait.
@@ -99,17 +114,73 @@ class Learner:
             with self._shared(part):
                 with autocast(self.runtime):
                     logits = self.model(part.images)
-                loss = F.cross_entropy(
-                    logits.float(), part.labels, label_smoothing=self.label_smoothing
-                )
+                loss = self._loss(logits.float(), part)
                 if part.share < 1:
                     loss = loss * part.share
                 loss.backward()  # type: ignore[no-untyped-call]
             losses.append(loss.detach())
         return torch.stack(losses).sum()
 
+    def _loss(self, logits: Tensor, part: Part) -> Tensor:
+        return F.cross_entropy(logits, part.labels, label_smoothing=self.label_smoothing)
+
     def _shared(self, part: Part) -> AbstractContextManager[Any]:
-        # Workers share the gradients once a batch, in the backward pass of its last part.
+        # Workers exchange gradients once per batch, in the backward pass of its last part.
         if part.last or not isinstance(self.model, DistributedDataParallel):
             return nullcontext()
         return self.model.no_sync()
+
+
+def make_learner(
+    network: nn.Module,
+    *,
+    optimizer: OptimizerSettings,
+    runtime: Runtime,
+    label_smoothing: float = 0.0,
+    ema: EmaSettings | None = None,
+    compiled: bool = False,
+    workers: int = 1,
+    sync_batch_norm: bool = False,
+) -> Learner:
+    """The learner that a recipe describes; if there are several workers, all must call this.
+
+    Args:
+        network: On the device of the runtime.
+        optimizer: The optimizer; the schedule sets the rate of each step.
+        runtime: Where to run.
+        label_smoothing: Probability mass spread over all classes.
+        ema: Moving average of the weights; None: there is no average.
+        compiled: Whether `torch.compile` makes kernels for the network.
+        workers: Number of workers that share every batch.
+        sync_batch_norm: Whether batch norms take their statistics over all workers.
+    """
+    # Before the network is compiled: the average is a copy that is only evaluated.
+    average = None
+    if ema is not None and ema.decay is not None:
+        average = ModelEmaV3(network, decay=ema.decay, use_warmup=ema.warmup)
+    if compiled:
+        # Forget earlier networks: otherwise several candidates in one process would reach the limit
+        # on variants of one function, beyond which nothing is compiled.
+        torch.compiler.reset()
+        # In place, so that the names of the weights stay: `torch.compile(network)` changes them.
+        network.compile()
+    made = make_optimizer(
+        network,
+        name=optimizer.name,
+        learning_rate=optimizer.learning_rate,
+        weight_decay=optimizer.weight_decay,
+    )
+    model = network
+    if workers > 1:
+        if sync_batch_norm:
+            model = nn.SyncBatchNorm.convert_sync_batchnorm(network)  # type: ignore[no-untyped-call]
+        model = DistributedDataParallel(model, gradient_as_bucket_view=True)
+    return Learner(
+        network=network,
+        model=model,
+        optimizer=made,
+        runtime=runtime,
+        label_smoothing=label_smoothing,
+        clip_norm=optimizer.clip_norm,
+        ema=average,
+    )

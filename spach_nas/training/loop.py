@@ -1,217 +1,179 @@
-"""One training run: a network and data in, its curve out.
+"""The loop of a training, the same for a proxy and at full size: steps, epochs, scores.
 
-All that a run draws at random depends on (seed, epoch) alone, and the learning rate on the step of
-the whole training. So a run that goes on from the weights and the optimizer's state at the end of
-an epoch goes exactly as the uninterrupted one.
+What a training draws at random depends on its seed, the epoch and the step alone, and the learning
+rate on the step of the whole training. So a training that continues from a checkpoint goes exactly
+as one that was never stopped.
 """
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass, field
 
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 
-from spach_nas.config.evaluation import Epoch, Fidelity
-from spach_nas.config.training_settings import TrainingSettings
-from spach_nas.data import DataSplits
-from spach_nas.training.batches import LoadedSet, batch, draw_moves, load
-from spach_nas.training.device import Runtime
-from spach_nas.training.learner import Learner, parts_of
-from spach_nas.training.optimizer import make_optimizer, optimizer_state, restore_optimizer
-from spach_nas.training.schedule import (
-    Leg,
-    Schedule,
-    learning_rate,
-    leg_of,
-    make_legs,
-    make_schedule,
-    total_steps,
-)
-from spach_nas.training.scoring import BATCH, predict, score
-from spach_nas.training.seeds import derive_seed, global_seed
-
-# Told before the first step and after each: epochs of the course that are done, with a fraction,
-# and the images of that step.
-Tell = Callable[[float, int], None]
+from spach_nas.training.checkpoint import Position
+from spach_nas.training.learner import Learner, Part
+from spach_nas.training.schedule import Schedule, learning_rate
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class TrainingState:
-    """Where a training stands, without the weights of its network.
+class EpochBatches:
+    """The batches of one epoch.
 
     Attributes:
-        epochs: Epochs done.
-        optimizer: Its state by names, as `optimizer_state` gives it.
+        batches: Each as its parts; a part is made when it is asked for. Closed at the end of the
+            epoch, since they may hold the random state.
+        steps: Steps of the whole epoch.
+        first_step: Number of its first step in the whole training.
+        images: Images per step, over all workers.
     """
 
-    epochs: int = 0
-    optimizer: Mapping[str, Tensor] = field(default_factory=dict)
+    batches: Generator[Iterable[Part], None, None]
+    steps: int
+    first_step: int
+    images: int
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class TrainingResult:
-    """What came of a training.
+class StepReport:
+    """Where a training is after a step.
 
     Attributes:
-        curve: One entry a finished epoch of this run.
-        scores: `accuracy` and `loss` on the validation part after the last epoch; empty for a
-            training that diverged.
-        state: From which it can go on.
-        diverged: Why it ended early; None for a training that reached its last epoch.
+        epoch: Epochs done.
+        step: Steps done of the next one.
+        steps: Steps of this epoch.
+        images: Images of the step, over all workers.
+        images_per_s: Over all workers, since this run began the epoch.
+        loss: Sum of the mean losses of this worker's steps in this epoch, on the device; it changes
+            with the next step.
     """
 
-    curve: tuple[Epoch, ...]
+    epoch: int
+    step: int
+    steps: int
+    images: int
+    images_per_s: float
+    loss: Tensor
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EpochReport:
+    """Figures of an epoch.
+
+    Attributes:
+        epoch: Epochs done, with this one.
+        loss: Mean training loss over all workers; lower is better.
+        learning_rate: Of the last step.
+        images_per_s: Over all workers, without scoring.
+        seconds: Duration of training and scoring.
+        scoring_seconds: Duration of scoring.
+        cpu_seconds: Processor time of training and scoring, on a CPU; None elsewhere.
+        scores: Of the network, by name; empty where nothing is scored or the loss is not finite.
+        ema_scores: The same for the averaged weights; empty without an average.
+    """
+
+    epoch: int
+    loss: float
+    learning_rate: float
+    images_per_s: float
+    seconds: float
+    scoring_seconds: float
+    cpu_seconds: float | None
     scores: Mapping[str, float] = field(default_factory=dict)
-    state: TrainingState = field(default_factory=TrainingState)
-    diverged: str | None = None
-
-
-def train(
-    network: nn.Module,
-    splits: DataSplits,
-    *,
-    settings: TrainingSettings,
-    fidelity: Fidelity,
-    seed: int,
-    runtime: Runtime,
-    course: Sequence[Fidelity] = (),
-    start: TrainingState | None = None,
-    micro_batch: int | None = None,
-    tell: Tell = lambda *_: None,
-) -> TrainingResult:
-    """Train `network` in place up to a fidelity and score it after every epoch.
-
-    Args:
-        network: (B, C, H, W) -> (B, K), on the device of the runtime.
-        splits: What to train on and what to score on.
-        settings: The protocol; its `epochs` and `data_share` give way to those of the course.
-        fidelity: The rung at which to end.
-        seed: Of the order of images, augmentation and dropped paths; 0 or more.
-        runtime: Where to run.
-        course: All rungs of the training, cheapest first; the learning rate spans them all.
-            Empty: the fidelity is all of it.
-        start: Where the weights of the network come from; None: from the beginning. Without an
-            epoch to go it is scored.
-        micro_batch: Most images at once in memory. A larger batch is trained in parts whose
-            gradients add up to those of the batch, up to rounding. Two exceptions: a
-            BatchNorm takes its statistics from each part, and dropped paths differ.
-        tell: Told how far it is; the training does not depend on it.
-    """
-    start = start or TrainingState()
-    course = course or (fidelity,)
-    assert fidelity.epochs <= course[-1].epochs, "a fidelity is a rung of its course"
-    if settings.compile:
-        _compile(network)
-    legs = make_legs(course, splits.train.labels, batch_size=settings.batch_size)
-    optimizer = make_optimizer(
-        network,
-        name=settings.optimizer,
-        learning_rate=settings.learning_rate,
-        weight_decay=settings.weight_decay,
-    )
-    restore_optimizer(optimizer, network, state=start.optimizer)
-    run = _Run(
-        learner=Learner(
-            network=network,
-            model=network,
-            optimizer=optimizer,
-            runtime=runtime,
-            label_smoothing=settings.label_smoothing,
-        ),
-        schedule=make_schedule(
-            peak=settings.learning_rate,
-            steps=total_steps(legs),
-            warmup_share=settings.warmup_share,
-        ),
-        data=load(splits.train, splits.normalisation, runtime=runtime),
-        validation=load(splits.validation, splits.normalisation, runtime=runtime),
-        legs=legs,
-        settings=settings,
-        seed=seed,
-        runtime=runtime,
-        micro_batch=micro_batch,
-        tell=tell,
-    )
-    curve: list[Epoch] = []
-    tell(start.epochs, 0)
-    for number in range(start.epochs, fidelity.epochs):
-        epoch = _epoch(run, number)
-        if not (math.isfinite(epoch.train_loss) and math.isfinite(epoch.loss)):
-            reason = f"the loss is not finite after epoch {number + 1}"
-            return TrainingResult(curve=tuple(curve), diverged=reason)
-        curve.append(epoch)
-    last = curve[-1] if curve else None
-    return TrainingResult(
-        curve=tuple(curve),
-        scores={"accuracy": last.accuracy, "loss": last.loss} if last else _scores(run),
-        state=TrainingState(epochs=fidelity.epochs, optimizer=optimizer_state(optimizer, network)),
-    )
-
-
-def _compile(network: nn.Module) -> None:
-    # Forgets the networks before: several candidates of one process would run into the limit on
-    # variants of one function, and be left uncompiled from there on.
-    torch.compiler.reset()
-    # In place: the names of the weights stay, which those of `torch.compile(network)` would not.
-    network.compile()
+    ema_scores: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class _Run:
-    # What stays the same over the epochs.
+class Training:
+    """A training: what is trained, on which images, at which rate.
+
+    Attributes:
+        learner: The network, which is trained in place.
+        batches: This worker's share of the batches of an epoch, counted from 0, from a step on.
+        schedule: The learning rate.
+        score: Scores of a network by name; None: nothing is scored.
+        on_step: Called after every step; the training does not depend on it.
+        loss_format: Format in which the losses of an epoch are summed.
+    """
+
     learner: Learner
+    batches: Callable[[int, int], EpochBatches]
     schedule: Schedule
-    data: LoadedSet
-    validation: LoadedSet
-    legs: tuple[Leg, ...]
-    settings: TrainingSettings
-    seed: int
-    runtime: Runtime
-    micro_batch: int | None
-    tell: Tell
+    score: Callable[[nn.Module], Mapping[str, float]] | None
+    on_step: Callable[[StepReport], None] = lambda _: None
+    loss_format: torch.dtype = torch.float64
+
+    def epochs(self, start: Position, *, stop: int) -> Iterator[EpochReport]:
+        """Train epoch by epoch; the next one begins when its report is asked for.
+
+        Args:
+            start: Where the weights and the state of the optimizer come from.
+            stop: Epochs after which the training ends.
+        """
+        while start.epoch < stop:
+            yield self._epoch(start)
+            start = Position(epoch=start.epoch + 1)
+
+    def _epoch(self, start: Position) -> EpochReport:
+        learner = self.learner
+        started, cpu_started = time.perf_counter(), time.process_time()
+        loss, images_per_s = self._steps(start)
+        trained = time.perf_counter()
+        scores: Mapping[str, float] = {}
+        ema_scores: Mapping[str, float] = {}
+        if self.score is not None and math.isfinite(loss):
+            scores = self.score(learner.network)
+            ema_scores = {} if learner.ema is None else self.score(learner.ema.module)
+        ended = time.perf_counter()
+        on_cpu = learner.runtime.device.type == "cpu"
+        return EpochReport(
+            epoch=start.epoch + 1,
+            loss=loss,
+            learning_rate=float(learner.optimizer.param_groups[0]["lr"]),
+            images_per_s=images_per_s,
+            seconds=ended - started,
+            scoring_seconds=ended - trained,
+            cpu_seconds=time.process_time() - cpu_started if on_cpu else None,
+            scores=scores,
+            ema_scores=ema_scores,
+        )
+
+    def _steps(self, start: Position) -> tuple[float, float]:
+        """The rest of an epoch; its mean loss over all workers, and images/s."""
+        learner, data = self.learner, self.batches(start.epoch, start.step)
+        # A sum in a checkpoint is that of all workers, so one of them takes it up.
+        before = start.loss if not dist.is_initialized() or dist.get_rank() == 0 else 0.0
+        total = torch.tensor(before, dtype=self.loss_format, device=learner.runtime.device)
+        started, images_per_s = time.perf_counter(), 0.0
+        learner.model.train()
+        with closing(data.batches) as batches:
+            for step, parts in enumerate(batches, start=start.step):
+                number = data.first_step + step
+                rate = learning_rate(self.schedule, number)
+                total += learner.step(parts, number=number, rate=rate)
+                images = (step + 1 - start.step) * data.images
+                images_per_s = images / max(time.perf_counter() - started, 1e-9)
+                self.on_step(
+                    StepReport(
+                        epoch=start.epoch,
+                        step=step + 1,
+                        steps=data.steps,
+                        images=data.images,
+                        images_per_s=images_per_s,
+                        loss=total,
+                    )
+                )
+        workers = dist.get_world_size() if dist.is_initialized() else 1
+        return float(over_workers(total) / (data.steps * workers)), images_per_s
 
 
-def _epoch(run: _Run, number: int) -> Epoch:
-    """Train and score an epoch."""
-    started, cpu_started = time.perf_counter(), time.process_time()
-    train_loss = _train_epoch(run, number)
-    scores = _scores(run)
-    seconds, cpu_seconds = time.perf_counter() - started, time.process_time() - cpu_started
-    return Epoch(
-        train_loss=train_loss,
-        seconds=seconds,
-        cpu_seconds=cpu_seconds if run.runtime.device.type == "cpu" else None,
-        **scores,
-    )
-
-
-def _scores(run: _Run) -> dict[str, float]:
-    size = BATCH if run.micro_batch is None else min(BATCH, run.micro_batch)
-    logits = predict(run.learner.network, run.validation, runtime=run.runtime, batch_size=size)
-    return score(logits, run.validation.labels)
-
-
-def _train_epoch(run: _Run, epoch: int) -> float:
-    """One pass over the images of the epoch; returns the mean loss."""
-    size, leg = run.settings.batch_size, leg_of(run.legs, epoch)
-    first_step = leg.first_step + (epoch - leg.first) * leg.steps
-    generator = torch.Generator().manual_seed(derive_seed(run.seed, epoch, "images"))
-    order = leg.chosen[torch.randperm(len(leg.chosen), generator=generator)]
-    order = order.to(run.data.images.device)
-    moves = draw_moves(len(order), run.settings.augmentation, generator=generator)
-    moves = moves.on(run.runtime.device)
-    total = torch.zeros((), device=run.runtime.device)
-    run.learner.model.train()
-    with global_seed(derive_seed(run.seed, epoch, "paths"), run.runtime):
-        for step in range(leg.steps):
-            part = slice(step * size, (step + 1) * size)
-            images, labels = batch(run.data, order[part], moves.of(part))
-            total += run.learner.step(
-                parts_of(images, labels, run.micro_batch),
-                number=first_step + step,
-                rate=learning_rate(run.schedule, first_step + step),
-            )
-            run.tell(epoch + (step + 1) / leg.steps, len(labels))
-    return float(total / leg.steps)
+def over_workers(value: Tensor) -> Tensor:
+    """The sum of a value over all workers, each of which must ask for it."""
+    value = value.clone()
+    if dist.is_initialized():
+        dist.all_reduce(value)
+    return value

@@ -1,9 +1,9 @@
 """timm's Muon, with all matrices of one shape orthogonalised at once, in a format of the device.
 
-timm takes them one by one, in some thirty small calls for each, and on a CPU what AdamW moves, too,
-which together is a third of a training step where networks are small. It also computes the products
-in bfloat16, which a CPU without units for it emulates: ten times the time of float32. What
-comes out differs by the rounding of the products alone.
+timm orthogonalises the matrices one by one, in some thirty small calls each, and on a CPU it also
+updates AdamW's parameters one by one; together that is a third of a training step of a small
+network. It also computes the products in bfloat16, which takes ten times as long as float32 on a
+CPU that emulates it. The results differ only by the rounding of the products.
 
 Source: Jordan et al. 2024, https://kellerjordan.github.io/posts/muon.
 """
@@ -41,7 +41,7 @@ class BatchedMuon(Muon):  # type: ignore[misc]
         """Move the matrices by Muon and everything else by AdamW.
 
         Args:
-            closure: Of torch's signature; gradients must be there without it.
+            closure: Part of torch's signature; must be None, with gradients already computed.
         """
         assert closure is None
         for group in self.param_groups:
@@ -57,8 +57,8 @@ class BatchedMuon(Muon):  # type: ignore[misc]
                 _move_others(others, [self._adamw_state(one) for one in others], group)
 
     def _is_matrix(self, parameter: Tensor) -> bool:
-        # From the first step on, also of a state that was restored: a training that goes on must
-        # round as one that was never stopped.
+        # Decided at the first step, also of a restored state: a training that continues must round
+        # as one that was never stopped.
         state = self.state[parameter]
         if "use_muon" not in state:
             state["use_muon"] = _is_suitable_for_muon(parameter)
@@ -78,7 +78,7 @@ class BatchedMuon(Muon):  # type: ignore[misc]
 def _move_others(
     parameters: list[Tensor], states: list[dict[str, Tensor]], group: Mapping[str, Any]
 ) -> None:
-    # torch's AdamW for all at once; timm's takes them one by one on a CPU, in a dozen calls each.
+    # torch's AdamW for all at once; timm's takes a dozen calls for each of them on a CPU.
     beta1, beta2 = group["betas"]
     on_cpu = parameters[0].device.type == "cpu"
     adamw(
@@ -88,7 +88,7 @@ def _move_others(
         [state["exp_avg_sq"] for state in states],
         [],
         [state["step"] for state in states],
-        # Elsewhere the fused one wants its counts on the device, where a state is not kept.
+        # Elsewhere, the fused version needs the step counts on the device.
         fused=on_cpu,
         foreach=not on_cpu,
         amsgrad=False,
@@ -102,7 +102,7 @@ def _move_others(
 
 
 def _move(matrices: list[Tensor], momenta: list[Tensor], group: Mapping[str, Any]) -> None:
-    # One step for matrices of one shape, or convolutions of one.
+    # One step for all matrices, or convolutions, of one shape.
     gradients = [matrix.grad for matrix in matrices if matrix.grad is not None]
     torch._foreach_mul_(matrices, 1 - group["lr"] * group["weight_decay"])
     torch._foreach_lerp_(momenta, gradients, 1 - group["momentum"])

@@ -1,7 +1,6 @@
 """The optimizer, and its state by the names of the parameters.
 
-torch keys the state by position. A name says which parameter is meant, so that a state cannot reach
-another one unnoticed.
+torch keys the state by position. With names, a state cannot be given to the wrong parameter.
 """
 
 from collections.abc import Mapping
@@ -13,18 +12,18 @@ from torch import Tensor, nn
 from spach_nas.config.training_settings import Optimizer
 from spach_nas.training.muon import make_muon
 
-# Of each parameter, where an optimizer counts them: a tensor without dimensions.
+# Name of an optimizer's count of steps, which is a tensor without dimensions for each parameter.
 STEP = "step"
 
 
 def make_optimizer(
     network: nn.Module, *, name: Optimizer, learning_rate: float, weight_decay: float
 ) -> torch.optim.Optimizer:
-    """The optimizer; norms, biases and what `network.no_weight_decay()` names are not decayed.
+    """The optimizer; norms, biases and what `network.no_weight_decay()` names do not decay.
 
     Sources: Loshchilov and Hutter 2019, arXiv:1711.05101 (AdamW); Jordan et al. 2024,
     https://kellerjordan.github.io/posts/muon (Muon), with updates brought to the size of AdamW's
-    (Liu et al. 2025, arXiv:2502.16982), as timm does it.
+    (Liu et al. 2025, arXiv:2502.16982), as in timm.
     """
     if name == "muon":
         return make_muon(network, learning_rate=learning_rate, weight_decay=weight_decay)
@@ -35,7 +34,7 @@ def make_optimizer(
 
 
 def optimizer_state(optimizer: torch.optim.Optimizer, network: nn.Module) -> dict[str, Tensor]:
-    """`KEY.NAME` for every tensor that it keeps of a parameter, such as `exp_avg.head.weight`.
+    """`KEY.NAME` for every tensor that it keeps per parameter, such as `exp_avg.head.weight`.
 
     The tensors are those of the optimizer, not copies.
     """
@@ -50,7 +49,7 @@ def optimizer_state(optimizer: torch.optim.Optimizer, network: nn.Module) -> dic
 def restore_optimizer(
     optimizer: torch.optim.Optimizer, network: nn.Module, *, state: Mapping[str, Tensor]
 ) -> None:
-    """Give a fresh optimizer the state that `optimizer_state` took."""
+    """Give a fresh optimizer the state that `optimizer_state` returned."""
     parameters = dict(network.named_parameters())
     on_device = optimizer.defaults.get("fused")
     for full_name, value in state.items():
@@ -60,6 +59,6 @@ def restore_optimizer(
             step = value.detach().clone()
             optimizer.state[parameter][STEP] = step.to(parameter.device) if on_device else step
         else:
-            # In the layout of the parameter: the fused kernel takes it for granted.
+            # In the layout of the parameter, which the fused kernel assumes.
             copy = torch.empty_like(parameter).copy_(value).detach()
             optimizer.state[parameter][key] = copy

@@ -1,8 +1,8 @@
-"""The learning-rate schedule, and which images each epoch of a training uses.
+"""The learning-rate schedule, and which images each epoch of a proxy's training uses.
 
-A course is one training over several rungs: each adds epochs, on a share of the images of its own.
-An epoch belongs to the first rung that ends after it, so that a run up to a rung and a run that
-goes on from there take the same images in the same steps as an uninterrupted one.
+A course is one training over several rungs: each adds epochs on its own share of the images. An
+epoch belongs to the first rung that ends after it, so that a run up to a rung and a run that
+continues from there take the same images in the same steps as an uninterrupted one.
 """
 
 import math
@@ -19,7 +19,7 @@ from spach_nas.data.images import Labels
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Leg:
-    """Epochs of a course that use the same images: those that one rung adds.
+    """The epochs that one rung adds to a course; they use the same images.
 
     Attributes:
         first: First epoch, counted from 0 over the whole course.
@@ -70,9 +70,9 @@ def total_steps(legs: Sequence[Leg]) -> int:
 
 
 def steps_per_epoch(images: int, batch_size: int) -> int:
-    """Full batches in `images`; a single smaller one where there is no full one.
+    """Full batches in `images`, or a single smaller one.
 
-    The rest is left out of an epoch, and is another rest in every one.
+    The images left over are different ones in every epoch.
     """
     return max(1, images // batch_size)
 
@@ -81,17 +81,17 @@ def steps_per_epoch(images: int, batch_size: int) -> int:
 class Schedule:
     """A learning rate over a whole training: a linear warm-up, then half a cosine, step by step.
 
-    Source: Loshchilov and Hutter 2017, arXiv:1608.03983, without restarts. The shape comes in two
-    kinds. Short trainings waste no step: the warm-up begins above 0, the cosine where it ends, and
-    the rate is that of the middle of each step. With `first`, it is timm's: the cosine spans all
-    steps, and the warm-up takes the place of its beginning.
+    Source: Loshchilov and Hutter 2017, arXiv:1608.03983, without restarts. There are two shapes.
+    In that of short trainings no step is wasted: the warm-up begins above 0, the cosine begins
+    where the warm-up ends, and each step has the rate of its middle. In timm's, with `first`, the
+    cosine spans all steps, and the warm-up replaces its beginning.
 
     Attributes:
         peak: Highest learning rate.
         steps: Steps of the whole training.
         warmup_steps: Steps until the peak, less than `steps`.
-        first: Learning rate of the first step of the warm-up, for timm's shape; None: the other.
-        final: Learning rate after the last step, of timm's shape.
+        first: Learning rate of the first step in timm's shape; None: the shape of short trainings.
+        final: Learning rate after the last step in timm's shape.
     """
 
     peak: float

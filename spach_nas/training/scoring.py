@@ -3,7 +3,7 @@
 Letters: N images, B images of a batch, K classes.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from spach_nas.data import ImageSet, Normalisation
-from spach_nas.training.batches import LoadedSet, batch, load
+from spach_nas.training.batches import LoadedSet, in_order, load
 from spach_nas.training.device import Runtime, autocast
 
 # Images at once, where memory allows.
@@ -23,22 +23,20 @@ _TOP = 5
 def predict(
     network: nn.Module, data: LoadedSet, *, runtime: Runtime, batch_size: int = BATCH
 ) -> Tensor:
-    """Logits of every image, (N, K) in float32 on the device; leaves the network in eval mode.
+    """Logits of every image, (N, K) in float32 on the device; leaves the network in eval mode."""
+    outputs = _outputs(network, in_order(data, batch_size), runtime=runtime)
+    return torch.cat([logits for logits, _ in outputs])
 
-    Args:
-        network: On the device of the runtime.
-        data: The images.
-        runtime: Where to run.
-        batch_size: Most images at once.
-    """
+
+def _outputs(
+    network: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], *, runtime: Runtime
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Logits (B, K) in float32 and labels (B,) of each batch."""
     network.eval()
-    logits = []
-    with torch.inference_mode(), autocast(runtime):
-        for start in range(0, len(data.labels), batch_size):
-            stop = min(start + batch_size, len(data.labels))
-            images, _ = batch(data, torch.arange(start, stop))
-            logits.append(network(images).float())
-    return torch.cat(logits)
+    for images, labels in batches:
+        with torch.inference_mode(), autocast(runtime):
+            logits = network(images)
+        yield logits.float(), labels
 
 
 def score(logits: Tensor, labels: Tensor) -> dict[str, float]:
@@ -58,7 +56,7 @@ def score_images(
     Args:
         network: On the device of the runtime.
         data: The images.
-        normalisation: Of the train part that the network was trained on.
+        normalisation: That of the images on which the network was trained.
         runtime: Where to run.
     """
     loaded = load(data, normalisation, runtime=runtime)
@@ -67,12 +65,12 @@ def score_images(
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Scores:
-    """How good a network is on a split.
+    """Scores of a network on a split.
 
     Attributes:
         images: (K,), images of each class.
-        hits1: (K,), those whose class has the highest logit.
-        hits5: (K,), those whose class is among the five highest.
+        hits1: (K,), images whose class has the highest logit.
+        hits5: (K,), images whose class is among the five highest.
         loss: Mean cross-entropy, lower is better.
     """
 
@@ -100,16 +98,11 @@ def score_batches(
     runtime: Runtime,
 ) -> Scores:
     """Scores on all batches of all workers; leaves the network in eval mode."""
-    network.eval()
     counts = torch.zeros(3, classes, dtype=torch.float64, device=runtime.device)
     loss = torch.zeros((), dtype=torch.float64, device=runtime.device)
-    with torch.inference_mode():
-        for images, labels in batches():
-            with autocast(runtime):
-                logits = network(images)
-            logits = logits.float()
-            loss += F.cross_entropy(logits, labels, reduction="sum")
-            counts += _counts(logits, labels, classes=classes)
+    for logits, labels in _outputs(network, batches(), runtime=runtime):
+        loss += F.cross_entropy(logits, labels, reduction="sum")
+        counts += _counts(logits, labels, classes=classes)
     totals = torch.cat([counts.flatten(), loss[None]])
     if dist.is_initialized():
         dist.all_reduce(totals)

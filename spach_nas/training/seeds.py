@@ -1,4 +1,4 @@
-"""Random numbers of a run: a seed of its own for each purpose and epoch."""
+"""Seeds of a training: one for each purpose and epoch."""
 
 import random
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ from spach_nas.training.device import Runtime
 
 
 def derive_seed(seed: int, epoch: int, purpose: str) -> int:
-    """A seed of its own for each purpose and epoch of a run."""
+    """A seed for one purpose and epoch of a run."""
     entropy = (seed, epoch, *purpose.encode())
     return int(np.random.SeedSequence(entropy).generate_state(1, np.uint64)[0] >> 1)
 
@@ -20,7 +20,7 @@ def derive_seed(seed: int, epoch: int, purpose: str) -> int:
 def global_seed(seed: int, runtime: Runtime) -> Iterator[None]:
     """Seed torch's global generators, which dropped paths and initial weights draw from.
 
-    Their state is the caller's again afterwards.
+    Afterwards their state is restored.
     """
     cuda = [runtime.device] if runtime.device.type == "cuda" else []
     with torch.random.fork_rng(devices=cuda):
@@ -33,12 +33,12 @@ def seed_everything(seed: int, device: torch.device | None = None) -> None:
 
     Args:
         seed: From 0 to 2**63 - 1.
-        device: Seeded as well as the CPU.
+        device: Is seeded in addition to the CPU.
     """
     random.seed(seed)
     np.random.seed(seed % 2**32)
-    # Not torch.manual_seed: while a GPU is not in use it notes every call, with its traceback, for
-    # later: half a millisecond an image, and memory without end.
+    # Not torch.manual_seed: until CUDA is initialised, it queues every call with its traceback, at
+    # half a millisecond per image and with ever more memory.
     torch.default_generator.manual_seed(seed)
     if device is not None and device.type == "cuda":
         torch.cuda.manual_seed(seed)

@@ -27,8 +27,7 @@ from spach_nas.feasible import FeasibleSet
 from spach_nas.replay import VirtualClock, Workers, simulate
 from spach_nas.space.scaling import DataShape
 from spach_nas.study.driver import StudyDriver
-from spach_nas.study.folder import create_folder
-from spach_nas.study.writer import Archive
+from spach_nas.study.folder import Archive, create_folder
 
 pytestmark = [pytest.mark.benchmark, pytest.mark.timeout(7200)]
 MINUTE = 60.0

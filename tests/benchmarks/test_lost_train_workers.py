@@ -134,5 +134,5 @@ def test_a_mistake_that_a_worker_finds_ends_the_training_at_once(tmp_path: Path)
     with mock.patch.object(session, "run_training", without_validation), watched() as seen:
         code, errors = run_main(*arguments(tmp_path, data))
     assert code == 2
-    assert len(errors) == 1 and "images: has no val/ or validation/ beside train/" in errors[0]
+    assert len(errors) == 1 and "images: has no val/ or validation/ next to train/" in errors[0]
     assert len(seen) == 1, "nobody tried again"

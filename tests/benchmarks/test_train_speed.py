@@ -25,15 +25,14 @@ from timm.utils import ModelEmaV3
 from torch import Tensor
 from training_steps import proxy
 
-from spach_nas.full_size.job import Place
-from spach_nas.full_size.loaders import mend_posterize
-from spach_nas.full_size.loop import Course
 from spach_nas.full_size.plan import TrainingPlan, TrainingRequest, plan_training
 from spach_nas.full_size.run import prepare
-from spach_nas.full_size.worker import make_worker
+from spach_nas.full_size.worker import make_training
+from spach_nas.machine import keep_freed_memory
 from spach_nas.networks import build
-from spach_nas.networks.allocator import keep_freed_memory
 from spach_nas.training.checkpoint import Position
+from spach_nas.training.learner import Place
+from spach_nas.training.loaders import mend_posterize
 
 pytestmark = [
     pytest.mark.benchmark,
@@ -82,7 +81,7 @@ def plan(folder: Path, layout: str, kind: str) -> TrainingPlan:
 
 
 class Ours:
-    """Epochs of `train`, with checkpoints and progress, without validation."""
+    """Epochs of `train`, without checkpoints and validation."""
 
     def __init__(self, made: TrainingPlan) -> None:
         data = made.data
@@ -91,13 +90,13 @@ class Ours:
             data = type(data)(choice=data.choice, train=data.train.take(chosen), validation=None)
         else:
             data = type(data)(choice=data.choice, train=data.train, validation=None)
-        worker = make_worker(made.job, data, place=Place(), threads=1)
-        self._course = Course(worker, on_step=None)
-        self._position = Position()
-        self.images = worker.batches.steps * made.job.recipe.batch_size
+        training = make_training(made.job, data, place=Place(), threads=1)
+        epoch = training.batches(0, 0)
+        self._epochs = training.epochs(Position(), stop=made.job.recipe.epochs)
+        self.images = epoch.steps * epoch.images
 
     def __call__(self) -> None:
-        self._position = self._course._epoch(self._position)
+        next(self._epochs)
 
 
 class Bare:

@@ -29,10 +29,10 @@ from training_steps import (
     proxy,
 )
 
+from spach_nas.machine import keep_freed_memory
 from spach_nas.networks import build
 from spach_nas.networks import mixers as network_mixers
-from spach_nas.networks.allocator import keep_freed_memory
-from spach_nas.training import faster_precision, threads
+from spach_nas.training import threads
 from spach_nas.training.muon import make_muon
 
 pytestmark = [pytest.mark.benchmark, pytest.mark.timeout(1800)]
@@ -46,7 +46,6 @@ def rows_of(case: Case, *, count: int, rounds: int) -> list[dict[str, object]]:
     with threads(count):
         steps = {precision: Trainer(case, precision) for precision in PRECISIONS}
         products = {f"mm {precision}": MatrixProduct(precision) for precision in PRECISIONS}
-        chosen = faster_precision(steps["fp32"].network, steps["fp32"].images, rounds=1)
         timed = interleaved({**products, **steps}, rounds=rounds)
     speedup = statistics.median(map(ratio, timed["fp32"], timed["bf16"]))
     rows = []
@@ -65,7 +64,6 @@ def rows_of(case: Case, *, count: int, rounds: int) -> list[dict[str, object]]:
                 "matrix_gflops": f"{MatrixProduct.gflops(one):.1f}",
                 "share_of_matrix_rate": f"{share:.2f}",
                 "speed_beside_fp32": f"{speedup if precision == 'bf16' else 1:.2f}",
-                "faster_precision": chosen,
             }
         )
     return rows

@@ -8,7 +8,7 @@ from conftest import run_main
 from search_tools import write_search
 from spach_nas.cli.doctor import Finding
 from spach_nas.errors import StudyError
-from spach_nas.export.verification import Verification
+from spach_nas.export.proof import Verification
 from spach_nas.search.plan import plan_search
 
 UNCHECKED = ("onnx: needs the packages onnxruntime",)
@@ -36,7 +36,8 @@ def test_verify_returns_what_it_says(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     found = Verification(bundle="0" * 64, problems=problems, unchecked=unchecked)
-    monkeypatch.setattr("spach_nas.export.verification.verify", lambda folder, tell: found)
+    monkeypatch.setattr("spach_nas.export.bundle.read_manifest", lambda folder: {})
+    monkeypatch.setattr("spach_nas.export.proof.verify", lambda folder, tell: found)
     assert run_main("verify", "bundle", *flags)[0] == code
     assert capsys.readouterr().out.splitlines()[-1].startswith(last)
 

@@ -8,9 +8,9 @@ import pytest
 import yaml
 
 from search_tools import write_search
+from spach_nas.config.recipe import load_recipe
 from spach_nas.config.search_yaml import load_config
 from spach_nas.errors import ConfigError
-from spach_nas.full_size.recipe_files import load_recipe
 from spach_nas.validation import read_yaml
 
 

@@ -1,8 +1,11 @@
+from dataclasses import replace
+
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from spach_nas.cost.closed_form import Cost, cost, stage_cost
+from spach_nas.cost.closed_form import Cost, cost, costs, stage_cost
 from spach_nas.space.architecture import Architecture, Stage
 from spach_nas.space.references import REFERENCES
 from strategies import architectures
@@ -181,3 +184,21 @@ def test_figures_beyond_64_bits_stay_exact() -> None:
     C, N = 10**12, 15
     head = C * 1000
     assert cost(architecture).macs == 3 * C * N + 9 * N * C + 6 * N * C * C + 2 * N * N * C + head
+
+
+def test_costs_are_rows_in_the_order_given() -> None:
+    many = [item.architecture for item in REFERENCES.values()]
+    found = costs([*many, many[0]])
+    assert found.dtype == np.int64
+    assert [tuple(row) for row in found.tolist()] == [cost(item) for item in [*many, many[0]]]
+    assert costs([]).shape == (0, len(Cost._fields))
+
+
+def test_counts_up_to_64_bits_are_exact_and_larger_ones_refused() -> None:
+    wide = Stage(mixers=("attention",), width=10**9, heads=1, expansion_ratio=1)
+    one = Architecture(stem="conv1", patch_size=1, stages=(wide,), image_size=(1, 1))
+    assert cost(one).macs < 2**63 < 4 * cost(one).macs
+    assert costs([one]).tolist() == [list(cost(one))]
+    stages = (replace(wide, mixers=("attention",) * 4),)
+    with pytest.raises(OverflowError):
+        costs([replace(one, stages=stages)])

@@ -35,10 +35,10 @@ def test_an_idx_file_is_read_by_its_header(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"", "is no idx file"),
-        (b"\x89PNG....", "is no idx file"),
-        (b"\0\0\x0d\x01\0\0\0\x01\0\0\0\0", "is no idx file of unsigned bytes"),
-        (b"\0\0\x08\x02\0\0\0\x01", "is cut short"),
+        (b"", "is not an idx file"),
+        (b"\x89PNG....", "is not an idx file"),
+        (b"\0\0\x0d\x01\0\0\0\x01\0\0\0\0", "is not an idx file of unsigned bytes"),
+        (b"\0\0\x08\x02\0\0\0\x01", "is truncated"),
         (b"\0\0\x08\x01\0\0\0\x05abc", "holds 3 bytes; expected 5"),
         (b"\0\0\x08\x03" + b"\xff" * 12 + b"x", "holds 1 bytes"),
         (gzip.compress(b"\0\0\x08\x01\0\0\0\x01a", mtime=0)[:-9], "cannot be read"),

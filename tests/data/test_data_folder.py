@@ -210,7 +210,7 @@ def _linked_class(root: Path) -> None:
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (lambda root: root.rmdir(), "is no folder"),
+        (lambda root: root.rmdir(), "is not a folder"),
         (lambda root: None, "has 0 class folders; expected at least 2"),
         (_one_class, "has 1 class folders; expected at least 2"),
         (_only_test, "has test/ but no train/"),

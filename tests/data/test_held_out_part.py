@@ -9,6 +9,7 @@ import pytest
 
 from full_tools import CLASSES, plan_in, tiny, write_images
 from own_data import write_folder
+from spach_nas.config.recipe import load_recipe
 from spach_nas.config.training_settings import DataSettings
 from spach_nas.data import load_train_and_validation
 from spach_nas.data.images import HeldOut
@@ -17,7 +18,6 @@ from spach_nas.data.reader import DataChoice, check_data, check_split, default_s
 from spach_nas.errors import DataError
 from spach_nas.export.bundle import load_preprocessing, write_core
 from spach_nas.full_size.plan import TrainingRequest, data_choice, plan_training
-from spach_nas.full_size.recipe_files import load_recipe
 from spach_nas.full_size.run import prepare
 from spach_nas.full_size.run_folder import known_files
 
@@ -122,7 +122,7 @@ def test_a_part_goes_with_study_bundle_and_run(tmp_path: Path) -> None:
     found = load_preprocessing(bundle)
     assert found is not None
     assert found.held_out == PART
-    from spach_nas.export.manifest import write_manifest
+    from spach_nas.export.bundle import write_manifest
 
     write_manifest(bundle)
     root = write_images(tmp_path / "images", splits=("train",), counts=(9,))
@@ -168,5 +168,5 @@ def test_a_validation_split_that_is_gone_is_not_replaced_by_training_images(
     root = write_folder(tmp_path, splits=("train", "val"))
     planned = check_data(choice_of(root)).choice
     shutil.rmtree(root / "val")
-    with pytest.raises(DataError, match="has no val/ or validation/ beside train/; expected the"):
+    with pytest.raises(DataError, match="has no val/ or validation/ next to train/; expected the"):
         open_data(planned)

@@ -105,9 +105,9 @@ def test_an_empty_root_is_not_the_current_folder(tmp_path: Path) -> None:
 def test_one_colour_image_among_grey_ones_makes_a_colour_set_in_search_and_training(
     tmp_path: Path,
 ) -> None:
+    from spach_nas.config.recipe import load_recipe
     from spach_nas.data.reader import check_data, open_data
     from spach_nas.full_size.plan import data_choice
-    from spach_nas.full_size.recipe_files import load_recipe
 
     root = write_folder(tmp_path, mode="L")
     choice = data_choice(str(root), load_recipe("short").data)
@@ -156,7 +156,7 @@ def test_floats_from_0_to_1_are_black_to_white_and_others_are_refused() -> None:
 
 def test_integers_of_32_bits_are_refused() -> None:
     values = np.arange(144, dtype=np.int32).reshape(SIZE)
-    with pytest.raises(DataError, match="32-bit integers, which have no white"):
+    with pytest.raises(DataError, match="32-bit integers, of which none means white"):
         decoded(save(Image.fromarray(values), "TIFF"))
 
 
@@ -169,12 +169,12 @@ def write_12_bits(root: Path, *, top: int = 4095) -> Path:
 
 
 def test_a_set_of_12_of_16_bits_is_refused_in_search_and_training(tmp_path: Path) -> None:
+    from spach_nas.config.recipe import load_recipe
     from spach_nas.data.reader import check_data
     from spach_nas.full_size.plan import data_choice
-    from spach_nas.full_size.recipe_files import load_recipe
 
     root = write_12_bits(tmp_path / "12")
-    message = r"24 images of 16 bits go up to .* leaves 1\d of 256 levels; .*multiply all by \d\d\)"
+    message = r"24 16-bit images go up to .* leaves 1\d of 256 levels; .*multiply all by \d\d\)"
     with pytest.raises(DataError, match=message):
         load_train_and_validation(settings(root), image_size=SIZE)
     with pytest.raises(DataError, match=message):
@@ -262,7 +262,7 @@ def test_broken_files_of_all_splits_are_named_at_once_up_to_a_bound(tmp_path: Pa
     assert len([line for line in lines if line.endswith(".png: no image")]) == 8
     assert any("val/bee" in line for line in lines)
     assert lines[-2] == "and 2 more"
-    assert "10 broken image files; expected whole ones, or data.skip_broken: true" in lines[-1]
+    assert "10 broken image files; expected intact files, or data.skip_broken: true" in lines[-1]
 
 
 def test_a_search_may_leave_broken_files_out_and_says_so(tmp_path: Path) -> None:
@@ -275,7 +275,7 @@ def test_a_search_may_leave_broken_files_out_and_says_so(tmp_path: Path) -> None
     assert note.startswith("2 broken files are left out, such as ")
     for path in (root / "train" / "ant").iterdir():
         path.write_bytes(b"")
-    with pytest.raises(DataError, match="ant: has no image that is whole"):
+    with pytest.raises(DataError, match="ant: has no intact image"):
         load_train_and_validation(settings(root, skip_broken=True), image_size=SIZE)
 
 

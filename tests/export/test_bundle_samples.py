@@ -13,8 +13,7 @@ from spach_nas.data.images import HeldOut
 from spach_nas.data.preprocessing import Preprocessing
 from spach_nas.errors import BundleError
 from spach_nas.export import Choice, choose, export, load_model, verify
-from spach_nas.export.bundle import load_preprocessing, read_samples
-from spach_nas.export.manifest import write_manifest
+from spach_nas.export.bundle import load_preprocessing, read_samples, write_manifest
 from spach_nas.export.samples import bundle_sample, embedded_sample
 from spach_nas.networks import build
 

@@ -25,10 +25,10 @@ from network_tools import randomised, small, zoo
 from spach_nas.data.preprocessing import Preprocessing
 from spach_nas.errors import BundleError
 from spach_nas.export import Choice, choose, export, load_model, read_proof, verify
+from spach_nas.export.bundle import MANIFEST, write_manifest
 from spach_nas.export.exporting import FORMS
-from spach_nas.export.manifest import MANIFEST, write_manifest
+from spach_nas.export.formats import check_archive
 from spach_nas.export.proof import RELATIVE_TOLERANCE, compare, random_weights
-from spach_nas.export.pt2_check import check_archive
 from spach_nas.export.samples import embedded_sample
 from spach_nas.networks import build
 from spach_nas.networks.block import ChannelMlp

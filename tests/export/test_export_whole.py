@@ -20,19 +20,15 @@ from spach_nas.data import load_train_and_validation
 from spach_nas.data.preprocessing import Preprocessing
 from spach_nas.data.reader import sample_validation
 from spach_nas.errors import BundleError, DataError
-from spach_nas.export import (
-    Choice,
-    choose,
-    choose_top,
-    export,
-    export_all,
-    load_model,
+from spach_nas.export import Choice, choose, export, load_model, read_proof, verify
+from spach_nas.export.bundle import (
+    MANIFEST,
+    check_manifest,
     load_preprocessing,
     parse_formats,
-    read_proof,
-    verify,
+    write_manifest,
 )
-from spach_nas.export.manifest import MANIFEST, check_manifest, write_manifest
+from spach_nas.export.choice import choose_top
 from spach_nas.export.proof import compare
 from spach_nas.export.samples import embedded_sample
 from spach_nas.study.records import read_records
@@ -248,32 +244,15 @@ def test_the_most_accurate_leave_together(finished_search: Finished, tmp_path: P
         front, key=lambda record: (-record.objectives["accuracy"], record.target_cost.macs)
     )
     out = tmp_path / "several"
-    chosen = {out / item.name: item for item in choose_top(finished_search.folder, 2)}
-    written = export_all(chosen, keep_samples=False)
-    assert not any((path / "samples.npz").exists() for path in written)
-    assert [path.name for path in written] == [f"trial {record.trial}" for record in best[:2]]
+    arguments = ("--top", "2", "--formats", "safetensors", "--no-samples", "--out", str(out))
+    assert run_main("export", str(finished_search.folder), *arguments)[0] == 0
+    written = [out / f"trial-{record.trial}" for record in best[:2]]
     assert sorted(out.iterdir()) == sorted(written)
+    assert not any((path / "samples.npz").exists() for path in written)
     assert all(verify(path).problems == () for path in written)
     with pytest.raises(BundleError, match=rf"--top \d+: the front has .*{len(front)}"):
         choose_top(finished_search.folder, 17)
     assert len(front) < len(read_records(finished_search.folder)) + 1
-
-
-def test_of_several_the_finished_ones_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def into(folder: str) -> dict[Path, Choice]:
-        return {tmp_path / folder / name: choice(name) for name in ("one", "two")}
-
-    with monkeypatch.context() as context:
-        fail_at(context, 11)
-        with pytest.raises(BundleError, match="No space left"):
-            export_all(into("several"))
-    assert [path.name for path in (tmp_path / "several").iterdir()] == ["one"]
-    assert verify(tmp_path / "several" / "one").problems == ()
-    with monkeypatch.context() as context:
-        fail_at(context, 2)
-        with pytest.raises(BundleError, match="No space left"):
-            export_all(into("none"))
-    assert not (tmp_path / "none").exists()
 
 
 @pytest.mark.parametrize("arguments", [["--top", "2", "--pick", "best"], ["--top", "0"]])

@@ -14,16 +14,16 @@ from torchvision.transforms import Compose
 
 from full_tools import CLASSES, plan_in, write_images
 from own_data import write_set
+from spach_nas.config.recipe import load_recipe
 from spach_nas.config.training_settings import DataSettings
 from spach_nas.data import load_train_and_validation
 from spach_nas.data.reader import OpenData, check_data, default_split, open_split
 from spach_nas.errors import ConfigError, DataError, SpachNasError, StudyError
-from spach_nas.full_size.loaders import mend_posterize, scoring_batches
-from spach_nas.full_size.loop import train_worker
 from spach_nas.full_size.plan import data_choice
-from spach_nas.full_size.recipe_files import load_recipe
 from spach_nas.full_size.run import prepare
+from spach_nas.full_size.worker import train_worker
 from spach_nas.training import choose_runtime
+from spach_nas.training.loaders import mend_posterize, scoring_batches
 
 
 def checked(name: Path | str, **changes: object) -> OpenData:
@@ -137,7 +137,7 @@ def test_a_class_of_broken_files_alone_is_empty(tmp_path: Path) -> None:
     root = write_images(tmp_path)
     for path in (root / "train" / "bee").iterdir():
         path.write_bytes(b"")
-    with pytest.raises(DataError, match="bee: has no image that is whole"):
+    with pytest.raises(DataError, match="bee: has no intact image"):
         checked(root, skip_broken=True)
 
 
@@ -240,7 +240,7 @@ def test_padding_small_images_to_a_large_size_is_refused(tmp_path: Path) -> None
 
 @pytest.mark.parametrize("name", ["fashion-minni", "/nowhere"])
 def test_unknown_data_are_told(tmp_path: Path, name: str) -> None:
-    with pytest.raises(DataError, match="is no folder and no data set"):
+    with pytest.raises(DataError, match="is neither a folder nor a data set"):
         plan_in(tmp_path, data=name)
 
 
@@ -254,7 +254,7 @@ def test_a_run_of_another_training_is_not_gone_on_with(tmp_path: Path) -> None:
     assert len(lines) == 2
     assert any("recipe.seed: 3; expected 0, as the training began" in line for line in lines)
     free = ("final=last", "data.loader_processes=1", "checkpoint_steps=2")
-    assert plan_in(tmp_path, *free, resume=True).going_on
+    assert plan_in(tmp_path, *free, resume=True).resumed
     (tmp_path / "images" / "train" / "ant" / "0.png").unlink()
     with pytest.raises(SpachNasError, match="training images: 26; expected 27"):
         plan_in(tmp_path, resume=True)

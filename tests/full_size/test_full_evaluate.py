@@ -10,13 +10,13 @@ import torch
 from PIL import Image
 from safetensors.torch import load, save
 
+from bundles import write_bundle
 from conftest import run_main
 from full_tools import CLASSES, plan_in, tiny, write_images
 from network_tools import randomised
 from spach_nas.data.images import to_size
 from spach_nas.data.preprocessing import Preprocessing
 from spach_nas.errors import ArchitectureError, BundleError, DataError
-from spach_nas.export import write_bundle
 from spach_nas.full_size.evaluate import evaluate
 from spach_nas.networks import save_official
 from spach_nas.space.architecture import Architecture
@@ -34,7 +34,6 @@ def bundle_of(
     return write_bundle(
         folder,
         architecture=architecture,
-        card="",
         weights=weights,
         preprocessing=preprocessing,
     )
@@ -108,7 +107,7 @@ def test_other_classes_are_refused(tmp_path: Path) -> None:
 
 def test_a_bundle_without_weights_or_with_a_pickle_is_refused(tmp_path: Path) -> None:
     root = write_images(tmp_path / "images")
-    empty = write_bundle(tmp_path / "empty", architecture=tiny(), card="")
+    empty = write_bundle(tmp_path / "empty", architecture=tiny())
     with pytest.raises(BundleError, match="no trained weights"):
         evaluate(str(empty), data=str(root))
     with pytest.raises(BundleError, match="no trained weights"):
@@ -165,19 +164,20 @@ def test_weights_of_another_network_are_refused_by_name(tmp_path: Path) -> None:
 
 
 def test_official_weights_belong_to_the_model_that_is_named(tmp_path: Path) -> None:
-    from spach_nas.full_size.initial import fitted, load_initial
+    from spach_nas.export.initial import load_initial
+    from spach_nas.full_size.initial import fitted
 
     name = "trans_ms_xxs"
     network = randomised(get_reference(name).architecture)
     path = tmp_path / "official.pth"
     save_official(network, path)
-    initial = load_initial(f"official:{path}", source=name)
+    initial = load_initial(f"official:{path}", model=name)
     adapted = replace(network.architecture, num_classes=10)
     weights, note = fitted(initial, adapted, resample_tokens=False)
     state, got = network.state_dict(), load(weights)
     assert all(torch.equal(got[key], state[key]) for key in state if not key.startswith("head."))
     assert "a new head of 10 classes instead of 1000" in note
     with pytest.raises(BundleError, match="belongs to a model of the paper"):
-        load_initial(f"official:{path}", source="tiny.yaml")
+        load_initial(f"official:{path}", model="tiny.yaml")
     with pytest.raises(BundleError, match="expected official:PATH, or the folder"):
-        load_initial(str(path), source=name)
+        load_initial(str(path), model=name)

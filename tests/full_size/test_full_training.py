@@ -21,20 +21,19 @@ from network_tools import images, randomise, zoo
 from spach_nas import files, load_model
 from spach_nas.errors import BundleError, StudyError
 from spach_nas.export import verify
-from spach_nas.full_size import loop
-from spach_nas.full_size.job import Place
-from spach_nas.full_size.loop import train_worker
 from spach_nas.full_size.plan import TrainingPlan
 from spach_nas.full_size.run import prepare, run_training
 from spach_nas.full_size.run_folder import read_curve
-from spach_nas.full_size.worker import make_worker
+from spach_nas.full_size.worker import make_training, train_worker
 from spach_nas.networks import build
+from spach_nas.training import loaders
 from spach_nas.training.checkpoint import BEST, LAST, load_state
+from spach_nas.training.learner import Place
 from spach_nas.training.schedule import learning_rate
 
 RECIPES = ("spach", "short")
 CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(["spach_nas.full_size.loop"])  # imported once for all workers
+CONTEXT.set_forkserver_preload(["spach_nas.full_size.worker"])  # imported once for all workers
 
 
 class StoppedError(Exception):
@@ -133,15 +132,16 @@ def test_seeds_and_augmentation_change_the_curve(tmp_path: Path) -> None:
 
 def test_every_step_draws_afresh(tmp_path: Path) -> None:
     seeds: list[int] = []
-    real = loop.seed_everything
+    real = loaders.seed_everything
 
-    def noted(seed: int, device: torch.device) -> None:
+    def noted(seed: int, device: torch.device | None = None) -> None:
         seeds.append(seed)
         real(seed, device)
 
-    with mock.patch.object(loop, "seed_everything", noted):
+    with mock.patch.object(loaders, "seed_everything", noted):
         start(plan_in(tmp_path, "accumulation=2"))
-    assert len(seeds) == 3 * 3 * 2
+    # Each image has one, and each part of a batch.
+    assert len(seeds) == 3 * 3 * (8 + 2)
     assert len(set(seeds)) == len(seeds)
 
 
@@ -226,6 +226,18 @@ def test_a_damaged_checkpoint_is_refused(tmp_path: Path, damage: str) -> None:
         start(plan_in(tmp_path, "epochs=2", resume=True))
 
 
+def test_a_run_that_measured_its_format_is_resumed_in_that_one(tmp_path: Path) -> None:
+    prepare(plan_in(tmp_path))
+    run = tmp_path / "run"
+    text = (run / "run.json").read_text(encoding="utf-8")
+    text = text.replace('"precision": "auto"', '"precision": "faster"')
+    (run / "run.json").write_text(text, encoding="utf-8")
+    (run / "precision.txt").write_text("bf16", encoding="ascii")
+    with pytest.raises(StudyError, match=r"recipe\.precision: 'fp32'; expected 'bf16'"):
+        plan_in(tmp_path, "precision=fp32", resume=True)
+    assert plan_in(tmp_path, "precision=bf16", resume=True).resumed
+
+
 def test_a_training_that_diverges_says_so(tmp_path: Path) -> None:
     plan = plan_in(tmp_path, "optimizer.learning_rate=1e12", "schedule.warmup_epochs=0")
     with pytest.raises(StudyError, match=r"not finite after epoch \d; expected a lower"):
@@ -236,14 +248,15 @@ def test_a_training_that_diverges_says_so(tmp_path: Path) -> None:
 def test_only_matrices_decay_and_the_rate_follows_the_paper(tmp_path: Path) -> None:
     plan = plan_in(tmp_path, "optimizer.learning_rate=1e-3", "epochs=6")
     prepare(plan)
-    worker = make_worker(plan.job, plan.data, place=Place())
-    names = {id(value): name for name, value in worker.learner.network.named_parameters()}
-    for group in worker.learner.optimizer.param_groups:
+    training = make_training(plan.job, plan.data, place=Place())
+    learner = training.learner
+    names = {id(value): name for name, value in learner.network.named_parameters()}
+    for group in learner.optimizer.param_groups:
         for value in group["params"]:
             exempt = value.ndim == 1 or names[id(value)].endswith("gamma_1")
             assert group["weight_decay"] == (0.0 if exempt else 0.05)
-    steps = worker.batches.steps
-    rates = [learning_rate(worker.schedule, number) for number in range(6 * steps + 1)]
+    steps = training.batches(0, 0).steps
+    rates = [learning_rate(training.schedule, number) for number in range(6 * steps + 1)]
     expected = [
         1e-6 + (1e-3 - 1e-6) * n / steps
         if n < steps

@@ -13,8 +13,8 @@ from effort import slow, some_or_all, thorough, with_slow
 from network_tools import images, randomised, zoo
 from spach_nas.cost.closed_form import cost
 from spach_nas.errors import ArchitectureError
+from spach_nas.machine import keep_freed_memory
 from spach_nas.networks import Spach, build
-from spach_nas.networks.allocator import keep_freed_memory
 from spach_nas.networks.mixers import attend
 from spach_nas.networks.traced_cost import trace_cost
 from spach_nas.space import mixers
@@ -259,5 +259,5 @@ def test_mixer_that_cannot_be_imported_is_explained(monkeypatch: pytest.MonkeyPa
     for module in ("no_such_package:Pool", f"{__name__}:NoSuchClass", "neither"):
         spec = MixerSpec(name=f"broken {module}", short="b", cost=pool_cost, module=module)
         mixers.register_mixer(spec)
-        with pytest.raises(ArchitectureError, match=r"cannot be imported.*'package\.module:Class'"):
+        with pytest.raises(ArchitectureError, match=r"cannot be imported.*'package\.module:name'"):
             Spach(with_mixer(spec.name))

@@ -11,7 +11,7 @@ from packaging.version import Version
 
 ROOT = Path(__file__).parents[2]
 # What users install; the others are for whoever works on the package.
-EXTRAS = ("export", "parquet", "static")
+EXTRAS = ("export", "static")
 # What the whole suite ran with. The first three are too large to install twice; torch 2.12 traces
 # no token-MLP for any batch; QMCSampler of Optuna 4.5 fails in our spaces.
 LARGE = {"torch": "2.14", "torchvision": "0.29", "ray": "2.60", "optuna": "5.0"}

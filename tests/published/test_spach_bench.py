@@ -32,10 +32,6 @@ def benchmark() -> Benchmark:
     return read_benchmark([FOLDER])
 
 
-def test_both_files_hold_the_same() -> None:
-    assert read_table(FOLDER / "table.parquet") == table()
-
-
 def test_every_architecture_of_the_space_is_there() -> None:
     inside = {entry.architecture.arch_id for entry in table().entries.values()} & {
         item.arch_id for item in benchmark().feasible.members

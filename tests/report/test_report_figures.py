@@ -2,20 +2,25 @@ import math
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 from plotly import graph_objects as go
 
 from report_tools import view_of
 from spach_nas.config.objectives import OBJECTIVES, Direction, Objective
 from spach_nas.cost.limits import Limits
-from spach_nas.cost.memory import saved_bytes
-from spach_nas.report.axes import COSTS, MEMORY, study_axes
 from spach_nas.report.curves import curves_data, curves_figure
-from spach_nas.report.hypervolume import hypervolume_figure, reference_words
-from spach_nas.report.pareto import Box, pareto_data, pareto_figure, place_labels
+from spach_nas.report.hypervolume import box_words, hypervolume_figure
+from spach_nas.report.page import spent, spent_section
+from spach_nas.report.pareto import (
+    COSTS,
+    pareto_data,
+    pareto_figure,
+    place_labels,
+    study_axes,
+)
 from spach_nas.report.shares import shares_data, shares_figure
-from spach_nas.report.spent import format_bytes, spent, spent_section
-from spach_nas.report.summary import conclusion, meaning, summarise
+from spach_nas.report.summary import conclusion, meaning, paper_models
 from spach_nas.report.table import failures, table_rows
 from spach_nas.space.architecture import Architecture, Stage
 from spach_nas.space.references import REFERENCES
@@ -106,17 +111,25 @@ def test_one_trial_makes_a_picture() -> None:
 
 
 def test_names_of_neighbours_do_not_cover_each_other() -> None:
-    points = [Box.around(x, 0.5) for x in (0.48, 0.49, 0.50)]
-    sides = place_labels(points, ["conv_ms_s", "mlp_ms_s", "trans_ms_s"], obstacles=points)
+    points = np.array([(x, 0.5) for x in (0.48, 0.49, 0.50)])
+    sides = place_labels(points, ["conv_ms_s", "mlp_ms_s", "trans_ms_s"], markers=points)
     assert len(set(sides)) == 3
 
 
 def test_names_stay_inside_the_picture() -> None:
-    left, right = Box.around(0, 0.5), Box.around(1, 0.5)
-    (at_left,) = place_labels([left], ["conv_ms_s"], obstacles=[])
-    (at_right,) = place_labels([right], ["conv_ms_s"], obstacles=[])
-    assert at_left.xanchor == "left"
-    assert at_right.xanchor == "right"
+    at_left, at_right = place_labels(
+        np.array([(0.0, 0.5), (1.0, 0.5)]), ["conv_ms_s"] * 2, markers=np.empty((0, 2))
+    )
+    assert at_left[0] == 1
+    assert at_right[0] == -1
+
+
+def test_a_name_covers_a_line_sooner_than_a_marker() -> None:
+    point = np.array([(0.5, 0.5)])
+    around = np.array([(x, y) for x in (0.45, 0.5, 0.55) for y in (0.45, 0.5, 0.55)])
+    right = around[:, 0] > 0.5
+    (side,) = place_labels(point, ["best"], markers=around[~right], lines=around[right])
+    assert side == (1, 0)
 
 
 def test_hypervolume_grows_to_that_of_what_was_found() -> None:
@@ -146,9 +159,9 @@ def test_the_reference_point_is_the_worst_and_is_written() -> None:
     data = hypervolume_data(records, TWO)
     assert data.reference == {"accuracy": 0.5, "macs": 7e9}
     assert data.ideal == {"accuracy": 0.75, "macs": 2e9}
-    words = reference_words(data)
-    assert "50.0%, target MACs 7G (the worst" in words
-    assert "75.0%, target MACs 2G (the best" in words
+    words = box_words(data, fixed=False)
+    assert "50.0%, target MACs 7G (the worst found" in words
+    assert "Ideal: validation accuracy 75.0%, target MACs 2G." in words
 
 
 @pytest.mark.parametrize("accuracies", [[], [None], [0.5]])
@@ -191,7 +204,7 @@ def test_shares_are_means_over_architectures() -> None:
     ]
     data = shares_data(view_of(records))
     groups = {group.name: group for group in data}
-    assert groups["front"].count == 1
+    assert groups["front"].title == "front (1)"
     assert groups["front"].shares[1] == {"conv": 0.75, "mlp": 0.25}
     assert groups["all evaluated"].shares[1] == {"conv": 0.375, "mlp": 0.125, "attention": 0.5}
     bars = traces(shares_figure(data))
@@ -243,25 +256,25 @@ def test_conclusion_counts_what_the_search_dominates_beyond_chance() -> None:
         scored(2, 0.80, macs=5 * 10**9, reference="mlp_ms_s"),
     ]
     found, lost = scored(3, 0.70, macs=4 * 10**9), make_record(4, None)
-    assert conclusion(summarise(view_of([*paper, found, lost]))) == (
+    assert conclusion(view_of([*paper, found, lost])) == (
         "2 trials done (1 failed), 2 on the front; best accuracy 80.0 \N{PLUS-MINUS SIGN} 2.0 % at "
         "5G MACs (paper model mlp_ms_s). Of 3 paper models trained by the same protocol, the "
         "search dominates 1, is level with 1 and falls short of 1. Level means: a better accuracy "
         "at no higher cost, but within what chance explains with 1,600 validation images."
     )
     better = scored(3, 0.95, macs=2 * 10**9)
-    assert conclusion(summarise(view_of([*paper, better]))).endswith(
+    assert conclusion(view_of([*paper, better])).endswith(
         "The search dominates all 3 paper models trained by the same protocol, with 40% of their "
         "MACs or less."
     )
     level = scored(3, 0.805, macs=5 * 10**9)
-    assert "is level with the paper model" in conclusion(summarise(view_of([paper[2], level])))
-    assert "dominates none of the 3" in conclusion(summarise(view_of(paper)))
+    assert "is level with the paper model" in conclusion(view_of([paper[2], level]))
+    assert "dominates none of the 3" in conclusion(view_of(paper))
 
 
 def test_without_counted_images_nothing_is_dominated_for_sure() -> None:
     model = make_record(0, 0.5, macs=5 * 10**9, reference="conv_ms_s")
-    words = conclusion(summarise(view_of([model, make_record(1, 0.9, macs=10**9)])))
+    words = conclusion(view_of([model, make_record(1, 0.9, macs=10**9)]))
     assert "is level with the paper model" in words
     assert "the number of validation images is not" in words
 
@@ -269,7 +282,7 @@ def test_without_counted_images_nothing_is_dominated_for_sure() -> None:
 def test_a_difference_has_to_be_beyond_the_spread_of_trainings_too() -> None:
     model = scored(0, 0.800, macs=5 * 10**9, images=10**6, reference="conv_ms_s")
     found = scored(1, 0.805, macs=4 * 10**9, images=10**6)
-    assert summarise(view_of([model, found])).beaten == 1
+    assert paper_models(view_of([model, found])).beaten == 1
     # Two trainings of one network that lie a point apart.
     loud = [
         replace(
@@ -277,15 +290,14 @@ def test_a_difference_has_to_be_beyond_the_spread_of_trainings_too() -> None:
         )
         for seed in (0, 1)
     ]
-    summary = summarise(view_of([model, found, *loud]))
-    assert (summary.beaten, summary.level) == (0, 1)
+    assert paper_models(view_of([model, found, *loud]))[:2] == (0, 1)
 
 
 def test_a_paper_model_over_the_limits_beats_nobody_but_can_be_beaten() -> None:
     model = scored(0, 0.9, macs=20 * 10**9, reference="hybrid_ms_s")
     records = [model, scored(1, 0.95, macs=3 * 10**9)]
-    summary = summarise(view_of(records, limits=Limits(max_macs=12 * 10**9)))
-    assert (summary.references, summary.beaten, summary.front) == (1, 1, 1)
+    view = view_of(records, limits=Limits(max_macs=12 * 10**9))
+    assert (len(view.paper), paper_models(view).beaten, len(view.front)) == (1, 1, 1)
 
 
 @pytest.mark.parametrize(
@@ -300,22 +312,22 @@ def test_a_paper_model_over_the_limits_beats_nobody_but_can_be_beaten() -> None:
 )
 def test_conclusion_of_nothing_says_so(records: list[Record], expected: str) -> None:
     limits = Limits(max_macs=12 * 10**9)
-    assert expected in conclusion(summarise(view_of(records, limits=limits)))
+    assert expected in conclusion(view_of(records, limits=limits))
 
 
 def test_meaning_says_whether_proxies_were_trained() -> None:
-    proxies = " ".join(meaning(view_of(STUDY)))
+    proxies = meaning(view_of(STUDY))
     assert "small proxies" in proxies
     assert "not the ImageNet accuracy" in proxies
     record = make_record(0, 0.5)
     object.__setattr__(record, "proxy_id", record.arch_id)
-    assert "the targets themselves" in " ".join(meaning(view_of([record])))
+    assert "the targets themselves" in meaning(view_of([record]))
 
 
 def test_meaning_says_how_many_seeds() -> None:
-    assert "trained once" in " ".join(meaning(view_of(STUDY)))
+    assert "trained once" in meaning(view_of(STUDY))
     seeds = [make_record(0, 0.5, seed=0), make_record(0, 0.6, seed=1)]
-    assert "several seeds" in " ".join(meaning(view_of(seeds)))
+    assert "several seeds" in meaning(view_of(seeds))
 
 
 def trained(trial: int, accuracies: dict[int, float], *, macs: int, stem: str) -> list[Record]:
@@ -340,10 +352,11 @@ def test_an_architecture_of_several_seeds_stands_at_their_mean() -> None:
     (steady,), (lucky,) = data.front, data.others
     assert (lucky.y, lucky.low, lucky.high) == (pytest.approx(0.66), 0.50, 0.90)
     assert (steady.y, steady.low, steady.high) == (pytest.approx(0.72), 0.70, 0.74)
-    bars = traces(pareto_figure(data))["interval"]["error_y"]
-    assert bars["array"] == pytest.approx([0.02, 0.24])
-    assert bars["arrayminus"] == pytest.approx([0.02, 0.16])
-    assert lucky.trained.seeds == (3, 5, 8)
+    drawn = traces(pareto_figure(data))
+    ends = [drawn[name]["error_y"] for name in ("Pareto front", "dominated")]
+    assert [bar["array"][0] for bar in ends] == pytest.approx([0.02, 0.24])
+    assert [bar["arrayminus"][0] for bar in ends] == pytest.approx([0.02, 0.16])
+    assert lucky.trained.seed_words == "mean of seeds 3, 5, 8"
 
 
 def test_table_and_summary_count_means_too() -> None:
@@ -352,11 +365,11 @@ def test_table_and_summary_count_means_too() -> None:
     assert [row.get("front", False) for row in rows] == [False, True]
     assert rows[0]["accuracy"] == pytest.approx(0.66)
     assert "mean of 3 seeds, 50.00% to 90.00%" in rows[0]["note"]
-    assert rows[0]["seeds"] == "mean of seeds 3, 5, 8"
+    assert "mean of seeds 3, 5, 8" in rows[0]["words"]
     # What the study keeps the weights of is the front of its records.
     assert [row["kept"] for row in rows] == [True, True]
-    summary = summarise(view)
-    assert (summary.trials, summary.front, summary.best.trial) == (2, 1, 1)
+    assert conclusion(view).startswith("2 trials done, 1 on the front")
+    assert view.best.trial == 1
     assert view.marks == {1: ("best", "knee")}
 
 
@@ -364,15 +377,7 @@ def test_one_seed_twice_is_no_repetition() -> None:
     twice = [*LUCKY[:1], replace(LUCKY[0], trial=7, objectives={"accuracy": 0.8, "macs": 3e9})]
     data = pareto_data(view_of(twice))
     assert sorted(point.trial for point in data.points) == [0, 7]
-    assert "range over seeds" not in traces(pareto_figure(data))
-
-
-def test_training_memory_is_an_axis_of_every_study() -> None:
-    data = pareto_data(view_of(STUDY), MEMORY)
-    by_trial = {record.trial: record for record in STUDY}
-    assert data.front
-    for point in data.points:
-        assert point.x == saved_bytes(by_trial[point.trial].architecture)
+    assert not any("error_y" in trace for trace in traces(pareto_figure(data)).values())
 
 
 @pytest.mark.parametrize("direction", ["min", "max"])
@@ -452,10 +457,3 @@ def test_time_and_trials_stand_by_rung() -> None:
     assert "<dt>Rung 0</dt><dd>4 trials, to epoch 1 on 50%" in words
     assert "px, 10s of training</dd>" in words
     assert "Rung" not in spent_section(view_of(low)).body
-
-
-@pytest.mark.parametrize(
-    ("count", "words"), [(0, "0 B"), (999, "999 B"), (1000, "1 kB"), (4_861_000, "4.86 MB")]
-)
-def test_bytes_are_written_for_the_eye(count: int, words: str) -> None:
-    assert format_bytes(count) == words

@@ -137,11 +137,8 @@ def test_every_sampler_of_optuna_works_or_says_why_not(space: SearchSpace) -> No
 @pytest.mark.parametrize(
     ("name", "goals", "message"),
     [
-        (
-            "TPSampler",
-            BOTH,
-            "sampler: 'TPSampler'; expected random, nsga2, tpe, ",
-        ),
+        ("TPSample", BOTH, "sampler: 'TPSample'; expected random, nsga2, tpe, "),
+        ("TPSampler", BOTH, "search.sampler: 'TPSampler'; expected of optuna.samplers"),
         ("TPSampler", BOTH, "; did you mean 'TPESampler'?"),
         ("BaseSampler", BOTH, "search.sampler: 'BaseSampler'; expected of optuna.samplers"),
         ("GridSampler", BOTH, "search.sampler: 'GridSampler'; expected of optuna.samplers"),
@@ -333,7 +330,29 @@ def test_a_factory_that_is_nowhere_is_explained(
     sampler_registry.register_sampler(spec)
     with pytest.raises(PluginError) as raised:
         check(space, settings("lost"))
-    assert str(raised.value).startswith(f"sampler 'lost': factory {factory!r}: {message}")
+    assert str(raised.value).startswith(
+        f"sampler 'lost': {factory!r} cannot be imported ({message}"
+    )
+
+
+def test_a_class_of_samplers_is_a_factory(space: SearchSpace, own: Any) -> None:
+    own(factory="own_samplers:Own")
+    check(space, settings("own"))
+    with pytest.raises(ConfigError, match=r"sampler_options\.speed: own has no such option"):
+        check(space, settings("own", options={"speed": 3}))
+
+
+def test_a_space_may_have_fewer_architectures_than_a_check_asks_for() -> None:
+    stage = {"depth": [1, 2], "width": 8, "mixers": "conv"}
+    two = SearchSpace.from_dict(
+        {"patch_size": 4, "expansion_ratio": 2, "heads": 2, "stages": [stage]}
+    )
+    assert two.size() == 2
+    check_sampler(
+        settings("NSGAIIISampler"),
+        feasible=FeasibleSet(two, Limits()),
+        objectives=[OBJECTIVES[name] for name in BOTH],
+    )
 
 
 def test_an_own_sampler_is_asked_for_what_it_leaves_out(space: SearchSpace, own: Any) -> None:

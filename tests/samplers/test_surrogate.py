@@ -12,8 +12,7 @@ from scipy.stats import multivariate_normal
 from effort import slow, some_or_all, thorough
 from search_tools import SPACE
 from spach_nas.config.objectives import OBJECTIVES
-from spach_nas.cost.batch import costs
-from spach_nas.cost.closed_form import cost
+from spach_nas.cost.closed_form import cost, costs
 from spach_nas.cost.limits import Limits
 from spach_nas.feasible import FeasibleSet
 from spach_nas.samplers.feasible_sampler import FeasibleSampler, SamplerFactory, distributions
@@ -196,7 +195,7 @@ def ask(
     *,
     running: Sequence[Architecture] = (),
 ) -> Architecture:
-    space = sampler._space
+    space = sampler.space
     study = optuna.create_study(direction="maximize")
     for item, value in zip(complete, values, strict=True):
         params, known = space.encode(item), distributions(space)

@@ -14,12 +14,13 @@ from rich.console import Console
 
 from conftest import run_main
 from search_tools import evaluate, write_search
-from spach_nas.cli import budget_view as opening
-from spach_nas.cli.budget_view import budget, budget_line, budget_warnings, evaluations_left
+from spach_nas.cli.search_view import budget_line, print_budget
 from spach_nas.config.evaluation import Evaluation, EvaluationRequest
 from spach_nas.errors import ConfigError, StudyError
+from spach_nas.search import budget as opening
 from spach_nas.search import run as run_module
 from spach_nas.search import timing
+from spach_nas.search.budget import budget, budget_warnings, evaluations_left
 from spach_nas.search.estimate import Timed, TimeEstimate, estimate_search
 from spach_nas.search.plan import Plan, plan_search
 from spach_nas.search.timing import cache_folder, keep_timing, kept_timing
@@ -81,7 +82,7 @@ def test_proxies_that_are_no_small_copies_are_told(
     whole = plan_search(write_search(tmp_path, proxy={}, training__device="cpu"))
     # Networks as small as these are meant to be trained as they are.
     assert budget_warnings(whole, None) == ()
-    monkeypatch.setattr("spach_nas.cli.budget_view.MANY_MACS", 10**5)
+    monkeypatch.setattr("spach_nas.search.budget.MANY_MACS", 10**5)
     [words] = budget_warnings(whole, None)
     assert "the proxies are not small" in words and "proxy.width_scale" in words
     small = plan_search(write_search(tmp_path, proxy={"width_scale": 0.25}))
@@ -178,7 +179,7 @@ def test_a_cluster_is_not_this_machine(tmp_path: Path) -> None:
     plan = plan_search(write_search(tmp_path, resources={"address": "auto"}))
     assert opening.foresee(plan) is None
     console = Console(file=io.StringIO(), width=120)
-    opening.print_budget(plan, None, console=console)
+    print_budget(plan, None, console=console)
     text = console.file.getvalue()  # type: ignore[attr-defined]
     assert text.startswith("12 trials; the time left on the cluster is estimated")
 

@@ -11,9 +11,13 @@ import pytest
 from tensorboardX.proto.event_pb2 import Event
 
 from conftest import run_main
+from documents import DOCS, blocks
 from search_tools import evaluate, write_search
+from spach_nas.config import plugins
 from spach_nas.config.evaluation import EvaluationRequest
-from spach_nas.errors import ConfigError
+from spach_nas.config.logger_registry import LOGGERS, LoggerSpec, register_logger
+from spach_nas.config.plugins import load_plugins
+from spach_nas.errors import ConfigError, PluginError
 from spach_nas.search import loggers, run
 from spach_nas.search.loggers import (
     LogEntry,
@@ -26,7 +30,9 @@ from spach_nas.search.loggers import (
     record_entries,
 )
 from spach_nas.study.driver import StudyDriver
+from spach_nas.study.ending import resume_command
 from spach_nas.study.journal import read_journal
+from spach_nas.study.results import open_study
 from study_factory import make_record
 
 
@@ -122,9 +128,10 @@ def _join() -> None:
             thread.join(60)
 
 
-def test_a_search_hands_its_records_to_a_logger_of_the_caller(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def no_ray(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Searches that make up their scores, without Ray and without a report."""
+
     def run_study(study: StudyDriver, *_: Any, on_record: Any, **__: Any) -> None:
         while isinstance(request := study.next(), EvaluationRequest):
             on_record(study.tell(request, evaluate(request)))
@@ -132,12 +139,53 @@ def test_a_search_hands_its_records_to_a_logger_of_the_caller(
     monkeypatch.setattr(run, "ray_session", lambda *_, **__: contextlib.nullcontext())
     monkeypatch.setattr(run, "run_study", run_study)
     monkeypatch.setattr(run, "finish", lambda _: None)
+
+
+def test_a_search_hands_its_records_to_a_logger_of_the_caller(tmp_path: Path, no_ray: None) -> None:
     recorder = Recorder()
     path, folder = write_search(tmp_path, search__trials=2), tmp_path / "study"
     study = run.search(path, out=folder, loggers={"mine": lambda: recorder})
     assert [entry.run for (entry,) in told(recorder, "log")] == ["trial-0-rung-0", "trial-1-rung-0"]
     assert len(study.records) == 2
     assert recorder.calls[-1] == ("end",)
+
+
+@pytest.fixture
+def lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with the module of the documentation that registers a logger."""
+    monkeypatch.setattr(LOGGERS, "known", dict(LOGGERS))
+    monkeypatch.setattr(plugins, "brought_in", set())
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.setitem(sys.modules, "my_loggers", sys)
+    monkeypatch.delitem(sys.modules, "my_loggers")
+    monkeypatch.chdir(tmp_path)
+    text = next(item.text for item in blocks(DOCS / "search.md") if item.file == "my_loggers.py")
+    (tmp_path / "my_loggers.py").write_text(text)
+    return tmp_path
+
+
+def test_the_logger_of_a_plugin_is_named_in_the_yaml(
+    lines: Path, no_ray: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, folder = write_search(lines, search__trials=1, callbacks=["lines"]), lines / "study"
+    with pytest.raises(ConfigError, match=r"callbacks\[0\]: 'lines'; expected .* or wandb, or one"):
+        run.search(path, out=folder)
+    load_plugins(["my_loggers"])
+    run.search(path, out=folder)
+    text = (folder / "logs" / "lines" / "lines.txt").read_text()
+    assert text.startswith("trial-0-rung-0 1 {")
+    assert resume_command(folder).endswith(" --resume --plugin my_loggers")
+    del LOGGERS.known["lines"]
+    with pytest.raises(PluginError, match="for 'logger lines'; expected --plugin my_loggers"):
+        open_study(folder)
+
+
+def test_a_class_that_is_nowhere_stops_a_search_before_its_folder_is_made(lines: Path) -> None:
+    register_logger(LoggerSpec(name="lost", factory="my_loggers:Nowhere"))
+    path, folder = write_search(lines, callbacks=["lost"]), lines / "study"
+    with pytest.raises(PluginError, match="logger 'lost': 'my_loggers:Nowhere' cannot be imported"):
+        run.search(path, out=folder)
+    assert not folder.exists()
 
 
 def test_without_loggers_nothing_is_started(tmp_path: Path) -> None:

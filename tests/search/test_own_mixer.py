@@ -128,7 +128,7 @@ def test_the_space_of_the_document_counts_the_option_where_it_is_felt(example: P
         ("1 / 0", "cannot be imported: ZeroDivisionError: division by zero; expected a module in"),
         (
             "pass",
-            "registers no mixer, sampler or objective; expected it to call",
+            "registers no mixer, sampler, ",
         ),
         ("mixer('conv', {})", "mixer 'conv' is registered already; expected another name"),
         ("mixer('new', {'width': (1, 2)})", "mixer 'new': options: 'width'; expected a name"),

@@ -211,7 +211,7 @@ def test_without_the_plugin_a_study_says_what_is_missing(
         code, lines = run_main(arguments[0], str(pooled.folder), *arguments[1:])
         assert code == 2
         [line] = lines
-        assert line.startswith(f"{pooled.folder}: was searched with the mixers 'pool', 'shift'")
+        assert line.startswith(f"{pooled.folder}: needs plugins for 'pool', 'shift'")
         assert line.endswith("expected --plugin my_mixers, or in Python import my_mixers")
 
 

@@ -286,7 +286,7 @@ def test_an_architecture_with_another_option_is_outside(space: SearchSpace) -> N
         ((), {"taps": [3, 4]}, "space: options.taps: 4; expected 3, 5 or 7"),
         ((), {"tips": 3}, "space: options.tips: unknown option; expected taps or tied; did you"),
         ((), {"taps": []}, "space: options.taps: is an empty choice"),
-        ((), {"taps": [3, 3]}, "space: options.taps: 3 stands twice; expected distinct values"),
+        ((), {"taps": [3, 3]}, "space: options.taps: 3 is repeated; expected distinct values"),
         ((), {"taps": {"from": 3, "to": 4}}, "space: options.taps: 4; expected 3, 5 or 7"),
         ((), 3, "space: options: 3; expected a mapping of options to choices"),
         ((), {"taps": [[3]]}, "space: options.taps: [3]; expected a number, a text"),

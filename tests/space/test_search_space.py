@@ -228,7 +228,7 @@ def test_an_encoding_must_be_complete_and_legal() -> None:
 BAD: list[tuple[tuple[str | int, ...], Any, str]] = [
     (("stem",), [], "stem: is an empty choice; expected at least one value"),
     (("stem",), "conv5", "stem: 'conv5'; expected conv1 or conv4; did you mean"),
-    (("stem",), ["conv1", "conv1"], "stem: 'conv1' stands twice; expected distinct values"),
+    (("stem",), ["conv1", "conv1"], "stem: 'conv1' is repeated; expected distinct values"),
     (("stem_width",), 0, "stem_width: 0; expected more than 0"),
     (("stem_width",), [8, True], "stem_width[1]: True; expected a number"),
     (

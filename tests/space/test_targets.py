@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 import yaml
+from rich.console import Console
 
 from own_data import write_folder
 from search_tools import SEARCH, SPACE, drive, make_study
-from spach_nas.cli.terminal import console, print_plan
+from spach_nas.cli.search_view import print_plan
 from spach_nas.config.search_yaml import load_config, target_shape
 from spach_nas.config.shipped import shipped_folder
 from spach_nas.cost.closed_form import cost, head_cost
@@ -54,11 +55,7 @@ def test_targets_of_an_open_space_have_the_channels_and_classes_of_the_data(
     # The head is counted as it is: 4 outputs, not 10 and not 1000.
     of_ten = cost(replace(target, num_classes=10)).params - cost(target).params
     assert of_ten == 6 * (target.stages[-1].width + 1)
-    console.width, before = 200, console.width
-    try:
-        print_plan(plan)
-    finally:
-        console.width = before
+    print_plan(plan, console=Console(width=200))
     assert "targets  3 channels and 4 classes, as the data have" in capsys.readouterr().out
 
 

@@ -12,9 +12,8 @@ import pytest
 
 from search_tools import drive, make_study
 from spach_nas.errors import StudyError
-from spach_nas.files import locked, room_needed
+from spach_nas.files import locked, replace_text, room_needed
 from spach_nas.report import page
-from spach_nas.report.document import write_page
 from spach_nas.report.study import write_study_report
 from spach_nas.study.records import read_records
 
@@ -56,7 +55,7 @@ def test_what_reads_does_and_what_would_write_says_that_it_cannot(
         numbers = mirror.execute("SELECT number FROM trials ORDER BY 1").fetchall()
     assert numbers == [(0,), (1,), (2,)]
     # To draw a page takes modules that whoever stands for another user may not read.
-    monkeypatch.setattr(page, "write_report", lambda folder, **_: write_page(folder / "x", ""))
+    monkeypatch.setattr(page, "write_report", lambda folder, **_: replace_text(folder / "x", ""))
     told = r"Permission denied; expected a folder that this user can write to: copy it"
     with pytest.raises(StudyError, match=told):
         write_study_report(study)

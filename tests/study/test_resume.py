@@ -20,7 +20,7 @@ from spach_nas.config.study_files import DATA_JSON, RECORDS_FILE
 from spach_nas.data.preprocessing import Preprocessing, to_json
 from spach_nas.errors import StudyError
 from spach_nas.feasible import FeasibleSet
-from spach_nas.study import writer as archive
+from spach_nas.study import folder as archive
 from spach_nas.study.driver import Signal, StudyDriver
 from spach_nas.study.folder import kept_checkpoints
 from spach_nas.study.records import Record, read_records
@@ -101,7 +101,7 @@ def test_a_crash_at_any_write_loses_and_doubles_nothing(
     class Crash(BaseException):
         pass
 
-    writes = ("write_checkpoint", "write_record", "append_to_table", "remove_checkpoints")
+    writes = ("write_checkpoint", "append_record", "append_to_table", "remove_checkpoints")
     study = make_study_in(tmp_path / "b", **changes)
     crashes = 0
     for after in (False, True):

@@ -14,10 +14,9 @@ from spach_nas.study.folder import (
     remove_checkpoints,
     remove_if_empty,
     write_checkpoint,
-    write_record,
     write_table,
 )
-from spach_nas.study.records import read_records
+from spach_nas.study.records import append_record, read_records
 from study_factory import make_record, make_study
 
 
@@ -63,7 +62,7 @@ def test_a_place_that_cannot_be_written_is_told(tmp_path: Path) -> None:
 def test_the_table_mirrors_the_records(study: Path) -> None:
     records = make_study(4, failed=1)
     for record in records:
-        write_record(study, record)
+        append_record(study / "records.jsonl", record)
         append_to_table(study, record)
     assert read_records(study) == records
     one_by_one = (study / "trials.csv").read_bytes()
@@ -158,6 +157,6 @@ def test_a_study_without_a_record_is_taken_back(study: Path) -> None:
 
 
 def test_a_study_with_a_record_stays(study: Path) -> None:
-    write_record(study, make_record(0, 0.5))
+    append_record(study / "records.jsonl", make_record(0, 0.5))
     remove_if_empty(study)
     assert len(read_records(study)) == 1

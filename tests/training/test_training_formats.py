@@ -10,7 +10,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from full_tools import plan_in
-from network_tools import images, small
+from network_tools import small
 from search_tools import write_search
 from spach_nas.config.evaluation import Fidelity
 from spach_nas.config.training_settings import Optimizer, TrainingSettings
@@ -21,7 +21,6 @@ from spach_nas.training import (
     ProductRates,
     choose_runtime,
     device,
-    faster_precision,
     format_warning,
     train,
 )
@@ -115,16 +114,6 @@ def test_muon_takes_bf16_on_a_gpu_that_computes_in_it(
         lambda including_emulation=True: including_emulation or native,
     )
     assert orthogonalisation_format(torch.device("cuda")) is expected
-
-
-def test_faster_precision_tries_no_step_where_bf16_is_emulated(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(device, "cpu_rates", lambda: EMULATED)
-    network, pixels = build(ARCHITECTURE), images(ARCHITECTURE)
-    with Formats() as seen:
-        assert faster_precision(network, pixels) == "fp32"
-    assert not seen.seen
 
 
 def test_rates_are_those_of_a_product(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -84,6 +84,24 @@ def test_the_callers_random_state_is_left_alone() -> None:
     assert torch.equal(before, torch.random.get_rng_state())
 
 
+class Failing(Recorder):
+    """Raises in its second training batch."""
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        if len(self.seen) == 1:
+            raise MemoryError
+        return super().forward(images)
+
+
+def test_the_random_state_is_left_alone_when_a_step_fails() -> None:
+    before = torch.random.get_rng_state()
+    # While the error is held, so are the frames of the training.
+    with pytest.raises(MemoryError) as held:
+        run(Failing())
+    assert torch.equal(before, torch.random.get_rng_state())
+    del held
+
+
 @pytest.mark.parametrize(("share", "batches"), [(1.0, 6), (0.5, 3), (0.1, 1)])
 def test_every_chosen_image_is_seen_once_an_epoch(share: float, batches: int) -> None:
     recorder = Recorder()
@@ -299,6 +317,18 @@ def test_a_loss_that_is_not_finite_ends_the_run_after_its_epoch() -> None:
     assert result.diverged == "the loss is not finite after epoch 2"
     assert len(result.curve) == 1
     assert np.isfinite(result.curve[0].train_loss)
+
+
+def test_a_network_whose_loss_is_not_finite_is_not_scored() -> None:
+    scored: list[bool] = []
+
+    class Noting(Diverging):
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            scored.append(not self.training)
+            return super().forward(images)
+
+    run(Noting(after=0), epochs=2)
+    assert scored == [False] * 6
 
 
 def test_every_purpose_and_epoch_has_a_seed_of_its_own() -> None:

@@ -40,7 +40,7 @@ def main() -> None:
         proxy = scale(target, config.proxy, DataShape(in_channels=1, num_classes=10))
         if stem == "conv4":
             proxy = replace(proxy, stem_width=int(width))
-        other_kernel = mock.patch("spach_nas.networks.stem.stem_kernel", return_value=int(kernel))
+        other_kernel = mock.patch("spach_nas.networks.block.stem_kernel", return_value=int(kernel))
         with global_seed(int(seed), runtime), other_kernel:
             network = move(build(proxy), runtime)
         started = time.process_time()

@@ -2,16 +2,14 @@
 /* The page of a study: one selected trial, in the plots, the table and the drawings. */
 (() => {
   const byId = (id) => document.getElementById(id);
-  const STEP = 100;
-  const PRINTED_ROWS = 200;
+  const ROWS = 200;
   const HALO = "selected";
   /* A circle in pixels as a path: those of plotly take no negative pixels on a log axis. */
   const CIRCLE = "M-15,0C-15,-8.3,-8.3,-15,0,-15C8.3,-15,15,-8.3,15,0C15,8.3,8.3,15,0,15C-8.3,15,-15,8.3,-15,0Z";
-  const data = Figures.data;
+  const { data } = Figures;
   const rowOf = new Map(data.rows.map((row) => [row.trial, row]));
-  const columns = new Map(data.columns.map((column) => [column.key, column]));
   const drawings = new Map();
-  const state = { selected: data.selected, sort: "trial", down: false, rows: STEP };
+  const state = { selected: data.selected, sort: "trial", down: false, rows: ROWS };
 
   /* Drawings come deflated: thousands of them repeat each other. */
   async function unpack(packed) {
@@ -24,93 +22,46 @@
     if (row) byId("selected-drawing").innerHTML = drawings.get(row.id) ?? "";
   }
 
-  /* The front: a halo around the selected trial. */
-  function prepareFront(id, figure, inks) {
-    if (id !== "front") return;
-    figure.layout.shapes = [...(figure.layout.shapes ?? []), ...halo(figure.data, inks)];
-  }
-
-  /* A shape and no trace: moving it leaves thousands of points alone. */
-  function halo(traces, inks) {
+  /* The shapes of the front with a halo around the selected trial. Moving a shape, unlike a trace,
+   * does not redraw thousands of points. */
+  function withHalo({ data: traces, layout }, inks) {
+    const shapes = (layout.shapes ?? []).filter((shape) => shape.name !== HALO);
     for (const trace of traces) {
       const at = (trace.customdata ?? []).indexOf(state.selected);
       if (at < 0) continue;
       const size = { xsizemode: "pixel", ysizemode: "pixel", type: "path", path: CIRCLE };
       const paint = { fillcolor: inks.accent, opacity: 0.35, line: { width: 2, color: inks.accent } };
-      return [{ ...size, ...paint, name: HALO, xanchor: trace.x[at], yanchor: trace.y[at] }];
+      return [...shapes, { ...size, ...paint, name: HALO, xanchor: trace.x[at], yanchor: trace.y[at] }];
     }
-    return [];
+    return shapes;
   }
 
   function moveHalo() {
     const plot = byId("plot-front");
-    if (!plot?.data) return;
-    const others = (plot.layout.shapes ?? []).filter((shape) => shape.name !== HALO);
-    Plotly.relayout(plot, { shapes: [...others, ...halo(plot.data, Figures.inks())] });
+    if (plot?.data) Plotly.relayout(plot, { shapes: withHalo(plot, Figures.inks()) });
   }
 
-  /* Hovering: a card with the drawing, at the pointer. */
-  const card = document.createElement("div");
+  /* Hovering: a card with the drawing, at the pointer. All words are set as text, so that nothing in a
+   * study is mark-up; drawings are escaped where they are made. */
+  const card = document.body.appendChild(document.createElement("div"));
   card.className = "card";
   card.hidden = true;
-  document.body.append(card);
 
-  function showCard(event) {
-    const point = event.points.find((found) => found.data.hoverinfo === "none" && rowOf.has(found.customdata));
+  function showCard({ points, event }) {
+    const point = points.find((found) => found.data.hoverinfo === "none" && rowOf.has(found.customdata));
     if (!point || window.matchMedia("(max-width: 640px)").matches) return;
     const row = rowOf.get(point.customdata);
-    const line = (tag, text, kind) => {
+    const parts = { b: title(row), span: row.words, div: "", code: row.architecture, small: row.origin };
+    card.replaceChildren(...Object.entries(parts).map(([tag, text]) => {
       const element = document.createElement(tag);
       element.textContent = text;
-      if (kind) element.className = kind;
       return element;
-    };
-    const drawing = document.createElement("div");
-    drawing.innerHTML = drawings.get(row.id) ?? "";
-    card.replaceChildren(
-      line("b", title(row)), line("div", figures(row)), drawing,
-      line("code", row.architecture), line("div", `${row.id}, ${inWords("seconds", row)}, ${row.seeds}`, "muted"),
-    );
+    }));
+    card.querySelector("div").innerHTML = drawings.get(row.id) ?? "";
     card.hidden = false;
-    place(event.event);
-  }
-
-  function place({ clientX, clientY }) {
-    const gap = 16;
-    const { offsetWidth: wide, offsetHeight: high } = card;
-    const right = clientX + gap + wide <= document.documentElement.clientWidth;
-    const left = right ? clientX + gap : Math.max(4, clientX - gap - wide);
-    const below = clientY + gap + high <= window.innerHeight;
-    card.style.left = `${left}px`;
-    card.style.top = `${below ? clientY + gap : Math.max(4, clientY - gap - high)}px`;
-  }
-
-  /* Words: text alone, so that nothing in a study is mark-up. */
-  function shown({ key, unit, digits }, row) {
-    if (!unit) return row[key] ?? "";
-    if (row[key] === null || row[key] === undefined) return "\u2013";
-    /* With its interval, in the words of the rest of the page. */
-    if (row.shown[key]) return row.shown[key];
-    const figure = row[key] / unit;
-    return digits < 0 ? String(Number(figure.toPrecision(4))) : figure.toFixed(digits);
-  }
-
-  function inWords(key, row) {
-    const column = columns.get(key);
-    const figure = column.own_unit ? short(row[key]) : `${shown(column, row)}${column.suffix}`;
-    return `${column.name} ${figure}`;
-  }
-
-  /* As everywhere outside of a column: 1.112M. */
-  function short(count) {
-    const [unit, factor] = [["G", 1e9], ["M", 1e6], ["k", 1e3]].find((known) => count >= known[1]) ?? ["", 1];
-    return `${Number((count / factor).toPrecision(4))}${unit}`;
-  }
-
-  function figures(row) {
-    const known = data.columns.filter(({ key, name }) => name && key !== "seconds" && (row[key] ?? null) !== null);
-    const words = known.map(({ key }) => inWords(key, row)).join(", ");
-    return words.charAt(0).toUpperCase() + words.slice(1);
+    const [x, y, { offsetWidth: wide, offsetHeight: high }] = [event.clientX + 16, event.clientY + 16, card];
+    card.style.left = `${Math.max(4, Math.min(x, document.documentElement.clientWidth - wide))}px`;
+    card.style.top = `${y + high <= window.innerHeight ? y : Math.max(4, y - 32 - high)}px`;
   }
 
   function title(row) { return `Trial ${row.trial}${row.note ? ` \u00b7 ${row.note}` : ""}`; }
@@ -129,8 +80,8 @@
     const kind = byId("kind").value;
     return data.rows.filter((row) => {
       if (kind !== "all" && !row[kind]) return false;
-      row.text ??= `${row.trial} ${row.id} ${row.architecture} ${row.note ?? ""}`.toLowerCase();
-      return words.every((word) => row.text.includes(word));
+      row.searched ??= `${row.trial} ${row.id} ${row.architecture} ${row.note ?? ""}`.toLowerCase();
+      return words.every((word) => row.searched.includes(word));
     });
   }
 
@@ -140,10 +91,10 @@
     line.tabIndex = 0;
     line.setAttribute("aria-selected", String(row.trial === state.selected));
     for (const kind of ["front", "paper", "failed"]) line.classList.toggle(kind, Boolean(row[kind]));
-    for (const column of data.columns) {
+    for (const head of byId("table").tHead.rows[0].cells) {
       const cell = line.insertCell();
-      cell.textContent = shown(column, row);
-      cell.className = column.unit ? `number ${column.key}` : column.key;
+      cell.textContent = row.text[head.dataset.key] ?? row[head.dataset.key] ?? "";
+      cell.className = head.className;
     }
     return line;
   }
@@ -151,7 +102,7 @@
   function fillTable() {
     if (!byId("table")) return;
     const rows = matching().sort(compare);
-    const visible = rows.slice(0, Figures.printing ? PRINTED_ROWS : state.rows);
+    const visible = rows.slice(0, state.rows);
     byId("table").tBodies[0].replaceChildren(...visible.map(tableRow));
     const of = rows.length === data.rows.length ? "" : `${rows.length.toLocaleString("en")} that match, of `;
     byId("shown").textContent =
@@ -163,29 +114,14 @@
     }
   }
 
-  function refill() { state.rows = STEP; fillTable(); }
+  function refill() { state.rows = ROWS; fillTable(); }
 
-  function fillHead() {
-    const line = document.createElement("tr");
-    for (const column of data.columns) {
-      const head = document.createElement("th");
-      const button = document.createElement("button");
-      head.dataset.key = column.key;
-      head.scope = "col";
-      head.className = column.unit ? `number ${column.key}` : column.key;
-      button.type = "button";
-      button.textContent = column.label;
-      button.addEventListener("click", () => {
-        /* The first click shows the best first: high accuracy, low cost. */
-        state.down = state.sort === column.key ? !state.down : column.down;
-        state.sort = column.key;
-        byId("table").closest(".scroll").scrollTop = 0;
-        refill();
-      });
-      head.append(button);
-      line.append(head);
-    }
-    byId("table")?.tHead.replaceChildren(line);
+  function sortBy(head) {
+    /* The first click shows the best first: high accuracy, low cost. */
+    state.down = state.sort === head.dataset.key ? !state.down : head.classList.contains("down");
+    state.sort = head.dataset.key;
+    byId("table").closest(".scroll").scrollTop = 0;
+    refill();
   }
 
   /* Selection: one trial, in the plot, the table and the drawings. */
@@ -193,18 +129,11 @@
     const row = rowOf.get(trial);
     if (!row) return;
     state.selected = trial;
-    if (!matching().includes(row)) { byId("filter").value = ""; byId("kind").value = "all"; fillTable(); }
-    const mark = (line, chosen) => line?.setAttribute("aria-selected", String(chosen));
-    const body = byId("table").tBodies[0];
-    for (const line of body.querySelectorAll("tr[aria-selected=true]")) mark(line, false);
-    let line = body.querySelector(`tr[data-trial="${trial}"]`);
-    if (line) mark(line, true);
-    else {
-      state.rows = Math.max(state.rows, matching().sort(compare).indexOf(row) + STEP);
-      fillTable();
-      line = body.querySelector("tr[aria-selected=true]");
-    }
+    if (!matching().includes(row)) { byId("filter").value = ""; byId("kind").value = "all"; }
+    state.rows = Math.max(state.rows, matching().sort(compare).indexOf(row) + 1);
+    fillTable();
     if (scroll) {
+      const line = byId("table").querySelector("tr[aria-selected=true]");
       const box = line.closest(".scroll");
       box.scrollTop = line.offsetTop - box.clientHeight / 2;
     }
@@ -220,10 +149,10 @@
     if (!byId("selection")) return;
     byId("selection").hidden = false;
     byId("selected-title").textContent = title(row);
-    byId("selected-figures").textContent = `${figures(row)}, ${row.seeds}`;
+    byId("selected-figures").textContent = row.words;
     byId("selected-drawing").innerHTML = drawings.get(row.id) ?? "";
     byId("selected-architecture").textContent = row.architecture;
-    /* Weights are kept for the front alone; of the others the architecture can be had. */
+    /* Weights are kept only for the front; of other trials the untrained network is exported. */
     const scale = row.kept ? "" : " --scale target";
     byId("selected-command").textContent = `spach-nas export ${data.study} --pick ${row.id}${scale} --out bundle-${row.id}`;
     byId("selected-export").hidden = byId("selected-note").hidden = Boolean(row.failed);
@@ -235,24 +164,20 @@
     const code = button.parentElement.querySelector("code");
     try {
       await navigator.clipboard.writeText(code.textContent);
+      button.textContent = "Copied";
     } catch {
-      /* Pages opened as files may not use the clipboard: select the text and use the old way. */
-      const range = document.createRange();
-      range.selectNodeContents(code);
-      const marked = window.getSelection();
-      marked.removeAllRanges();
-      marked.addRange(range);
-      if (!document.execCommand("copy")) return;
+      /* Some browsers refuse it to pages opened as files: select the text for Ctrl+C. */
+      window.getSelection().selectAllChildren(code);
     }
-    button.textContent = "Copied";
   }
 
-  function clicked(event) {
-    const on = (selector) => event.target.closest(selector);
+  function clicked({ target }) {
+    const on = (selector) => target.closest(selector);
     const line = on("#table tbody tr");
     const strip = on("button[data-trial]");
     const failure = on(".failures button");
-    if (line) select(Number(line.dataset.trial), { scroll: false });
+    if (on("#table th")) sortBy(on("#table th"));
+    else if (line) select(Number(line.dataset.trial), { scroll: false });
     else if (strip) select(Number(strip.dataset.trial));
     else if (failure) {
       byId("kind").value = "failed";
@@ -261,14 +186,6 @@
       byId("trials").scrollIntoView();
     } else if (on("#more")) { state.rows = Infinity; fillTable(); }
     else if (on(".copy")) copyCommand(on(".copy"));
-  }
-
-  function scrolled(event) {
-    const box = event.target;
-    if (!box.classList?.contains("scroll") || byId("more").hidden) return;
-    if (box.scrollTop + box.clientHeight < box.scrollHeight - 200) return;
-    state.rows = box.querySelectorAll("tbody tr").length + STEP;
-    fillTable();
   }
 
   function listen() {
@@ -281,21 +198,17 @@
       plot.on("plotly_unhover", () => { card.hidden = true; });
     }
     document.addEventListener("click", clicked);
-    document.addEventListener("scroll", scrolled, { capture: true, passive: true });
     document.addEventListener("keydown", (event) => {
       if (event.key !== "Enter" || !event.target.matches("#table tbody tr")) return;
       clicked(event);
       byId("table").querySelector("tr[aria-selected=true]")?.focus();
     });
-    document.addEventListener("input", (event) => { if (event.target.id === "filter") refill(); });
-    document.addEventListener("change", (event) => {
-      if (event.target.id === "kind") refill();
-    });
-    document.addEventListener("print", fillTable);
+    for (const id of ["filter", "kind"]) byId(id)?.addEventListener("input", refill);
   }
 
-  Figures.prepare.push(prepareFront);
-  fillHead();
+  Figures.prepare.push((id, figure, inks) => {
+    if (id === "front") figure.layout.shapes = withHalo(figure, inks);
+  });
   fillTable();
   unpack(data.drawings);
   /* `figures.js` has drawn the figures by then. */

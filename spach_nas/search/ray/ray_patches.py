@@ -1,6 +1,6 @@
-"""Patches of Ray's private names, without which searches end early or print what nobody wants.
+"""Patches of Ray's internals, without which searches end early, print too much or start slowly.
 
-Each does nothing in a release that lacks the name.
+Each does nothing in a release of Ray that lacks what it patches.
 """
 
 import contextlib
@@ -15,12 +15,12 @@ _TUNE = ("ray.air.execution._internal.actor_manager", "ray.tune.execution.tune_c
 
 
 def mend_ray() -> None:
-    """Make Tune outlive Ray's memory monitor, and Ray print and start less; may be called again."""
-    # Tune holds a RayActorError alone for a lost actor. Any other error, as of an actor that was
+    """Let Tune survive Ray's memory monitor, and Ray print and start less; may be called again."""
+    # Tune takes only a RayActorError for a lost actor. Any other error, such as that of an actor
     # ended because memory ran low, ends Tune with all its trials.
     for name in _TUNE:
         _replace(name, "RayActorError", RayActorError, _LOSSES)
-    # Ten lines for each lost worker on standard output, whatever the logging level.
+    # It prints ten lines per lost worker on standard output, whatever the logging level.
     _replace("ray._private.worker", "print_to_stdstream", None, _print_nothing)
     _mend_dashboard()
 
@@ -38,9 +38,9 @@ def _print_nothing(*_: object, **__: object) -> None:
 
 
 def _mend_dashboard() -> None:
-    """Start no process of the dashboard where none is wanted; Ray starts it without its pages.
+    """Start no process of the dashboard if it is switched off; Ray would start it without pages.
 
-    It takes 90 MB and more than a second, and looks for a port from 8265 on.
+    It takes 90 MB and more than a second, and looks for a free port from 8265 on.
     """
     with contextlib.suppress(ImportError, AttributeError):
         node = import_module("ray._private.node").Node
@@ -62,8 +62,8 @@ def _mend_dashboard() -> None:
 def fewer_processes() -> Iterator[None]:
     """Start neither the log monitor nor the autoscaler with a Ray of this machine alone.
 
-    One sends what workers print to the driver, which is switched off, the other asks a cloud for
-    more machines. Together they take 120 MB and two seconds of a processor.
+    One sends the output of workers to the driver, which is switched off, the other requests
+    machines from a cloud. Together they take 120 MB and two seconds of processor time.
     """
     with contextlib.ExitStack() as stack:
         with contextlib.suppress(ImportError, AttributeError):

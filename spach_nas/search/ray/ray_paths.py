@@ -9,23 +9,24 @@ from pathlib import Path
 
 from spach_nas.errors import StudyError
 
-# Behind the folder come `/session_2026-11-28_18-52-51_442776_1174912/sockets/plasma_store` and a
-# number; Unix sockets have names of 107 bytes, on macOS 103.
+# Ray appends `/session_2026-11-28_18-52-51_442776_1174912/sockets/plasma_store` and a number to the
+# folder; names of Unix sockets have at most 107 bytes, on macOS 103.
 LONGEST = (103 if sys.platform == "darwin" else 107) - 67
-# In addition to the images: weights on their way to the next rung or back. More goes to the disk.
+# Besides images, the object store holds weights on their way to workers; what exceeds it is spilled
+# to the disk.
 _SPARE = 256 * 2**20
 SHARED_MEMORY = Path("/dev/shm")
 
 
 def temporary_folder() -> Path | None:
-    """A folder with a short name in which Ray can write; None: where it looks by itself.
+    """A folder with a short name in which Ray can write; None: Ray chooses.
 
-    The environment's own ones come first (`RAY_TMPDIR`, `TMPDIR`).
+    Folders named by the environment come first (`RAY_TMPDIR`, `TMPDIR`).
 
     Raises:
-        StudyError: There is none; the message says why each was passed over.
+        StudyError: No folder is suitable; the message says why.
     """
-    if os.name == "nt":  # has no such sockets
+    if os.name == "nt":  # no Unix sockets there
         return None
     why = []
     for name, place in possible_places():
@@ -42,17 +43,17 @@ def temporary_folder() -> Path | None:
 
 
 def possible_places() -> Iterator[tuple[str, Path]]:
-    """Where a local Ray may put its temporary folder, by what names it, first choice first."""
+    """Possible places of the temporary folder, with the variable that names them, best first."""
     for name in ("RAY_TMPDIR", "TMPDIR"):
         if place := os.environ.get(name):
             yield f"{name}=", Path(place).absolute()
-    # The last one is memory: better than no search.
+    # The last one takes memory, which is better than no search.
     for text in ("/tmp", "/var/tmp", str(SHARED_MEMORY)):
         yield "", Path(text)
 
 
 def _problem(folder: Path) -> str | None:
-    """Why Ray cannot work in there."""
+    """Why Ray cannot use a folder, if it cannot."""
     if not str(folder).isascii():
         return "is not ASCII, which Ray cannot read"
     if len(str(folder)) > LONGEST:
@@ -72,13 +73,13 @@ def _user() -> str:
 
 
 def shared_memory(size: int, *, temporary: Path | None) -> dict[str, object]:
-    """What `ray.init` is told of its object store, which holds the images for all workers.
+    """Options of `ray.init` about the object store, which holds the images for all workers.
 
-    By default it takes 30 % of the memory, and does not start where there is no /dev/shm.
+    By default it takes 30 % of the memory, and does not start without /dev/shm.
 
     Args:
-        size: Bytes of what is put there.
-        temporary: Serves where shared memory is missing or smaller.
+        size: Bytes that will be stored.
+        temporary: Folder to use if shared memory is missing or too small.
     """
     wanted = size + _SPARE
     options: dict[str, object] = {"object_store_memory": wanted}

@@ -1,7 +1,7 @@
-"""Ray Tune carries out what a study asks for.
+"""Runs the requests of a study on Ray Tune.
 
-Ray's part is small on purpose: it places evaluations on the resources of a machine or a cluster.
-What to evaluate, what is learned from it and what is written is up to the study.
+Ray only places evaluations on the resources of a machine or a cluster. The study decides what to
+evaluate, learns from the results and writes them down.
 """
 
 import contextlib
@@ -13,16 +13,16 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import FrameType
-from typing import Any, Protocol
+from typing import Any
 
 import ray
 from ray import tune
 from ray.exceptions import RayError
 
-from spach_nas.config.evaluation import Evaluation, EvaluationRequest
 from spach_nas.config.plugins import restore
 from spach_nas.data import DataSplits
 from spach_nas.errors import StudyError, one_line
+from spach_nas.evaluators.interface import Evaluator
 from spach_nas.search.ray.ray_patches import mend_ray
 from spach_nas.search.ray.searcher import (
     EVALUATION,
@@ -41,15 +41,6 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _HANGUP: signal.Signals | None = getattr(signal, "SIGHUP", None)  # Windows has none
 
 
-class Evaluator(Protocol):
-    """Scores a request; runs in a worker, to which it is sent by pickle."""
-
-    def __call__(
-        self, request: EvaluationRequest, data: DataSplits, *, checkpoint: bytes | None
-    ) -> Evaluation:
-        """See `spach_nas.config.evaluation`."""
-
-
 def run_study(
     study: StudyDriver,
     evaluator: Evaluator,
@@ -64,7 +55,7 @@ def run_study(
     once when they come again, by a KeyboardInterrupt.
 
     Args:
-        study: What is asked and told.
+        study: The study.
         evaluator: Scores requests.
         data: Images at each size of the fidelities; each is sent to a node once.
         on_record: Called with every new record.
@@ -82,9 +73,9 @@ def run_study(
         data={size: ray.put(splits) for size, splits in data.items()},
         mixers=tuple(mixers),
     )
-    # Otherwise workers start one after the other, each as long as torch takes to load.
+    # By default, workers would start one after the other, each as long as torch takes to load.
     os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(slots())
-    # Lost workers are told by the records.
+    # The records report lost workers.
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
     with tempfile.TemporaryDirectory(prefix="spach-nas-") as storage, stop_on_signals(study):
         _fit(_tuner(tune.with_resources(trainable, asked), searcher, storage=storage))
@@ -112,7 +103,7 @@ def _tuner(trainable: Any, searcher: StudySearcher, *, storage: str) -> tune.Tun
         tune_config=tune.TuneConfig(
             search_alg=searcher,
             num_samples=-1,
-            # Of a worker that was lost, or whose evaluator raised, Tune starts another one.
+            # Tune still replaces a worker that was lost or whose evaluator raised.
             reuse_actors=True,
             trial_name_creator=lambda trial: trial.trial_id,
             trial_dirname_creator=lambda trial: trial.trial_id,
@@ -139,20 +130,27 @@ def _evaluate(
     task = config[TASK]
     checkpoint = None if task.arrived is None else ray.get(task.arrived)
     task.arrived = None
-    evaluation = ray.get(evaluator)(
+    evaluation = _kept(evaluator)(
         task.request, ray.get(data[task.request.fidelity.image_size]), checkpoint=checkpoint
     )
     tune.report({EVALUATION: evaluation})
+
+
+@functools.lru_cache(1)
+def _kept(evaluator: ray.ObjectRef) -> Evaluator:
+    # A worker keeps it with all that it caches.
+    found: Evaluator = ray.get(evaluator)
+    return found
 
 
 @contextlib.contextmanager
 def stop_on_signals(study: StudyDriver) -> Iterator[None]:
     """Ctrl-C or SIGTERM stops the study, and the second raises a KeyboardInterrupt.
 
-    A terminal that hangs up stops it, too, but is told by shell and kernel: it counts once.
+    A terminal that hangs up stops it, too. Shell and kernel both send that signal: it counts once.
     """
     if threading.current_thread() is not threading.main_thread():
-        yield  # signals reach the main thread alone
+        yield  # only the main thread can handle signals
         return
 
     def stop(_: int, __: FrameType | None) -> None:

@@ -32,9 +32,10 @@ class WorkerTask:
     """What a worker needs for one request.
 
     Attributes:
-        checkpoint: Reference to the bytes of the request's parent, in Ray's object store: other
-            machines cannot read the study's folder. None when the training begins afresh.
-        arrived: The same in the worker.
+        request: The request.
+        checkpoint: Reference to the content of the request's parent in Ray's object store, since
+            other machines cannot read the study's folder; None without a parent.
+        arrived: The same reference in the worker.
     """
 
     request: EvaluationRequest = field(repr=False)
@@ -42,12 +43,12 @@ class WorkerTask:
     arrived: Any = field(default=None, repr=False)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "WorkerTask":
-        # Tune copies configurations and keeps each copy; as one object it can be emptied.
+        # Tune copies configurations and keeps the copies; a single object can be emptied.
         return self
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # Workers answer with their configuration, and Tune keeps all answers: bytes that arrived
-        # are left out, or they would stay in the object store.
+        # Workers send their configuration back, and Tune keeps it: with the reference in it, the
+        # bytes would stay in the object store.
         return _unpack, (self.request, self.checkpoint)
 
 
@@ -59,9 +60,8 @@ class StudySearcher(Searcher):  # type: ignore[misc]  # ray is untyped
     """Asks a study on behalf of Tune, and tells it the outcome of trials.
 
     Attributes:
-        failure: What kept the study from going on, as on a full disk. Tune would take an exception
-            in here for a failure of the trial: it is kept, nothing more is told, and it is to be
-            raised when Tune has ended.
+        failure: The exception that stopped the study, as on a full disk, to be raised once Tune has
+            ended. Raised in here, Tune would take it for a failure of the trial.
     """
 
     def __init__(
@@ -75,10 +75,10 @@ class StudySearcher(Searcher):  # type: ignore[misc]  # ray is untyped
         """Adapt a study.
 
         Args:
-            study: What is asked and told.
+            study: The study.
             on_record: Called with every new record.
-            slots: Most trials at once, asked again each time; None: no bound.
-            put: Puts the bytes of a checkpoint where workers can read them.
+            slots: Returns the largest number of trials at once; None: no bound.
+            put: Stores the bytes of a checkpoint where workers can read them.
         """
         super().__init__()
         self.failure: Exception | None = None
@@ -107,14 +107,14 @@ class StudySearcher(Searcher):  # type: ignore[misc]  # ray is untyped
         return {TASK: task}
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
-        """Keep what came back until the trial is over."""
+        """Keep the evaluation until the trial is over."""
         if EVALUATION in result:
             self._evaluations[trial_id] = result[EVALUATION]
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
-        """Tell the study; with an error, `explain` does, which knows the reason."""
+        """Tell the study; after an error `explain` does so, which knows the reason."""
         task = self._tasks.pop(trial_id)
         task.checkpoint = None
         request, evaluation = task.request, self._evaluations.pop(trial_id, None)
@@ -126,14 +126,14 @@ class StudySearcher(Searcher):  # type: ignore[misc]  # ray is untyped
     def explain(self, trial_id: str, reason: str) -> None:
         """Tell the study why a trial was lost.
 
-        An evaluator does not raise for what a candidate does wrong: infrastructure has failed.
+        Evaluators do not raise when a candidate fails, so infrastructure has failed.
         """
         request = self._unexplained.pop(trial_id, None)
         if request is not None:
             self._guarded(lambda: self._study.lose(request, reason))
 
     def _guarded(self, step: Callable[[], object]) -> object:
-        """One step of the study, and its new records announced; nothing after a failure."""
+        """Do one step of the study and announce its new records; do nothing after a failure."""
         if self.failure is not None:
             return None
         seen = len(self._study.records)
@@ -154,7 +154,7 @@ class StudySearcher(Searcher):  # type: ignore[misc]  # ray is untyped
         try:
             return self._put(request.parent.read_bytes())
         except FileNotFoundError:
-            return None  # the course is trained from its beginning, which gives the same
+            return None  # the course is trained from its beginning, with the same result
 
     def __getstate__(self) -> dict[str, Any]:
         # Tune pickles its searcher to restore it; ours is never restored from there.
@@ -168,7 +168,7 @@ class StudySearcher(Searcher):  # type: ignore[misc]  # ray is untyped
 
 
 class TrialListener(TrialProgressCallback):  # type: ignore[misc]  # ray is untyped
-    """In the place of Tune's own printing: prints nothing, and says why trials were lost."""
+    """Replaces Tune's own printing: prints nothing, and reports why trials were lost."""
 
     def __init__(self, searcher: StudySearcher) -> None:
         super().__init__()
@@ -178,17 +178,17 @@ class TrialListener(TrialProgressCallback):  # type: ignore[misc]  # ray is unty
         """Print nothing."""
 
     def on_trial_error(self, trial: Trial, **_: Any) -> None:
-        """Say why, and forget what came back before."""
+        """Report the reason and drop earlier results."""
         _forget_result(trial)
         self._searcher.explain(trial.trial_id, loss_reason(trial))
 
     def on_trial_complete(self, trial: Trial, **_: Any) -> None:
-        """Forget the result: the weights in it would fill the memory."""
+        """Drop the result, since the weights in it would fill the memory."""
         _forget_result(trial)
 
 
 class FailureStopper(Stopper):  # type: ignore[misc]  # ray is untyped
-    """Ends all trials at once when nothing that comes of them can be kept."""
+    """Ends all trials at once when their results cannot be saved."""
 
     def __init__(self, searcher: StudySearcher) -> None:
         self._searcher = searcher
@@ -209,7 +209,7 @@ def _forget_result(trial: Trial) -> None:
     result = trial.run_metadata.last_result
     for name in (EVALUATION, "config"):  # the worker's copy of the configuration
         result.pop(name, None)
-    # For a trial without a result Tune asks the worker later, and ends when that is dead.
+    # Without a result, Tune would ask the worker for one later, and end if that is dead.
     result.setdefault("done", True)
 
 
@@ -225,7 +225,7 @@ def loss_reason(trial: Trial) -> str:
 
 
 def _error(trial: Trial) -> Exception | None:
-    # Where Tune has just written it; `get_pickled_error` looks where it is copied to at the end.
+    # From where Tune has just written it: `get_pickled_error` reads a copy that is made at the end.
     try:
         error = pickle.loads(Path(trial.pickled_error_file).read_bytes())
     except Exception:  # no file, or an error that cannot be restored

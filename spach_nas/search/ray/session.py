@@ -25,7 +25,7 @@ from spach_nas.search.ray.ray_paths import shared_memory, temporary_folder
 from spach_nas.space.mixers import MixerSpec
 from spach_nas.units import format_count
 
-# Together less than 15 s. Ray itself tries for minutes, and warns on standard error meanwhile.
+# Together less than 15 s. Ray itself would try for minutes and print warnings.
 _CONNECT_SECONDS = 4.0
 ANSWER_SECONDS = 10.0
 _PROBE = """
@@ -36,19 +36,23 @@ except Exception as problem:
     print(" ".join(str(problem).split()))
     sys.exit(1)
 """
-# A machine that joins or is lost shows after so long.
+# Seconds between two counts of the nodes.
 _COUNT_SECONDS = 2.0
 ADDRESS_SPACE = 7_000_000_000
 _KEYS = {"CPU": "cpus_per_trial", "GPU": "gpus_per_trial", "memory": "memory_per_trial"}
 
 
-# Ray Tune keeps what it does in one place of the process.
+# Ray Tune keeps global state, so that two runs in one process would mix.
 _ONE_AT_A_TIME = threading.Lock()
 
 
 @contextlib.contextmanager
 def ray_session(
-    resources: Resources, mixers: Sequence[MixerSpec] = (), *, shared_bytes: int = 0
+    resources: Resources,
+    mixers: Sequence[MixerSpec] = (),
+    *,
+    evaluators: Sequence[str] = (),
+    shared_bytes: int = 0,
 ) -> Iterator[None]:
     """Start Ray on this machine or join a cluster, and leave it at the end.
 
@@ -58,10 +62,11 @@ def ray_session(
         resources: Where Ray runs.
         mixers: Those that do not come with this package; their modules are sent to the workers,
             unless they are installed.
+        evaluators: Modules of evaluators that do not come with this package, sent likewise.
         shared_bytes: Of what will be shared by all workers.
 
     Raises:
-        PluginError: The module of a mixer cannot be imported by its name.
+        PluginError: The module of a mixer or an evaluator cannot be imported by its name.
         StudyError: The cluster cannot be reached, Ray does not start on this machine, or another
             session is open in this process.
     """
@@ -71,7 +76,7 @@ def ray_session(
             "each in a process of its own"
         )
     try:
-        modules = shipped_modules(mixers)
+        modules = shipped_modules(mixers, evaluators=evaluators)
         if joined := ray.is_initialized():
             _check_joined(resources.address)
         else:
@@ -118,7 +123,7 @@ def _begin(address: str, modules: list[ModuleType], *, shared_bytes: int) -> Non
 
 
 def _check_address_space() -> None:
-    # Ray would abort this process without a word of ours. It reserves far more than it uses: 6 GB
+    # Ray would abort this process without an explanation. It reserves far more than it uses: 6 GB
     # were too little for a search that took 2 GB of memory, 8 GB were enough.
     limit = address_space()
     if limit is not None and limit < ADDRESS_SPACE:
@@ -131,7 +136,7 @@ def _check_address_space() -> None:
 
 @contextlib.contextmanager
 def _unheard_hangups() -> Iterator[None]:
-    """Ray's own processes outlive the terminal: the search decides what a hang-up means."""
+    """Let Ray's processes ignore hang-ups of the terminal, which the search handles itself."""
     hangup = getattr(signal, "SIGHUP", None)
     if hangup is None:  # on Windows
         yield
@@ -144,7 +149,7 @@ def _unheard_hangups() -> Iterator[None]:
 
 
 def _check_joined(address: str) -> None:
-    """Whether the Ray of this process is the one that is asked for."""
+    """Check that this process is connected to the Ray that the settings name."""
     joined = ray.get_runtime_context().gcs_address
     if address not in ("local", "auto", joined):
         raise StudyError(
@@ -203,9 +208,9 @@ def driver_host(resources: Resources) -> str:
 
 
 def demand(resources: Resources) -> dict[str, float]:
-    """What one trial takes, by Ray's names: CPU, GPU, and memory in bytes.
+    """Resources of one trial by Ray's names: CPU, GPU, and memory in bytes.
 
-    `auto` GPUs are one where a node of the cluster has one.
+    `auto` is one GPU if a node of the cluster has one.
     """
     gpus = resources.gpus_per_trial
     if gpus == "auto":
@@ -223,8 +228,8 @@ def fitting(node: Mapping[str, float], asked: Mapping[str, float]) -> int:
     """Trials that fit on one node at once.
 
     Args:
-        node: What it has, by Ray's names.
-        asked: What a trial takes, each more than 0.
+        node: Resources of the node, by Ray's names.
+        asked: Resources of a trial, each more than 0.
     """
     return min(_times(name, node.get(name, 0.0), amount) for name, amount in asked.items())
 
@@ -247,15 +252,15 @@ def trial_slots(
     *,
     clock: Callable[[], float] = time.monotonic,
 ) -> Callable[[], int]:
-    """A function that says how many trials run at once on the nodes that are alive at that time.
+    """A function that returns how many trials the living nodes can run at once.
 
     Args:
-        resources: Bounds their number.
-        asked: What a trial takes.
-        clock: Seconds; the nodes are counted anew when some have passed.
+        resources: May bound the number.
+        asked: Resources of a trial.
+        clock: Returns seconds; nodes are counted again after a while.
 
     Raises:
-        StudyError: No node has what one trial takes.
+        StudyError: No node has the resources of one trial.
     """
     known = nodes()
     if not any(fitting(node, asked) for node in known):

@@ -1,0 +1,117 @@
+"""Trains a supernet of spach_bench by one method and scores architectures of its table.
+
+    python compare.py METHOD [--seconds 330] [--seed 0] [--out scores/METHOD.csv]
+
+All methods get the same processor time on one thread. The table is the truth; `table.py` compares.
+"""
+
+import argparse
+import csv
+import json
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from spach_nas.config.search_yaml import load_config
+from spach_nas.config.supernet_settings import SupernetSettings
+from spach_nas.cost.limits import Limits
+from spach_nas.data import data_shape, load_train_and_validation
+from spach_nas.feasible import FeasibleSet
+from spach_nas.networks.supernet import Supernet
+from spach_nas.space.scaling import scale
+from spach_nas.training import choose_runtime, global_seed, move, threads
+from spach_nas.training import supernet_loop as loop
+
+HERE = Path(__file__).parent
+BENCH = HERE.parent / "spach_bench"
+METHODS = {
+    "single": SupernetSettings(),
+    "sandwich": SupernetSettings(paths="sandwich"),
+    "sandwich_distilled": SupernetSettings(paths="sandwich", distillation=0.5),
+}
+SCORED = 135  # every second architecture of the table
+IMAGES = 2000
+
+
+def main() -> None:
+    """Train and score."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("method", choices=METHODS)
+    parser.add_argument("--seconds", type=float, default=330)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--out", type=Path)
+    parser.add_argument("--scored", type=int, default=SCORED)
+    args = parser.parse_args()
+    config = load_config(BENCH / "search.yaml")
+    data = data_shape(config.data)
+    splits = load_train_and_validation(config.data, image_size=config.image_size)
+    runtime = choose_runtime(device="cpu")
+    feasible = FeasibleSet(config.space, config.limits or Limits())
+    settings = METHODS[args.method]
+
+    def draw(seed: int):
+        return scale(feasible.sample(seed), config.proxy, data)
+
+    def fresh() -> Supernet:
+        with global_seed(args.seed, runtime):
+            return move(Supernet(config.space, config.proxy, data), runtime)
+
+    def train(supernet: Supernet, steps: int):
+        # One epoch of as many images as the steps take: the schedule ends where the time does.
+        batch_size = config.training.batch_size
+        epochs = max(1, steps * batch_size // len(splits.train) + 1)
+        share = steps * batch_size / epochs / len(splits.train)
+        protocol = replace(config.training, data_share=share, epochs=epochs)
+        return loop.train_supernet(
+            supernet,
+            splits,
+            draw=draw,
+            settings=replace(settings, epochs=epochs),
+            protocol=protocol,
+            seed=args.seed,
+            runtime=runtime,
+        )
+
+    with threads(1):
+        train(fresh(), 3)
+        started = time.process_time()
+        timed = train(fresh(), 40).standing.step
+        a_step = (time.process_time() - started) / timed
+        steps = int(args.seconds / a_step)
+        print(f"{args.method}: {a_step * 1000:.0f} ms a step, {steps} steps", flush=True)
+        supernet = fresh()
+        started = time.process_time()
+        result = train(supernet, steps)
+        trained = time.process_time() - started
+        print(result, f"{trained:.0f} s of processor time", flush=True)
+        part = splits.validation.take(torch.arange(IMAGES).numpy())
+        scorer = loop.make_scorer(supernet, replace(splits, validation=part), runtime=runtime)
+        out = args.out or HERE / "scores" / f"{args.method}.csv"
+        out.parent.mkdir(exist_ok=True)
+        with out.open("w", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerow(["arch_id", "accuracy", "loss", "cpu_seconds"])
+            for target in targets()[: 2 * args.scored : 2]:
+                started = time.process_time()
+                scores = scorer(scale(target, config.proxy, data))
+                seconds = time.process_time() - started
+                row = [target.arch_id, scores["accuracy"], f"{scores['loss']:.6f}"]
+                writer.writerow([*row, f"{seconds:.3f}"])
+    facts = {"steps": result.standing.step, "ms_a_step": round(trained / steps * 1000, 1)}
+    out.with_suffix(".json").write_text(json.dumps({**facts, "cpu_seconds": round(trained)}))
+
+
+def targets():
+    """The architectures of the space that the table holds, by their ids."""
+    from spach_nas.replay import read_benchmark
+
+    entries = read_benchmark([BENCH]).table.entries.values()
+    config = load_config(BENCH / "search.yaml")
+    found = [entry.architecture for entry in entries if config.space.contains(entry.architecture)]
+    return sorted(found, key=lambda item: item.arch_id)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,215 @@
+"""The evaluator `supernet`: scores a proxy with weights that all proxies of the space share.
+
+The supernet is trained when a search begins, and kept in the study's folder.
+"""
+
+import math
+import time
+from dataclasses import dataclass, field, replace
+
+import torch
+
+from spach_nas.config.evaluation import Evaluation, EvaluationRequest
+from spach_nas.config.training_settings import TrainingSettings
+from spach_nas.cost.limits import ProxyLimits
+from spach_nas.data import DataSplits
+from spach_nas.errors import ConfigError, SearchSpaceError, one_line
+from spach_nas.evaluators.interface import EvaluatorSetup, Preparation
+from spach_nas.feasible import FeasibleSet
+from spach_nas.machine import describe_machine
+from spach_nas.networks.supernet import Supernet, check_shareable
+from spach_nas.space.architecture import Architecture
+from spach_nas.space.references import reference_target
+from spach_nas.space.scaling import DataShape, ProxyRule, scale
+from spach_nas.space.search_space import SearchSpace
+from spach_nas.training import Runtime, choose_runtime, global_seed, move, threads
+from spach_nas.training.supernet_loop import (
+    SubnetScorer,
+    ends_of,
+    load_supernet,
+    make_scorer,
+    shared_weights,
+    train_supernet,
+)
+
+FILE = "supernet.safetensors"
+# The largest and the smallest of so many draws are the ends of a sandwich.
+_DRAWN_FOR_ENDS = 1000
+# A process that has seen one cannot use its device again.
+_LOST_DEVICE: type[Exception] | tuple[()] = getattr(torch, "AcceleratorError", ())
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SupernetEvaluator:
+    """Scores a request on the validation part, without training.
+
+    Attributes:
+        space: The search space, with the channels and classes of the data.
+        rule: From targets to the proxies that the supernet holds.
+        weights: As `shared_weights` gives them.
+        settings: The protocol, for device and number format.
+        images: Most validation images.
+        threads: Threads of the host.
+        made: The scorer, once a worker has made it.
+    """
+
+    space: SearchSpace
+    rule: ProxyRule
+    weights: bytes = field(repr=False)
+    settings: TrainingSettings
+    images: int
+    threads: int = 1
+    made: list[SubnetScorer] = field(default_factory=list, repr=False, compare=False)
+
+    def __call__(
+        self, request: EvaluationRequest, data: DataSplits, *, checkpoint: bytes | None = None
+    ) -> Evaluation:
+        """Accuracy and loss on the validation part.
+
+        Args:
+            request: What to score; its seed has no effect.
+            data: Images at the size of the supernet.
+            checkpoint: Has no effect.
+
+        Raises:
+            BundleError: The weights are of another space.
+            torch.AcceleratorError: The device is lost for this process, which has to be restarted.
+        """
+        started = time.perf_counter()
+        runtime = choose_runtime(device=self.settings.device, precision=self.settings.precision)
+        with threads(self.threads):
+            if not self.made:
+                supernet = new_supernet(self.space, self.rule, data, seed=0, runtime=runtime)
+                load_supernet(supernet, self.weights)
+                self.made.append(make_scorer(supernet, data, runtime=runtime, images=self.images))
+            evaluation = _scored(self.made[0], request.proxy)
+        return replace(
+            evaluation,
+            seconds=time.perf_counter() - started,
+            machine=f"{describe_machine()}, {runtime.device.type}, {self.threads} threads",
+        )
+
+
+def _scored(scorer: SubnetScorer, proxy: Architecture) -> Evaluation:
+    """A failed evaluation for what a candidate does wrong."""
+    try:
+        scores = scorer(proxy)
+    except _LOST_DEVICE:
+        raise
+    except Exception as problem:  # a mixer of a user's may raise anything
+        return Evaluation(state="failed", reason=one_line(problem, named=True))
+    if not math.isfinite(scores["loss"]):
+        return Evaluation(state="failed", reason="the loss is not finite")
+    images = len(scorer.validation.labels)
+    return Evaluation(state="complete", scores=scores, validation_images=images)
+
+
+def new_supernet(
+    space: SearchSpace, rule: ProxyRule, data: DataSplits, *, seed: int, runtime: Runtime
+) -> Supernet:
+    """An untrained supernet for these data, on the device."""
+    shape = DataShape(
+        in_channels=data.train.images.shape[-1], num_classes=len(data.train.class_names)
+    )
+    with global_seed(seed, runtime):
+        supernet = Supernet(space, rule, shape)
+    move(supernet, runtime)
+    return supernet
+
+
+def check_supernet(setup: EvaluatorSetup) -> None:
+    """Whether the supernet of a search holds all its candidates.
+
+    Raises:
+        ConfigError: A line for everything that it cannot hold.
+    """
+    config, mistakes = setup.config, []
+    try:
+        check_shareable(config.space, _rule(setup))
+    except SearchSpaceError as problem:
+        mistakes += [f"space: {line}" for line in str(problem).split("\n")]
+    mistakes += [
+        f"references: {name}: is outside of the space, and so of its supernet; expected the "
+        "evaluator train at all levels, or no such reference"
+        for name in config.references
+        if not config.space.contains(reference_target(name, config.space.shape))
+    ]
+    if mistakes:
+        raise ConfigError("\n".join(mistakes))
+
+
+def prepare_supernet(preparation: Preparation) -> float:
+    """Train the supernet, or go on with it; the seconds that it took.
+
+    Raises:
+        ConfigError: Its training diverged.
+        BundleError: The study's folder holds another supernet.
+    """
+    setup, config = preparation.setup, preparation.setup.config
+    splits = preparation.data[_image_size(setup)]
+    protocol = config.training
+    runtime = choose_runtime(device=protocol.device, precision=protocol.precision)
+    supernet = new_supernet(
+        config.space, _rule(setup), splits, seed=config.training_seed, runtime=runtime
+    )
+    # Measured limits shift what is trained too little to predict each latency.
+    feasible = FeasibleSet(
+        config.space,
+        config.limits.without_latency,
+        proxy=ProxyLimits(limits=config.proxy_limits, rule=config.proxy, data=supernet.data),
+    )
+
+    ends = _DRAWN_FOR_ENDS if setup.options.paths == "sandwich" else 0
+    drawn = [
+        scale(target, supernet.rule, supernet.data)
+        for target in feasible.samples(ends, config.training_seed)
+    ]
+
+    def tell(step: int, steps: int) -> None:
+        if step % 20 == 0 or step == steps:
+            preparation.tell(f"training the supernet: step {step:,} of {steps:,}")
+
+    with threads(setup.threads):
+        result = train_supernet(
+            supernet,
+            splits,
+            draw=lambda seed: scale(feasible.sample(seed), supernet.rule, supernet.data),
+            settings=setup.options,
+            protocol=protocol,
+            seed=config.training_seed,
+            runtime=runtime,
+            ends=ends_of(drawn) if drawn else (),
+            file=setup.folder / FILE,
+            tell=tell,
+            stopped=preparation.stopped,
+        )
+    if result.diverged is not None:
+        raise ConfigError(
+            f"evaluator: the supernet diverged: {result.diverged}; expected a smaller "
+            "training.learning_rate"
+        )
+    return result.standing.seconds
+
+
+def supernet_evaluator(setup: EvaluatorSetup) -> SupernetEvaluator:
+    """The evaluator `supernet`, after `prepare_supernet`."""
+    config = setup.config
+    return SupernetEvaluator(
+        space=config.space,
+        rule=_rule(setup),
+        weights=shared_weights(setup.folder / FILE),
+        settings=config.training,
+        images=setup.options.images,
+        threads=setup.threads,
+    )
+
+
+def _rule(setup: EvaluatorSetup) -> ProxyRule:
+    return replace(setup.config.proxy, image_size=_image_size(setup))
+
+
+def _image_size(setup: EvaluatorSetup) -> tuple[int, int]:
+    """Of the rung that this evaluator scores; no two have the same evaluator without training."""
+    config = setup.config
+    rung = config.evaluators.index(setup.choice)
+    return config.fidelities[rung].image_size
