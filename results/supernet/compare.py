@@ -36,6 +36,7 @@ IMAGES = 2000
 
 
 def main() -> None:
+    """Train and score."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("method", choices=METHODS)
     parser.add_argument("--seconds", type=float, default=330)

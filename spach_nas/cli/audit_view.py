@@ -1,5 +1,6 @@
 """Runs an audit of scores, and renders it for a terminal."""
 
+import random
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -22,12 +23,15 @@ from spach_nas.replay.audit import (
 )
 from spach_nas.replay.benchmark import read_benchmark
 
+# Of a search YAML, unless the user says otherwise.
+_TRAINED = 40
+
 
 def run_audit(
     sources: Sequence[Path],
     choices: Sequence[EvaluatorChoice],
     *,
-    sample: int,
+    sample: int | None,
     study: Path | None,
     bands: int,
     scores: Path | None,
@@ -38,7 +42,7 @@ def run_audit(
     Args:
         sources: Folders of studies, a table, or a search YAML.
         choices: Evaluators to audit.
-        sample: Architectures of a search YAML to train.
+        sample: How many architectures of a search YAML to train, or of a table to score.
         study: Where they are trained, and what evaluators prepare is kept.
         bands: Of MACs.
         scores: CSV of scores, read and written.
@@ -53,18 +57,21 @@ def run_audit(
         for choice in choices:
             check_evaluators(search_for(config, choice))
         study = study or Path("results") / f"{config.study}_audit"
-        train_sample(sources[0], count=sample, folder=study, doing=tell)
+        train_sample(sources[0], count=sample or _TRAINED, folder=study, doing=tell)
         sources = [study]
     tell("reading the trainings")
     benchmark = read_benchmark(sources)
     for choice in choices:
         check_evaluators(search_for(benchmark.config, choice))
+    targets = [entry.architecture for entry in benchmark.table.entries.values()]
+    random.Random(0).shuffle(targets)
     found = score_architectures(
         benchmark.config,
         choices,
-        [entry.architecture for entry in benchmark.table.entries.values()],
+        targets[:sample],
         known=known,
         prepared=study,
+        doing=tell,
         tell=tell.update,
         save=lambda done: None if scores is None else write_scores(done, scores),
     )

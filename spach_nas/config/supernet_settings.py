@@ -27,3 +27,5 @@ class SupernetSettings(Settings):
     instead of the labels."""
     clip_norm: Annotated[Real, Field(gt=0)] = 1.0
     """Longest gradient; a longer one is shortened."""
+    images: Annotated[Whole, Field(ge=1)] = 2000
+    """Largest number of validation images that score a candidate, the same for all."""

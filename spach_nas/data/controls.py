@@ -136,7 +136,7 @@ def draw_local(labels: Labels, options: Options, rng: np.random.Generator) -> Ca
         inner[...] = (inner + np.float32(s) * other) / whole
     slope = rng.uniform(-1, 1, (2, N, 1, C)).astype(np.float32) * np.float32(_INK / 4)
     ramp = np.linspace(-1, 1, S, dtype=np.float32)[:, None]
-    shade = _GREY + (slope[0] * ramp)[:, :, None] + (slope[1] * ramp)[:, None]
+    shade: Canvas = _GREY + (slope[0] * ramp)[:, :, None] + (slope[1] * ramp)[:, None]
     return canvas[..., None] + shade
 
 
@@ -220,11 +220,11 @@ def _cells(count: int, number: int, rng: np.random.Generator) -> Labels:
     return _distinct(count, GRID * GRID, number, rng)
 
 
-def _tints(count: int, number: int, options: Options, rng: np.random.Generator) -> Canvas:
-    """Contrast of each item and channel, (N, M, 1, 1, C): equal in grey, random in colour."""
-    shape = (count, number, 1, 1, options.channels)
+def _tints(shape: tuple[int, ...], options: Options, rng: np.random.Generator) -> Canvas:
+    """Contrast of items of `shape`, with a channel axis: equal in grey, random in colour."""
     low = 1.0 if options.channels == 1 else 0.5
-    return rng.uniform(low, 1, shape).astype(np.float32) * _INK
+    drawn = rng.uniform(low, 1, (*shape, options.channels))
+    return drawn.astype(np.float32) * np.float32(_INK)
 
 
 def _glyph_cells(
@@ -240,7 +240,8 @@ def _glyph_cells(
         top, left = least + down, least + right
         bank[:, down, right, top : top + side, left : left + side] = large
     down, right = rng.integers(0, places, (2, *glyphs.shape))
-    return bank[glyphs, down, right][..., None] * _tints(*glyphs.shape, options, rng)
+    tints = _tints((*glyphs.shape, 1, 1), options, rng)
+    return bank[glyphs, down, right][..., None] * tints
 
 
 def _place(ink: Canvas, cells: Labels, options: Options, rng: np.random.Generator) -> Canvas:

@@ -16,9 +16,8 @@ from spach_nas.data import DataSplits
 from spach_nas.errors import one_line
 from spach_nas.evaluators.heartbeat import Pulse, PulseAddress
 from spach_nas.evaluators.interface import EvaluatorSetup
-from spach_nas.machine import describe_machine
+from spach_nas.machine import describe_machine, keep_freed_memory
 from spach_nas.networks import Spach, build, changes, morph
-from spach_nas.networks.allocator import keep_freed_memory
 from spach_nas.space.architecture import Architecture
 from spach_nas.training import (
     CheckpointError,

@@ -48,6 +48,7 @@ class SupernetEvaluator:
         rule: From targets to the proxies that the supernet holds.
         weights: As `shared_weights` gives them.
         settings: The protocol, for device and number format.
+        images: Most validation images.
         threads: Threads of the host.
         made: The scorer, once a worker has made it.
     """
@@ -56,6 +57,7 @@ class SupernetEvaluator:
     rule: ProxyRule
     weights: bytes = field(repr=False)
     settings: TrainingSettings
+    images: int
     threads: int = 1
     made: list[SubnetScorer] = field(default_factory=list, repr=False, compare=False)
 
@@ -79,8 +81,8 @@ class SupernetEvaluator:
             if not self.made:
                 supernet = new_supernet(self.space, self.rule, data, seed=0, runtime=runtime)
                 load_supernet(supernet, self.weights)
-                self.made.append(make_scorer(supernet, data, runtime=runtime))
-            evaluation = _scored(self.made[0], request.proxy, images=len(data.validation))
+                self.made.append(make_scorer(supernet, data, runtime=runtime, images=self.images))
+            evaluation = _scored(self.made[0], request.proxy)
         return replace(
             evaluation,
             seconds=time.perf_counter() - started,
@@ -88,7 +90,7 @@ class SupernetEvaluator:
         )
 
 
-def _scored(scorer: SubnetScorer, proxy: Architecture, *, images: int) -> Evaluation:
+def _scored(scorer: SubnetScorer, proxy: Architecture) -> Evaluation:
     """A failed evaluation for what a candidate does wrong."""
     try:
         scores = scorer(proxy)
@@ -98,6 +100,7 @@ def _scored(scorer: SubnetScorer, proxy: Architecture, *, images: int) -> Evalua
         return Evaluation(state="failed", reason=one_line(problem, named=True))
     if not math.isfinite(scores["loss"]):
         return Evaluation(state="failed", reason="the loss is not finite")
+    images = len(scorer.validation.labels)
     return Evaluation(state="complete", scores=scores, validation_images=images)
 
 
@@ -196,6 +199,7 @@ def supernet_evaluator(setup: EvaluatorSetup) -> SupernetEvaluator:
         rule=_rule(setup),
         weights=shared_weights(setup.folder / FILE),
         settings=config.training,
+        images=setup.options.images,
         threads=setup.threads,
     )
 

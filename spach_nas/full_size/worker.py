@@ -22,9 +22,8 @@ from spach_nas.full_size.run_folder import (
     read_curve,
     write_curve,
 )
-from spach_nas.machine import cores
+from spach_nas.machine import cores, keep_freed_memory
 from spach_nas.networks import Spach, build
-from spach_nas.networks.allocator import keep_freed_memory
 from spach_nas.training import Runtime, choose_runtime, global_seed, move
 from spach_nas.training.checkpoint import (
     BEST,

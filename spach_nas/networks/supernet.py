@@ -188,8 +188,10 @@ class Supernet(nn.Module):
         for number, (stage, resolution) in enumerate(
             zip(architecture.stages, architecture.resolutions, strict=True)
         ):
+            into, shared = network.stages[number], self.stages[number]
+            assert isinstance(into, SpachStage) and isinstance(shared, SharedStage)
             try:
-                _share_stage(network.stages[number], self.stages[number], stage, resolution)
+                _share_stage(into, shared, stage, resolution)
             except ArchitectureError as problem:
                 raise ArchitectureError(f"stages[{number}]: {problem}") from None
         return network
@@ -343,7 +345,8 @@ def _proxies(space: SearchSpace, rule: ProxyRule) -> Iterator[list[Stage]]:
     """For each stage, its proxies in all sizes; each has every mixer once."""
     reachable: set[tuple[int | None, int | None]] = {(None, None)}  # first width, width before
     for stage in space.stages:
-        following, sizes = set(), set()
+        following: set[tuple[int | None, int | None]] = set()
+        sizes: set[tuple[int, int]] = set()
         heads = stage.heads or space.heads
         for first, before in reachable:
             for value in stage_choices(stage)["width"]:
@@ -449,27 +452,26 @@ def _share_stage(
     site = _site(stage, resolution)
     if stage.depth > len(shared.blocks):
         raise _outside(f"{stage.depth} blocks")
-    if into.downsample is not None:
+    if into.downsample is not None and shared.downsample is not None:
         _share(into.downsample, shared.downsample)
     for name in into.shared:
         if name not in shared.shared:
             raise _outside(f"a shared {name}")
         into.shared[name] = _mixer_at(name, site, into.shared[name], shared.shared[name])
     for name, block, source in zip(stage.mixers, into.blocks, shared.blocks, strict=False):
+        assert isinstance(block, Block) and isinstance(source, SharedBlock)
         for part in ("dwconv", "norm2", "mlp"):
             _share(getattr(block, part), getattr(source, part))
         if not block.is_branch:
             continue
         if name not in source.branches:
             raise _outside(name)
-        _share_branch(block, source.branches[name], name, site)
-
-
-def _share_branch(block: Block, branch: SharedBranch, name: str, site: MixerSite) -> None:
-    _share(block.norm1, branch.norm1)
-    _share_first(block, "gamma_1", branch.gamma_1)
-    if block.mixer is not None:
-        block.mixer = _mixer_at(name, site, block.mixer, branch.mixer)
+        branch = source.branches[name]
+        assert isinstance(branch, SharedBranch)
+        _share(block.norm1, branch.norm1)
+        _share_first(block, "gamma_1", branch.gamma_1)
+        if block.mixer is not None:
+            block.mixer = _mixer_at(name, site, block.mixer, branch.mixer)
 
 
 def _mixer_at(name: str, site: MixerSite, mixer: nn.Module, shared: nn.Module) -> nn.Module:
@@ -480,13 +482,14 @@ def _mixer_at(name: str, site: MixerSite, mixer: nn.Module, shared: nn.Module) -
             raise _outside(f"{name} with {key}")
         return shared[key]
     if isinstance(shared, SharedAttention):
+        assert isinstance(mixer, Attention)
         _share_heads(mixer, shared)
     else:
         _share(mixer, shared)
     return mixer
 
 
-def _share_heads(into: nn.Module, shared: SharedAttention) -> None:
+def _share_heads(into: Attention, shared: SharedAttention) -> None:
     """The first heads, and the first channels of each, of q, k and v."""
     width = into.proj.out_features
     heads, part = into.heads, width // into.heads

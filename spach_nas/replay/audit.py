@@ -43,6 +43,8 @@ Pairs = Sequence[tuple[Figures, Figures]]
 # Fewer architectures rank nothing.
 FEWEST = 8
 _RESAMPLES = 1000
+# Scores are saved whenever so many are new.
+_SAVED = 20
 _MIXERS = ("conv", "attention", "mlp")
 # AZ-NAS adds up the logarithms of the ranks by these (Lee and Ham 2024, arXiv:2403.19232).
 _AZ_NAS = ("expressivity", "progressivity", "trainability", "macs")
@@ -118,7 +120,11 @@ def search_for(config: SearchConfig, choice: EvaluatorChoice) -> SearchConfig:
     """The search that scores the same architectures by one evaluator alone."""
     score = OBJECTIVES[choice.spec.scores[0]]
     return replace(
-        config, evaluator=choice, rungs=Rungs(), objectives={score.name: score.direction}
+        config,
+        evaluator=choice,
+        rungs=Rungs(),
+        objectives={score.name: score.direction},
+        references=(),  # those in the table are scored as far as the evaluator can
     )
 
 
@@ -129,6 +135,7 @@ def score_architectures(
     *,
     known: Mapping[str, Scored],
     prepared: Path | None = None,
+    doing: Callable[[str], None] = lambda _: None,
     tell: Callable[[str], None] = lambda _: None,
     save: Callable[[Mapping[str, Scored]], None] = lambda _: None,
 ) -> dict[str, Scored]:
@@ -140,7 +147,8 @@ def score_architectures(
         targets: At full size.
         known: Scores by the label of their evaluator, which are not computed again.
         prepared: Folder for what evaluators prepare; None: a temporary one.
-        tell: Takes a few words on what is being done.
+        doing: Takes a few words on each evaluator, when it begins.
+        tell: Takes a few words on how far it is.
         save: Gets all scores so far, from time to time.
 
     Raises:
@@ -160,6 +168,7 @@ def score_architectures(
         folder = prepared or Path(stack.enter_context(tempfile.TemporaryDirectory()))
         for choice in lacking:
             own = search_for(config, choice)
+            doing(f"scoring by {choice.label}")
             if choice.spec.prepare is not None:
                 prepare_evaluators(
                     own,
@@ -175,6 +184,8 @@ def score_architectures(
                 seconds[request.architecture.arch_id] = spent
                 if value is not None:
                     values[request.architecture.arch_id] = value
+                if number % _SAVED == 0:
+                    save({**found, choice.label: Scored(values=values, seconds=seconds)})
             found[choice.label] = Scored(values=values, seconds=seconds)
             save(found)
     return found

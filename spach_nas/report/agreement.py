@@ -2,10 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 from markupsafe import Markup
+from numpy.typing import NDArray
 from plotly import graph_objects as go
 
 from spach_nas.config.objectives import OBJECTIVES, Objective
@@ -16,12 +16,9 @@ from spach_nas.study.intervals import Interval
 from spach_nas.study.records import Record
 from spach_nas.units import format_count
 
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
 # Fewer pairs say nothing about a correlation.
 _FEWEST = 5
-_RESAMPLES = 500
+_RESAMPLES = 300
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -115,7 +112,7 @@ def _other_score(record: Record) -> Objective:
 
 
 def kendall(
-    first: "NDArray[np.float64]", second: "NDArray[np.float64]"
+    first: NDArray[np.float64], second: NDArray[np.float64]
 ) -> tuple[float | None, Interval | None]:
     """Kendall's tau-b of two scores, (N,) each, and its 95 % bootstrap interval over trials."""
     # Late: mistakes in a study are reported before scipy is imported.

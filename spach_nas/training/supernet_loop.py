@@ -155,13 +155,19 @@ def train_supernet(
         standing = Standing(**{**info["standing"], "losses": tuple(info["standing"]["losses"])})
     optimizer = _restore(run, kept)
     guessing = math.log(supernet.data.num_classes)
+    epoch, order = -1, leg.chosen
     while standing.step < total:
         started = time.perf_counter()
         stop = min((standing.step // window + 1) * window, total)
         losses = []
         supernet.train()
         for step in range(standing.step, stop):
-            losses.append(_step(run, optimizer, step, factor=0.5**standing.rollbacks))
+            if step // leg.steps != epoch:
+                epoch = step // leg.steps
+                order = _order(run, epoch)
+            place = step % leg.steps * protocol.batch_size
+            chosen = order[place : place + protocol.batch_size]
+            losses.append(_step(run, optimizer, step, chosen, factor=0.5**standing.rollbacks))
             tell(step + 1, total)
             if stopped():
                 return SupernetResult(standing=standing)
@@ -191,6 +197,8 @@ def shared_weights(file: Path) -> bytes:
     Raises:
         BundleError: The file is missing or damaged.
     """
+    if not file.is_file():
+        raise BundleError(f"{file}: is missing; expected a supernet, which its search trains first")
     tensors, info = _read(file.read_bytes(), {}, where=file)
     return seal({name: value for name, value in tensors.items() if name.startswith(NETWORK)}, info)
 
@@ -206,7 +214,10 @@ def load_supernet(supernet: Supernet, contents: bytes) -> None:
         BundleError: They are damaged, or of another space.
     """
     tensors, _ = _read(contents, {"space": _space_id(supernet)})
-    supernet.load_state_dict(with_prefix(tensors, NETWORK))
+    try:
+        supernet.load_state_dict(with_prefix(tensors, NETWORK))
+    except RuntimeError:  # a mixer of a user's has changed
+        raise BundleError("supernet: has other weights than the mixers of its space") from None
 
 
 def ends_of(proxies: Iterable[Architecture]) -> tuple[Architecture, Architecture]:
@@ -245,14 +256,28 @@ class SubnetScorer:
         return score(logits, self.validation.labels)
 
 
-def make_scorer(supernet: Supernet, splits: DataSplits, *, runtime: Runtime) -> SubnetScorer:
-    """A scorer on the validation part; its calibration images are the same every time."""
+def make_scorer(
+    supernet: Supernet, splits: DataSplits, *, runtime: Runtime, images: int | None = None
+) -> SubnetScorer:
+    """A scorer on validation images, which takes the same ones every time.
+
+    Args:
+        supernet: Trained, on the device of the runtime.
+        splits: Those that it was trained on.
+        runtime: Where to run.
+        images: Most validation images; None: all of them.
+    """
     train = load(splits.train, splits.normalisation, runtime=runtime)
     chosen = np.random.default_rng(0).permutation(len(splits.train))[:_CALIBRATION_IMAGES]
+    scoring = np.random.default_rng(0).permutation(len(splits.validation))[:images]
+    validation = splits.validation.take(np.sort(scoring))
     return SubnetScorer(
         supernet=supernet,
-        validation=load(splits.validation, splits.normalisation, runtime=runtime),
-        calibration=[batch(train, part)[0] for part in torch.from_numpy(chosen).split(BATCH)],
+        validation=load(validation, splits.normalisation, runtime=runtime),
+        calibration=[
+            batch(train, torch.from_numpy(chosen[start : start + BATCH]))[0]
+            for start in range(0, len(chosen), BATCH)
+        ],
         runtime=runtime,
     )
 
@@ -273,10 +298,17 @@ class _Run:
     micro_batch: int | None
 
 
-def _step(run: _Run, optimizer: torch.optim.Optimizer, step: int, *, factor: float) -> Tensor:
-    """One step of the optimizer; returns the mean loss on the labels over subnets and images."""
+def _step(
+    run: _Run,
+    optimizer: torch.optim.Optimizer,
+    step: int,
+    chosen: Tensor,
+    *,
+    factor: float,
+) -> Tensor:
+    """One step on some images; returns the mean loss on the labels over subnets and images."""
     optimizer.zero_grad(set_to_none=True)
-    images, labels = _batch(run, step)
+    images, labels = _batch(run, step, chosen)
     losses = []
     with global_seed(derive_seed(run.seed, step, "dropped paths"), run.runtime):
         subnets = [
@@ -299,7 +331,7 @@ def _step(run: _Run, optimizer: torch.optim.Optimizer, step: int, *, factor: flo
                     loss = torch.lerp(loss, copied, run.settings.distillation)
                 elif run.settings.distillation and run.ends:
                     teacher = logits.detach().softmax(1)  # the largest comes first
-                (loss * share).backward()
+                (loss * share).backward()  # type: ignore[no-untyped-call]
     nn.utils.clip_grad_norm_(run.supernet.parameters(), run.settings.clip_norm)
     for group in optimizer.param_groups:
         group["lr"] = learning_rate(run.schedule, step) * factor
@@ -314,13 +346,14 @@ def _paths(run: _Run, step: int) -> Iterator[Architecture]:
         yield run.draw(derive_seed(run.seed, step, f"path {number}"))
 
 
-def _batch(run: _Run, step: int) -> tuple[Tensor, Tensor]:
-    epoch, place = divmod(step, run.leg.steps)
-    size = run.protocol.batch_size
+def _order(run: _Run, epoch: int) -> Tensor:
+    """Indices of the images of an epoch, in the order in which they are taken."""
     generator = torch.Generator().manual_seed(derive_seed(run.seed, epoch, "images"))
-    order = run.leg.chosen[torch.randperm(len(run.leg.chosen), generator=generator)]
-    chosen = order[place * size : (place + 1) * size]
-    generator.manual_seed(derive_seed(run.seed, step, "moves"))
+    return run.leg.chosen[torch.randperm(len(run.leg.chosen), generator=generator)]
+
+
+def _batch(run: _Run, step: int, chosen: Tensor) -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(derive_seed(run.seed, step, "moves"))
     moves = draw_moves(len(chosen), run.protocol.augmentation, generator=generator)
     return batch(run.data, chosen, moves.on(run.runtime.device))
 
@@ -351,12 +384,13 @@ def _restore(run: _Run, kept: Mapping[str, Tensor]) -> torch.optim.Optimizer:
 
 def _origin(run: _Run, *, images: int) -> dict[str, Any]:
     """What a file and the training that goes on from it must agree in."""
-    protocol = asdict(run.protocol)
+    protocol, settings = asdict(run.protocol), asdict(run.settings)
     for apart in ("epochs", "device", "compile"):  # which change no weight
-        del protocol[apart]
+        protocol.pop(apart, None)
+    del settings["images"]
     return {
         "space": _space_id(run.supernet),
-        "settings": asdict(run.settings),
+        "settings": settings,
         "protocol": protocol,
         "seed": run.seed,
         "images": images,

