@@ -66,8 +66,8 @@ def open_teacher(
     if "timm" in info:
         network = timm.create_model(info["timm"], **info["args"])
         network.load_state_dict(tensors)
-        _, height, width = network.pretrained_cfg["input_size"]
-        size = height, width
+        config: Any = network.pretrained_cfg
+        size = config["input_size"][1:]
     elif "architecture" in info:
         network = open_network(sealed)
         size = network.architecture.image_size
