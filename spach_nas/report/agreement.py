@@ -18,7 +18,7 @@ from spach_nas.units import format_count
 
 # Fewer pairs say nothing about a correlation.
 _FEWEST = 5
-_RESAMPLES = 500
+_RESAMPLES = 300
 
 
 class Agreement(NamedTuple):
