@@ -44,7 +44,7 @@ from spach_nas.study.hypervolume import (
     record_corners,
     wider,
 )
-from spach_nas.study.pareto import value
+from spach_nas.study.pareto import comparable, value
 from spach_nas.units import format_count
 
 # Yellow is not among them: a thin line of it is lost on white.
@@ -322,7 +322,7 @@ def repeats(groups: Sequence[StudyGroup]) -> tuple[list[tuple[float, ...]], Spre
     found: dict[tuple[str, frozenset[tuple[str, str]]], dict[int, list[float]]] = {}
     for study in (study for group in groups for study in group.studies):
         same = frozenset(protocol(study).items())
-        for record in (record for one in study.whole.trained for record in one.trainings):
+        for record in comparable(study.records):
             score = value(record, study.view.score)
             if score is not None:
                 by_seed = found.setdefault((record.arch_id, same), {})
