@@ -22,6 +22,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from spach_nas.config.evaluation import Evaluation, EvaluationRequest
@@ -98,8 +99,9 @@ def synflow(probe: Probe) -> float:
     the logarithm takes back.
 
     Costs a forward and a backward pass of one image. It is a product over the depth, so it ranks by
-    depth and width. All positions of the input are equal, so that attention is the mean of its
-    values: it does not see queries and keys.
+    depth and width. The input tells no position from another, so attention is taken as the mean of
+    its values (a softmax of such large products would not be finite): queries and keys count
+    nothing.
     """
     network, image = probe.network, torch.ones_like(probe.images[:1], dtype=torch.float64)
     kept = {name: value.clone() for name, value in network.state_dict().items()}
@@ -125,7 +127,8 @@ def synflow(probe: Probe) -> float:
                 for weight in network.parameters():
                     weight.abs_()
             weights = list(network.parameters())
-            total = network(image).sum()
+            with _EvenAttention():
+                total = network(image).sum()
             gradients = torch.autograd.grad(total, weights, allow_unused=True)
             flow = sum(
                 (weight.detach() * gradient).abs().sum()
@@ -345,6 +348,16 @@ def training_free_evaluator(setup: EvaluatorSetup) -> TrainingFree:
         settings=setup.config.training,
         threads=setup.threads,
     )
+
+
+class _EvenAttention(TorchFunctionMode):
+    """Attention that looks everywhere alike."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is F.scaled_dot_product_attention:
+            query, _, value = args[:3]
+            return value.mean(-2, keepdim=True).expand(*query.shape[:-1], value.shape[-1])
+        return func(*args, **(kwargs or {}))
 
 
 class _Gates(TorchDispatchMode):  # type: ignore[no-untyped-call]

@@ -286,8 +286,6 @@ def test_every_yaml_of_the_document_is_a_search(tmp_path: Path) -> None:
         [item.label for item in load_config(write_search(tmp_path, **given)).evaluators]
         for given in map(yaml.safe_load, searches)
     ]
-    assert labels == [
-        ["training_free:naswot", "proxy"],
-        ["supernet", "proxy"],
-        ["training_free:params"],
-    ]
+    assert ["training_free:naswot", "proxy"] in labels
+    assert ["supernet", "proxy"] in labels
+    assert ["training_free:params"] in labels
