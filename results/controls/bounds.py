@@ -76,7 +76,7 @@ def best_sum(task: str, *, starts: int = 5) -> float:
             # The chance of the right class, a smooth accuracy: cross-entropy would not seek it.
             right = head(counts).softmax(1).gather(1, labels[:, None]).mean()
             optimizer.zero_grad()
-            (-right).backward()  # type: ignore[no-untyped-call]
+            (-right).backward()
             optimizer.step()
         found = max(found, accuracy(head(fresh.sum((1, 2))), wanted))
     return found
