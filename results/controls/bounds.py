@@ -116,7 +116,7 @@ def best_window(task: str, reach: int) -> float:
 def best_pixels() -> float:
     """Accuracy on `local` of the distance at which pixels agree most."""
     right = total = 0
-    for number in range(2):
+    for number in range(8):
         images, labels = draw_block("local", Options(), "test", number)
         flat = images[..., 0].astype(np.float32)
         place = np.linspace(-1, 1, flat.shape[1])

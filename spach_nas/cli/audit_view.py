@@ -2,7 +2,6 @@
 
 import random
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 
 from rich.table import Table as RichTable
@@ -14,6 +13,7 @@ from spach_nas.evaluators.interface import check_evaluators
 from spach_nas.replay.audit import (
     FEWEST,
     AuditRow,
+    Interval,
     audit,
     read_scores,
     score_architectures,
@@ -87,11 +87,11 @@ def audit_table(rows: Sequence[AuditRow]) -> RichTable:
     mixers = list(dict.fromkeys(name for row in rows for name in row.bias))
     table = RichTable(
         title="rank correlation with the final accuracy: Kendall's tau (95 % interval)",
-        caption="within: over pairs of one band of MACs. bias: places, in % of a band, by which a "
-        "network of one mixer alone is ranked too high",
+        caption="within: over pairs of one band of MACs. Bias: by how many places, in % of a band, "
+        "networks of this mixer alone are ranked too high; * beyond chance",
     )
     for name in ("score", "networks", "tau", "within", "rho", "s each"):
-        table.add_column(name, justify="left" if name == "score" else "right")
+        table.add_column(name, justify="left" if name == "score" else "right", no_wrap=True)
     for name in mixers:
         table.add_column(f"bias {name}", justify="right")
     for row in rows:
@@ -102,13 +102,11 @@ def audit_table(rows: Sequence[AuditRow]) -> RichTable:
             str(row.within),
             f"{row.rho.figure:+.2f}",
             "" if row.seconds is None else f"{row.seconds:.2g}",
-            *(_bias(row, name) for name in mixers),
+            *(_bias(row.bias[name]) if name in row.bias else "" for name in mixers),
         )
     return table
 
 
-def _bias(row: AuditRow, mixer: str) -> str:
-    with suppress(KeyError):
-        found = row.bias[mixer]
-        return f"{found.figure:+.0%} ({found.low:+.0%} to {found.high:+.0%})"
-    return ""
+def _bias(found: Interval) -> str:
+    chance = found.low <= 0 <= found.high
+    return f"{found.figure:+.0%}" + (" " if chance else "*")

@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -41,6 +42,8 @@ from spach_nas.training.seeds import derive_seed
 _ZICO_BATCHES = 4
 # Codes that NASWOT compares, at most: each costs a pass of its own.
 _NASWOT_IMAGES = 32
+# Where the activations of this package are linear, and far from the end of float64.
+_LARGE = 1e30
 _NORMS = (nn.LayerNorm, nn.GroupNorm, nn.modules.batchnorm._BatchNorm)
 _GATES = frozenset(
     getattr(torch.ops.aten, name).default
@@ -91,7 +94,8 @@ def synflow(probe: Probe) -> float:
     Sum over all weights of |weight * dR / dweight|, where all weights are replaced by their
     absolute values, the input is 1 everywhere and R is the sum of the logits. Norms are left out,
     since dividing by the features' spread would cancel the weights before them. R is a product over
-    the depth, so it is computed in float64.
+    the depth: it is computed in float64, and features that grow beyond 1e30 are scaled down, which
+    the logarithm takes back.
 
     Costs a forward and a backward pass of one image. It is a product over the depth, so it ranks by
     depth and width. All positions of the input are equal, so that attention is the mean of its
@@ -99,9 +103,19 @@ def synflow(probe: Probe) -> float:
     """
     network, image = probe.network, torch.ones_like(probe.images[:1], dtype=torch.float64)
     kept = {name: value.clone() for name, value in network.state_dict().items()}
-    training = network.training
+    training, scaled = network.training, 0
+
+    def scale_down(_module: nn.Module, _inputs: object, output: Tensor) -> Tensor:
+        nonlocal scaled
+        if output.detach().max() < _LARGE:
+            return output
+        scaled += 1
+        return output / _LARGE
+
     with ExitStack() as stack:
         for module in network.modules():
+            if isinstance(module, Block):
+                stack.callback(module.register_forward_hook(scale_down).remove)
             if isinstance(module, _NORMS):
                 hook = module.register_forward_hook(lambda _module, inputs, _output: inputs[0])
                 stack.callback(hook.remove)
@@ -118,7 +132,7 @@ def synflow(probe: Probe) -> float:
                 for weight, gradient in zip(weights, gradients, strict=True)
                 if gradient is not None
             )
-            return math.log(float(flow))
+            return math.log(float(flow)) + scaled * math.log(_LARGE)
         finally:
             network.float().train(training)
             network.load_state_dict(kept)
@@ -247,8 +261,9 @@ def prepare_network(proxy: Architecture, *, seed: int, runtime: Runtime) -> nn.M
     """The network that is scored: with a head and mixers that matter."""
     with global_seed(seed, runtime), torch.no_grad():
         network = build(proxy)
-        nn.init.xavier_uniform_(network.get_submodule("head").weight)
         for name, value in network.named_parameters():
+            if name == "head.weight":
+                nn.init.xavier_uniform_(value)
             if name.endswith("gamma_1"):
                 value.fill_(1.0)
     return move(network, runtime)
@@ -332,22 +347,17 @@ def training_free_evaluator(setup: EvaluatorSetup) -> TrainingFree:
     )
 
 
-class _Gates(TorchDispatchMode):
+class _Gates(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Notes for each activation whether its input is positive."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.bits: list[Tensor] = []
 
-    def __torch_dispatch__(
-        self, func: object, types: object, args: tuple[object, ...] = (), kwargs: object = None
-    ) -> object:
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func in _GATES:
-            given = args[0]
-            assert isinstance(given, Tensor)
-            self.bits.append((given > 0).flatten())
-        assert callable(func)
-        return func(*args, **(kwargs or {}))  # type: ignore[call-overload]
+            self.bits.append((args[0] > 0).flatten())
+        return func(*args, **(kwargs or {}))
 
 
 def _gradients(probe: Probe, images: Tensor, labels: Tensor) -> list[Tensor]:

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 from pydantic_core import to_jsonable_python
 
+from spach_nas.config.evaluator_registry import TRAIN
 from spach_nas.config.objectives import USUAL, Objective
 from spach_nas.config.search_yaml import load_config
 from spach_nas.config.study_files import DATA_JSON, SEARCH_YAML
@@ -270,11 +271,13 @@ def protocol(study: ComparedStudy) -> dict[str, str]:
 def _facts(study: ComparedStudy) -> dict[str, str]:
     """What a study was run with, by name; what is not known of it is left out."""
     facts = {name: text for name, text in study.settings.items() if name != "study"}
-    effort = next((record.fidelity for record in comparable(study.records)), None)
-    if effort is not None:
+    first = next(iter(comparable(study.records)), None)
+    if first is not None:
+        effort = first.fidelity
+        by = "" if first.evaluator == TRAIN.recorded_as else f", by {first.evaluator}"
         height, width = effort.image_size
         share = f"{effort.data_share:g}"
-        facts[_EFFORT] = f"{effort.epochs} epochs, share {share}, {height}{TIMES}{width}"
+        facts[_EFFORT] = f"{effort.epochs} epochs, share {share}, {height}{TIMES}{width}{by}"
     more = {
         _IMAGES: " ".join(study.images.split()),
         _VERSION: ", ".join(sorted({record.version for record in study.records})),

@@ -27,6 +27,7 @@ from spach_nas.evaluators.interface import (
     prepare_evaluators,
 )
 from spach_nas.export import choose
+from spach_nas.replay import read_benchmark
 from spach_nas.report.study import write_study_report
 from spach_nas.study.driver import StudyDriver
 from spach_nas.study.records import Record
@@ -183,6 +184,10 @@ def test_a_rung_without_training_ranks_by_its_score(tmp_path: Path) -> None:
     page = write_study_report(study.folder).read_text()
     assert "scored by size:params at 32" in page
     assert "to epoch 1 on 2% of the images" in page
+    # A replay meets the trainings alone.
+    benchmark = read_benchmark([study.folder])
+    assert benchmark.table.entries.keys() == {r.arch_id for r in top}
+    assert benchmark.config.rungs.levels == ()
 
 
 def test_a_study_of_scores_alone_resumes_and_keeps_no_weights(tmp_path: Path) -> None:

@@ -98,6 +98,19 @@ def test_synflow_is_the_product_of_absolute_weights(probe: Probe) -> None:
     assert all(torch.equal(before[name], after[name]) for name in before)
 
 
+def test_synflow_of_a_deep_network_does_not_overflow() -> None:
+    flows = []
+    for depth in (60, 120, 180):
+        probe = prepare_probe(tiny("mlp", depth=depth), DATA, images=2, seed=0, runtime=CPU)
+        for name, value in probe.network.named_parameters():
+            if name.endswith("mlp.fc2.weight"):
+                value.data.fill_(50.0)  # each block multiplies by hundreds
+        flows.append(synflow(probe))
+    assert flows[2] > math.log(1e300)
+    # Linear in the depth, also where the features are scaled down.
+    assert flows[2] - flows[1] == pytest.approx(flows[1] - flows[0], rel=0.05)
+
+
 def test_naswot_counts_the_gates_in_which_images_agree(probe: Probe) -> None:
     _, hidden, _, _ = _logits(probe)
     gates = (hidden > 0).tolist()

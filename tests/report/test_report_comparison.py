@@ -238,6 +238,13 @@ def test_trainings_by_another_protocol_are_no_repetition() -> None:
     assert repeats(group_studies([first, second])) == ([], None)
 
 
+def test_scores_of_another_evaluator_are_another_protocol() -> None:
+    first, second = (trained(name, 7, {"conv_ms_s": 0.8}) for name in ("a", "b"))
+    assert protocol_differences([first, second]) == ()
+    others = tuple(replace(record, evaluator="supernet") for record in second.records)
+    assert len(protocol_differences([first, replace(second, records=others)])) == 1
+
+
 # Groups, settings, protocols
 
 
