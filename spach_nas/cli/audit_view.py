@@ -93,10 +93,13 @@ def audit_table(rows: Sequence[AuditRow]) -> RichTable:
     for name in ("score", "networks", "tau", "within", "rho", "s each"):
         table.add_column(name, justify="left" if name == "score" else "right", no_wrap=True)
     for name in mixers:
-        table.add_column(f"bias {name}", justify="right")
+        table.add_column(f"bias\n{name}", justify="right", no_wrap=True)
     for row in rows:
         table.add_row(
-            row.name.removeprefix("training_free:"),
+            # Those of the targets, which every audit has; proxies have their own.
+            f"target {row.name}"
+            if row.name in ("params", "macs")
+            else row.name.removeprefix("training_free:"),
             str(row.architectures),
             str(row.tau),
             str(row.within),

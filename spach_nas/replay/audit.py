@@ -482,16 +482,15 @@ def verdict(rows: Sequence[AuditRow]) -> str:
     for row in ranked:
         if row.gain_within.low > 0 and row.gain.high > 0:
             return (
-                f"Use {row.name}: within bands of MACs its tau is {row.within}, "
-                f"{row.gain_within} more than that of the MACs, and over all architectures "
-                f"{row.tau}."
+                f"Use {row.name}: within bands of MACs its tau is {row.within}, a gain of "
+                f"{row.gain_within} over that of the MACs, and over all architectures {row.tau}."
             )
     tried = ""
     if ranked:
         best = ranked[0]
         tried = (
-            f"; within bands the tau of the best of them, {best.name}, is {best.within}, "
-            f"{best.gain_within} more than that of the MACs"
+            f"; within bands the tau of the best of them, {best.name}, is {best.within}, and its "
+            f"gain over that of the MACs {best.gain_within}"
         )
     return (
         "Use none of these scores to choose between architectures of one cost: none ranks them "
