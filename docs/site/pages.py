@@ -114,6 +114,11 @@ def _keys(node: Node, path: str, *, elsewhere: Mapping[str, str] | None = None) 
         yield from _key(path + name, key, required=name in node.get("required", ()))
         if name in pages_by_key:
             yield f"[Its keys]({pages_by_key[name]}).\n"
+        elif kinds := _kinds(key):
+            if path:
+                yield f"Options: [those of `{name}`](#{name}).\n"
+            else:
+                inner |= {f"{name}.{kind}": part for kind, part in kinds.items()}
         elif mapping := _mapping(key):
             inner[path + name] = mapping
     listed: list[tuple[str, Node]] = []
@@ -139,6 +144,18 @@ def _default(node: Node, *, required: bool) -> str:
         return "required"
     default = node.get("default")
     return "optional" if default in (None, {}, []) else f"default {_value(default)}"
+
+
+def _kinds(node: Node) -> dict[str, Node]:
+    """By name, the mappings of a key that may hold several kinds, without those names."""
+    found = {}
+    options = node.get("anyOf", ())
+    for part in (*options, *(inner for option in options for inner in option.get("anyOf", ()))):
+        keys = dict(part.get("properties", {}))
+        kind = keys.pop("name", {}).get("const")
+        if kind is not None and keys:
+            found[kind] = {**part, "properties": keys}
+    return found
 
 
 def _mapping(node: Node) -> Node | None:

@@ -21,7 +21,7 @@ from spach_nas.cli.commands_networks import (
     verify,
 )
 from spach_nas.cli.commands_search import audit, replay, report, schema, search, space, watch
-from spach_nas.cli.foreign_flags import check_words
+from spach_nas.cli.options import check_words
 from spach_nas.cli.output import interrupt_on_hangup, open_closed_streams, outlive_readers
 from spach_nas.errors import SpachNasError
 

@@ -1,7 +1,7 @@
 """Runs an audit of scores, and renders it for a terminal."""
 
+import random
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 
 from rich.table import Table as RichTable
@@ -13,6 +13,7 @@ from spach_nas.evaluators.interface import check_evaluators
 from spach_nas.replay.audit import (
     FEWEST,
     AuditRow,
+    Interval,
     audit,
     read_scores,
     score_architectures,
@@ -22,26 +23,29 @@ from spach_nas.replay.audit import (
 )
 from spach_nas.replay.benchmark import read_benchmark
 
+# Number of architectures of a search YAML to train, unless the user sets another.
+_TRAINED = 40
+
 
 def run_audit(
     sources: Sequence[Path],
     choices: Sequence[EvaluatorChoice],
     *,
-    sample: int,
+    sample: int | None,
     study: Path | None,
     bands: int,
     scores: Path | None,
     tell: Steps,
 ) -> tuple[AuditRow, ...]:
-    """Everything from the trainings, or their search YAML, to the rows.
+    """Read or make the trainings, score their architectures, and compare the rankings.
 
     Args:
         sources: Folders of studies, a table, or a search YAML.
         choices: Evaluators to audit.
-        sample: Architectures of a search YAML to train.
-        study: Where they are trained, and what evaluators prepare is kept.
-        bands: Of MACs.
-        scores: CSV of scores, read and written.
+        sample: Number of architectures of a search YAML to train, or of a table to score.
+        study: Folder for these trainings, and for what evaluators prepare.
+        bands: Number of bands of MACs within which to rank.
+        scores: CSV file of scores, which is read and extended.
         tell: Shows the current step.
 
     Raises:
@@ -53,18 +57,21 @@ def run_audit(
         for choice in choices:
             check_evaluators(search_for(config, choice))
         study = study or Path("results") / f"{config.study}_audit"
-        train_sample(sources[0], count=sample, folder=study, doing=tell)
+        train_sample(sources[0], count=sample or _TRAINED, folder=study, doing=tell)
         sources = [study]
     tell("reading the trainings")
     benchmark = read_benchmark(sources)
     for choice in choices:
         check_evaluators(search_for(benchmark.config, choice))
+    targets = [entry.architecture for entry in benchmark.table.entries.values()]
+    random.Random(0).shuffle(targets)
     found = score_architectures(
         benchmark.config,
         choices,
-        [entry.architecture for entry in benchmark.table.entries.values()],
+        targets[:sample],
         known=known,
         prepared=study,
+        doing=tell,
         tell=tell.update,
         save=lambda done: None if scores is None else write_scores(done, scores),
     )
@@ -80,11 +87,11 @@ def audit_table(rows: Sequence[AuditRow]) -> RichTable:
     mixers = list(dict.fromkeys(name for row in rows for name in row.bias))
     table = RichTable(
         title="rank correlation with the final accuracy: Kendall's tau (95 % interval)",
-        caption="within: over pairs of one band of MACs. bias: places, in % of a band, by which a "
-        "network of one mixer alone is ranked too high",
+        caption="within: over pairs of one band of MACs. Bias: by how many places, in % of a band, "
+        "networks of this mixer alone are ranked too high; * beyond chance",
     )
     for name in ("score", "networks", "tau", "within", "rho", "s each"):
-        table.add_column(name, justify="left" if name == "score" else "right")
+        table.add_column(name, justify="left" if name == "score" else "right", no_wrap=True)
     for name in mixers:
         table.add_column(f"bias {name}", justify="right")
     for row in rows:
@@ -95,13 +102,11 @@ def audit_table(rows: Sequence[AuditRow]) -> RichTable:
             str(row.within),
             f"{row.rho.figure:+.2f}",
             "" if row.seconds is None else f"{row.seconds:.2g}",
-            *(_bias(row, name) for name in mixers),
+            *(_bias(row.bias[name]) if name in row.bias else "" for name in mixers),
         )
     return table
 
 
-def _bias(row: AuditRow, mixer: str) -> str:
-    with suppress(KeyError):
-        found = row.bias[mixer]
-        return f"{found.figure:+.0%} ({found.low:+.0%} to {found.high:+.0%})"
-    return ""
+def _bias(found: Interval) -> str:
+    chance = found.low <= 0 <= found.high
+    return f"{found.figure:+.0%}" + (" " if chance else "*")

@@ -183,13 +183,6 @@ def report(
             "several times. Makes a comparison.",
         ),
     ] = None,
-    plotly: Annotated[
-        Literal["embed", "beside"],
-        typer.Option(
-            metavar="embed|beside",
-            help="Plotly's script, 4.8 MB: part of report.html, or a file next to it.",
-        ),
-    ] = "embed",
     plugin: Plugins = None,
 ) -> None:
     """Build report.html from the records of a study, or one page that compares several."""
@@ -211,7 +204,7 @@ def report(
         raise SpachNasError(f"--out: {out} for one study; expected several: its own is report.html")
     from spach_nas.report.study import write_study_pictures, write_study_report
 
-    path = write_study_report(folder[0], plotly=plotly)
+    path = write_study_report(folder[0])
     print(path, flush=True)  # before the pictures, which take longer
     if static is not None:
         print(*write_study_pictures(folder[0], kind=static), sep="\n")
@@ -307,8 +300,14 @@ def audit(
         ),
     ] = None,
     sample: Annotated[
-        int, typer.Option(metavar="N", min=8, help="Architectures of a search YAML to train.")
-    ] = 40,
+        int | None,
+        typer.Option(
+            metavar="N",
+            min=8,
+            help="Architectures to score, drawn at random; default: all of a table, 40 of a search "
+            "YAML, which are trained.",
+        ),
+    ] = None,
     study: Annotated[
         Path | None,
         typer.Option(
@@ -332,7 +331,7 @@ def audit(
     ] = None,
     plugin: Plugins = None,
 ) -> None:
-    """Tell how well scores rank architectures that were trained to the end."""
+    """Measure how well scores rank architectures that have been fully trained."""
     from spach_nas.cli.status_line import doing, make_console
 
     check_file(out, option="--out")

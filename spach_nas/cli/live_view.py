@@ -17,7 +17,7 @@ from rich.text import Text
 from spach_nas.cli.status_line import TICK_S, Doing, live_block
 from spach_nas.evaluators.heartbeat import Running
 from spach_nas.report.terminal import front_title, members_table
-from spach_nas.study.hypervolume import HypervolumeData, figure_words
+from spach_nas.study.hypervolume import HypervolumeData
 from spach_nas.study.progress import Progress, Tally, outline
 from spach_nas.study.records import Record
 from spach_nas.study.watcher import Watcher
@@ -248,7 +248,7 @@ def _growth(data: HypervolumeData, *, seconds: float, width: int, bars: str) -> 
         line.append(sparkline(data, seconds=seconds, width=room, bars=bars), style="cyan")
         line.append(" ")
     worst = ", ".join(
-        f"{item.name} {figure_words(item, data.reference[item.name])}" for item in data.objectives
+        f"{item.name} {item.words(data.reference[item.name])}" for item in data.objectives
     )
     reference = Text(f"reference point: {worst}", style="dim")
     return [line + Text(share), reference]

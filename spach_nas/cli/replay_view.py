@@ -7,7 +7,6 @@ from rich.table import Table as RichTable
 from spach_nas.replay.benchmark import Benchmark
 from spach_nas.replay.comparison import Axis, Regret
 from spach_nas.replay.strategies import Strategy
-from spach_nas.study.hypervolume import figure_words
 from spach_nas.units import format_duration
 
 _SHOWN = (0.1, 0.3, 0.5, 1.0)
@@ -17,7 +16,7 @@ _UNITS: dict[Axis, str] = {"trials": "trials", "seconds": "s"}
 def benchmark_line(benchmark: Benchmark) -> str:
     """What is searched, in one line."""
     point = ", ".join(
-        f"{item.name} {figure_words(item, benchmark.reference_point[item.name])}"
+        f"{item.name} {item.words(benchmark.reference_point[item.name])}"
         for item in benchmark.config.objective_list
     )
     table = benchmark.table

@@ -46,10 +46,12 @@ class TrainingView:
     def shown(self) -> Iterator["TrainingView"]:
         """Show the view inside a `with` block; without a terminal, a line for each new epoch."""
         self._seen = len(read_curve(self._folder))  # those of an earlier run are not repeated
-        with live_block(self._console, self.render, otherwise=self._print_new):
-            yield self
-        if not self._console.is_terminal:
-            self._print_new()
+        try:
+            with live_block(self._console, self.render, otherwise=self._print_new):
+                yield self
+        finally:
+            if not self._console.is_terminal:
+                self._print_new()
 
     def render(self) -> RenderableType:
         """The epochs so far and the current one."""

@@ -78,7 +78,7 @@ def register_evaluator(spec: EvaluatorSpec) -> None:
     EVALUATORS.register(spec)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True, slots=True, repr=False)
 class EvaluatorChoice:
     """An evaluator as a file names it.
 
@@ -102,7 +102,7 @@ class EvaluatorChoice:
         name = spec.recorded_as or spec.name
         return f"{name}:{getattr(self.options, spec.variant)}" if spec.variant else name
 
-    def __str__(self) -> str:
+    def __repr__(self) -> str:
         own = {item.name: getattr(self.options, item.name) for item in _fields(self.spec)}
         options = ", ".join(f"{name}: {value}" for name, value in own.items())
         return f"{self.name} ({options})" if options else self.name
@@ -201,7 +201,8 @@ def _schema() -> dict[str, Any]:
         spec = EVALUATORS[name]
         own: dict[str, Any] = {"properties": {}}
         if spec.settings is not None:
-            own = TypeAdapter(spec.settings).json_schema()
+            whole = TypeAdapter(spec.settings).json_schema()
+            own = _inlined(whole, whole.get("$defs", {}))
         options.append(
             {
                 "title": f"{name} with its options",
@@ -215,7 +216,24 @@ def _schema() -> dict[str, Any]:
             }
         )
     alone = [o["properties"]["name"]["const"] for o in options if o["required"] == ["name"]]
-    return {"title": "a name, or a mapping", "anyOf": [one_of_names(alone), *options]}
+    return {
+        "title": "a name, or a mapping of name and options",
+        "anyOf": [one_of_names(alone), *options],
+    }
+
+
+def _inlined(node: Any, parts: Mapping[str, Any], *, key: str = "") -> Any:
+    """A schema without references, and without titles that only repeat a key."""
+    if isinstance(node, list):
+        return [_inlined(item, parts) for item in node]
+    if not isinstance(node, dict):
+        return node
+    if "$ref" in node:
+        node = {**parts[node["$ref"].rsplit("/", 1)[-1]], **node}
+        del node["$ref"]
+    if node.get("title") == key.replace("_", " ").title():
+        node = {name: item for name, item in node.items() if name != "title"}
+    return {name: _inlined(item, parts, key=name) for name, item in node.items()}
 
 
 # As a key of a YAML file.

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -11,8 +10,8 @@ from spach_nas.config.evaluator_registry import EvaluatorChoice
 from spach_nas.config.search_yaml import SearchConfig
 from spach_nas.config.study_files import PREPARED
 from spach_nas.data import DataSplits
-from spach_nas.errors import PluginError, one_line
 from spach_nas.evaluators.heartbeat import PulseAddress
+from spach_nas.registry import import_named
 
 
 class Evaluator(Protocol):
@@ -107,9 +106,9 @@ def check_evaluators(config: SearchConfig) -> None:
         PluginError: What makes one cannot be imported.
     """
     for choice in _distinct(config):
-        imported(choice.spec.factory)
+        _imported(choice, choice.spec.factory)
         if choice.spec.check is not None:
-            imported(choice.spec.check)(_setup(config, choice, folder=Path()))
+            _imported(choice, choice.spec.check)(_setup(config, choice, folder=Path()))
 
 
 def prepare_evaluators(
@@ -135,7 +134,7 @@ def prepare_evaluators(
             setup = _setup(config, choice, folder=folder)
             setup.folder.mkdir(parents=True, exist_ok=True)
             tell(f"preparing the evaluator {choice.name}")
-            seconds += imported(choice.spec.prepare)(
+            seconds += _imported(choice, choice.spec.prepare)(
                 Preparation(setup=setup, data=data, tell=tell, stopped=stopped)
             )
     return seconds
@@ -166,7 +165,7 @@ def evaluator_of(
     pulses: PulseAddress | None = None,
 ) -> Evaluator:
     """One evaluator of a search; see `make_evaluator`."""
-    made: Evaluator = imported(choice.spec.factory)(
+    made: Evaluator = _imported(choice, choice.spec.factory)(
         _setup(config, choice, folder=folder, pulses=pulses)
     )
     return made
@@ -178,20 +177,8 @@ def evaluator_modules(config: SearchConfig) -> tuple[str, ...]:
     return tuple(sorted(name for name in found if name.partition(".")[0] != "spach_nas"))
 
 
-def imported(name: str) -> Callable[..., Any]:
-    """The function `package.module:function`.
-
-    Raises:
-        PluginError: There is none.
-    """
-    module, _, function = name.partition(":")
-    try:
-        found: Callable[..., Any] = getattr(import_module(module), function)
-    except Exception as problem:  # a module of a user's may raise anything
-        raise PluginError(
-            f"evaluator {name}: cannot be imported: {one_line(problem, named=True)}; expected "
-            "package.module:function"
-        ) from problem
+def _imported(choice: EvaluatorChoice, place: str) -> Callable[..., Any]:
+    found: Callable[..., Any] = import_named(place, what=f"evaluator {choice.name}")
     return found
 
 

@@ -16,11 +16,13 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from spach_nas.config.evaluation import Evaluation, EvaluationRequest
@@ -41,6 +43,8 @@ from spach_nas.training.seeds import derive_seed
 _ZICO_BATCHES = 4
 # Codes that NASWOT compares, at most: each costs a pass of its own.
 _NASWOT_IMAGES = 32
+# Where the activations of this package are linear, and far from the end of float64.
+_LARGE = 1e30
 _NORMS = (nn.LayerNorm, nn.GroupNorm, nn.modules.batchnorm._BatchNorm)
 _GATES = frozenset(
     getattr(torch.ops.aten, name).default
@@ -91,17 +95,29 @@ def synflow(probe: Probe) -> float:
     Sum over all weights of |weight * dR / dweight|, where all weights are replaced by their
     absolute values, the input is 1 everywhere and R is the sum of the logits. Norms are left out,
     since dividing by the features' spread would cancel the weights before them. R is a product over
-    the depth, so it is computed in float64.
+    the depth: it is computed in float64, and features that grow beyond 1e30 are scaled down, which
+    the logarithm takes back.
 
     Costs a forward and a backward pass of one image. It is a product over the depth, so it ranks by
-    depth and width. All positions of the input are equal, so that attention is the mean of its
-    values: it does not see queries and keys.
+    depth and width. The input tells no position from another, so attention is taken as the mean of
+    its values (a softmax of such large products would not be finite): queries and keys count
+    nothing.
     """
     network, image = probe.network, torch.ones_like(probe.images[:1], dtype=torch.float64)
     kept = {name: value.clone() for name, value in network.state_dict().items()}
-    training = network.training
+    training, scaled = network.training, 0
+
+    def scale_down(_module: nn.Module, _inputs: object, output: Tensor) -> Tensor:
+        nonlocal scaled
+        if output.detach().max() < _LARGE:
+            return output
+        scaled += 1
+        return output / _LARGE
+
     with ExitStack() as stack:
         for module in network.modules():
+            if isinstance(module, Block):
+                stack.callback(module.register_forward_hook(scale_down).remove)
             if isinstance(module, _NORMS):
                 hook = module.register_forward_hook(lambda _module, inputs, _output: inputs[0])
                 stack.callback(hook.remove)
@@ -111,14 +127,15 @@ def synflow(probe: Probe) -> float:
                 for weight in network.parameters():
                     weight.abs_()
             weights = list(network.parameters())
-            total = network(image).sum()
+            with _EvenAttention():
+                total = network(image).sum()
             gradients = torch.autograd.grad(total, weights, allow_unused=True)
             flow = sum(
                 (weight.detach() * gradient).abs().sum()
                 for weight, gradient in zip(weights, gradients, strict=True)
                 if gradient is not None
             )
-            return math.log(float(flow))
+            return math.log(float(flow)) + scaled * math.log(_LARGE)
         finally:
             network.float().train(training)
             network.load_state_dict(kept)
@@ -247,8 +264,9 @@ def prepare_network(proxy: Architecture, *, seed: int, runtime: Runtime) -> nn.M
     """The network that is scored: with a head and mixers that matter."""
     with global_seed(seed, runtime), torch.no_grad():
         network = build(proxy)
-        nn.init.xavier_uniform_(network.get_submodule("head").weight)
         for name, value in network.named_parameters():
+            if name == "head.weight":
+                nn.init.xavier_uniform_(value)
             if name.endswith("gamma_1"):
                 value.fill_(1.0)
     return move(network, runtime)
@@ -332,22 +350,27 @@ def training_free_evaluator(setup: EvaluatorSetup) -> TrainingFree:
     )
 
 
-class _Gates(TorchDispatchMode):
+class _EvenAttention(TorchFunctionMode):
+    """Attention that looks everywhere alike."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is F.scaled_dot_product_attention:
+            query, _, value = args[:3]
+            return value.mean(-2, keepdim=True).expand(*query.shape[:-1], value.shape[-1])
+        return func(*args, **(kwargs or {}))
+
+
+class _Gates(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Notes for each activation whether its input is positive."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.bits: list[Tensor] = []
 
-    def __torch_dispatch__(
-        self, func: object, types: object, args: tuple[object, ...] = (), kwargs: object = None
-    ) -> object:
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func in _GATES:
-            given = args[0]
-            assert isinstance(given, Tensor)
-            self.bits.append((given > 0).flatten())
-        assert callable(func)
-        return func(*args, **(kwargs or {}))  # type: ignore[call-overload]
+            self.bits.append((args[0] > 0).flatten())
+        return func(*args, **(kwargs or {}))
 
 
 def _gradients(probe: Probe, images: Tensor, labels: Tensor) -> list[Tensor]:

@@ -97,7 +97,7 @@ def _template() -> Template:
     environment.filters["amount"] = format_count
     environment.filters["figures"] = lambda values: ", ".join(f"{value:.4f}" for value in values)
     environment.filters["accuracy"] = _accuracy
-    return environment.get_template("card.md")
+    return environment.get_template("card.md.jinja")
 
 
 def _accuracy(record: Record) -> str:

@@ -43,6 +43,8 @@ Pairs = Sequence[tuple[Figures, Figures]]
 # Fewer architectures rank nothing.
 FEWEST = 8
 _RESAMPLES = 1000
+# Scores are saved whenever so many are new.
+_SAVED = 20
 _MIXERS = ("conv", "attention", "mlp")
 # AZ-NAS adds up the logarithms of the ranks by these (Lee and Ham 2024, arXiv:2403.19232).
 _AZ_NAS = ("expressivity", "progressivity", "trainability", "macs")
@@ -133,6 +135,7 @@ def score_architectures(
     *,
     known: Mapping[str, Scored],
     prepared: Path | None = None,
+    doing: Callable[[str], None] = lambda _: None,
     tell: Callable[[str], None] = lambda _: None,
     save: Callable[[Mapping[str, Scored]], None] = lambda _: None,
 ) -> dict[str, Scored]:
@@ -144,7 +147,8 @@ def score_architectures(
         targets: At full size.
         known: Scores by the label of their evaluator, which are not computed again.
         prepared: Folder for what evaluators prepare; None: a temporary one.
-        tell: Takes a few words on what is being done.
+        doing: Takes a few words on each evaluator, when it begins.
+        tell: Takes a few words on how far it is.
         save: Gets all scores so far, from time to time.
 
     Raises:
@@ -164,6 +168,7 @@ def score_architectures(
         folder = prepared or Path(stack.enter_context(tempfile.TemporaryDirectory()))
         for choice in lacking:
             own = search_for(config, choice)
+            doing(f"scoring by {choice.label}")
             if choice.spec.prepare is not None:
                 prepare_evaluators(
                     own,
@@ -179,6 +184,8 @@ def score_architectures(
                 seconds[request.architecture.arch_id] = spent
                 if value is not None:
                     values[request.architecture.arch_id] = value
+                if number % _SAVED == 0:
+                    save({**found, choice.label: Scored(values=values, seconds=seconds)})
             found[choice.label] = Scored(values=values, seconds=seconds)
             save(found)
     return found
@@ -342,8 +349,8 @@ class _Judge:
     ) -> AuditRow:
         count, bands = int(kept.sum()), self.bands[kept]
         # The same resamples for every score of these architectures. The first is the sample itself.
-        weights = np.random.default_rng(0).multinomial(count, [1 / count] * count, _RESAMPLES)
-        weights = np.vstack([np.ones(count), weights]).astype(float)
+        drawn = np.random.default_rng(0).multinomial(count, [1 / count] * count, _RESAMPLES)
+        weights = np.vstack([np.ones(count), drawn]).astype(np.float64)
         whole = np.zeros(count, dtype=np.int64)
         own = [(a[kept], b[kept]) for a, b in pairs]
 
@@ -395,7 +402,7 @@ def kendall(
         for product in (signs[0] * signs[1], np.abs(signs[0]), np.abs(signs[1]))
     )
     pairs = np.sqrt(one * other)
-    return np.divide(concordant, pairs, out=np.zeros_like(pairs), where=pairs > 0)
+    return np.asarray(np.divide(concordant, pairs, out=np.zeros_like(pairs), where=pairs > 0))
 
 
 def spearman(
@@ -407,7 +414,7 @@ def spearman(
     dx, dy = (v - (weights @ v / total)[:, None] for v in (x, y))
     spreads = np.sqrt((weights * dx**2).sum(1) * (weights * dy**2).sum(1))
     joint = (weights * dx * dy).sum(1)
-    return np.divide(joint, spreads, out=np.zeros_like(spreads), where=spreads > 0)
+    return np.asarray(np.divide(joint, spreads, out=np.zeros_like(spreads), where=spreads > 0))
 
 
 def _places(values: Figures, bands: NDArray[np.int64]) -> Figures:
@@ -466,25 +473,26 @@ def _az_nas(scored: Mapping[str, Scored], ids: Sequence[str]) -> Figures | None:
 
 def verdict(rows: Sequence[AuditRow]) -> str:
     """One sentence that says what to use."""
-    by_name = {row.name: row for row in rows}
-    macs = by_name["macs"]
     judges = [
-        row for row in rows if row.name not in ("another seed", *_SIZES) and "epoch" not in row.name
+        row
+        for row in rows
+        if row.name.rpartition(":")[2] not in ("another seed", *_SIZES) and "epoch" not in row.name
     ]
-    better = [row for row in judges if row.gain_within.low > 0 and row.gain.high > 0]
-    if better:
-        best = max(better, key=lambda row: row.within.figure)
-        return (
-            f"Use {best.name}: within bands of MACs its tau is {best.within}, that of the MACs "
-            f"{macs.within}, and over all architectures {best.tau}."
+    ranked = sorted(judges, key=lambda row: row.gain_within.figure, reverse=True)
+    for row in ranked:
+        if row.gain_within.low > 0 and row.gain.high > 0:
+            return (
+                f"Use {row.name}: within bands of MACs its tau is {row.within}, "
+                f"{row.gain_within} more than that of the MACs, and over all architectures "
+                f"{row.tau}."
+            )
+    tried = ""
+    if ranked:
+        best = ranked[0]
+        tried = (
+            f"; within bands the tau of the best of them, {best.name}, is {best.within}, "
+            f"{best.gain_within} more than that of the MACs"
         )
-    best = max(judges, key=lambda row: row.within.figure, default=None)
-    tried = (
-        f"; the best of them within bands, {best.name}, has {best.within} where the MACs have "
-        f"{macs.within}"
-        if best is not None
-        else ""
-    )
     return (
         "Use none of these scores to choose between architectures of one cost: none ranks them "
         f"better than their MACs do, beyond chance{tried}."

@@ -146,7 +146,7 @@ class TabularEvaluator:
     def __call__(self, request: EvaluationRequest) -> Evaluation:
         """The scores after the requested epochs; those of the parent take no time again."""
         done = 0
-        if request.parent is not None:
+        if request.parent is not None and request.relative is None:
             done = request.course[request.course.index(request.fidelity) - 1].epochs
         whole = self.curve(self.table.entries[request.architecture.arch_id])
         curve = whole[done : request.fidelity.epochs]

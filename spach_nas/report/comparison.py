@@ -1,11 +1,6 @@
 """Several studies side by side: which repeat one another with other seeds, and what differs.
 
 Mistakes are reported before Plotly is imported.
-
-studies = read_studies([Path("results/a"), Path("results/b")])
-groups = group_studies(studies)                     # seeds of one search are a group
-fronts_figure(fronts_data(groups)).show()           # of comparison_figures.py
-growth_figure(growth_data(groups), axis="training").show()
 """
 
 import itertools
@@ -15,10 +10,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from pydantic_core import to_jsonable_python
 
+from spach_nas.config.evaluator_registry import TRAIN
 from spach_nas.config.objectives import USUAL, Objective
 from spach_nas.config.search_yaml import load_config
 from spach_nas.config.study_files import DATA_JSON, SEARCH_YAML
@@ -66,16 +62,10 @@ class ComparedStudy:
     baseline: bool = False
 
     @cached_property
-    def whole(self) -> StudyView:
-        """The study with the paper's models."""
-        facts = StudyFacts(name=self.label, objectives=self.objectives, limits=self.limits)
-        return study_view(self.records, facts)
-
-    @cached_property
     def view(self) -> StudyView:
         """What the search itself proposed: the paper's models are no merit of it."""
-        found = [record for record in self.records if record.reference is None]
-        return study_view(found, self.whole.facts)
+        facts = StudyFacts(name=self.label, objectives=self.objectives, limits=self.limits)
+        return study_view([one for one in self.records if one.reference is None], facts)
 
     @cached_property
     def compared(self) -> tuple[Trained, ...]:
@@ -104,6 +94,16 @@ class StudyGroup:
         """The label, shortened, with the number of seeds where there are several."""
         number = len(self.studies)
         return f"{short(self.label)} ({number} seeds)" if number > 1 else short(self.label)
+
+    @property
+    def repeated(self) -> dict[str, list[str]]:
+        """Seeds that several of the studies have, with their labels: these repeat nothing."""
+        by_seed: dict[tuple[str, ...], list[str]] = {}
+        for study in self.studies:
+            seeds = tuple(study.settings.get(name, "") for name in _SEEDS[1:])
+            by_seed.setdefault(seeds, []).append(study.label)
+        several = {seeds[0]: labels for seeds, labels in by_seed.items() if len(labels) > 1}
+        return {seed: labels for seed, labels in several.items() if seed}
 
 
 def read_studies(
@@ -235,8 +235,7 @@ def _group_label(labels: Sequence[str], taken: Sequence[str]) -> str:
     return shared if shared and shared not in taken else f"{labels[0]} and others"
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Difference:
+class Difference(NamedTuple):
     """A setting that is not the same everywhere.
 
     Attributes:
@@ -266,11 +265,13 @@ def protocol(study: ComparedStudy) -> dict[str, str]:
 def _facts(study: ComparedStudy) -> dict[str, str]:
     """What a study was run with, by name; what is not known of it is left out."""
     facts = {name: text for name, text in study.settings.items() if name != "study"}
-    effort = next((record.fidelity for record in comparable(study.records)), None)
-    if effort is not None:
+    first = next(iter(comparable(study.records)), None)
+    if first is not None:
+        effort = first.fidelity
+        by = "" if first.evaluator == TRAIN.recorded_as else f", by {first.evaluator}"
         height, width = effort.image_size
         share = f"{effort.data_share:g}"
-        facts[_EFFORT] = f"{effort.epochs} epochs, share {share}, {height}{TIMES}{width}"
+        facts[_EFFORT] = f"{effort.epochs} epochs, share {share}, {height}{TIMES}{width}{by}"
     more = {
         _IMAGES: " ".join(study.images.split()),
         _VERSION: ", ".join(sorted({record.version for record in study.records})),
@@ -309,15 +310,13 @@ def differences(groups: Sequence[StudyGroup]) -> tuple[Difference, ...]:
         # Of images, the first means, deviations and names of classes say which they are.
         most = _LONGEST_IMAGES if name == _IMAGES else None
         words = tuple(", ".join(text[:most] for text in some) for some in values)
-        found.append(Difference(name=name, values=words, protocol=name in apart))
+        found.append(Difference(name, words, protocol=name in apart))
     return tuple(sorted(found, key=lambda item: not item.protocol))
 
 
 def left_out(study: ComparedStudy) -> str:
-    """Why a study cannot be compared; empty where it can."""
+    """Why a study cannot be compared."""
     found = study.view.records
-    if study.compared:
-        return ""
     if not found:
         return "no trial is done yet"
     if all(record.state == "failed" for record in found):
@@ -325,12 +324,3 @@ def left_out(study: ComparedStudy) -> str:
     if comparable(found, limits=study.limits):
         return "no complete trial has a finite score"
     return "no trial is complete within the limits"
-
-
-def same_seeds(group: StudyGroup) -> dict[str, list[str]]:
-    """Seeds that several studies of a group have, with their labels: these repeat nothing."""
-    by_seed: dict[tuple[str, ...], list[str]] = {}
-    for study in group.studies:
-        seeds = tuple(study.settings.get(name, "") for name in ("search.seed", "training.seed"))
-        by_seed.setdefault(seeds, []).append(study.label)
-    return {seeds[0]: labels for seeds, labels in by_seed.items() if len(labels) > 1 and seeds[0]}

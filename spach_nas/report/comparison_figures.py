@@ -3,6 +3,7 @@
 from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -14,13 +15,10 @@ from spach_nas.report.comparison import (
     StudyGroup,
     check_objectives,
     protocol,
-    short,
 )
 from spach_nas.report.hypervolume import Axis, Unit, along, axis_unit, set_axes, staircase
 from spach_nas.report.pareto import (
-    Bounds,
     Point,
-    axis_limits,
     cost_axis,
     pareto_data,
     scatter,
@@ -38,7 +36,7 @@ from spach_nas.report.theme import (
     layout,
     plain,
 )
-from spach_nas.report.view import Spread, Trained, pooled_spread, seed_words
+from spach_nas.report.view import Spread, pooled_spread, record_name
 from spach_nas.study.hypervolume import (
     Corners,
     HypervolumeData,
@@ -46,8 +44,7 @@ from spach_nas.study.hypervolume import (
     record_corners,
     wider,
 )
-from spach_nas.study.intervals import record_words
-from spach_nas.study.pareto import value
+from spach_nas.study.pareto import comparable, value
 from spach_nas.units import format_count
 
 # Yellow is not among them: a thin line of it is lost on white.
@@ -70,7 +67,6 @@ class Style(NamedTuple):
     symbol: str
     dash: str
     name: str
-    rank: int
 
     def line(self, width: float, *, shape: str = "hv") -> dict[str, object]:
         """For `line` of a trace."""
@@ -80,14 +76,14 @@ class Style(NamedTuple):
 def styles(groups: Sequence[StudyGroup]) -> dict[str, Style]:
     """A look for each group, by its label; no two are alike among the first twenty-four."""
     found, place = {}, 0
-    for rank, group in enumerate(groups, 1):
+    for group in groups:
         name = plain(group.words)
         if group.baseline:
-            look = Style(LIGHT.muted, "circle-open", "dash", f"{name}, baseline", rank)
+            look = Style(LIGHT.muted, "circle-open", "dash", f"{name}, baseline")
         else:
             lap, hue = divmod(place, len(_COLOURS))
             symbol = _SYMBOLS[(place + lap) % len(_SYMBOLS)]
-            look = Style(_COLOURS[hue], symbol, _DASHES[lap % len(_DASHES)], name, rank)
+            look = Style(_COLOURS[hue], symbol, _DASHES[lap % len(_DASHES)], name)
             place += 1
         found[group.label] = look
     return found
@@ -102,97 +98,60 @@ def _make_room(figure: go.Figure, groups: Sequence[StudyGroup]) -> go.Figure:
 # Fronts
 
 
-class StudyFront(NamedTuple):
-    """The front of one study, cheapest first, by the labels of its group and its own."""
-
-    group: str
-    study: str
-    points: tuple[Point, ...]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class FrontsData:
-    """What the picture shows.
-
-    Attributes:
-        fronts: One for each study that has one.
-        limits: Where they are the same everywhere.
-    """
-
-    x: Objective
-    y: Objective
-    groups: tuple[StudyGroup, ...]
-    fronts: tuple[StudyFront, ...]
-    limits: Bounds
-
-
-def fronts_data(
+def fronts_figure(
     groups: Sequence[StudyGroup], *, axis: Objective = OBJECTIVES["macs"]
-) -> FrontsData:
-    """The front of each study in a cost and the score, whatever else it optimised.
+) -> go.Figure:
+    """The front of each study in a cost and the score, in the look of its group; log x.
+
+    Limits are drawn where they are the same everywhere.
 
     Args:
-        groups: Studies with the same objectives.
+        groups: Studies with the same objectives, of which some can be compared.
         axis: The horizontal axis, one of `study_axes`.
     """
-    studies = [study for group in groups for study in group.studies]
-    y, same_limits = studies[0].view.score, len({study.limits for study in studies}) == 1
-    return FrontsData(
-        x=axis,
-        y=y,
-        groups=tuple(groups),
-        fronts=tuple(
-            StudyFront(group.label, study.label, pareto_data(study.view, axis).front)
-            for group in groups
-            for study in group.studies
-            if study.compared
-        ),
-        limits=axis_limits(studies[0].limits, axis) if same_limits else (),
-    )
-
-
-def fronts_figure(data: FrontsData) -> go.Figure:
-    """A staircase for each study in the look of its group; log x."""
-    figure, looks = go.Figure(layout=layout()), styles(data.groups)
-    several = {group.label for group in data.groups if len(group.studies) > 1}
-    few, shown = len(data.fronts) <= FEW_GROUPS, set[str]()
-    for group, study, points in data.fronts:
-        look, thin = looks[group], group in several
+    figure, looks = go.Figure(layout=layout()), styles(groups)
+    fronts = [
+        (group, study.label, pareto_data(study.view, axis))
+        for group in groups
+        for study in group.studies
+        if study.compared
+    ]
+    few, shown = len(fronts) <= FEW_GROUPS, set[str]()
+    for group, label, data in fronts:
+        look, thin = looks[group.label], len(group.studies) > 1
         edge = {"width": 1, "color": LIGHT.surface}
         dot = {"symbol": look.symbol, "size": 6 if thin else 8, "color": look.colour, "line": edge}
         trace = scatter(
-            points,
+            data.front,
             look.name,
-            rank=look.rank,
             marker=dot,
-            line=look.line(1 if thin else 1.5, shape=stairs(data.x)),
+            line=look.line(1 if thin else 1.5, shape=stairs(axis)),
             bars=look.colour if few else "",
-            hover=lambda point, study=study: f"{plain(study)}<br>{hover_text(point.trained)}",
+            hover=partial(hover_text, label),
         )
-        figure.add_trace(trace.update(legendgroup=plain(group), showlegend=group not in shown))
-        shown.add(group)
-    points = [point for one in data.fronts for point in one.points]
-    cost_axis(figure, data.x, values=[point.x for point in points], limits=data.limits)
+        first = group.label not in shown
+        figure.add_trace(trace.update(legendgroup=plain(group.label), showlegend=first))
+        shown.add(group.label)
+    points = [point for _, _, data in fronts for point in data.front]
+    limits = {data.limits for _, _, data in fronts}
+    costs = [point.x for point in points]
+    cost_axis(figure, axis, values=costs, limits=limits.pop() if len(limits) == 1 else ())
     ends = [end for point in points for end in ((point.low, point.high) if few else (point.y,))]
-    score_axis(figure, data.y, values=ends)
-    return _make_room(figure, data.groups)
+    score_axis(figure, fronts[0][2].y, values=ends)
+    return _make_room(figure, groups)
 
 
-def hover_text(one: Trained) -> str:
+def hover_text(study: str, point: Point) -> str:
     """A point's label in plotly's mark-up; everything from the study is escaped."""
-    record, cost = one.record, one.record.target_cost
-    accuracy = record_words(record, OBJECTIVES["accuracy"])
-    lines = [
-        f"<b>{plain(record.reference)}</b> (paper model)" if record.reference else "",
-        # Free layouts are long, and a label wider than a phone is cut off.
-        f"<b>{plain(record.architecture).replace(' | ', ' |<br>')}</b>",
-        f"accuracy <b>{accuracy}</b>" if accuracy else "",
-        f"{format_count(cost.macs)} MACs, {format_count(cost.params)} params, "
-        f"{format_count(cost.activations)} activations",
-        f"trial {record.trial}, {plain(record.arch_id)}, {record.seconds:.1f} s, "
-        f"{seed_words(one.seeds)}",
-    ]
-    return "<br>".join(filter(None, lines))
+    record, cost = point.trained.record, point.trained.record.target_cost
+    score = point.trained.words(OBJECTIVES["accuracy"]) or "not known"
+    # Free layouts are long, and a label wider than a phone is cut off.
+    architecture = plain(record.architecture).replace(" | ", " |<br>")
+    return (
+        f"{plain(study)}<br><b>{architecture}</b><br>accuracy {score}<br>"
+        f"{format_count(cost.macs)} MACs, {format_count(cost.params)} params<br>"
+        f"{plain(record_name(record))}, {plain(record.arch_id)}, {point.trained.seed_words}"
+    )
 
 
 # Growth
@@ -239,13 +198,6 @@ class GrowthData:
     curves: tuple[Growth, ...]
     equal_trials: int
     equal_seconds: float
-
-    @property
-    def shortest(self) -> str:
-        """The study that has the fewest trials; empty where all have as many."""
-        ends = {curve.study: curve.data.trials[-1] for curve in self.curves}
-        least = min(ends, key=lambda study: ends[study])
-        return short(least) if max(ends.values()) > ends[least] else ""
 
     def of(self, group: StudyGroup) -> tuple[Growth, ...]:
         """The curves of a group."""
@@ -311,11 +263,6 @@ def spread(values: Sequence[float]) -> tuple[float, float, float]:
     return float(low), float(median), float(high)
 
 
-def spread_words(seeds: int) -> str:
-    """What the ends of the spread of so many seeds are."""
-    return "worst to best" if seeds < _MANY_SEEDS else "5 to 95 %"
-
-
 def growth_figure(data: GrowthData, *, axis: Axis = "trials") -> go.Figure:
     """Each study thin, the median of each group of seeds thick in its band."""
     figure, looks = go.Figure(layout=layout()), styles(data.groups)
@@ -326,7 +273,7 @@ def growth_figure(data: GrowthData, *, axis: Axis = "trials") -> go.Figure:
         thin, look = curve.group in banded, looks[curve.group]
         words = f"<b>{plain(curve.study)}</b><br>"
         trace = staircase(curve.data, axis, unit=unit, words=words).update(
-            line=look.line(1 if thin else 2.2), name=look.name, legendrank=look.rank
+            line=look.line(1 if thin else 2.2), name=look.name
         )
         trace.update(legendgroup=plain(curve.group), showlegend=not thin)
         figure.add_trace(trace.update(opacity=0.45) if thin else trace)
@@ -359,7 +306,6 @@ def _band_traces(band: Band, look: Style, *, unit: Unit) -> list[go.Scatter]:
     high.update(fill="tonexty", fillcolor=f"rgba({red},{green},{blue},0.18)")
     median.update(
         name=look.name,
-        legendrank=look.rank,
         hoverinfo="all",
         customdata=list(zip(low.y, high.y, strict=True)),
         hovertemplate=f"<b>{look.name}</b>, median<br>%{{x:.4~g}} {unit.name}: %{{y:.1%}} "
@@ -376,7 +322,7 @@ def repeats(groups: Sequence[StudyGroup]) -> tuple[list[tuple[float, ...]], Spre
     found: dict[tuple[str, frozenset[tuple[str, str]]], dict[int, list[float]]] = {}
     for study in (study for group in groups for study in group.studies):
         same = frozenset(protocol(study).items())
-        for record in (record for one in study.whole.trained for record in one.trainings):
+        for record in comparable(study.records):
             score = value(record, study.view.score)
             if score is not None:
                 by_seed = found.setdefault((record.arch_id, same), {})

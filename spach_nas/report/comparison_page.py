@@ -17,20 +17,17 @@ from spach_nas.report.comparison import (
     group_studies,
     left_out,
     protocol_differences,
-    same_seeds,
     short,
 )
 from spach_nas.report.comparison_figures import (
     FEW_GROUPS,
     Growth,
     GrowthData,
-    fronts_data,
     fronts_figure,
     growth_data,
     growth_figure,
     repeats,
     spread,
-    spread_words,
     styles,
 )
 from spach_nas.report.document import Section, document, render
@@ -82,18 +79,16 @@ def render_comparison(studies: Sequence[ComparedStudy], *, command: str = "") ->
     groups = group_studies(studies)
     growth = growth_data(groups)
     title = _title(groups)
-    words = render(
-        _TEMPLATE, "conclusion", groups, studies, growth, ranking(groups, growth) if growth else ()
-    )
-    cautions = render(
+    header = render(
         _TEMPLATE,
-        "cautions",
-        studies,
+        "header",
+        title,
+        groups,
+        growth,
+        ranking(groups, growth) if growth else [],
         protocol_differences(studies),
-        {study.label: why for study in studies if (why := left_out(study))},
-        [same_seeds(group) for group in groups],
+        {study.label: left_out(study) for study in studies if not study.compared},
     )
-    header = render(_TEMPLATE, "header", title, words, cautions)
     return document(name=title, header=header, sections=_sections(groups, growth, command=command))
 
 
@@ -127,7 +122,6 @@ def _sections(
     compared = [study for study in studies if study.compared]
     every = [one for study in compared for one in study.compared]
     axes = study_axes(every, studies[0].objectives) if compared else {}
-    fronts = {words: fronts_data(groups, axis=axis) for words, axis in axes.items()}
     free: Literal["", "free"] = "free" if len(groups) > FEW_GROUPS else ""
     counts = sorted({len(study.view.last) for study in compared})
     noise, found = repeats(groups), differences(groups)
@@ -137,7 +131,8 @@ def _sections(
             id="fronts",
             title="Fronts",
             size=free or "tall",
-            figure={words: fronts_figure(data) for words, data in fronts.items()} or None,
+            figure={words: fronts_figure(groups, axis=axis) for words, axis in axes.items()}
+            or None,
             note=render(_TEMPLATE, "fronts", counts),
             missing="No study has a complete trial within its limits.",
         ),
@@ -199,11 +194,7 @@ def study_figures(study: ComparedStudy, growth: GrowthData | None) -> Figures:
 
 
 def wins(group: Sequence[Growth], baseline: Sequence[Growth], *, trials: int) -> tuple[float, int]:
-    """In how many pairs of a study and one of the baseline the study dominates more.
-
-    Returns:
-        Pairs won, a tie counting half, and all pairs.
-    """
+    """Pairs with a study of the baseline that a group wins, a tie counting half; and all pairs."""
     ours, theirs = ([one.at(trials, axis="trials") for one in side] for side in (group, baseline))
     won = sum((a > b) + 0.5 * (a == b) for a in ours for b in theirs)
     return won, len(ours) * len(theirs)
@@ -242,7 +233,7 @@ def _table(groups: Sequence[StudyGroup], growth: GrowthData | None) -> Markup:
         if len(figures) > 1:
             cells = [_spread([one.get(name) for one in figures], form) for name, _, form in columns]
             rows.append({**row, "kind": "group", "name": group.label, "cells": cells})
-            rows[-1]["counts"] = (len(curves), len(figures), spread_words(len(curves)))
+            rows[-1]["counts"] = (len(curves), len(figures))
             row = {**row, "kind": "member", "won": ""}
         for study, one in zip(group.studies, figures, strict=True):
             cells = [_spread([one.get(name)], form) for name, _, form in columns]

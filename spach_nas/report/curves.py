@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from plotly import graph_objects as go
 from plotly.colors import sample_colorscale
@@ -17,14 +17,8 @@ from spach_nas.units import format_count
 _SCALE = [[0.0, SKY], [0.5, "#8f7fb8"], [1.0, VERMILLION]]
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Curve:
-    """One member's training.
-
-    Attributes:
-        member: Of the front.
-        accuracy: Validation accuracy after each epoch; None where it is not finite.
-    """
+class Curve(NamedTuple):
+    """A member of the front, and its accuracy after each epoch; None where that is not finite."""
 
     member: Record
     accuracy: tuple[float | None, ...]
@@ -43,7 +37,7 @@ def curves_section(view: StudyView) -> Section:
 
 def curves_data(view: StudyView) -> tuple[Curve, ...]:
     """Curves of the front, cheapest target first; members without a curve are left out."""
-    curves = (Curve(member=member, accuracy=_joined(view.records, member)) for member in view.front)
+    curves = (Curve(member, _joined(view.records, member)) for member in view.front)
     return tuple(curve for curve in curves if curve.accuracy)
 
 

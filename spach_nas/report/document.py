@@ -8,7 +8,7 @@ add a figure, write a function from the `StudyView` to a section and name it in 
 A figure with several variants is a mapping from the words of a switch to figures. Figures are made
 in the light inks and with the layout of `theme.py`; `figures.js` repaints them for dark screens,
 phones and paper. Strings in a figure pass `theme.plain`. Other content is a template, which escapes
-every string. Scripts are inlined and allowed by their hashes alone.
+every string. Scripts are inlined and allowed only by their hashes.
 """
 
 import base64
@@ -18,7 +18,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
 from importlib.resources import files
-from pathlib import Path
 from typing import Any, Literal
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -26,14 +25,10 @@ from markupsafe import Markup
 from plotly import graph_objects as go
 from plotly.offline import get_plotlyjs
 
-from spach_nas.files import replace_text
 from spach_nas.report.theme import DARK, LIGHT, css_variables, mixer_colour
 from spach_nas.report.view import record_name
 from spach_nas.units import format_count, format_duration
 
-PLOTLY_FILE = "plotly.min.js"
-# `embed`: plotly's script, 4.8 MB, is part of the page; `beside`: a file next to it.
-PlotlyPlace = Literal["embed", "beside"]
 _FOLDER = "templates"
 _EMPTY = Markup()
 
@@ -78,7 +73,7 @@ class Section:
 
 
 def render(template: str, macro: str, /, *arguments: Any) -> Markup:
-    """A part of a page: a macro of a template, with every string escaped that is no markup."""
+    """A part of a page: a macro of a template, with every string escaped that is not markup."""
     part = getattr(_templates().get_template(template).module, macro)
     return Markup(str(part(*arguments)).strip())
 
@@ -100,7 +95,6 @@ def document(
     sections: Sequence[Section],
     data: Mapping[str, Any] | None = None,
     scripts: Sequence[str] = ("figures.js",),
-    plotly: PlotlyPlace = "embed",
 ) -> str:
     """The page as text.
 
@@ -110,9 +104,8 @@ def document(
         sections: In the order of reading; their figures are added to the data.
         data: What the scripts read from the element `data`, ready for JSON.
         scripts: Files of this package, in their order.
-        plotly: Where plotly's script is; `beside` needs `write_plotly` once for the folder.
     """
-    texts = [*([get_plotlyjs()] if plotly == "embed" else []), *map(_asset, scripts)]
+    texts = [get_plotlyjs(), *map(_asset, scripts)]
     figures = {
         section.id: {
             # Through plotly's own JSON: arrays become plain, what is not finite becomes null.
@@ -127,23 +120,15 @@ def document(
         _templates()
         .get_template("page.html")
         .render(
-            policy=_policy(texts, plotly=plotly),
+            policy=_policy(texts),
             name=name,
-            style=Markup(css_variables() + _asset("page.css")),
+            style=Markup(f"{css_variables()}\n{_asset('page.css')}"),
             header=header,
             sections=sections,
             data=Markup(_to_json({**content, **(data or {})})),
-            plotly_file=PLOTLY_FILE if plotly == "beside" else None,
             scripts=[Markup(text) for text in texts],
         )
     )
-
-
-def write_plotly(folder: Path) -> None:
-    """Put plotly's script into a folder, unless the same one is there."""
-    path, text = folder / PLOTLY_FILE, get_plotlyjs()
-    if not path.is_file() or path.read_text(encoding="utf-8") != text:
-        replace_text(path, text)
 
 
 @cache
@@ -155,13 +140,13 @@ def _templates() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {
-        "colour": mixer_colour,
-        "counted": counted,
-        "duration": format_duration,
-        "metric": format_count,
-        "name": record_name,
-    }
+    environment.filters.update(
+        colour=mixer_colour,
+        counted=counted,
+        duration=format_duration,
+        metric=format_count,
+        name=record_name,
+    )
     return environment
 
 
@@ -171,21 +156,15 @@ def _to_json(data: Any) -> str:
     return text.replace("<", "\\u003c")
 
 
-def _policy(scripts: Sequence[str], *, plotly: PlotlyPlace) -> str:
+def _policy(scripts: Sequence[str]) -> str:
     # Only these scripts may run, and nothing may be fetched, whatever a name contains.
-    allowed = [_hash(text) for text in scripts]
-    # A file opened from a disk has no origin that 'self' would name in every browser.
-    allowed += ["'self'", "file:"] if plotly == "beside" else []
+    digests = (hashlib.sha256(text.encode()).digest() for text in scripts)
+    allowed = " ".join(f"'sha256-{base64.b64encode(digest).decode()}'" for digest in digests)
     return (
-        f"default-src 'none'; script-src {' '.join(allowed)}; style-src 'unsafe-inline'; "
+        f"default-src 'none'; script-src {allowed}; style-src 'unsafe-inline'; "
         "img-src data: blob:; base-uri 'none'; form-action 'none'"
     )
 
 
 def _asset(name: str) -> str:
     return (files("spach_nas.report") / _FOLDER / name).read_text(encoding="utf-8")
-
-
-def _hash(script: str) -> str:
-    digest = hashlib.sha256(script.encode()).digest()
-    return f"'sha256-{base64.b64encode(digest).decode()}'"

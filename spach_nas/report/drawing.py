@@ -1,7 +1,7 @@
 """An architecture as a picture: a strip of blocks, first block left.
 
 One box a block: its colour and letter are the mixer, its height grows with the square root of the
-width, so that a stage of four times the channels stands twice as high. Under each stage stand the
+width, so that a stage of four times the channels is twice as high. Under each stage are the
 resolution of its feature map, its channels and the expansion ratio of its channel MLP, and its
 heads where a mixer has any.
 """
@@ -44,7 +44,7 @@ class Drawing(str):
 
 
 def draw(source: Source, *, full_width: int | None = None) -> Drawing:
-    """A drawing as SVG, which stands alone or inside a page.
+    """A drawing as SVG, as a file of its own or inside a page.
 
     Text takes the colour of its surroundings (`currentColor`), for light and dark pages.
 
@@ -52,7 +52,7 @@ def draw(source: Source, *, full_width: int | None = None) -> Drawing:
         source: What to draw: an architecture, a record (its target), the name of a paper's model,
             an architecture file or a bundle.
         full_width: Channels of a stage drawn at full height; wider ones are not drawn higher. Give
-            drawings that stand side by side the same one; None: `common_width` of this one.
+            drawings that are shown side by side the same one; None: `common_width` of this one.
 
     Raises:
         ArchitectureError: It is nothing of that.
@@ -154,25 +154,16 @@ def _stage(stage: Stage, *, number: int, x: float, span: float, full_width: int)
     high = _height(stage.width, full_width)
     top = (_TALLEST - high) / 2
     left = x + (span - (stage.depth * (_BLOCK + _GAP) - _GAP)) / 2
-    return "".join(
-        _block(
-            name,
-            title=f"stage {number}, block {i + 1}: {name}",
-            x=left + i * (_BLOCK + _GAP),
-            y=top,
-            high=high,
+    blocks = []
+    for i, name in enumerate(stage.mixers):
+        colour, at = mixer_colour(name), left + i * (_BLOCK + _GAP)
+        blocks.append(
+            f"<g><title>stage {number}, block {i + 1}: {escape(name)}</title>"
+            f'<rect x="{at:g}" y="{top:g}" width="{_BLOCK}" height="{high:g}" rx="2" '
+            f'fill="{colour}"/><text x="{at + _BLOCK / 2:g}" y="{_TALLEST / 2 + 3:g}" '
+            f'fill="{ink_on(colour)}">{escape(mixer_letter(name))}</text></g>'
         )
-        for i, name in enumerate(stage.mixers)
-    )
-
-
-def _block(name: str, *, title: str, x: float, y: float, high: float) -> str:
-    colour = mixer_colour(name)
-    return (
-        f'<g><title>{escape(title)}</title><rect x="{x:g}" y="{y:g}" width="{_BLOCK}" '
-        f'height="{high:g}" rx="2" fill="{colour}"/><text x="{x + _BLOCK / 2:g}" '
-        f'y="{_TALLEST / 2 + 3:g}" fill="{ink_on(colour)}">{escape(mixer_letter(name))}</text></g>'
-    )
+    return "".join(blocks)
 
 
 def _halving(x: float) -> str:

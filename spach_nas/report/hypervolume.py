@@ -7,7 +7,7 @@ from plotly import graph_objects as go
 from spach_nas.report.document import Section
 from spach_nas.report.theme import LIGHT, VERMILLION, layout
 from spach_nas.report.view import StudyView
-from spach_nas.study.hypervolume import HypervolumeData, figure_words
+from spach_nas.study.hypervolume import HypervolumeData
 
 Axis = Literal["trials", "training", "clock"]
 _TITLES: dict[Axis, str] = {
@@ -113,16 +113,9 @@ def staircase(data: HypervolumeData, axis: Axis, *, unit: Unit, words: str = "")
 
 
 def box_words(data: HypervolumeData, *, fixed: bool) -> str:
-    """The box of which the hypervolume is a share.
-
-    Args:
-        data: In this box.
-        fixed: Whether the box was known before the first trial.
-    """
+    """The box of a hypervolume; `fixed` where it was known before the first trial."""
     reference, ideal = (
-        ", ".join(
-            f"{item.label} {figure_words(item, point[item.name])}" for item in data.objectives
-        )
+        ", ".join(f"{item.label} {item.words(point[item.name])}" for item in data.objectives)
         for point in (data.reference, data.ideal)
     )
     why = "what guessing scores, and the most that the limits or the space allow"

@@ -1,9 +1,9 @@
 """The page of a study: everything about it in one HTML file that opens without a network."""
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 from markupsafe import Markup
 
@@ -11,17 +11,17 @@ from spach_nas.files import replace_text
 from spach_nas.paths import shell_word
 from spach_nas.report.agreement import agreement_section
 from spach_nas.report.curves import curves_section
-from spach_nas.report.document import PlotlyPlace, Section, document, render, write_plotly
+from spach_nas.report.document import Section, document, render
 from spach_nas.report.drawing import common_width, draw, drawn_width
 from spach_nas.report.hypervolume import hypervolume_section
 from spach_nas.report.pareto import pareto_data, pareto_figure, study_axes
 from spach_nas.report.shares import shares_section
-from spach_nas.report.spent import spent_section
-from spach_nas.report.summary import Pick, conclusion, meaning, picks, summarise, worth_words
+from spach_nas.report.summary import conclusion, meaning, picks, worth_words
 from spach_nas.report.table import export_command, failures_section, table_data, trials_section
 from spach_nas.report.theme import MIXER_COLOURS
 from spach_nas.report.view import StudyFacts, StudyView, record_name, study_view
 from spach_nas.study.folder import REPORT
+from spach_nas.study.hypervolume import finished_after
 from spach_nas.study.intervals import record_words
 from spach_nas.study.records import Record
 from spach_nas.units import format_count
@@ -30,26 +30,17 @@ from spach_nas.version import __version__
 _TEMPLATE = "study.html"
 
 
-def write_report(
-    folder: Path,
-    *,
-    records: Sequence[Record],
-    facts: StudyFacts,
-    plotly: PlotlyPlace = "embed",
-) -> Path:
+def write_report(folder: Path, *, records: Sequence[Record], facts: StudyFacts) -> Path:
     """Write `report.html` of a study; an older one is replaced in one step.
 
     Args:
         folder: Of the study; the page's export commands name it as given here.
         records: Of the study, in the order in which they finished.
         facts: What the records do not say.
-        plotly: Whether plotly's script, 4.8 MB, is part of the page or a file next to it.
 
     Returns:
         Path of the page.
     """
-    if plotly == "beside":
-        write_plotly(folder)
     view = study_view(records, facts)
     text = document(
         name=facts.name,
@@ -57,7 +48,6 @@ def write_report(
         sections=[section(view) for section in SECTIONS],
         data=table_data(view, folder=folder),
         scripts=("figures.js", "page.js"),
-        plotly=plotly,
     )
     replace_text(folder / REPORT, text)
     return folder / REPORT
@@ -65,23 +55,13 @@ def write_report(
 
 def page_header(view: StudyView, *, folder: Path) -> Markup:
     """Name, conclusion, which network to take, and what the numbers mean."""
-    cards = [_card(view, pick, folder=shell_word(folder)) for pick in picks(view)]
+    study, cards, kept = shell_word(folder), [], False
+    for pick in picks(view):
+        weights = view.keeps(pick.trained.record)
+        cards.append((pick, export_command(study, pick.trained.record, kept=weights)))
+        kept = kept or weights
     worth = worth_words(view) if cards else ""
-    words = conclusion(summarise(view))
-    return render(_TEMPLATE, "header", view, words, cards, worth, meaning(view))
-
-
-def _card(view: StudyView, pick: Pick, *, folder: str) -> dict[str, Any]:
-    record = pick.trained.record
-    kept = view.keeps(record)
-    return {
-        "roles": pick.roles,
-        "score": pick.trained.words(view.score),
-        "record": record,
-        "architecture": view.names[record.arch_id],
-        "command": export_command(folder, record, kept=kept),
-        "kept": kept,
-    }
+    return render(_TEMPLATE, "header", view, conclusion(view), cards, kept, worth, meaning(view))
 
 
 def _front_section(view: StudyView) -> Section:
@@ -129,6 +109,53 @@ def _drawings_section(view: StudyView) -> Section:
         title="Architectures on the front",
         body=render(_TEMPLATE, "drawings", cards, list(mixers)) if cards else Markup(),
     )
+
+
+class Spent(NamedTuple):
+    """What a study's own evaluations took, without those taken over from an earlier study.
+
+    Attributes:
+        search_s: From the start of the search to the end of its last evaluation.
+        training_s: Sum over all evaluations.
+        idle_s: Time of the search in which nothing was evaluated.
+        shared: Evaluations that took the score of an equal proxy.
+        rungs: Records by rung, the lowest first.
+    """
+
+    search_s: float
+    training_s: float
+    idle_s: float
+    shared: int
+    rungs: Mapping[int, Sequence[Record]]
+
+
+def spent(records: Sequence[Record]) -> Spent:
+    """The sums of a study."""
+    own = [record for record in records if record.origin is None]
+    search_s = max((finished_after(record) for record in own), default=0.0)
+    busy, end = 0.0, 0.0
+    for record in sorted(own, key=lambda record: record.started):
+        start = max(end, record.started)
+        end = max(end, record.started + record.seconds)
+        busy += max(0.0, end - start)
+    rungs: dict[int, list[Record]] = {}
+    for record in sorted(own, key=lambda record: record.fidelity.rung):
+        rungs.setdefault(record.fidelity.rung, []).append(record)
+    return Spent(
+        search_s=search_s,
+        training_s=sum(record.seconds for record in own),
+        idle_s=max(0.0, search_s - busy),
+        shared=sum(record.state == "complete" and not record.seconds for record in own),
+        rungs=rungs,
+    )
+
+
+def spent_section(view: StudyView) -> Section:
+    """Time, by rung where there are several."""
+    found = spent(view.records)
+    older = sum(record.origin is not None for record in view.records)
+    body = render("study.html", "spent", found, older) if found.search_s else Markup()
+    return Section(id="spent", title="Time", body=body)
 
 
 def _origin_section(view: StudyView) -> Section:

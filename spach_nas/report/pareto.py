@@ -174,7 +174,7 @@ def pareto_figure(data: ParetoData) -> go.Figure:
         scatter(data.others, "dominated", rank=2, marker=dot, bars=bars),
         scatter(data.front, "Pareto front", rank=1, marker=member, line=steps, bars=bars),
         scatter(data.references, "paper models, same protocol", rank=3, marker=star, bars=bars),
-        scatter(data.marks, "", rank=5, marker=ring).update(
+        scatter(data.marks, "", marker=ring).update(
             hoverinfo="skip", showlegend=False, cliponaxis=False
         ),
     ]
@@ -196,9 +196,9 @@ def scatter(
     points: Sequence[Point],
     name: str,
     *,
-    rank: int,
     marker: Mapping[str, Any],
     line: Mapping[str, Any] | None = None,
+    rank: int = 1000,
     bars: str = "",
     hover: Callable[[Point], str] | None = None,
 ) -> go.Scatter:
@@ -207,9 +207,9 @@ def scatter(
     Args:
         points: In the order of the line.
         name: In the legend.
-        rank: In the legend, ascending.
         marker: Of each point.
         line: Joins the points.
+        rank: In the legend, ascending; equal ones are in the order of the traces.
         bars: Colour of the bars from the low to the high end; empty: no bars.
         hover: Label of a point in plotly's mark-up; without it the page shows a card of its own.
     """
@@ -263,18 +263,18 @@ def _count_hidden(figure: go.Figure, data: ParetoData, *, y: "Range") -> None:
     hidden = sum(not y.low <= point.y <= y.high for point in (*data.others, *data.beyond))
     if hidden:
         bottom = data.y.direction == "max"
-        figure.add_annotation(
-            text=f"{hidden} worse {'point' if hidden == 1 else 'points'} outside; "
-            "double-click for all",
-            font={"size": 12, "color": LIGHT.muted},
-            x=0.995,
-            xref="paper",
-            xanchor="right",
-            y=0.01 if bottom else 0.99,
-            yref="paper",
-            yanchor="bottom" if bottom else "top",
-            showarrow=False,
+        words = f"{hidden} worse {'point' if hidden == 1 else 'points'} outside; "
+        place = {"x": 0.995, "xref": "paper", "y": 0.01 if bottom else 0.99, "yref": "paper"}
+        _remark(
+            figure,
+            f"{words}double-click for all",
+            {**place, "xanchor": "right", "yanchor": "bottom" if bottom else "top"},
         )
+
+
+def _remark(figure: go.Figure, text: str, place: Mapping[str, Any]) -> None:
+    small = {"size": 12, "color": LIGHT.muted}
+    figure.add_annotation(text=plain(text), font=small, showarrow=False, **place)
 
 
 class Range(NamedTuple):
@@ -328,17 +328,9 @@ def cost_axis(
             layer="below",
             line={"dash": "dash", "width": 1.5, "color": LIGHT.muted},
         )
-        figure.add_annotation(
-            text=plain(f"{name} {format_count(bound)}"),
-            font={"size": 12, "color": LIGHT.muted},
-            x=found.place(bound),
-            y=0.12,
-            yref="paper",
-            textangle=-90,
-            xanchor="right",
-            yanchor="bottom",
-            showarrow=False,
-        )
+        place = {"x": found.place(bound), "y": 0.12, "yref": "paper", "textangle": -90}
+        text = f"{name} {format_count(bound)}"
+        _remark(figure, text, {**place, "xanchor": "right", "yanchor": "bottom"})
     return found
 
 
@@ -361,30 +353,17 @@ _HALF = np.array([0.010, 0.018])
 _LINE_SHARE = 0.1
 
 
-class Side(NamedTuple):
-    """A side of a point, as plotly's anchors and shifts in pixels."""
-
-    xanchor: str
-    yanchor: str
-    xshift: int
-    yshift: int
-
-
-_SIDES = (
-    Side("right", "bottom", -6, 6),
-    Side("left", "middle", 12, 0),
-    Side("right", "middle", -12, 0),
-    Side("center", "top", 0, -10),
-    Side("center", "bottom", 0, 10),
-    Side("left", "top", 6, -6),
+# Sides of a point as directions to the right and up, the best first where all are free.
+_SIDES = ((-1, 1), (1, 0), (-1, 0), (0, -1), (0, 1), (1, -1))
+_X_ANCHORS, _Y_ANCHORS = (
+    {-1: "right", 0: "center", 1: "left"},
+    {-1: "top", 0: "middle", 1: "bottom"},
 )
-# In which part of its width and height a label is held there.
-_ANCHORS = {"left": 0.0, "center": 0.5, "right": 1.0, "bottom": 0.0, "middle": 0.5, "top": 1.0}
 
 
 def place_labels(
     points: Places, names: Sequence[str], *, markers: Places, lines: Places = _HALF[:0]
-) -> list[Side]:
+) -> list[tuple[int, int]]:
     """A side for each name: greedily the one that covers least; ties to the upper left.
 
     Args:
@@ -392,6 +371,9 @@ def place_labels(
         names: N texts.
         markers: (M, 2), what must stay free.
         lines: (L, 2), places along lines, which a name may cover sooner than a marker.
+
+    Returns:
+        Directions from the points to their names, to the right and up, each -1, 0 or 1.
     """
     taken, along = np.reshape(markers, (-1, 2)), np.reshape(lines, (-1, 2))
     chosen = []
@@ -399,17 +381,15 @@ def place_labels(
         others = taken[(taken != point).any(axis=1)]
         size = np.array([_LETTER * len(name), _LINE])
         corners, costs = [], []
-        for side in _SIDES:
-            anchor = np.array([_ANCHORS[side.xanchor], _ANCHORS[side.yanchor]])
-            # From 0 to 1 where it is held is from the right of the marker to its left.
-            low = point - anchor * size + (1 - 2 * anchor) * _HALF
+        for side in np.array(_SIDES):
+            low = point + side * _HALF - (1 - side) / 2 * size
             outside = max(0.0, *-low, *(low + size - 1))
-            covered = [
-                ((low - _HALF < some) & (some < low + size + _HALF)).all(axis=1).sum()
-                for some in (others, along)
-            ]
+            covered, crossed = (
+                ((low - edge < some) & (some < low + size + edge)).all(axis=1).sum()
+                for some, edge in ((others, _HALF), (along, 0.0))
+            )
             corners.append(low)
-            costs.append(covered[0] + _LINE_SHARE * covered[1] + 10 * outside)
+            costs.append(covered + _LINE_SHARE * crossed + 100 * outside)
         place = int(np.argmin(costs))
         chosen.append(_SIDES[place])
         # The names that follow keep off this one.
@@ -434,9 +414,9 @@ def _name_points(figure: go.Figure, data: ParetoData, *, x: Range, y: Range) -> 
         np.array([place(point.x, point.y) for point in named]),
         [point.name for point in named],
         markers=np.array([place(point.x, point.y) for point in (*barred, *data.others)]),
-        lines=np.array([np.linspace(start, end, 9) for start, end in lines]),
+        lines=np.array([np.linspace(start, end, 25) for start, end in lines]),
     )
-    for point, side in zip(named, sides, strict=True):
+    for point, (right, up) in zip(named, sides, strict=True):
         bold = point in data.marks
         figure.add_annotation(
             text=f"<b>{plain(point.name)}</b>" if bold else plain(point.name),
@@ -444,7 +424,10 @@ def _name_points(figure: go.Figure, data: ParetoData, *, x: Range, y: Range) -> 
             x=x.place(point.x),
             y=point.y,
             showarrow=False,
-            **side._asdict(),
+            xanchor=_X_ANCHORS[right],
+            yanchor=_Y_ANCHORS[up],
+            xshift=right * (6 if up else 12),
+            yshift=up * (6 if right else 10),
             # Among thousands of points a name needs a background to be read.
             bgcolor=LIGHT.surface if len(data.points) > _MANY else None,
             name="mark" if bold else "paper",

@@ -136,8 +136,13 @@ def _render(figures: Mapping[str, go.Figure], *, kind: str, folder: Path) -> lis
 
     paths = [folder / f"{name}.{kind}" for name in figures]
     try:
-        # The size of each figure is that of its layout.
-        plotly_io.write_images(list(figures.values()), paths, scale=_SCALE if kind == "png" else 1)
+        plotly_io.write_images(
+            list(figures.values()),
+            paths,
+            width=[figure.layout.width for figure in figures.values()],
+            height=[figure.layout.height for figure in figures.values()],
+            scale=_SCALE if kind == "png" else 1,
+        )
     except (RuntimeError, BrowserFailedError) as problem:
         why = one_line(problem, first=True)
         raise SpachNasError(f"pictures need a browser: {_NO_CHROME} ({why})") from None

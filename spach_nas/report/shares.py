@@ -6,10 +6,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-import numpy as np
 from plotly import graph_objects as go
 
-from spach_nas.cost.closed_form import Cost, costs
 from spach_nas.cost.limits import Limits, ProxyLimits
 from spach_nas.errors import SearchSpaceError
 from spach_nas.feasible import FeasibleSet
@@ -28,13 +26,10 @@ from spach_nas.space.search_space import SearchSpace, contexts
 
 # A narrower bar has no room for its figure.
 _NARROWEST_LABEL = 0.09
-# The standard error of a share is at most 1.6 points with so many, and drawing them is immediate.
-_ENOUGH, _DRAWN = 1000, 3000
-# With fewer, a share says too little.
-_FEWEST = 100
-# What takes about a second: comparisons of exact tables, rows of the tables of a whole space, and
-# classes to pick from.
-_MOST_PAIRS, _MOST_ROWS, _MOST_PICKS = 300_000_000, 2_000_000, 1_000_000
+# The standard error of a share is at most 1.6 points with so many.
+_DRAWN = 1000
+# Comparisons of exact tables that take a second or two, and contexts that are worth a count.
+_MOST_PAIRS, _MOST_CONTEXTS = 300_000_000, 2_000_000
 
 Shares = dict[str, float]
 
@@ -129,7 +124,23 @@ def shares_figure(groups: Sequence[Group]) -> go.Figure:
         if i < len(group.shares)
     ]
     for mixer in sorted(set().union(*used), key=mixer_order):
-        figure.add_trace(_bars(mixer, rows))
+        values = [shares.get(mixer, 0.0) for _, _, shares in rows]
+        colour = mixer_colour(mixer)
+        trace = go.Bar(
+            x=values,
+            y=[row for row, _, _ in rows],
+            customdata=[plain(name) for _, name, _ in rows],
+            orientation="h",
+            name=plain(mixer),
+            marker={"color": colour, "line": {"width": 1, "color": LIGHT.surface}},
+            text=[f"{share:.0%}" if share >= _NARROWEST_LABEL else "" for share in values],
+            textposition="inside",
+            insidetextanchor="middle",
+            textangle=0,
+            textfont={"color": ink_on(colour)},
+            hovertemplate=f"%{{customdata}}: {plain(mixer)} %{{x:.1%}}<extra></extra>",
+        )
+        figure.add_trace(trace)
     for row, i in enumerate(stages):
         figure.add_annotation(
             text=f"<b>stage {i + 1}</b>",
@@ -158,33 +169,11 @@ def shares_figure(groups: Sequence[Group]) -> go.Figure:
     )
 
 
-def _bars(mixer: str, rows: Sequence[tuple[int, str, Shares]]) -> go.Bar:
-    values = [shares.get(mixer, 0.0) for _, _, shares in rows]
-    colour = mixer_colour(mixer)
-    return go.Bar(
-        x=values,
-        y=[row for row, _, _ in rows],
-        customdata=[plain(name) for _, name, _ in rows],
-        orientation="h",
-        name=plain(mixer),
-        marker={"color": colour, "line": {"width": 1, "color": LIGHT.surface}},
-        text=[f"{share:.0%}" if share >= _NARROWEST_LABEL else "" for share in values],
-        textposition="inside",
-        insidetextanchor="middle",
-        textangle=0,
-        textfont={"color": ink_on(colour)},
-        hovertemplate=f"%{{customdata}}: {plain(mixer)} %{{x:.1%}}<extra></extra>",
-    )
-
-
 @lru_cache(maxsize=4)
 def draw_feasible(
     space: SearchSpace, limits: Limits, *, proxy: ProxyLimits | None = None, seed: int = 0
 ) -> tuple[Architecture, ...]:
-    """Architectures, each uniformly over the distinct feasible ones, in about a second at most.
-
-    The whole space is drawn from and what breaks a limit is left out; where too few are left, they
-    are drawn from the exact tables.
+    """Architectures, each uniformly over the distinct feasible ones, in a second or two.
 
     Args:
         space: What was searched.
@@ -193,30 +182,16 @@ def draw_feasible(
         seed: Of the draws.
 
     Returns:
-        At least 100; none where a space too large for exact tables has too few inside the limits,
-        or where the limits bound the latency, which is not known here.
+        Empty where nothing is feasible, the space is too large to be counted that fast, or the
+        limits bound the latency, which is not known here.
     """
-    if limits.max_latency is not None:
-        return ()
-    rng = np.random.default_rng(seed)
     classes = [len(stage.mixers.classes(stage.depth)) for stage in space.stages]
-    number = sum(1 for _ in itertools.islice(contexts(space), _MOST_ROWS))
-    # Comparisons of the exact tables under limits, of which each takes its rows once.
+    number = sum(1 for _ in itertools.islice(contexts(space), _MOST_CONTEXTS))
     pairs = number * math.prod(classes)
-    if pairs // max(classes) <= _MOST_ROWS:
-        drawn = FeasibleSet(space, Limits()).samples(_DRAWN, rng)
-    else:
-        drawn = [space.sample(rng) for _ in range(min(_ENOUGH, _MOST_PICKS // sum(classes)))]
-    kept = tuple(
-        architecture
-        for architecture, row in zip(drawn, costs(drawn).tolist(), strict=True)
-        if limits.allow(Cost(*row)) and (proxy is None or proxy.allow(architecture))
-    )
-    if len(kept) < min(_ENOUGH, len(drawn)) and pairs <= _MOST_PAIRS:
-        try:
-            exact = FeasibleSet(space, limits, proxy=proxy)
-        except SearchSpaceError:  # no architecture meets the limits
-            return ()
-        if exact.count is not None:
-            return tuple(exact.samples(_ENOUGH, rng))
-    return kept if len(kept) >= _FEWEST else ()
+    if limits.max_latency is not None or pairs > _MOST_PAIRS:
+        return ()
+    try:
+        feasible = FeasibleSet(space, limits, proxy=proxy)
+    except SearchSpaceError:  # no architecture meets the limits
+        return ()
+    return tuple(feasible.samples(_DRAWN, seed)) if feasible.count is not None else ()

@@ -2,7 +2,6 @@
 
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -23,9 +22,6 @@ from spach_nas.study.hypervolume import study_corners
 from spach_nas.study.intervals import with_images
 from spach_nas.study.records import Record, read_records
 
-if TYPE_CHECKING:
-    from spach_nas.report.document import PlotlyPlace
-
 # Classes of sets that are known, and the images of each in the train split.
 _BALANCED = {
     "fashion-mini": (10, 800),
@@ -35,12 +31,8 @@ _BALANCED = {
 }
 
 
-def write_study_report(folder: Path, *, plotly: "PlotlyPlace" = "embed") -> Path:
+def write_study_report(folder: Path) -> Path:
     """Build `report.html` from the records of a study.
-
-    Args:
-        folder: Of the study.
-        plotly: Whether plotly's script, 4.8 MB, is part of the page or a file next to it.
 
     Raises:
         PluginError: A mixer of the study is not known here.
@@ -51,7 +43,7 @@ def write_study_report(folder: Path, *, plotly: "PlotlyPlace" = "embed") -> Path
     from spach_nas.report.page import write_report
 
     with room_needed(folder):
-        return write_report(folder, records=records, facts=facts, plotly=plotly)
+        return write_report(folder, records=records, facts=facts)
 
 
 def write_study_pictures(folder: Path, *, kind: str) -> tuple[Path, ...]:

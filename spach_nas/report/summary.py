@@ -1,11 +1,11 @@
 """What a study came to: the first lines of its page, and which network to take."""
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from typing import NamedTuple
 
 from markupsafe import Markup
 
-from spach_nas.config.objectives import Objective
 from spach_nas.report.document import sentences
 from spach_nas.report.view import StudyView, Trained, beyond_chance, study_view
 from spach_nas.study.intervals import record_words
@@ -16,44 +16,29 @@ from spach_nas.units import format_share
 _TEMPLATE = "summary.html"
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Summary:
-    """The figures of the first lines.
+class PaperModels(NamedTuple):
+    """How the search compares with the paper's models.
 
     Attributes:
-        trials: Finished, failed ones too, without the paper's models.
-        failed: Trials and paper models.
-        outside: Complete trials that break a limit.
-        references: Paper models that were evaluated to the end.
-        beaten: Paper models that a trial of the search dominates beyond chance.
+        beaten: Models that a trial of the search dominates beyond chance.
         level: Those that a trial dominates by less than that, or by an unknown margin.
         cost_share: What these trials cost at most, as a share of the models' cost.
-        price: What a score is paid for with, in words.
-        images: Validation images behind the scores; 0: not known.
     """
 
-    trials: int
-    failed: int
-    outside: int
-    references: int
     beaten: int
     level: int
     cost_share: float
-    price: str
-    images: int
-    front: int
-    score: Objective
-    best: Record | None
 
 
-def summarise(view: StudyView) -> Summary:
-    """The figures of a study; an architecture of several seeds counts by their mean."""
-    records, objectives = view.records, view.objectives
-    allowed = [one for one in view.within if one.record.reference is None]
-    beaten, level, shares = 0, 0, []
+def paper_models(view: StudyView) -> PaperModels:
+    """The comparison; an architecture of several seeds counts by their mean."""
+    beaten, level, shares = 0, 0, [0.0]
     for model in view.paper:
         rivals = [
-            one for one in allowed if dominates(one.record, model.record, objectives=objectives)
+            one
+            for one in view.within
+            if one.record.reference is None
+            and dominates(one.record, model.record, objectives=view.objectives)
         ]
         sure = any(beyond_chance(one, model, view.score, spread=view.spread) for one in rivals)
         beaten += sure
@@ -61,26 +46,17 @@ def summarise(view: StudyView) -> Summary:
         if rivals:
             cheapest = min(value(one.record, view.price) or 0.0 for one in rivals)
             shares.append(cheapest / (value(model.record, view.price) or math.inf))
-    return Summary(
-        trials=len({record.trial for record in records if record.reference is None}),
-        failed=len({record.trial for record in records if record.state == "failed"}),
-        outside=len(view.found) - len(allowed),
-        references=len(view.paper),
-        beaten=beaten,
-        level=level,
-        cost_share=max(shares, default=1.0),
-        price=view.price.label.removeprefix("target ").removesuffix(", ms"),
-        images=_images(view),
-        front=len(view.front),
-        score=view.score,
-        best=view.best,
-    )
+    return PaperModels(beaten, level, max(shares))
 
 
-def conclusion(summary: Summary) -> Markup:
+def conclusion(view: StudyView) -> Markup:
     """The outcome in a sentence or two."""
-    words = record_words(summary.best, summary.score) if summary.best else ""
-    return sentences(_TEMPLATE, "conclusion", summary, words)
+    trials = sum(record.reference is None for record in view.last.values())
+    failed = sum(record.state == "failed" for record in view.last.values())
+    outside = len(view.found) - sum(one.record.reference is None for one in view.within)
+    best = record_words(view.best, view.score) if view.best else ""
+    counts = {"trials": trials, "failed": failed, "outside": outside, "images": _images(view)}
+    return sentences(_TEMPLATE, "conclusion", view, counts, best, paper_models(view))
 
 
 def meaning(view: StudyView) -> Markup:
@@ -99,14 +75,8 @@ def _images(view: StudyView) -> int:
     return min((one.record.validation_images or 0 for one in view.trained), default=0)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Pick:
-    """A network to take.
-
-    Attributes:
-        roles: Why: `when in doubt`, `best`, `knee`.
-        trained: With its trainings.
-    """
+class Pick(NamedTuple):
+    """A network to take, and why: `when in doubt`, `best`, `knee`."""
 
     roles: tuple[str, ...]
     trained: Trained
@@ -120,7 +90,7 @@ def picks(view: StudyView) -> tuple[Pick, ...]:
     for word, record in found.items():
         if record is not None:
             roles.setdefault(record.trial, []).append(word)
-    return tuple(Pick(roles=tuple(words), trained=trained[trial]) for trial, words in roles.items())
+    return tuple(Pick(tuple(words), trained[trial]) for trial, words in roles.items())
 
 
 def _when_in_doubt(view: StudyView) -> Record | None:

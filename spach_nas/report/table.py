@@ -4,8 +4,6 @@ import base64
 import json
 import re
 import zlib
-from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,11 +11,10 @@ from spach_nas.config.objectives import OBJECTIVES, Objective
 from spach_nas.paths import shell_word
 from spach_nas.report.document import Section, render
 from spach_nas.report.drawing import draw
-from spach_nas.report.view import StudyView, Trained, seed_words
-from spach_nas.space.architecture import Architecture
+from spach_nas.report.view import StudyView, Trained
 from spach_nas.study.pareto import value
 from spach_nas.study.records import Record
-from spach_nas.units import common_unit, format_count, format_share
+from spach_nas.units import format_count, format_share
 
 KEPT = "Writes the trained proxy with its weights."
 NOT_KEPT = "Its weights are not kept: this writes the untrained network at full size."
@@ -27,30 +24,14 @@ _NO_REASON = "no reason given"
 # A traceback or a compiler's output would hide the other reasons.
 _LONGEST_REASON = 300
 _ACCURACY = OBJECTIVES["accuracy"]
-# Heading, name in a sentence and largest unit.
+# Heading and name in a sentence.
 _COUNTS = {
-    "macs": ("MACs", "MACs", "G"),
-    "params": ("Params", "parameters", "M"),
-    "activations": ("Act.", "activations", "M"),
+    "macs": ("MACs", "MACs"),
+    "params": ("Params", "parameters"),
+    "activations": ("Act.", "activations"),
 }
 
 Row = dict[str, Any]
-
-
-class Column(NamedTuple):
-    """A column of the table.
-
-    Attributes:
-        key: Of a row.
-        label: At its head.
-        number: Whether it holds numbers.
-        down: Whether the first click on the head shows the highest first.
-    """
-
-    key: str
-    label: str
-    number: bool = True
-    down: bool = False
 
 
 def trials_section(view: StudyView) -> Section:
@@ -94,45 +75,36 @@ def export_command(folder: str, record: Record, *, kept: bool) -> str:
 
 def packed_drawings(view: StudyView) -> str:
     """Drawings by `arch_id`: JSON, deflated, in base64; thousands of them take a megabyte."""
-    drawings = {record.arch_id: cached_drawing(record.architecture) for record in view.records}
+    known = {record.arch_id: record.architecture for record in view.records}
+    drawings = {arch_id: draw(architecture) for arch_id, architecture in known.items()}
     # Neighbours that are alike pack a third better.
     text = json.dumps(dict(sorted(drawings.items(), key=lambda item: item[1])))
     return base64.b64encode(zlib.compress(text.encode(), _EFFORT)).decode()
 
 
-@lru_cache(maxsize=8192)
-def cached_drawing(architecture: Architecture) -> str:
-    """The drawing of an architecture; thousands of trials share some."""
-    return draw(architecture)
+def table_columns(view: StudyView) -> list[tuple[str, str, str]]:
+    """Columns from left to right; epochs and seeds only where trials differ in them.
 
-
-def _units(view: StudyView) -> dict[str, tuple[str, float]]:
-    """The unit of each count and its factor."""
-    costs = [record.target_cost for record in view.last.values()]
-    return {
-        key: common_unit([getattr(cost, key) for cost in costs], largest=largest)
-        for key, (*_, largest) in _COUNTS.items()
-    }
-
-
-def table_columns(view: StudyView) -> list[Column]:
-    """Columns from left to right; epochs and seeds only where trials differ in them."""
-    units = _units(view)
+    Returns:
+        For each the key of a row, the heading, and its classes: `number`, and `down` where the
+        first click on the heading shows the highest first.
+    """
     several_epochs = len({record.fidelity.epochs for record in view.last.values()}) > 1
     several_seeds = any(len(one.trainings) > 1 for one in view.trained)
+    further = {
+        item.name: (item.label.capitalize(), "number down" if item.direction == "max" else "number")
+        for item in _further(view)
+    }
     return [
-        Column("trial", "Trial"),
-        Column("accuracy", "Accuracy", down=True),
-        *(Column(key, f"{label} ({units[key][0]})") for key, (label, *_) in _COUNTS.items()),
-        *(
-            Column(item.name, item.label.capitalize(), down=item.direction == "max")
-            for item in _further(view)
-        ),
-        Column("seconds", "Time (s)"),
-        *([Column("epochs", "Epochs")] if several_epochs else []),
-        *([Column("seeds", "Seeds")] if several_seeds else []),
-        Column("architecture", "Architecture", number=False),
-        Column("note", "Note", number=False),
+        ("trial", "Trial", "number"),
+        ("accuracy", "Accuracy", "number down"),
+        *((key, label, "number") for key, (label, _) in _COUNTS.items()),
+        *((key, *rest) for key, rest in further.items()),
+        ("seconds", "Time (s)", "number"),
+        *([("epochs", "Epochs", "number")] if several_epochs else []),
+        *([("seeds", "Seeds", "number")] if several_seeds else []),
+        ("architecture", "Architecture", ""),
+        ("note", "Note", ""),
     ]
 
 
@@ -152,7 +124,6 @@ def table_rows(view: StudyView) -> list[Row]:
     groups = {record.trial: one for one in view.trained for record in one.trainings}
     front = {record.trial for record in view.front}
     kept = {record.trial for record in view.records if view.keeps(record)}
-    factors = {key: factor for key, (_, factor) in _units(view).items()}
     rows = []
     for trial, record in view.last.items():
         one = groups.get(trial, Trained(record=record, trainings=(record,)))
@@ -162,24 +133,22 @@ def table_rows(view: StudyView) -> list[Row]:
             "paper": record.reference is not None,
             "failed": record.state == "failed",
         }
-        row = _row(view, one, record, seconds=seconds[trial], factors=factors)
+        row = _row(view, one, record, seconds=seconds[trial])
         note = " · ".join(_notes(view, record, one, on_front=trial in front))
         # What is false or empty is left out: thousands of rows are part of the page.
         rows.append(row | {key: given for key, given in {"note": note, **flags}.items() if given})
     return rows
 
 
-def _row(
-    view: StudyView, one: Trained, record: Record, *, seconds: float, factors: dict[str, float]
-) -> Row:
+def _row(view: StudyView, one: Trained, record: Record, *, seconds: float) -> Row:
     items = [_ACCURACY, *_further(view)] if record.state == "complete" else []
     figures = {item: figure for item in items if (figure := value(one.record, item)) is not None}
     shown = {item.name: one.words(item) for item in figures}
     costs = {key: getattr(record.target_cost, key) for key in _COUNTS}
-    seeds = seed_words(one.seeds)
+    counts, seeds = {key: format_count(cost) for key, cost in costs.items()}, one.seed_words
     words = [
         *(f"{item.name} {shown[item.name]}{' ms' * (item.unit == 'ms')}" for item in figures),
-        *(f"{name} {format_count(costs[key])}" for key, (_, name, _) in _COUNTS.items()),
+        *(f"{name} {counts[key]}" for key, (_, name) in _COUNTS.items()),
         seeds,
     ]
     sentence = ", ".join(words)
@@ -192,10 +161,10 @@ def _row(
         "architecture": view.names[record.arch_id],
         "seconds": round(seconds, 2),
         "epochs": record.fidelity.epochs,
-        "seeds": len(one.seeds),
+        "seeds": len(one.trainings),
         "text": {
             "accuracy": "\N{EN DASH}",
-            **{key: f"{costs[key] / factor:.2f}" for key, factor in factors.items()},
+            **counts,
             "seconds": f"{seconds:.1f}",
             **shown,
         },
@@ -225,8 +194,7 @@ def failures_section(view: StudyView) -> Section:
     return Section(id="failures", title="Failures", body=body)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Failure:
+class Failure(NamedTuple):
     """One reason; those that differ only in numbers are one.
 
     Attributes:
@@ -250,8 +218,5 @@ def failures(view: StudyView) -> tuple[Failure, ...]:
     groups: dict[str, list[int]] = {}
     for trial, reason in reasons.items():
         groups.setdefault(" ".join(_NUMBER.sub(" ", reason).split()), []).append(trial)
-    found = [
-        Failure(reason=reasons[trials[0]], trials=tuple(trials), words=words)
-        for words, trials in groups.items()
-    ]
+    found = [Failure(reasons[trials[0]], tuple(trials), words) for words, trials in groups.items()]
     return tuple(sorted(found, key=lambda item: (-len(item.trials), item.trials)))

@@ -1,7 +1,7 @@
 """A study as its report sees it, worked out once: what is comparable, the front, best and knee.
 
 Where an architecture was trained with several seeds, a front of single trainings would favour the
-luckiest one. So an architecture stands at the mean of its seeds, and the front is one of means.
+luckiest one. So an architecture counts by the mean of its seeds, and the front is one of means.
 """
 
 import math
@@ -74,9 +74,10 @@ class Trained:
         return Trained(record=_mean(trainings), trainings=trainings)
 
     @property
-    def seeds(self) -> tuple[int, ...]:
-        """Seeds of the trainings."""
-        return tuple(record.seed for record in self.trainings)
+    def seed_words(self) -> str:
+        """`seed 3`, or `mean of seeds 3, 4, 5`."""
+        seeds = ", ".join(str(record.seed) for record in self.trainings)
+        return f"mean of seeds {seeds}" if len(self.trainings) > 1 else f"seed {seeds}"
 
     def values(self, objective: Objective) -> tuple[float, ...]:
         """The finite values of the trainings."""
@@ -312,22 +313,10 @@ class StudyView:
 
 
 def study_view(records: Sequence[Record], facts: StudyFacts) -> StudyView:
-    """The view of a study.
-
-    Args:
-        records: In the order in which they finished.
-        facts: What the records do not say.
-    """
+    """The view of a study, whose records are in the order in which they finished."""
     return StudyView(records=tuple(records), facts=facts)
 
 
 def record_name(record: Record) -> str:
     """`trial 17`, or the name of the paper's model."""
     return record.reference or f"trial {record.trial}"
-
-
-def seed_words(seeds: Sequence[int]) -> str:
-    """`seed 3`, or `mean of seeds 3, 4, 5`."""
-    if len(seeds) == 1:
-        return f"seed {seeds[0]}"
-    return f"mean of seeds {', '.join(map(str, seeds))}"

@@ -20,6 +20,7 @@ from typing import Any, Literal, Protocol
 from urllib.parse import urlsplit
 
 from spach_nas.config.logger_registry import LOGGERS
+from spach_nas.config.objectives import OBJECTIVES
 from spach_nas.errors import ConfigError, StudyError, one_line
 from spach_nas.registry import import_named
 from spach_nas.study.journal import Journal
@@ -157,12 +158,18 @@ def run_name(record: Record) -> str:
 
 
 def record_entries(record: Record, *, run_id: str) -> Iterator[LogEntry]:
-    """An entry for each epoch of a record; one entry if it failed before its first epoch."""
+    """An entry for each epoch of a record; one entry without any, as for an untrained score."""
     costs = {f"target_{name}": number for name, number in record.target_cost._asdict().items()}
     costs |= {f"proxy_{name}": number for name, number in record.proxy_cost._asdict().items()}
     entry = partial(LogEntry, run=run_name(record), run_id=run_id, params=_params(record))
     if not record.curve:
-        yield entry(epoch=1, figures={**costs, "seconds": record.seconds}, state=record.state)
+        scores = {
+            name: value
+            for name, value in record.objectives.items()
+            if name in OBJECTIVES and OBJECTIVES[name].source == "score"
+        }
+        figures = {**costs, **scores, "seconds": record.seconds}
+        yield entry(epoch=1, figures=figures, state=record.state)
     seconds = 0.0
     for number, epoch in enumerate(record.curve, 1):
         figures = {name: value for name, value in asdict(epoch).items() if value is not None}

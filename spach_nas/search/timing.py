@@ -34,7 +34,7 @@ from spach_nas.data import DataSplits
 from spach_nas.data.images import ImageSet
 from spach_nas.errors import SpachNasError, StudyError, one_line
 from spach_nas.evaluators import ProxyEvaluator
-from spach_nas.evaluators.interface import evaluator_of
+from spach_nas.evaluators.interface import Evaluator, evaluator_of
 from spach_nas.files import replace_text
 from spach_nas.machine import cores
 from spach_nas.search.estimate import Timed, TimeEstimate, estimate_search
@@ -138,13 +138,13 @@ def time_search(plan: Plan, *, seed: int = 0, care: Care = THOROUGH) -> TimeEsti
         timed,
         device=device,
         concurrent=concurrent,
-        scored=time_scores(plan, targets),
+        scored=time_scores(plan, targets, device=device),
         slowdown=slowdown,
         load=load,
     )
 
 
-def time_scores(plan: Plan, targets: Sequence[Architecture]) -> dict[int, float]:
+def time_scores(plan: Plan, targets: Sequence[Architecture], *, device: str) -> dict[int, float]:
     """Seconds of one evaluation at each rung that neither trains nor needs a preparation."""
     found = {}
     for rung, choice in enumerate(plan.config.evaluators):
@@ -153,12 +153,29 @@ def time_scores(plan: Plan, targets: Sequence[Architecture]) -> dict[int, float]
         evaluator = evaluator_of(plan.config, choice, folder=Path())
         images = plan.splits[plan.config.fidelities[rung].image_size]
         shape = plan.preprocessing.data_shape
-        seconds = []
-        for trial, target in enumerate(targets[:_SCORED]):
-            request = make_request(plan.config, target, trial=trial, rung=rung, data=shape)
-            seconds.append(evaluator(request, images).seconds)
-        found[rung] = statistics.median(seconds)
+        requests = [
+            make_request(plan.config, target, trial=trial, rung=rung, data=shape)
+            for trial, target in enumerate(targets[:_SCORED])
+        ]
+        mixers = tuple(plugin_mixers(plan.config.mixers))
+        given = (evaluator, requests, images, mixers)
+        if device == "cpu":
+            found[rung] = _score_seconds(*given)
+            continue
+        # As for trainings: in another process.
+        with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+            found[rung] = pool.submit(_score_seconds, *given).result()
     return found
+
+
+def _score_seconds(
+    evaluator: Evaluator,
+    requests: Sequence[EvaluationRequest],
+    images: DataSplits,
+    mixers: Sequence[MixerSpec],
+) -> float:
+    restore(mixers)
+    return statistics.median(evaluator(request, images).seconds for request in requests)
 
 
 def measure_proxies(
@@ -352,7 +369,8 @@ def _train(
         validation=_first(images.validation, validated),
     )
     evaluator = ProxyEvaluator(
-        settings=replace(bench.settings, batch_size=size), threads=bench.threads
+        settings=replace(bench.settings, batch_size=size, teacher=None),
+        threads=bench.threads,
     )
     fidelity = replace(request.fidelity, epochs=epochs)
     return evaluator(replace(request, fidelity=fidelity), some)

@@ -202,7 +202,7 @@ class SearchSpace(Settings):
         found = _describe(self, architecture)
         if isinstance(found, str):
             raise SearchSpaceError(f"{architecture} is outside of the space: {found}")
-        # A stage may have a value that is a choice of another stage only.
+        # Stages of the architecture may differ in what the space chooses for all of them.
         if self.decode(found) != architecture:
             raise SearchSpaceError(f"{architecture} is outside of the space: no choice gives it")
         return {name: found[name] for name in self.parameters}

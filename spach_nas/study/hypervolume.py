@@ -235,8 +235,3 @@ def _highest_cost(space: SearchSpace, name: str) -> int:
 def finished_after(record: Record) -> float:
     """Seconds of the search at the end of a record; 0 for a record of an earlier study."""
     return 0.0 if record.origin is not None else record.started + record.seconds
-
-
-def figure_words(objective: Objective, number: float) -> str:
-    """A value of an objective for display: `81.3%`, `12.18G`, `0.5312`."""
-    return objective.words(number)

@@ -1,4 +1,4 @@
-"""Which trial is promoted to the next rung, without waiting for the others of its rung.
+"""Decides which trials are promoted to the next rung, without waiting for a whole rung.
 
 Successive halving as in ASHA (Li et al. 2020, arXiv:1810.05934), but never more than one in
 `reduction` is promoted, and candidates are ranked by non-domination and crowding, so that cheap
@@ -21,7 +21,7 @@ Step = tuple[int, int]
 
 
 def places(trials: int, *, reduction: int, rungs: int) -> list[int]:
-    """Trials that reach each rung, lowest first, when `trials` begin; at least one each."""
+    """Number of trials that reach each rung, lowest first, if `trials` begin; at least one."""
     found = [trials]
     for _ in range(rungs - 1):
         found.append(max(1, found[-1] // reduction))
@@ -29,9 +29,9 @@ def places(trials: int, *, reduction: int, rungs: int) -> list[int]:
 
 
 class Ladder:
-    """An index over the records of a study: `add` fills it, `next` and `may_go_on` only look.
+    """An index over the records of a study: `add` changes it, `next` and `may_go_on` only read.
 
-    The paper's models are always promoted, and take no place of others.
+    The paper's models are always promoted, without taking the place of other trials.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class Ladder:
         self._references: list[Record] = []
 
     def add(self, record: Record) -> list[Record]:
-        """Take a finished record; return those that can no longer be promoted."""
+        """Add a finished record; return the records that can no longer be promoted."""
         rung = record.fidelity.rung
         ended = self._go_on(record.trial, rung - 1) if rung else []
         if record.state != "complete" or rung == self.top:
@@ -75,7 +75,7 @@ class Ladder:
         return ended + self._rungs[rung].add(record, places=self._places[rung + 1])
 
     def _go_on(self, trial: int, rung: int) -> list[Record]:
-        """Note that a trial has left for the rung above; its record at this one."""
+        """Note that a trial has been promoted, and return its record at this rung."""
         if (trial, rung) in self._gone_on:
             return []
         self._gone_on.add((trial, rung))
@@ -87,11 +87,11 @@ class Ladder:
         return references + self._rungs[rung].leave(trial)
 
     def next(self, running: Collection[Step], *, closing: bool) -> Record | None:
-        """The record whose trial is promoted now; None when none is.
+        """The record whose trial is promoted now, if any.
 
         Args:
-            running: Trials and the rungs that they are being trained at.
-            closing: Whether nothing else will come: then at least one of each rung is promoted.
+            running: Trials with the rungs at which they are running.
+            closing: Whether no other trial will begin: then at least one of each rung is promoted.
         """
         taken = {(trial, rung - 1) for trial, rung in running} - self._gone_on
         for record in self._references:
@@ -103,7 +103,7 @@ class Ladder:
             most = len(rung.records) // self._reduction
             if closing and rung.records:
                 most = max(most, 1)
-            # Ranks change with every record: without this, more than `most` would be promoted.
+            # Ranks change with every record: otherwise more than `most` would be promoted.
             on_way = {trial for trial, below in taken if below == number}
             if most <= rung.left + rung.count(on_way):
                 continue
@@ -114,7 +114,7 @@ class Ladder:
         return None
 
     def may_go_on(self, record: Record) -> bool:
-        """Whether the record's trial can still be promoted, whatever comes."""
+        """Whether the record's trial may still be promoted."""
         rung = record.fidelity.rung
         if record.state != "complete" or rung == self.top:
             return False
@@ -122,7 +122,7 @@ class Ladder:
             return False
         if record.reference is not None:
             return True
-        # Those that dominate it will always rank before it.
+        # Candidates that dominate it will always rank before it.
         return self._rungs[rung].ahead(record) < self._places[rung + 1]
 
 
@@ -133,15 +133,15 @@ class _Rung:
         self.records: list[Record] = []
         self.left = 0  # number that have been at the rung above
         self._objectives = objectives
-        # Gains, higher is better, and by how many others each candidate is dominated; in blocks
-        # that double, so that adding one costs one comparison with all.
+        # For each candidate its objectives, higher is better, and how many others dominate it. The
+        # arrays double when full, so that adding a candidate costs one comparison with all.
         self._gains = np.empty((64, len(objectives)))
         self._ahead = np.zeros(64, dtype=np.int64)
         self._index: dict[int, int] = {}
         self._ranked: tuple[int, NDArray[np.intp]] = (0, np.empty(0, dtype=np.intp))
 
     def add(self, record: Record, *, places: int) -> list[Record]:
-        """Take a candidate; return those that `places` others now dominate."""
+        """Add a candidate; return those that `places` others now dominate."""
         gains = []
         for item in self._objectives:
             figure = value(record, item)
@@ -162,7 +162,7 @@ class _Rung:
         return [self.records[i] for i in behind]
 
     def leave(self, trial: int) -> list[Record]:
-        """Note that a trial has been at the rung above; its record, if it is a candidate."""
+        """Note that a trial has been at the rung above; return its record if it is a candidate."""
         place = self._index.get(trial)
         if place is None:
             return []
@@ -170,11 +170,11 @@ class _Rung:
         return [self.records[place]]
 
     def count(self, trials: Collection[int]) -> int:
-        """How many of these trials are candidates."""
+        """Number of these trials that are candidates."""
         return sum(trial in self._index for trial in trials)
 
     def ahead(self, record: Record) -> int:
-        """Candidates that dominate a record."""
+        """Number of candidates that dominate a record."""
         return int(self._ahead[self._index[record.trial]])
 
     def best(self, count: int) -> list[Record]:

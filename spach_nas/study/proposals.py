@@ -1,7 +1,7 @@
-"""Which architecture to try next, and what the sampler learns from those that were tried.
+"""Proposes architectures, and lets the sampler learn from their scores.
 
-Scores of different rungs never meet in one model: each rung has an Optuna study of its own, in
-memory, and proposals come from the highest rung that knows enough (as in BOHB, Falkner et al. 2018,
+Scores of different rungs are never mixed: each rung has its own Optuna study in memory, and
+proposals come from the highest rung with enough scores (as in BOHB, Falkner et al. 2018,
 arXiv:1807.01774).
 """
 
@@ -24,14 +24,14 @@ from spach_nas.study.records import Record
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Asked:
-    # A proposal without a record yet, in the study of the rung that it was made from.
+    # A proposal without a record, and the rung from whose study it was made.
     rung: int
     trial: optuna.Trial
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Ahead:
-    # The next proposal, from what was known when the one before was made.
+    # The next proposal, based on what was known at the previous one.
     number: int
     trials: tuple[FrozenTrial, ...]
     made: Future[Encoding | None] | None
@@ -52,8 +52,8 @@ class Proposer:
 
         Args:
             config: The search YAML.
-            feasible: What may be proposed.
-            warm: Number of trials that it will learn from first, in place of uniform ones.
+            feasible: The architectures that may be proposed.
+            warm: Number of trials of a warm start, which replace uniform proposals.
         """
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         settings = config.search
@@ -80,7 +80,7 @@ class Proposer:
 
     def take(self, architecture: Architecture) -> None:
         """Never propose this architecture, since it is trained already."""
-        # Architectures outside the space, such as some models of the paper, must not count.
+        # Others, such as some models of the paper, must not count towards an exhausted space.
         if self._space.contains(architecture) and self._feasible.allows(architecture):
             self._sampler.taken.add(architecture.arch_id)
 
@@ -106,25 +106,25 @@ class Proposer:
         return encoding
 
     def repeat(self, number: int, encoding: Encoding) -> None:
-        """Come to the same state as `propose` did, when it gave this encoding."""
+        """Restore the state after `propose` returned this encoding."""
         self._sampler.given = encoding
         self.take(self._space.decode(encoding))
         self._ask(number)
         self._look_ahead(number + 1)
 
     def learn(self, record: Record, *, number: int) -> None:
-        """Take the outcome of a trial at a rung.
+        """Learn the outcome of a trial at a rung.
 
         Args:
-            record: With an encoding.
-            number: Of the trial's proposal.
+            record: A record with an encoding.
+            number: Number of the trial's proposal.
         """
         rung = record.fidelity.rung
         asked = self._asked.pop(number, None)
         complete = record.state == "complete"
         self._sampler.number = number
         if asked is not None and not (complete and asked.rung == rung):
-            # It has no score at the rung that it was asked for.
+            # It has no score at the rung from which it was proposed.
             self.models[asked.rung].tell(asked.trial, state=TrialState.FAIL)
         if not complete:
             return
@@ -150,7 +150,7 @@ class Proposer:
 
     @property
     def _rung(self) -> int:
-        """The highest rung that knows enough to learn from."""
+        """The highest rung with enough scores to learn from."""
         enough = [r for r, count in enumerate(self._complete) if count >= self._startup]
         return max(enough, default=0)
 
@@ -168,7 +168,7 @@ class Proposer:
         self._ahead = _Ahead(number=number, trials=trials, made=None)
 
     def _make_ahead(self, number: int, trials: tuple[FrozenTrial, ...]) -> Encoding | None:
-        # In a study of its own, since the other one keeps learning meanwhile.
+        # In a separate study, because the other one keeps learning meanwhile.
         study = self._create_study()
         known = [t for t in trials if t.state in (TrialState.COMPLETE, TrialState.RUNNING)]
         study.add_trials(known)

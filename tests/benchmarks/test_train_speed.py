@@ -28,8 +28,8 @@ from training_steps import proxy
 from spach_nas.full_size.plan import TrainingPlan, TrainingRequest, plan_training
 from spach_nas.full_size.run import prepare
 from spach_nas.full_size.worker import make_training
+from spach_nas.machine import keep_freed_memory
 from spach_nas.networks import build
-from spach_nas.networks.allocator import keep_freed_memory
 from spach_nas.training.checkpoint import Position
 from spach_nas.training.learner import Place
 from spach_nas.training.loaders import mend_posterize

@@ -47,7 +47,7 @@ MISTAKES: dict[str, tuple[str, str]] = {
     "search: mixer": ("search {}/mixer.yaml", "did you mean 'attention'?"),
     "search: reference": ("search {}/reference.yaml", "unknown model 'conv_ms_q'"),
     "search: sampler": ("search {}/sampler.yaml", "did you mean 'nsga2'?"),
-    "search: sampler of Optuna": ("search {}/optuna.yaml", "did you mean 'NSGAIIISampler'?"),
+    "search: sampler of Optuna": ("search {}/optuna.yaml", "such as NSGAIIISampler"),
     "search: callback": ("search {}/callback.yaml", "did you mean 'wandb'?"),
     "search: data": ("search {}/data.yaml", "nowhere: is not a folder"),
     "search: limits": ("search {}/limits.yaml", "max_macs"),

@@ -10,7 +10,7 @@ from typer.main import get_command
 
 from search_tools import write_search
 from spach_nas.cli import EXAMPLES, app
-from spach_nas.cli.foreign_flags import check_words
+from spach_nas.cli.options import check_words
 from spach_nas.config.recipe import load_recipe, recipe_schema
 from spach_nas.config.schema import search_schema
 from spach_nas.config.search_yaml import load_config
@@ -50,8 +50,8 @@ OURS = {
         ({"data__data_dir": "x"}, "did you mean 'root'?"),
         ({"data__name": "FashionMNIST"}, "did you mean 'fashion-mnist'?"),
         # In another section than where it was written.
-        ({"lr": 1}, "did you mean training.learning_rate?"),
-        ({"epochs": 1}, "did you mean training.epochs?"),
+        ({"lr": 1}, "did you mean training.learning_rate"),
+        ({"epochs": 1}, "did you mean training.epochs"),
         ({"gpus": 1}, "did you mean resources.gpus_per_trial?"),
         ({"max_flops": 1}, "did you mean limits.max_macs or proxy_limits.max_macs (MACs; FLOPs"),
         ({"metric": 1}, "did you mean 'objectives'?"),
@@ -88,7 +88,7 @@ def test_a_foreign_word_in_a_recipe_gets_ours(change: str, hint: str) -> None:
 @pytest.mark.parametrize(
     ("line", "hint"),
     [
-        ("search x --lr 3", "expected training.learning_rate in the YAML"),
+        ("search x --lr 3", "expected training.learning_rate"),
         ("search x --max-flops 3", "limits.max_macs or proxy_limits.max_macs in the YAML (MACs; "),
         ("search x --num_samples=3", "expected search.trials in the YAML"),
         ("train x --data y --epochs 3", "expected --set epochs=VALUE"),

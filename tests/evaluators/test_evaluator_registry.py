@@ -27,9 +27,12 @@ from spach_nas.evaluators.interface import (
     prepare_evaluators,
 )
 from spach_nas.export import choose
+from spach_nas.replay import read_benchmark
+from spach_nas.report.study import write_study_report
 from spach_nas.study.driver import StudyDriver
 from spach_nas.study.records import Record
 from spach_nas.study.resume import check_begun_alike, check_warm_start
+from spach_nas.study.watcher import Watcher
 from spach_nas.validation import read_document
 
 SIZE = {"name": "size", "figure": "params"}
@@ -178,6 +181,13 @@ def test_a_rung_without_training_ranks_by_its_score(tmp_path: Path) -> None:
     # Only trained scores are compared.
     assert {r.fidelity.rung for r in study.front()} == {1}
     assert study.best() in top
+    page = write_study_report(study.folder).read_text()
+    assert "scored by size:params at 32" in page
+    assert "to epoch 1 on 2% of the images" in page
+    # A replay meets the trainings alone.
+    benchmark = read_benchmark([study.folder])
+    assert benchmark.table.entries.keys() == {r.arch_id for r in top}
+    assert benchmark.config.rungs.levels == ()
 
 
 def test_a_study_of_scores_alone_resumes_and_keeps_no_weights(tmp_path: Path) -> None:
@@ -196,6 +206,9 @@ def test_a_study_of_scores_alone_resumes_and_keeps_no_weights(tmp_path: Path) ->
     assert [r.arch_id for r in resumed.records] == [r.arch_id for r in whole]
     assert [r.objectives for r in resumed.records] == [r.objectives for r in whole]
     assert resumed.front()
+    page = write_study_report(resumed.folder).read_text()
+    assert "as size:params scores it without training" in page
+    assert "0 epoch" not in page
     with pytest.raises(BundleError, match=r"scored by size:params, which leaves no weights"):
         choose(tmp_path / "study")
 
@@ -213,6 +226,7 @@ def test_what_candidates_share_is_prepared_once_and_goes_on(tmp_path: Path) -> N
     assert {r.evaluator for r in records} == {"shared"}
     assert all(0.3 < r.objectives["accuracy"] < 0.4 for r in records)
     assert min(r.started for r in records) == 3.0
+    assert Watcher(study.folder).progress().done == 4
     assert prepare(open_study(tmp_path / "study")) == ["preparing the evaluator shared"]
 
 
@@ -267,9 +281,11 @@ def test_the_evaluator_of_the_document_scores(
 
 def test_every_yaml_of_the_document_is_a_search(tmp_path: Path) -> None:
     text = (Path(__file__).parents[2] / "docs" / "evaluators.md").read_text()
-    first, second, _ = re.findall(r"^```yaml\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    *searches, _ = re.findall(r"^```yaml\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
     labels = [
         [item.label for item in load_config(write_search(tmp_path, **given)).evaluators]
-        for given in map(yaml.safe_load, (first, second))
+        for given in map(yaml.safe_load, searches)
     ]
-    assert labels == [["training_free:naswot", "proxy"], ["training_free:params"]]
+    assert ["training_free:naswot", "proxy"] in labels
+    assert ["supernet", "proxy"] in labels
+    assert ["training_free:params"] in labels

@@ -98,6 +98,32 @@ def test_synflow_is_the_product_of_absolute_weights(probe: Probe) -> None:
     assert all(torch.equal(before[name], after[name]) for name in before)
 
 
+def test_synflow_takes_attention_as_the_mean_of_its_values() -> None:
+    probe = prepare_probe(tiny("attention", depth=1), DATA, images=2, seed=0, runtime=CPU)
+    before = synflow(probe)
+    for name, value in probe.network.named_parameters():
+        if name.endswith("qkv.weight"):
+            value.data[:16] *= 1e9  # queries and keys of a width of 8
+    assert synflow(probe) == before
+    for name, value in probe.network.named_parameters():
+        if name.endswith("qkv.weight"):
+            value.data[16:] *= 2.0
+    assert synflow(probe) > before
+
+
+def test_synflow_of_a_deep_network_does_not_overflow() -> None:
+    flows = []
+    for depth in (60, 120, 180):
+        probe = prepare_probe(tiny("mlp", depth=depth), DATA, images=2, seed=0, runtime=CPU)
+        for name, value in probe.network.named_parameters():
+            if name.endswith("mlp.fc2.weight"):
+                value.data.fill_(50.0)  # each block multiplies by hundreds
+        flows.append(synflow(probe))
+    assert flows[2] > math.log(1e300)
+    # Linear in the depth, also where the features are scaled down.
+    assert flows[2] - flows[1] == pytest.approx(flows[1] - flows[0], rel=0.05)
+
+
 def test_naswot_counts_the_gates_in_which_images_agree(probe: Probe) -> None:
     _, hidden, _, _ = _logits(probe)
     gates = (hidden > 0).tolist()

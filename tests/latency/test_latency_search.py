@@ -24,7 +24,6 @@ from spach_nas.space.architecture import Architecture
 from spach_nas.study import pareto
 from spach_nas.study.driver import StudyDriver
 from spach_nas.study.folder import create_folder
-from spach_nas.study.hypervolume import figure_words
 from spach_nas.study.records import read_records
 
 BOTH = {"accuracy": "max", "latency": "min"}
@@ -214,7 +213,7 @@ def test_a_replay_knows_the_latency_of_its_study(tmp_path: Path) -> None:
 def test_old_records_have_no_latency_and_stay_off_its_axis(tmp_path: Path) -> None:
     drive(study := make_study(tmp_path))
     assert pareto.value(study.records[0], OBJECTIVES["latency"]) is None
-    assert figure_words(OBJECTIVES["latency"], 12.3456) == "12.35 ms"
+    assert OBJECTIVES["latency"].words(12.3456) == "12.35 ms"
 
 
 def test_a_file_is_measured_once_and_gone_on_with(tmp_path: Path) -> None:

@@ -13,8 +13,8 @@ from effort import slow, some_or_all, thorough, with_slow
 from network_tools import images, randomised, zoo
 from spach_nas.cost.closed_form import cost
 from spach_nas.errors import ArchitectureError
+from spach_nas.machine import keep_freed_memory
 from spach_nas.networks import Spach, build
-from spach_nas.networks.allocator import keep_freed_memory
 from spach_nas.networks.mixers import attend
 from spach_nas.networks.traced_cost import trace_cost
 from spach_nas.space import mixers

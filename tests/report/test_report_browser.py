@@ -1,6 +1,6 @@
 """The page in a real browser."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -46,12 +46,11 @@ def study_page(tmp_path_factory: pytest.TempPathFactory) -> Path:
 class Watch:
     """What a page complained about, and what it asked the network for."""
 
-    def __init__(self, page: "Page", path: Path, beside: Sequence[str] = ()) -> None:
+    def __init__(self, page: "Page", path: Path) -> None:
         self.problems: list[str] = []
-        own = {path.as_uri(), *(path.with_name(name).as_uri() for name in beside)}
         page.on("console", lambda message: self.said(f"{message.type}: {message.text}"))
         page.on("pageerror", lambda error: self.problems.append(str(error)))
-        page.on("request", lambda request: self.asked(request.url, own))
+        page.on("request", lambda request: self.asked(request.url, path.as_uri()))
         page.goto(path.as_uri())
         page.wait_for_selector("html[data-ready]")
 
@@ -60,9 +59,9 @@ class Watch:
         if "GL Driver Message" not in text:
             self.problems.append(text)
 
-    def asked(self, url: str, own: set[str]) -> None:
-        # The page itself, what lies beside it, and its empty icon, are no network requests.
-        if url not in own and not url.startswith("data:"):
+    def asked(self, url: str, own: str) -> None:
+        # The page itself and its empty icon are no network requests.
+        if url != own and not url.startswith("data:"):
             self.problems.append(url)
 
 
@@ -72,10 +71,10 @@ def open_page(browser: "Browser") -> "Iterator[Opener]":
     contexts: list[BrowserContext] = []
     watches: list[Watch] = []
 
-    def opened(path: Path, *, beside: Sequence[str] = (), **options: object) -> "Page":
+    def opened(path: Path, **options: object) -> "Page":
         contexts.append(browser.new_context(**{"viewport": WINDOW, **options}))
         page = contexts[-1].new_page()
-        watches.append(Watch(page, path, beside))
+        watches.append(Watch(page, path))
         return page
 
     yield opened
@@ -109,8 +108,12 @@ def page(shared: "tuple[Page, Watch]") -> "Iterator[Page]":
 
 def column(page: "Page", number: int) -> list[float]:
     cells = page.locator(f"{ROWS} td:nth-child({number})").all_inner_texts()
-    # An accuracy stands with its unit.
-    return [float(cell.rstrip("%")) for cell in cells if cell != "\N{EN DASH}"]
+    units = {"G": 1e9, "M": 1e6, "k": 1e3}
+    return [
+        float(cell.rstrip("%GMk")) * units.get(cell[-1], 1)
+        for cell in cells
+        if cell != "\N{EN DASH}"
+    ]
 
 
 def place_of(page: "Page", trial: int) -> tuple[float, float]:
@@ -331,10 +334,6 @@ def test_many_trials_are_shown_in_part(open_page: "Opener", tmp_path: Path) -> N
     page = open_page(write_report(tmp_path, records=study, facts=FACTS))
     total, first = len(study), page.locator(ROWS).count()
     assert first < total
-    page.evaluate("document.querySelector('#trials .scroll').scrollTop = 1e6")
-    page.wait_for_function(
-        "n => document.querySelectorAll('#table tbody tr').length > n", arg=first
-    )
     page.locator("#more").click()
     assert page.locator(ROWS).count() == total
     assert page.locator("#shown").inner_text() == f"{total} of {total} trials shown."
@@ -388,10 +387,3 @@ def test_trainings_with_several_seeds_have_bars(open_page: "Opener", tmp_path: P
     assert "Accuracy 73.00%" in words
     assert "mean of seeds 1, 2, 6" in words
     assert page.locator(ROWS).count() == 2
-
-
-def test_plotly_may_lie_beside_the_page(open_page: "Opener", tmp_path: Path) -> None:
-    path = write_report(tmp_path, records=STUDY[:8], facts=FACTS, plotly="beside")
-    assert path.stat().st_size < 10**6
-    page = open_page(path, beside=("plotly.min.js",))
-    assert page.locator("#plot-front .main-svg").count()

@@ -14,7 +14,6 @@ from scipy.stats import mannwhitneyu
 
 from conftest import run_main
 from search_tools import write_search
-from spach_nas.config.objectives import OBJECTIVES
 from spach_nas.config.study_files import RECORDS_FILE, SEARCH_YAML
 from spach_nas.cost.limits import Limits
 from spach_nas.errors import StudyError
@@ -30,7 +29,6 @@ from spach_nas.report.comparison import (
 from spach_nas.report.comparison_figures import (
     Growth,
     bands,
-    fronts_data,
     fronts_figure,
     growth_data,
     growth_figure,
@@ -112,9 +110,9 @@ def test_fronts_hold_what_the_search_found_without_the_paper_models() -> None:
         replace(one, records=(*one.records, paper))
         for one in (study("a", (0.5, 100)), study("b", (0.6, 200), (0.4, 300), seed=1))
     ]
-    data = fronts_data(group_studies(studies))
-    fronts = [(one.study, [(point.x, point.y) for point in one.points]) for one in data.fronts]
-    assert fronts == [("a", [(100, 0.5)]), ("b", [(200, 0.6)])]
+    first, second = fronts_figure(group_studies(studies)).data
+    assert (first.x, first.y) == ((100,), (0.5,))
+    assert (second.x, second.y) == ((200,), (0.6,))
 
 
 # Hypervolume
@@ -238,6 +236,13 @@ def test_trainings_by_another_protocol_are_no_repetition() -> None:
         for seed, epochs in enumerate(("1", "2"))
     )
     assert repeats(group_studies([first, second])) == ([], None)
+
+
+def test_scores_of_another_evaluator_are_another_protocol() -> None:
+    first, second = (trained(name, 7, {"conv_ms_s": 0.8}) for name in ("a", "b"))
+    assert protocol_differences([first, second]) == ()
+    others = tuple(replace(record, evaluator="supernet") for record in second.records)
+    assert len(protocol_differences([first, replace(second, records=others)])) == 1
 
 
 # Groups, settings, protocols
@@ -474,8 +479,9 @@ def test_limits_are_drawn_where_they_are_the_same(tmp_path: Path) -> None:
         seeded(tmp_path, "c", 2, limits={"max_macs": "19G"}),
     ]
     studies = read_studies(folders)
-    assert fronts_data(group_studies(studies[:2])).limits == (("max_macs", 20 * 10**9),)
-    assert fronts_data(group_studies(studies)).limits == ()
+    (line,) = fronts_figure(group_studies(studies[:2])).layout.shapes
+    assert line.x0 == 20 * 10**9
+    assert not fronts_figure(group_studies(studies)).layout.shapes
     assert [words[:17] for words in cautions(studies)] == ["The limits differ"]
     assert studies[2].limits == Limits(max_macs=19 * 10**9)
 
@@ -485,10 +491,10 @@ def test_a_study_of_losses_is_compared_by_loss(tmp_path: Path) -> None:
         seeded(tmp_path, f"s{seed}", seed, objectives={"loss": "min", "macs": "min"})
         for seed in range(2)
     ]
-    data = fronts_data(group_studies(read_studies(folders)))
-    assert data.y == OBJECTIVES["loss"]
+    figure = fronts_figure(group_studies(read_studies(folders)))
+    assert figure.layout.yaxis.title.text == "validation loss"
     # Dearer members of a front have the lower loss.
-    losses = [point.y for point in data.fronts[0].points]
+    losses = list(figure.data[0].y)
     assert losses == sorted(losses, reverse=True)
 
 
@@ -501,7 +507,7 @@ def test_figures_have_a_trace_for_each_study_and_escape_names() -> None:
     growth = growth_data(groups)
     assert growth is not None
     figures = [
-        fronts_figure(fronts_data(groups)),
+        fronts_figure(groups),
         growth_figure(growth, axis="trials"),
         growth_figure(growth, axis="training"),
     ]
@@ -539,7 +545,7 @@ def test_the_page_opens_in_a_browser_with_hostile_names_as_text(
     assert page.locator("main img").count() == 0
     drawn = page.locator(".plot:visible .main-svg").first
     assert drawn.bounding_box()["width"] > 200
-    assert page.locator("#plot-fronts .scatterlayer .trace").count() == 4
+    assert page.locator("#plot-fronts .scatterlayer .trace").count() == 3
     before = page.locator("#plot-fronts .xtitle").text_content()
     page.locator("#switch-fronts input").nth(1).check(force=True)
     assert page.locator("#plot-fronts .xtitle").text_content() != before

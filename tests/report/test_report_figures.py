@@ -11,6 +11,7 @@ from spach_nas.config.objectives import OBJECTIVES, Direction, Objective
 from spach_nas.cost.limits import Limits
 from spach_nas.report.curves import curves_data, curves_figure
 from spach_nas.report.hypervolume import box_words, hypervolume_figure
+from spach_nas.report.page import spent, spent_section
 from spach_nas.report.pareto import (
     COSTS,
     pareto_data,
@@ -19,8 +20,7 @@ from spach_nas.report.pareto import (
     study_axes,
 )
 from spach_nas.report.shares import shares_data, shares_figure
-from spach_nas.report.spent import spent, spent_section
-from spach_nas.report.summary import conclusion, meaning, summarise
+from spach_nas.report.summary import conclusion, meaning, paper_models
 from spach_nas.report.table import failures, table_rows
 from spach_nas.space.architecture import Architecture, Stage
 from spach_nas.space.references import REFERENCES
@@ -120,8 +120,8 @@ def test_names_stay_inside_the_picture() -> None:
     at_left, at_right = place_labels(
         np.array([(0.0, 0.5), (1.0, 0.5)]), ["conv_ms_s"] * 2, markers=np.empty((0, 2))
     )
-    assert at_left.xanchor == "left"
-    assert at_right.xanchor == "right"
+    assert at_left[0] == 1
+    assert at_right[0] == -1
 
 
 def test_a_name_covers_a_line_sooner_than_a_marker() -> None:
@@ -129,7 +129,7 @@ def test_a_name_covers_a_line_sooner_than_a_marker() -> None:
     around = np.array([(x, y) for x in (0.45, 0.5, 0.55) for y in (0.45, 0.5, 0.55)])
     right = around[:, 0] > 0.5
     (side,) = place_labels(point, ["best"], markers=around[~right], lines=around[right])
-    assert side.xanchor == "left"
+    assert side == (1, 0)
 
 
 def test_hypervolume_grows_to_that_of_what_was_found() -> None:
@@ -256,25 +256,25 @@ def test_conclusion_counts_what_the_search_dominates_beyond_chance() -> None:
         scored(2, 0.80, macs=5 * 10**9, reference="mlp_ms_s"),
     ]
     found, lost = scored(3, 0.70, macs=4 * 10**9), make_record(4, None)
-    assert conclusion(summarise(view_of([*paper, found, lost]))) == (
+    assert conclusion(view_of([*paper, found, lost])) == (
         "2 trials done (1 failed), 2 on the front; best accuracy 80.0 \N{PLUS-MINUS SIGN} 2.0 % at "
         "5G MACs (paper model mlp_ms_s). Of 3 paper models trained by the same protocol, the "
         "search dominates 1, is level with 1 and falls short of 1. Level means: a better accuracy "
         "at no higher cost, but within what chance explains with 1,600 validation images."
     )
     better = scored(3, 0.95, macs=2 * 10**9)
-    assert conclusion(summarise(view_of([*paper, better]))).endswith(
+    assert conclusion(view_of([*paper, better])).endswith(
         "The search dominates all 3 paper models trained by the same protocol, with 40% of their "
         "MACs or less."
     )
     level = scored(3, 0.805, macs=5 * 10**9)
-    assert "is level with the paper model" in conclusion(summarise(view_of([paper[2], level])))
-    assert "dominates none of the 3" in conclusion(summarise(view_of(paper)))
+    assert "is level with the paper model" in conclusion(view_of([paper[2], level]))
+    assert "dominates none of the 3" in conclusion(view_of(paper))
 
 
 def test_without_counted_images_nothing_is_dominated_for_sure() -> None:
     model = make_record(0, 0.5, macs=5 * 10**9, reference="conv_ms_s")
-    words = conclusion(summarise(view_of([model, make_record(1, 0.9, macs=10**9)])))
+    words = conclusion(view_of([model, make_record(1, 0.9, macs=10**9)]))
     assert "is level with the paper model" in words
     assert "the number of validation images is not" in words
 
@@ -282,7 +282,7 @@ def test_without_counted_images_nothing_is_dominated_for_sure() -> None:
 def test_a_difference_has_to_be_beyond_the_spread_of_trainings_too() -> None:
     model = scored(0, 0.800, macs=5 * 10**9, images=10**6, reference="conv_ms_s")
     found = scored(1, 0.805, macs=4 * 10**9, images=10**6)
-    assert summarise(view_of([model, found])).beaten == 1
+    assert paper_models(view_of([model, found])).beaten == 1
     # Two trainings of one network that lie a point apart.
     loud = [
         replace(
@@ -290,15 +290,14 @@ def test_a_difference_has_to_be_beyond_the_spread_of_trainings_too() -> None:
         )
         for seed in (0, 1)
     ]
-    summary = summarise(view_of([model, found, *loud]))
-    assert (summary.beaten, summary.level) == (0, 1)
+    assert paper_models(view_of([model, found, *loud]))[:2] == (0, 1)
 
 
 def test_a_paper_model_over_the_limits_beats_nobody_but_can_be_beaten() -> None:
     model = scored(0, 0.9, macs=20 * 10**9, reference="hybrid_ms_s")
     records = [model, scored(1, 0.95, macs=3 * 10**9)]
-    summary = summarise(view_of(records, limits=Limits(max_macs=12 * 10**9)))
-    assert (summary.references, summary.beaten, summary.front) == (1, 1, 1)
+    view = view_of(records, limits=Limits(max_macs=12 * 10**9))
+    assert (len(view.paper), paper_models(view).beaten, len(view.front)) == (1, 1, 1)
 
 
 @pytest.mark.parametrize(
@@ -313,7 +312,7 @@ def test_a_paper_model_over_the_limits_beats_nobody_but_can_be_beaten() -> None:
 )
 def test_conclusion_of_nothing_says_so(records: list[Record], expected: str) -> None:
     limits = Limits(max_macs=12 * 10**9)
-    assert expected in conclusion(summarise(view_of(records, limits=limits)))
+    assert expected in conclusion(view_of(records, limits=limits))
 
 
 def test_meaning_says_whether_proxies_were_trained() -> None:
@@ -357,7 +356,7 @@ def test_an_architecture_of_several_seeds_stands_at_their_mean() -> None:
     ends = [drawn[name]["error_y"] for name in ("Pareto front", "dominated")]
     assert [bar["array"][0] for bar in ends] == pytest.approx([0.02, 0.24])
     assert [bar["arrayminus"][0] for bar in ends] == pytest.approx([0.02, 0.16])
-    assert lucky.trained.seeds == (3, 5, 8)
+    assert lucky.trained.seed_words == "mean of seeds 3, 5, 8"
 
 
 def test_table_and_summary_count_means_too() -> None:
@@ -369,8 +368,8 @@ def test_table_and_summary_count_means_too() -> None:
     assert "mean of seeds 3, 5, 8" in rows[0]["words"]
     # What the study keeps the weights of is the front of its records.
     assert [row["kept"] for row in rows] == [True, True]
-    summary = summarise(view)
-    assert (summary.trials, summary.front, summary.best.trial) == (2, 1, 1)
+    assert conclusion(view).startswith("2 trials done, 1 on the front")
+    assert view.best.trial == 1
     assert view.marks == {1: ("best", "knee")}
 
 

@@ -12,14 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from plotly.offline import get_plotlyjs
 
 from spach_nas.config.shipped import shipped_folder
 from spach_nas.cost.limits import Limits
 from spach_nas.errors import StudyError
 from spach_nas.report import StudyFacts, draw, write_report
-from spach_nas.report import document as document_module
 from spach_nas.report.comparison_figures import hover_text
+from spach_nas.report.pareto import Point
 from spach_nas.report.study import write_study_report
 from spach_nas.report.view import Trained
 from spach_nas.study.records import Record, append_record
@@ -89,8 +88,7 @@ def test_every_trial_is_in_the_table_with_its_reason(tmp_path: Path) -> None:
 def test_small_networks_are_counted_in_small_units(tmp_path: Path) -> None:
     small = [make_record(0, 0.5, macs=6_123_000), make_record(1, 0.6, macs=30_456_000)]
     page = written(tmp_path, small)
-    assert "MACs (M)" in page.text["button"]
-    assert [row["text"]["macs"] for row in data_of(page)["rows"]] == ["6.12", "30.46"]
+    assert [row["text"]["macs"] for row in data_of(page)["rows"]] == ["6.123M", "30.46M"]
     assert "best accuracy 60.00% at 30.46M MACs" in page.text["p"]
 
 
@@ -115,20 +113,6 @@ def test_the_drawings_are_those_of_the_drawing_function(tmp_path: Path) -> None:
     assert all(drawings[record.arch_id] == draw(record) for record in STUDY)
 
 
-def test_plotly_beside_the_page_is_written_once(tmp_path: Path) -> None:
-    text = write_report(tmp_path, records=STUDY, facts=FACTS, plotly="beside").read_text("utf-8")
-    script = tmp_path / "plotly.min.js"
-    assert script.read_text(encoding="utf-8") == get_plotlyjs()
-    assert '<script src="plotly.min.js"></script>' in text
-    assert len(text) < 10**6
-    before = script.stat()
-    write_report(tmp_path, records=STUDY, facts=FACTS, plotly="beside")
-    assert script.stat().st_ino == before.st_ino
-    script.write_text("of another version")
-    write_report(tmp_path, records=STUDY, facts=FACTS, plotly="beside")
-    assert script.read_text(encoding="utf-8") == get_plotlyjs()
-
-
 def test_hostile_strings_are_text_everywhere(tmp_path: Path) -> None:
     facts = replace(FACTS, name=HOSTILE, settings=HOSTILE, command=HOSTILE)
     record = replace(
@@ -151,8 +135,11 @@ def test_the_data_block_has_no_angle_bracket(tmp_path: Path) -> None:
 
 
 def test_plot_labels_escape_mark_up() -> None:
-    record = replace(make_record(0, 0.5), reference="<b>x</b>")
-    assert "&lt;b&gt;x" in hover_text(Trained.of((record,)))
+    trained = Trained.of((replace(make_record(0, 0.5), reference="<b>x</b>"),))
+    point = Point(trained=trained, x=1, y=0.5, low=0.5, high=0.5)
+    words = hover_text("<i>y</i>", point)
+    assert words.startswith("&lt;i&gt;y")
+    assert "&lt;b&gt;x" in words
 
 
 NOT_FINITE = [
@@ -187,9 +174,9 @@ def test_a_page_is_written_of_whatever_there_is(
 
 
 def test_a_curve_that_is_not_finite_has_a_gap(tmp_path: Path) -> None:
-    record = make_record(0, 0.5)
+    record = make_record(0, 0.5, macs=10**9)
     broken = replace(record, curve=(replace(record.curve[0], accuracy=float("nan")),))
-    page = written(tmp_path, [broken, make_record(1, 0.6)])
+    page = written(tmp_path, [broken, make_record(1, 0.6, macs=2 * 10**9)])
     curves = data_of(page)["figures"]["curves"][""]["data"]
     assert [None] in [trace["y"] for trace in curves]
 
@@ -209,7 +196,7 @@ def test_a_page_that_cannot_be_made_leaves_the_old_one(
     def full(*_: object) -> None:
         raise OSError("no space left on device")
 
-    monkeypatch.setattr(document_module.Path, "replace", full)
+    monkeypatch.setattr(Path, "replace", full)
     with pytest.raises(OSError, match="no space"):
         write_report(tmp_path, records=STUDY, facts=FACTS)
     assert [item.name for item in tmp_path.iterdir()] == ["report.html"]

@@ -21,7 +21,7 @@ from spach_nas.study.journal import LOG_JSONL, Foreseen, Journal
 from spach_nas.study.pareto import best, comparable, front, hypervolume, knee, value
 from spach_nas.study.progress import Outline, Phase, Tally, outline
 from spach_nas.study.records import Record, read_records
-from spach_nas.study.watcher import Watcher, read_progress
+from spach_nas.study.watcher import Watcher
 from study_factory import make_record
 from study_factory import make_study as make_records
 
@@ -270,7 +270,7 @@ def test_a_folder_tells_what_its_study_knows(tmp_path: Path) -> None:
             assert isinstance(request, EvaluationRequest)
             if step != 5:  # this one stays on its way
                 study.tell(request, _failing(request) if step == 2 else evaluate(request))
-            progress, afresh = watcher.progress(), read_progress(study.folder)
+            progress, afresh = watcher.progress(), Watcher(study.folder).progress()
             assert progress.front == afresh.front == study.front()
             assert sum(progress.finished.values()) == len(study.records)
             assert progress.phase == "running"
@@ -313,28 +313,28 @@ def folder(killed: Path, tmp_path: Path) -> Path:
 
 
 def test_a_search_whose_process_is_gone_shows_no_sign_of_life(folder: Path) -> None:
-    progress = read_progress(folder)
+    progress = Watcher(folder).progress()
     assert (progress.phase, progress.over, progress.running) == ("silent", True, ())
     assert progress.last_sign is not None
     with locked(folder):
-        assert [item.rung for item in read_progress(folder).running] == [0]
+        assert [item.rung for item in Watcher(folder).progress().running] == [0]
         # Whoever goes on begins with nothing on its way.
         Journal(folder).write("resumed", {"elapsed": 3.0})
-        again = read_progress(folder)
+        again = Watcher(folder).progress()
         assert (again.phase, again.running) == ("running", ())
 
 
 def test_a_search_that_ended_is_over_whether_it_is_locked_or_not(folder: Path) -> None:
     Journal(folder).write("ended", {"elapsed": 44.0})
     with locked(folder):
-        assert read_progress(folder).phase == "ended"
-    progress = read_progress(folder)
+        assert Watcher(folder).progress().phase == "ended"
+    progress = Watcher(folder).progress()
     assert (progress.phase, progress.elapsed) == ("ended", 44.0)
 
 
 def test_a_study_without_a_journal_is_read_from_its_records(folder: Path) -> None:
     (folder / LOG_JSONL).unlink()
-    progress = read_progress(folder)
+    progress = Watcher(folder).progress()
     assert (progress.phase, progress.done) == ("ended", 3)
     assert progress.elapsed == max(r.started + r.seconds for r in read_records(folder))
 
@@ -355,7 +355,7 @@ def test_a_damaged_record_is_told_with_its_line(folder: Path) -> None:
     with (folder / RECORDS_FILE).open("ab") as file:
         file.write(b"{broken\n")
     with pytest.raises(StudyError, match=r"records\.jsonl:4: damaged line; expected a JSON object"):
-        read_progress(folder)
+        Watcher(folder).progress()
 
 
 @pytest.mark.parametrize("arguments", [["--once"], []])

@@ -4,12 +4,9 @@
  * The element `data` holds {inks, figures: {section: {words: {data, layout}}}}. Every section with a
  * figure has an element `plot-SECTION`, and `switch-SECTION` with radio buttons for its words.
  *
- * Figures.data          what the page holds
- * Figures.draw(id)      draws one section again, Figures.drawAll() all of them
- * Figures.prepare       functions (id, figure, inks, words), called before each drawing: push yours
- * Figures.inks()        colours of the moment, by the names of `theme.Inks`
- * Figures.chosen(id)    words of the figure shown
- * Figures.printing      whether the page is being printed
+ * Figures.data      what the page holds
+ * Figures.prepare   functions (id, figure, inks), called before each drawing: push yours
+ * Figures.inks()    colours of the moment, by the names of `theme.Inks`
  */
 const Figures = (() => {
   const PRINT_WIDTH = 700;
@@ -40,31 +37,18 @@ const Figures = (() => {
     layout.legend = { ...layout.legend, orientation: "h", x: 0, xanchor: "left", y: 0, yref: "container", yanchor: "bottom" };
     /* A finger scrolls the page; zooming is for the mouse. */
     layout.dragmode = false;
-    /* No room for the names of the paper models: a tap tells them. */
+    /* No room for the names of the paper models: a tap shows them. */
     layout.annotations = (layout.annotations ?? []).filter((note) => note.name !== "paper");
   }
 
-  function prepared(id, words) {
+  function draw(id) {
+    const known = Object.keys(own.data.figures[id]);
+    const words = document.querySelector(`#switch-${id} input:checked`)?.value ?? known[0];
     const figure = painted(own.data.figures[id][words], swaps());
-    for (const prepare of own.prepare) prepare(id, figure, own.inks(), words);
+    for (const prepare of own.prepare) prepare(id, figure, own.inks());
     figure.layout.uirevision ??= words;
     if (narrow.matches && !own.printing) fitPhone(figure.layout);
     if (own.printing) figure.layout.width = PRINT_WIDTH;
-    return figure;
-  }
-
-  own.chosen = (id) => {
-    const known = Object.keys(own.data.figures[id] ?? {});
-    const words = byId(`switch-${id}`)?.querySelector("input:checked")?.value;
-    return known.includes(words) ? words : known[0];
-  };
-
-  own.draw = (id) => {
-    const place = byId(`plot-${id}`);
-    const words = own.chosen(id);
-    if (!place) return;
-    place.hidden = words === undefined;
-    if (place.hidden) return;
     const config = {
       responsive: true,
       displaylogo: false,
@@ -74,28 +58,28 @@ const Figures = (() => {
       displayModeBar: narrow.matches ? false : "hover",
       modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"],
     };
-    Plotly.react(place, { ...prepared(id, words), config });
-  };
+    Plotly.react(byId(`plot-${id}`), { ...figure, config });
+  }
 
-  own.drawAll = () => { for (const id of Object.keys(own.data.figures)) own.draw(id); };
+  function drawAll() { for (const id of Object.keys(own.data.figures)) draw(id); }
 
   function print(printing) {
     for (const part of document.querySelectorAll("details")) part.open = printing;
     own.printing = printing;
-    own.drawAll();
+    drawAll();
   }
 
   document.addEventListener("change", (event) => {
     const id = /^switch-(.+)$/.exec(event.target.name ?? "")?.[1];
-    if (id) own.draw(id);
+    if (id) draw(id);
   });
-  dark.addEventListener("change", own.drawAll);
-  narrow.addEventListener("change", own.drawAll);
+  dark.addEventListener("change", drawAll);
+  narrow.addEventListener("change", drawAll);
   window.addEventListener("beforeprint", () => print(true));
   window.addEventListener("afterprint", () => print(false));
   /* After the scripts of the page, which may prepare figures. */
   document.addEventListener("DOMContentLoaded", () => {
-    own.drawAll();
+    drawAll();
     document.documentElement.dataset.ready = "true";
   });
   return own;

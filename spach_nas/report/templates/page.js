@@ -23,7 +23,7 @@
   }
 
   /* The shapes of the front with a halo around the selected trial. Moving a shape, unlike a trace,
-   * leaves thousands of points alone. */
+   * does not redraw thousands of points. */
   function withHalo({ data: traces, layout }, inks) {
     const shapes = (layout.shapes ?? []).filter((shape) => shape.name !== HALO);
     for (const trace of traces) {
@@ -41,8 +41,8 @@
     if (plot?.data) Plotly.relayout(plot, { shapes: withHalo(plot, Figures.inks()) });
   }
 
-  /* Hovering: a card with the drawing, at the pointer. Text alone, so that nothing in a study is
-   * mark-up; drawings are escaped where they are made. */
+  /* Hovering: a card with the drawing, at the pointer. All words are set as text, so that nothing in a
+   * study is mark-up; drawings are escaped where they are made. */
   const card = document.body.appendChild(document.createElement("div"));
   card.className = "card";
   card.hidden = true;
@@ -116,10 +116,10 @@
 
   function refill() { state.rows = ROWS; fillTable(); }
 
-  function sortBy({ dataset }) {
+  function sortBy(head) {
     /* The first click shows the best first: high accuracy, low cost. */
-    state.down = state.sort === dataset.key ? !state.down : "down" in dataset;
-    state.sort = dataset.key;
+    state.down = state.sort === head.dataset.key ? !state.down : head.classList.contains("down");
+    state.sort = head.dataset.key;
     byId("table").closest(".scroll").scrollTop = 0;
     refill();
   }
@@ -152,7 +152,7 @@
     byId("selected-figures").textContent = row.words;
     byId("selected-drawing").innerHTML = drawings.get(row.id) ?? "";
     byId("selected-architecture").textContent = row.architecture;
-    /* Weights are kept for the front alone; of the others the architecture can be had. */
+    /* Weights are kept only for the front; of other trials the untrained network is exported. */
     const scale = row.kept ? "" : " --scale target";
     byId("selected-command").textContent = `spach-nas export ${data.study} --pick ${row.id}${scale} --out bundle-${row.id}`;
     byId("selected-export").hidden = byId("selected-note").hidden = Boolean(row.failed);
