@@ -76,7 +76,7 @@ def best_sum(task: str, *, starts: int = 5) -> float:
             # The chance of the right class, a smooth accuracy: cross-entropy would not seek it.
             right = head(counts).softmax(1).gather(1, labels[:, None]).mean()
             optimizer.zero_grad()
-            (-right).backward()  # type: ignore[no-untyped-call]
+            (-right).backward()
             optimizer.step()
         found = max(found, accuracy(head(fresh.sum((1, 2))), wanted))
     return found
@@ -116,7 +116,7 @@ def best_window(task: str, reach: int) -> float:
 def best_pixels() -> float:
     """Accuracy on `local` of the distance at which pixels agree most."""
     right = total = 0
-    for number in range(2):
+    for number in range(8):
         images, labels = draw_block("local", Options(), "test", number)
         flat = images[..., 0].astype(np.float32)
         place = np.linspace(-1, 1, flat.shape[1])

@@ -1,8 +1,9 @@
 """Trains a supernet of spach_bench by one method and scores architectures of its table.
 
-    python compare.py METHOD [--seconds 330] [--seed 0] [--out scores/METHOD.csv]
+    python compare.py METHOD [--seconds 120] [--seed 0] [--out scores/METHOD_120.csv]
 
-All methods get the same processor time on one thread. The table is the truth; `table.py` compares.
+All methods get the same processor time on one thread, of which the number of steps is worked out
+before. The table is the truth; `table.py` compares.
 """
 
 import argparse
@@ -12,7 +13,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-import torch
+import numpy as np
 
 from spach_nas.config.search_yaml import load_config
 from spach_nas.config.supernet_settings import SupernetSettings
@@ -31,18 +32,17 @@ METHODS = {
     "sandwich": SupernetSettings(paths="sandwich"),
     "sandwich_distilled": SupernetSettings(paths="sandwich", distillation=0.5),
 }
-SCORED = 135  # every second architecture of the table
-IMAGES = 2000
+EVERY = 3  # architecture of the table is scored
+IMAGES = 1000
 
 
 def main() -> None:
     """Train and score."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("method", choices=METHODS)
-    parser.add_argument("--seconds", type=float, default=330)
+    parser.add_argument("--seconds", type=float, default=120)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path)
-    parser.add_argument("--scored", type=int, default=SCORED)
     args = parser.parse_args()
     config = load_config(BENCH / "search.yaml")
     data = data_shape(config.data)
@@ -72,6 +72,7 @@ def main() -> None:
             protocol=protocol,
             seed=args.seed,
             runtime=runtime,
+            ends=loop.ends_of(map(draw, range(1000))),
         )
 
     with threads(1):
@@ -86,14 +87,14 @@ def main() -> None:
         result = train(supernet, steps)
         trained = time.process_time() - started
         print(result, f"{trained:.0f} s of processor time", flush=True)
-        part = splits.validation.take(torch.arange(IMAGES).numpy())
+        part = splits.validation.take(np.arange(IMAGES))
         scorer = loop.make_scorer(supernet, replace(splits, validation=part), runtime=runtime)
-        out = args.out or HERE / "scores" / f"{args.method}.csv"
+        out = args.out or HERE / "scores" / f"{args.method}_{args.seconds:.0f}.csv"
         out.parent.mkdir(exist_ok=True)
         with out.open("w", newline="") as file:
             writer = csv.writer(file)
             writer.writerow(["arch_id", "accuracy", "loss", "cpu_seconds"])
-            for target in targets()[: 2 * args.scored : 2]:
+            for target in targets()[::EVERY]:
                 started = time.process_time()
                 scores = scorer(scale(target, config.proxy, data))
                 seconds = time.process_time() - started

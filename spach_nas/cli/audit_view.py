@@ -23,7 +23,7 @@ from spach_nas.replay.audit import (
 )
 from spach_nas.replay.benchmark import read_benchmark
 
-# Of a search YAML, unless the user says otherwise.
+# Number of architectures of a search YAML to train, unless the user sets another.
 _TRAINED = 40
 
 
@@ -37,15 +37,15 @@ def run_audit(
     scores: Path | None,
     tell: Steps,
 ) -> tuple[AuditRow, ...]:
-    """Everything from the trainings, or their search YAML, to the rows.
+    """Read or make the trainings, score their architectures, and compare the rankings.
 
     Args:
         sources: Folders of studies, a table, or a search YAML.
         choices: Evaluators to audit.
-        sample: How many architectures of a search YAML to train, or of a table to score.
-        study: Where they are trained, and what evaluators prepare is kept.
-        bands: Of MACs.
-        scores: CSV of scores, read and written.
+        sample: Number of architectures of a search YAML to train, or of a table to score.
+        study: Folder for these trainings, and for what evaluators prepare.
+        bands: Number of bands of MACs within which to rank.
+        scores: CSV file of scores, which is read and extended.
         tell: Shows the current step.
 
     Raises:

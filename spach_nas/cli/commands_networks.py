@@ -94,6 +94,11 @@ def export(
         from spach_nas.export.exporting import export as export_bundle
         from spach_nas.networks.onnx_graph import OPSET
 
+        prefix = ""
+
+        def tell_which(what: str) -> None:
+            tell(f"{prefix}{what}")
+
         for folder, choice in choices.items():
             prefix = f"{folder.name}, " if top is not None else ""
             export_bundle(
@@ -102,7 +107,7 @@ def export(
                 formats=wanted,
                 opset=opset or OPSET,
                 keep_samples=samples,
-                tell=lambda what, prefix=prefix: tell(f"{prefix}{what}"),
+                tell=tell_which,
             )
     print_exported(choices, notes=[item.note for item in choices.values() if item.note is not None])
 

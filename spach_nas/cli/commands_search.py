@@ -331,7 +331,7 @@ def audit(
     ] = None,
     plugin: Plugins = None,
 ) -> None:
-    """Tell how well scores rank architectures that were trained to the end."""
+    """Measure how well scores rank architectures that have been fully trained."""
     from spach_nas.cli.status_line import doing, make_console
 
     check_file(out, option="--out")

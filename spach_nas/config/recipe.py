@@ -24,6 +24,7 @@ from spach_nas.config.training_settings import (
     LabelSmoothing,
     OptimizerSettings,
     Precision,
+    WrittenTeacher,
 )
 from spach_nas.errors import ConfigError, did_you_mean, one_of
 from spach_nas.units import Real, Size, Whole
@@ -219,6 +220,8 @@ class Recipe(Settings):
     evaluation: EvaluationSettings
     data: DataOptions
     resources: FullResources
+    teacher: WrittenTeacher | None = None
+    """A trained network that the network learns to agree with: a folder, or a mapping."""
 
     def __post_init__(self) -> None:
         Settings.__post_init__(self)

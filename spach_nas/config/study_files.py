@@ -11,5 +11,7 @@ AUDIT_CSV = "audit.csv"
 PREPARED = "prepared"
 # The trained network from which the search began.
 INITIAL = "initial.safetensors"
+# The trained network that candidates learn to agree with.
+TEACHER = "teacher.safetensors"
 # What each change of one of its blocks does to the validation loss.
 PLACEMENT = "placement.json"

@@ -10,12 +10,14 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field
 
+from spach_nas.errors import ConfigError
 from spach_nas.units import Real, Whole
 from spach_nas.validation import Settings
 
 Device = Literal["auto", "cpu", "cuda", "mps"]
 Precision = Literal["auto", "fp32", "bf16"]
 Optimizer = Literal["adamw", "muon"]
+TIMM = "timm/"  # before the name of a model of timm
 Epochs = Annotated[
     Whole,
     Field(ge=1, description="Passes over the training images; in a search, at the full fidelity."),
@@ -110,6 +112,36 @@ class EmaSettings(Settings):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class TeacherSettings(Settings):
+    """A trained network that the trained one learns to agree with (arXiv:1503.02531)."""
+
+    network: Annotated[str, Field(min_length=1)]
+    """Folder of a bundle or of a study, whose best proxy is taken; or a model of timm, such as
+    `timm/resnet18`. It has the channels and classes of the data."""
+    weights: str | None = None
+    """File with the weights of a timm model: safetensors, or what torch loads as tensors only."""
+    temperature: Annotated[Real, Field(gt=0)] = 2.0
+    """By which the outputs of both are divided before they are compared."""
+    share: Annotated[Real, Field(gt=0, le=1)] = 0.5
+    """Share of this loss; the rest is that of the labels."""
+
+    def __post_init__(self) -> None:
+        Settings.__post_init__(self)
+        if self.weights is not None and not self.network.startswith(TIMM):
+            raise ConfigError(
+                f"weights: {self.weights}; expected none, since {self.network} has its own"
+            )
+
+
+def _as_teacher(value: object) -> object:
+    return {"network": value} if isinstance(value, str) else value
+
+
+# A folder alone, or a mapping.
+WrittenTeacher = Annotated[TeacherSettings, BeforeValidator(_as_teacher)]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class TrainingSettings(Settings):
     """The protocol by which every candidate is trained: a short recipe."""
 
@@ -126,6 +158,8 @@ class TrainingSettings(Settings):
     """Share of the steps in which the learning rate rises."""
     label_smoothing: LabelSmoothing = 0.0
     drop_path_rate: DropPathRate = 0.0
+    teacher: WrittenTeacher | None = None
+    """A trained network that candidates learn to agree with: a folder, or a mapping."""
     augmentation: Augmentation = field(default_factory=Augmentation)
     seed: Annotated[Whole, Field(ge=0)] | None = None
     """Seed of initial weights, order of images and augmentation. Left out: the search's. Random

@@ -10,7 +10,7 @@ from safetensors.torch import load
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from spach_nas.config.evaluation import Evaluation, EvaluationRequest
-from spach_nas.config.study_files import INITIAL
+from spach_nas.config.study_files import INITIAL, TEACHER
 from spach_nas.config.training_settings import TrainingSettings
 from spach_nas.data import DataSplits
 from spach_nas.errors import one_line
@@ -18,7 +18,6 @@ from spach_nas.evaluators.heartbeat import Pulse, PulseAddress
 from spach_nas.evaluators.interface import EvaluatorSetup
 from spach_nas.machine import describe_machine, keep_freed_memory
 from spach_nas.networks import Spach, build, changes, morph
-from spach_nas.space.architecture import Architecture
 from spach_nas.training import (
     CheckpointError,
     Origin,
@@ -33,7 +32,8 @@ from spach_nas.training import (
     train,
     unpack,
 )
-from spach_nas.training.checkpoint import seal, unseal
+from spach_nas.training.sealed_networks import open_network, open_teacher
+from spach_nas.training.teacher import Teacher
 
 # A process that has seen one cannot use its device again. Older releases of torch do not tell it
 # from other errors.
@@ -62,12 +62,14 @@ class ProxyEvaluator:
         pulses: Where to tell how far a training is; None: nowhere.
         initial: A trained network with whose weights new trainings begin, as `seal_network` gave
             it; None: with new weights, or with those of a request's relative.
+        teacher: The network of `settings.teacher`, sealed; None: there is none.
     """
 
     settings: TrainingSettings
     threads: int = 1
     pulses: PulseAddress | None = None
     initial: bytes | None = None
+    teacher: bytes | None = None
 
     def __call__(
         self, request: EvaluationRequest, data: DataSplits, checkpoint: bytes | None = None
@@ -99,6 +101,7 @@ class ProxyEvaluator:
             runtime=runtime,
             pulses=self.pulses,
             initial=self.initial,
+            teacher=self.teacher,
         )
         with threads(self.threads):
             evaluation = _evaluate(job)
@@ -111,8 +114,12 @@ class ProxyEvaluator:
 
 def proxy_evaluator(setup: EvaluatorSetup) -> ProxyEvaluator:
     """The evaluator `train`."""
+    teacher = setup.config.training.teacher
     return ProxyEvaluator(
-        settings=setup.config.training, threads=setup.threads, pulses=setup.pulses
+        settings=setup.config.training,
+        threads=setup.threads,
+        pulses=setup.pulses,
+        teacher=None if teacher is None else (setup.folder.parent / TEACHER).read_bytes(),
     )
 
 
@@ -121,30 +128,10 @@ def inherit_evaluator(setup: EvaluatorSetup) -> ProxyEvaluator:
 
     That of `init` in the YAML; without it, of the nearest one that the study has trained.
     """
-    path = setup.folder.parent / INITIAL
-    return ProxyEvaluator(
-        settings=setup.config.training,
-        threads=setup.threads,
-        pulses=setup.pulses,
-        initial=path.read_bytes() if setup.config.init is not None else None,
-    )
-
-
-def seal_network(network: Spach) -> bytes:
-    """A network with its architecture, for `open_network`."""
-    return seal(network.state_dict(), {"architecture": network.architecture.to_dict()})
-
-
-def open_network(sealed: bytes) -> Spach:
-    """The network that `seal_network` was given.
-
-    Raises:
-        CheckpointError: It is damaged.
-    """
-    tensors, info = unseal(sealed)
-    network = build(Architecture.from_dict(info["architecture"]))
-    network.load_state_dict(tensors)
-    return network
+    initial = None
+    if setup.config.init is not None:
+        initial = (setup.folder.parent / INITIAL).read_bytes()
+    return replace(proxy_evaluator(setup), initial=initial)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -157,6 +144,7 @@ class _Job:
     runtime: Runtime
     pulses: PulseAddress | None
     initial: bytes | None
+    teacher: bytes | None
 
     @property
     def origin(self) -> Origin:
@@ -217,6 +205,7 @@ def _train(job: _Job, micro_batch: int | None, *, remark: str) -> Evaluation:
         course=origin.course,
         start=start,
         micro_batch=micro_batch,
+        teacher=_teacher(job),
         tell=_teller(job, first=0 if start is None else start.epochs),
     )
     if run.diverged:
@@ -233,6 +222,20 @@ def _train(job: _Job, micro_batch: int | None, *, remark: str) -> Evaluation:
         validation_images=len(job.data.validation),
         weights=pack(network, state=run.state, origin=origin),
         remark="; ".join(filter(None, [refused, smaller])) or None,
+    )
+
+
+def _teacher(job: _Job) -> Teacher | None:
+    settings = job.settings.teacher
+    if settings is None:
+        return None
+    assert job.teacher is not None, "a search keeps its teacher"
+    return open_teacher(
+        job.teacher,
+        student=job.data.normalisation,
+        temperature=settings.temperature,
+        share=settings.share,
+        runtime=job.runtime,
     )
 
 

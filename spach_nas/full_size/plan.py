@@ -25,11 +25,13 @@ from spach_nas.data.split_reader import Pictures
 from spach_nas.errors import BundleError, ConfigError, DataError, StudyError
 from spach_nas.export import Choice, choose
 from spach_nas.export.initial import Initial, check_initial, load_initial
+from spach_nas.export.teacher import load_teacher
 from spach_nas.full_size.initial import adapted_architecture, fitted
-from spach_nas.full_size.run_folder import RUN_JSON, Job, check_origin, known_files
+from spach_nas.full_size.run_folder import RUN_JSON, Job, check_origin, known_files, teacher_file
 from spach_nas.search.loggers import check_packages
 from spach_nas.space.architecture import Architecture
 from spach_nas.space.mixers import plugin_mixers
+from spach_nas.space.scaling import shape_of
 
 _SAMPLE = 10_000
 # Share held out by trainings whose run.json does not state it yet.
@@ -67,6 +69,7 @@ class TrainingPlan:
         job: The training.
         data: Its images.
         weights: Initial weights; None: drawn from the seed.
+        teacher: The network of the recipe's `teacher`, sealed; None: there is none.
         notes: Remarks for the user.
         resumed: Whether the folder holds a part of it already.
     """
@@ -74,6 +77,7 @@ class TrainingPlan:
     job: Job
     data: OpenData
     weights: bytes | None
+    teacher: bytes | None
     notes: tuple[str, ...]
     resumed: bool
 
@@ -122,6 +126,7 @@ def plan_training(request: TrainingRequest) -> TrainingPlan:
         ),
         data=images,
         weights=weights,
+        teacher=_teacher(recipe, architecture, folder=folder if resumed else None),
         notes=(
             *_few(images),
             *images.notes,
@@ -256,6 +261,15 @@ def _held_out(source: Choice, choice: DataChoice) -> HeldOut | None:
     except DataError:  # reported when the images are opened
         return None
     return images.held_out if classes == images.class_names else None
+
+
+def _teacher(recipe: Recipe, architecture: Architecture, *, folder: Path | None) -> bytes | None:
+    """The teacher; that of the run where it is resumed."""
+    if recipe.teacher is None:
+        return None
+    if folder is not None and teacher_file(folder).is_file():
+        return teacher_file(folder).read_bytes()
+    return load_teacher(recipe.teacher, data=shape_of(architecture), key="teacher")
 
 
 def _weights(

@@ -15,7 +15,14 @@ from spach_nas.export import Choice, export
 from spach_nas.export.samples import BATCHES
 from spach_nas.files import locked, room_needed, staged, write_durably
 from spach_nas.full_size.plan import TrainingPlan
-from spach_nas.full_size.run_folder import RUN_JSON, Job, read_curve, run_text, training_section
+from spach_nas.full_size.run_folder import (
+    RUN_JSON,
+    Job,
+    read_curve,
+    run_text,
+    teacher_file,
+    training_section,
+)
 from spach_nas.full_size.worker import initial_file, train_worker
 from spach_nas.search.loggers import LogEntry, Loggers, named_loggers
 from spach_nas.space.mixers import plugin_mixers
@@ -72,6 +79,8 @@ def prepare(plan: TrainingPlan) -> None:
         (folder / RUN_JSON).write_text(run_text(job, plan.data), encoding="utf-8")
         if plan.weights is not None:
             initial_file(folder).write_bytes(plan.weights)
+        if plan.teacher is not None:
+            teacher_file(folder).write_bytes(plan.teacher)
 
 
 def _train(plan: TrainingPlan) -> None:

@@ -22,6 +22,7 @@ from spach_nas.space.architecture import Architecture
 
 CURVE = "curve.jsonl"
 PROGRESS = "progress.json"
+TEACHER = "teacher.safetensors"
 RUN_JSON = "run.json"
 Phase = Literal["starting", "training", "scoring", "ended", "diverged"]
 _SECONDS = 1.0
@@ -29,6 +30,11 @@ _SECONDS = 1.0
 _FREE = ("resources", "loggers", "checkpoint_steps", "final", "compile")
 _FREE_DATA = ("loader_processes", "check_images", "skip_broken", "download", "root")
 _MOST_ROWS = 12
+
+
+def teacher_file(folder: Path) -> Path:
+    """The file with the teacher of a run, where its recipe names one."""
+    return folder / TEACHER
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -20,6 +20,7 @@ from spach_nas.full_size.run_folder import (
     Now,
     ProgressFile,
     read_curve,
+    teacher_file,
     write_curve,
 )
 from spach_nas.machine import cores, keep_freed_memory
@@ -41,7 +42,9 @@ from spach_nas.training.loaders import RecipeBatches, scoring_batches
 from spach_nas.training.loop import EpochReport, StepReport, Training, over_workers
 from spach_nas.training.schedule import Schedule
 from spach_nas.training.scoring import score_batches
+from spach_nas.training.sealed_networks import open_teacher
 from spach_nas.training.seeds import derive_seed
+from spach_nas.training.teacher import Teacher
 
 INITIAL = "initial.safetensors"
 _MOST_PROCESSES = 16
@@ -117,6 +120,7 @@ def make_training(
             # Mixed labels are smoothed already.
             label_smoothing=0.0 if changes.mixes else changes.label_smoothing,
             ema=recipe.ema,
+            teacher=_teacher(job, runtime),
             compiled=recipe.compile,
             workers=place.world,
             sync_batch_norm=recipe.sync_batch_norm,
@@ -168,6 +172,19 @@ def _network(job: Job, runtime: Runtime) -> Spach:
         network.load_state_dict(load_tensors((job.folder / INITIAL).read_bytes()))
     move(network, runtime)
     return network
+
+
+def _teacher(job: Job, runtime: Runtime) -> Teacher | None:
+    settings = job.recipe.teacher
+    if settings is None:
+        return None
+    return open_teacher(
+        teacher_file(job.folder).read_bytes(),
+        student=job.normalisation,
+        temperature=settings.temperature,
+        share=settings.share,
+        runtime=runtime,
+    )
 
 
 def initial_file(folder: Path) -> Path:

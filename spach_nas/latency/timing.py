@@ -102,7 +102,9 @@ def time_calls(run: Callable[[], object], where: Conditions, *, seconds: float) 
     """Time a function that runs on the device: once to warm up, then in blocks."""
     with quiet():  # on import it logs that a CUDA runtime is missing
         from torch.utils.benchmark import Timer
-    wait = (lambda: None) if where.device == "cpu" else torch.accelerator.synchronize
+    wait: Callable[[], object] = torch.accelerator.synchronize
+    if where.device == "cpu":
+        wait = lambda: None  # noqa: E731
     # On an idle machine the clock of a single computing thread agrees with the wall clock. On a
     # busy one, it excludes the time that other processes and threads take.
     clock = time.thread_time if where.by_processor else time.perf_counter

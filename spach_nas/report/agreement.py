@@ -1,7 +1,7 @@
 """Scores without training next to those of the trainings that followed, with their correlation."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 from markupsafe import Markup
@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from plotly import graph_objects as go
 
 from spach_nas.config.objectives import OBJECTIVES, Objective
-from spach_nas.report.document import Section
+from spach_nas.report.document import Section, sentences
 from spach_nas.report.theme import BLUE, layout, plain
 from spach_nas.report.view import StudyView
 from spach_nas.study.intervals import Interval
@@ -21,8 +21,7 @@ _FEWEST = 5
 _RESAMPLES = 300
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Agreement:
+class Agreement(NamedTuple):
     """Trials that two evaluators have scored.
 
     Attributes:
@@ -43,72 +42,52 @@ class Agreement:
     interval: Interval | None = None
 
 
-def agreements(view: StudyView) -> tuple[Agreement, ...]:
-    """One for each rung with another evaluator than the highest one, lowest first."""
-    complete = [record for record in view.records if record.state == "complete"]
-    highest = max((record.fidelity.rung for record in complete), default=0)
-    top = {
-        record.trial: record
-        for record in complete
-        if record.fidelity.rung == highest and view.score.of(record) is not None
-    }
-    rungs: dict[int, list[Record]] = {}
-    for record in complete:
-        rungs.setdefault(record.fidelity.rung, []).append(record)
-    trained_by = {record.evaluator for record in top.values()}
-    return tuple(
-        _agreement(own, top, score=view.score)
-        for rung, own in sorted(rungs.items())
-        if rung < highest and own[0].evaluator not in trained_by
-    )
-
-
 def agreement_section(view: StudyView) -> Section:
-    """A figure for each such rung; hidden where all rungs have one evaluator."""
+    """A figure for each rung with another evaluator; hidden where all rungs have one evaluator."""
     found = [one for one in agreements(view) if one.pairs]
     return Section(
         id="agreement",
         title="Scores before training",
         figure={one.evaluator: _figure(one, view.score) for one in found} or None,
         trials=True,
-        note=Markup(" ").join(map(_words, found)),
+        note=Markup(" ").join(sentences("study.html", "agreement", one) for one in found),
     )
 
 
-def _agreement(
-    records: Sequence[Record], top: Mapping[int, Record], *, score: Objective
-) -> Agreement:
-    own = score if score.of(records[0]) is not None else _other_score(records[0])
-    pairs = tuple(
-        (record, top[record.trial])
-        for record in records
-        if record.trial in top and own.of(record) is not None
-    )
-    tau, interval = None, None
-    if len(pairs) >= _FEWEST:
-        tau, interval = kendall(
-            np.array([_gain(low, own) for low, _ in pairs]),
-            np.array([_gain(high, score) for _, high in pairs]),
-        )
-    return Agreement(
-        evaluator=records[0].evaluator,
-        objective=own,
-        pairs=pairs,
-        scored=len(records),
-        tau=tau,
-        interval=interval,
-    )
+def agreements(view: StudyView) -> tuple[Agreement, ...]:
+    """One for each rung with another evaluator than the highest one, lowest first."""
+    complete = [record for record in view.records if record.state == "complete"]
+    highest = max((record.fidelity.rung for record in complete), default=0)
+    rungs: dict[int, list[Record]] = {}
+    for record in complete:
+        rungs.setdefault(record.fidelity.rung, []).append(record)
+    scored = [one for one in rungs.get(highest, ()) if view.score.of(one) is not None]
+    top = {record.trial: record for record in scored}
+    trained_by = {record.evaluator for record in scored}
+    found = []
+    for rung, records in sorted(rungs.items()):
+        evaluator, known = records[0].evaluator, (view.score, *OBJECTIVES.values())
+        if rung < highest and evaluator not in trained_by:
+            scores = (item for item in known if item.source == "score")
+            own = next(item for item in scores if item.of(records[0]) is not None)
+            pairs = tuple(
+                (record, top[record.trial])
+                for record in records
+                if record.trial in top and own.of(record) is not None
+            )
+            gains = (
+                _gains([low for low, _ in pairs], own),
+                _gains([one for _, one in pairs], view.score),
+            )
+            correlation = kendall(*gains) if len(pairs) >= _FEWEST else (None, None)
+            found.append(Agreement(evaluator, own, pairs, len(records), *correlation))
+    return tuple(found)
 
 
-def _gain(record: Record, objective: Objective) -> float:
-    """The figure of an objective, higher is better."""
-    figure = objective.of(record) or 0.0
-    return figure if objective.direction == "max" else -figure
-
-
-def _other_score(record: Record) -> Objective:
-    scores = (item for item in OBJECTIVES.values() if item.source == "score")
-    return next(item for item in scores if item.of(record) is not None)
+def _gains(records: Sequence[Record], objective: Objective) -> NDArray[np.float64]:
+    """The figures of an objective, (N,), higher is better."""
+    figures = np.array([objective.of(record) or 0.0 for record in records])
+    return figures if objective.direction == "max" else -figures
 
 
 def kendall(
@@ -128,20 +107,6 @@ def kendall(
             taus.append(kendalltau(first[drawn], second[drawn]).statistic)
     low, high = np.quantile(taus, [0.025, 0.975])
     return float(kendalltau(first, second).statistic), Interval(float(low), float(high))
-
-
-def _words(one: Agreement) -> str:
-    lead = (
-        f"{one.evaluator} has scored {one.scored:,} trials, and {len(one.pairs):,} of them were "
-        "trained after that."
-    )
-    if one.tau is None or one.interval is None:
-        return f"{lead} That is too few to say how well both scores agree."
-    return (
-        f"{lead} Kendall's tau of both scores is {one.tau:.2f} (95 %: {one.interval.low:.2f} to "
-        f"{one.interval.high:.2f}); 1 is the same order, 0 is chance. Only what the cheap score "
-        "preferred was trained, which makes the correlation smaller than over the whole space."
-    )
 
 
 def _figure(one: Agreement, score: Objective) -> go.Figure:
@@ -164,9 +129,7 @@ def _figure(one: Agreement, score: Objective) -> go.Figure:
             showlegend=False,
         )
     )
-    figure.update_xaxes(
-        title_text=f"{one.objective.label}, {one.evaluator}", tickformat=one.objective.ticks
-    )
-    figure.update_yaxes(title_text=f"{score.label}, trained", tickformat=score.ticks)
-    figure.update_layout(margin_t=16)
-    return figure
+    x, y = one.objective, score
+    figure.update_xaxes(title_text=f"{x.label}, {one.evaluator}", tickformat=x.ticks)
+    figure.update_yaxes(title_text=f"{y.label}, trained", tickformat=y.ticks)
+    return figure.update_layout(margin_t=16)

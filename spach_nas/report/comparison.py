@@ -62,16 +62,10 @@ class ComparedStudy:
     baseline: bool = False
 
     @cached_property
-    def whole(self) -> StudyView:
-        """The study with the paper's models."""
-        facts = StudyFacts(name=self.label, objectives=self.objectives, limits=self.limits)
-        return study_view(self.records, facts)
-
-    @cached_property
     def view(self) -> StudyView:
         """What the search itself proposed: the paper's models are no merit of it."""
-        found = [record for record in self.records if record.reference is None]
-        return study_view(found, self.whole.facts)
+        facts = StudyFacts(name=self.label, objectives=self.objectives, limits=self.limits)
+        return study_view([one for one in self.records if one.reference is None], facts)
 
     @cached_property
     def compared(self) -> tuple[Trained, ...]:

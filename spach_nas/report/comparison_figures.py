@@ -3,6 +3,7 @@
 from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -17,6 +18,7 @@ from spach_nas.report.comparison import (
 )
 from spach_nas.report.hypervolume import Axis, Unit, along, axis_unit, set_axes, staircase
 from spach_nas.report.pareto import (
+    Point,
     cost_axis,
     pareto_data,
     scatter,
@@ -34,7 +36,7 @@ from spach_nas.report.theme import (
     layout,
     plain,
 )
-from spach_nas.report.view import Spread, Trained, pooled_spread, record_name
+from spach_nas.report.view import Spread, pooled_spread, record_name
 from spach_nas.study.hypervolume import (
     Corners,
     HypervolumeData,
@@ -42,7 +44,7 @@ from spach_nas.study.hypervolume import (
     record_corners,
     wider,
 )
-from spach_nas.study.pareto import value
+from spach_nas.study.pareto import comparable, value
 from spach_nas.units import format_count
 
 # Yellow is not among them: a thin line of it is lost on white.
@@ -125,7 +127,7 @@ def fronts_figure(
             marker=dot,
             line=look.line(1 if thin else 1.5, shape=stairs(axis)),
             bars=look.colour if few else "",
-            hover=lambda point, label=label: f"{plain(label)}<br>{hover_text(point.trained)}",
+            hover=partial(hover_text, label),
         )
         first = group.label not in shown
         figure.add_trace(trace.update(legendgroup=plain(group.label), showlegend=first))
@@ -139,15 +141,16 @@ def fronts_figure(
     return _make_room(figure, groups)
 
 
-def hover_text(one: Trained) -> str:
+def hover_text(study: str, point: Point) -> str:
     """A point's label in plotly's mark-up; everything from the study is escaped."""
-    record, cost = one.record, one.record.target_cost
+    record, cost = point.trained.record, point.trained.record.target_cost
+    score = point.trained.words(OBJECTIVES["accuracy"]) or "not known"
     # Free layouts are long, and a label wider than a phone is cut off.
     architecture = plain(record.architecture).replace(" | ", " |<br>")
     return (
-        f"<b>{architecture}</b><br>accuracy {one.words(OBJECTIVES['accuracy']) or 'not known'}<br>"
+        f"{plain(study)}<br><b>{architecture}</b><br>accuracy {score}<br>"
         f"{format_count(cost.macs)} MACs, {format_count(cost.params)} params<br>"
-        f"{plain(record_name(record))}, {plain(record.arch_id)}, {one.seed_words}"
+        f"{plain(record_name(record))}, {plain(record.arch_id)}, {point.trained.seed_words}"
     )
 
 
@@ -319,7 +322,7 @@ def repeats(groups: Sequence[StudyGroup]) -> tuple[list[tuple[float, ...]], Spre
     found: dict[tuple[str, frozenset[tuple[str, str]]], dict[int, list[float]]] = {}
     for study in (study for group in groups for study in group.studies):
         same = frozenset(protocol(study).items())
-        for record in (record for one in study.whole.trained for record in one.trainings):
+        for record in comparable(study.records):
             score = value(record, study.view.score)
             if score is not None:
                 by_seed = found.setdefault((record.arch_id, same), {})

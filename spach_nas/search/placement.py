@@ -7,16 +7,17 @@ and proposes the same.
 import itertools
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from spach_nas.config.search_yaml import SearchConfig
-from spach_nas.config.study_files import INITIAL, PLACEMENT, PREPARED
+from spach_nas.config.study_files import INITIAL, PLACEMENT, PREPARED, TEACHER
 from spach_nas.data import DataSplits
 from spach_nas.errors import ArchitectureError, BundleError, ConfigError
 from spach_nas.export.initial import load_initial
+from spach_nas.export.teacher import load_teacher
 from spach_nas.feasible import FeasibleSet
 from spach_nas.files import replace_text
 from spach_nas.space.architecture import Architecture
@@ -52,9 +53,9 @@ def read_initial(
     init = config.init
     if init is None:
         return None
-    from spach_nas.evaluators.proxy import open_network, seal_network
     from spach_nas.networks import changes
     from spach_nas.training import CheckpointError
+    from spach_nas.training.sealed_networks import open_network, seal_network
 
     kept = None if folder is None else folder / PREPARED / INITIAL
     try:
@@ -80,10 +81,31 @@ def read_initial(
     return sealed
 
 
-def keep_initial(folder: Path, sealed: bytes) -> None:
-    """Write the network into the folder of a study."""
-    (folder / PREPARED).mkdir(exist_ok=True)
-    (folder / PREPARED / INITIAL).write_bytes(sealed)
+def read_networks(
+    config: SearchConfig, *, folder: Path | None, feasible: FeasibleSet, data: DataShape
+) -> dict[str, bytes]:
+    """Trained networks that a study keeps, by the names of its files; see `read_initial`.
+
+    Raises:
+        ConfigError: One does not exist, or does not suit the search.
+    """
+    found: dict[str, bytes] = {}
+    teacher = config.training.teacher
+    if teacher is not None:
+        kept = None if folder is None else folder / PREPARED / TEACHER
+        if kept is not None and kept.is_file():
+            found[TEACHER] = kept.read_bytes()
+        else:
+            found[TEACHER] = load_teacher(teacher, data=data, key="training.teacher")
+    initial = read_initial(config, folder=folder, feasible=feasible, data=data)
+    return found if initial is None else found | {INITIAL: initial}
+
+
+def keep_networks(folder: Path, networks: Mapping[str, bytes]) -> None:
+    """Write the networks into the folder of a study."""
+    for name, sealed in networks.items():
+        (folder / PREPARED).mkdir(exist_ok=True)
+        (folder / PREPARED / name).write_bytes(sealed)
 
 
 def placed(
@@ -108,8 +130,8 @@ def placed(
         stopped: Whether to save and return.
     """
     from spach_nas.evaluators.placement import block_changes, place, score_blocks
-    from spach_nas.evaluators.proxy import open_network
     from spach_nas.training import choose_runtime, move, threads
+    from spach_nas.training.sealed_networks import open_network
 
     init = config.init
     assert init is not None

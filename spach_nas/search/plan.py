@@ -7,7 +7,7 @@ at once.
 import csv
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -36,7 +36,7 @@ from spach_nas.errors import ConfigError, DataError, LatencyError, SearchSpaceEr
 from spach_nas.feasible import FeasibleSet
 from spach_nas.latency.table import read_table as read_latency_table
 from spach_nas.search.loggers import check_packages
-from spach_nas.search.placement import read_initial
+from spach_nas.search.placement import read_networks
 from spach_nas.space.mixers import plugin_mixers
 from spach_nas.space.references import reference_target
 from spach_nas.space.scaling import DataShape, scale
@@ -67,7 +67,8 @@ class Plan:
         feasible: The architectures inside the limits.
         latency: Of the targets; None where it is neither objective nor limit.
         splits: The images, by the image size of the rungs.
-        initial: The trained network from which it begins; None without one.
+        kept: Trained networks that the study keeps, by file name: the one from which it begins, and
+            the teacher of its candidates.
     """
 
     path: Path
@@ -76,7 +77,7 @@ class Plan:
     feasible: FeasibleSet
     splits: Mapping[tuple[int, int], DataSplits]
     latency: "PredictedLatency | None" = None
-    initial: bytes | None = None
+    kept: Mapping[str, bytes] = field(default_factory=dict)
 
     @property
     def images(self) -> DataSplits:
@@ -161,7 +162,7 @@ def plan_search(
         from spach_nas.evaluators.interface import check_evaluators
 
         check_evaluators(config)
-        initial = read_initial(config, folder=folder, feasible=feasible, data=shape)
+        kept = read_networks(config, folder=folder, feasible=feasible, data=shape)
         doubts = [
             *audit_warnings(config, path),
             *(audit_warnings(config, folder) if folder else []),
@@ -178,7 +179,7 @@ def plan_search(
             feasible=feasible,
             splits=splits,
             latency=latency,
-            initial=initial,
+            kept=kept,
         )
         if warm is not None:
             check_warm_start(warm, config, images=plan.preprocessing)

@@ -21,7 +21,7 @@ from spach_nas.files import locked, replace_text, room_needed
 from spach_nas.networks import build
 from spach_nas.report.study import write_study_report
 from spach_nas.search.loggers import Logger, Loggers, named_loggers
-from spach_nas.search.placement import keep_initial, placed
+from spach_nas.search.placement import keep_networks, placed
 from spach_nas.search.plan import Plan, SearchSource, plan_search, study_path
 from spach_nas.search.ray.runner import ray_session, run_study, stop_on_signals
 from spach_nas.search.ray.session import driver_host
@@ -220,8 +220,7 @@ def prepare_folder(plan: Plan, folder: Path, *, resume: bool = False) -> None:
     if plan.latency is not None:
         texts[LATENCY_JSON] = plan.latency.table.to_json()
     create_folder(folder, texts=texts, records=warm)
-    if plan.initial is not None:
-        keep_initial(folder, plan.initial)
+    keep_networks(folder, plan.kept)
     if source is not None:
         copy_checkpoints(source, folder, warm)
 

@@ -369,7 +369,8 @@ def _train(
         validation=_first(images.validation, validated),
     )
     evaluator = ProxyEvaluator(
-        settings=replace(bench.settings, batch_size=size), threads=bench.threads
+        settings=replace(bench.settings, batch_size=size, teacher=None),
+        threads=bench.threads,
     )
     fidelity = replace(request.fidelity, epochs=epochs)
     return evaluator(replace(request, fidelity=fidelity), some)

@@ -29,7 +29,7 @@ from spach_nas.config.logger_registry import LOGGERS, LoggerSpec
 from spach_nas.config.objectives import OBJECTIVES
 from spach_nas.config.sampler_registry import SAMPLERS, SamplerSpec, get_sampler
 from spach_nas.config.search_yaml import SearchConfig
-from spach_nas.config.study_files import DATA_JSON, INITIAL, PREPARED, RECORDS_FILE
+from spach_nas.config.study_files import DATA_JSON, INITIAL, PREPARED, RECORDS_FILE, TEACHER
 from spach_nas.errors import PluginError, StudyError
 from spach_nas.files import replace_bytes, replace_text
 from spach_nas.paths import check_text, shell_word
@@ -221,7 +221,7 @@ def remove_if_empty(folder: Path) -> None:
     What its evaluators have prepared is kept: the search resumes with it.
     """
     files = (path for path in (folder / PREPARED).rglob("*") if path.is_file())
-    prepared = any(path.name != INITIAL for path in files)
+    prepared = any(path.name not in (INITIAL, TEACHER) for path in files)
     if not prepared and not (folder / RECORDS_FILE).stat().st_size:
         shutil.rmtree(folder)
 

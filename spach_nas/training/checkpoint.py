@@ -80,12 +80,14 @@ class Origin:
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values for JSON; the keys are those that an error names."""
-        protocol = asdict(self.settings)
+        protocol = {k: v for k, v in asdict(self.settings).items() if k not in _APART}
+        if self.settings.teacher is None:
+            del protocol["teacher"]  # which checkpoints of earlier versions do not know
         return {
             "architecture": self.architecture,
             "seed": self.seed,
             "course": [[rung.epochs, rung.data_share] for rung in self.course],
-            "protocol": {key: protocol[key] for key in protocol if key not in _APART},
+            "protocol": protocol,
             "number of images": self.images,
         }
 

@@ -22,6 +22,7 @@ from spach_nas.training.optimizer import optimizer_state, restore_optimizer
 from spach_nas.training.schedule import Leg, leg_of, make_legs, make_schedule, total_steps
 from spach_nas.training.scoring import BATCH, predict, score
 from spach_nas.training.seeds import derive_seed, global_seed
+from spach_nas.training.teacher import Teacher
 
 # Told before the first step and after each: epochs of the course that are done, with a fraction,
 # and the images of that step.
@@ -57,6 +58,7 @@ def train(
     course: Sequence[Fidelity] = (),
     start: TrainingState | None = None,
     micro_batch: int | None = None,
+    teacher: Teacher | None = None,
     tell: Tell = lambda *_: None,
 ) -> TrainingResult:
     """Train `network` in place up to a fidelity and score it after every epoch.
@@ -75,6 +77,7 @@ def train(
         micro_batch: Most images at once in memory. A larger batch is trained in parts whose
             gradients add up to those of the batch, up to rounding. Two exceptions: a
             BatchNorm takes its statistics from each part, and dropped paths differ.
+        teacher: A trained network to agree with; None: there is none.
         tell: Told the progress; the training does not depend on it.
     """
     start = start or TrainingState()
@@ -86,6 +89,7 @@ def train(
         optimizer=settings.optimizer_settings,
         runtime=runtime,
         label_smoothing=settings.label_smoothing,
+        teacher=teacher,
         compiled=settings.compile,
     )
     restore_optimizer(learner.optimizer, network, state=start.optimizer)

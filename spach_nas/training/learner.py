@@ -17,6 +17,7 @@ from torch.nn.parallel import DistributedDataParallel
 from spach_nas.config.training_settings import EmaSettings, OptimizerSettings
 from spach_nas.training.device import Runtime, autocast
 from spach_nas.training.optimizer import make_optimizer
+from spach_nas.training.teacher import Teacher
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -75,6 +76,7 @@ class Learner:
         label_smoothing: Probability mass spread over all classes.
         clip_norm: Largest norm of the gradients; None: they are not clipped.
         ema: Moving average of the weights; None: there is no average.
+        teacher: A trained network to agree with; None: there is none.
     """
 
     network: nn.Module
@@ -84,6 +86,7 @@ class Learner:
     label_smoothing: float = 0.0
     clip_norm: float | None = None
     ema: ModelEmaV3 | None = None
+    teacher: Teacher | None = None
 
     def step(self, parts: Iterable[Part], *, number: int, rate: float) -> Tensor:
         """One step of the optimizer.
@@ -122,7 +125,10 @@ class Learner:
         return torch.stack(losses).sum()
 
     def _loss(self, logits: Tensor, part: Part) -> Tensor:
-        return F.cross_entropy(logits, part.labels, label_smoothing=self.label_smoothing)
+        loss = F.cross_entropy(logits, part.labels, label_smoothing=self.label_smoothing)
+        if self.teacher is None:
+            return loss
+        return self.teacher.loss(logits, part.images, labels_loss=loss)
 
     def _shared(self, part: Part) -> AbstractContextManager[Any]:
         # Workers exchange gradients once per batch, in the backward pass of its last part.
@@ -138,6 +144,7 @@ def make_learner(
     runtime: Runtime,
     label_smoothing: float = 0.0,
     ema: EmaSettings | None = None,
+    teacher: Teacher | None = None,
     compiled: bool = False,
     workers: int = 1,
     sync_batch_norm: bool = False,
@@ -150,6 +157,7 @@ def make_learner(
         runtime: Where to run.
         label_smoothing: Probability mass spread over all classes.
         ema: Moving average of the weights; None: there is no average.
+        teacher: A trained network to agree with; None: there is none.
         compiled: Whether `torch.compile` makes kernels for the network.
         workers: Number of workers that share every batch.
         sync_batch_norm: Whether batch norms take their statistics over all workers.
@@ -183,4 +191,5 @@ def make_learner(
         label_smoothing=label_smoothing,
         clip_norm=optimizer.clip_norm,
         ema=average,
+        teacher=teacher,
     )

@@ -19,7 +19,7 @@ from spach_nas.data.controls import (
     draw_block,
 )
 from spach_nas.data.images import ImageSet
-from spach_nas.data.reader import DataChoice, open_data, open_split
+from spach_nas.data.reader import DataChoice, named_data, open_data, open_split
 from spach_nas.errors import DataError
 
 NAMES = (*LETTERS, *KEYS, "?")
@@ -167,9 +167,9 @@ def test_commands_that_take_images_one_by_one_see_the_same() -> None:
 
 
 def test_a_share_of_train_can_be_held_out_instead() -> None:
-    settings = DataSettings(name="controls/set/size=48/images=1000", validation=0.25)
+    settings = DataSettings(name="controls/set/size=48/images=1024", validation=0.25)
     splits = load_train_and_validation(settings, image_size=(48, 48))
-    assert (len(splits.train), len(splits.validation)) == (749, 251)
+    assert (len(splits.train), len(splits.validation)) == (768, 256)
 
 
 @pytest.mark.parametrize(
@@ -178,7 +178,7 @@ def test_a_share_of_train_can_be_held_out_instead() -> None:
         ("controls/sett", "no task 'sett'; expected .*; did you mean 'set'"),
         ("controls/", "no task ''; expected local, set, lookup or mixed"),
         ("control/set", "unknown data set 'control/set'.*did you mean 'controls/set'"),
-        ("controls/set/size=40", "size: '40'; expected 48 to 1,024"),
+        ("controls/set/size=40", "size: '40'; expected 48 to 512"),
         ("controls/set/classes=17", "classes: '17'; expected 3 to 16"),
         ("controls/local/classes=9", "classes: '9'; expected 2 to 8"),
         ("controls/local/channels=2", "channels: '2'; expected 1 or 3"),
@@ -191,6 +191,13 @@ def test_a_share_of_train_can_be_held_out_instead() -> None:
 def test_a_wrong_name_is_refused_with_what_is_legal(name: str, message: str) -> None:
     with pytest.raises(DataError, match=message):
         validate_settings(DataSettings(name=name))
+
+
+def test_commands_take_a_task_by_its_name() -> None:
+    name = "controls/mixed/size=96"
+    assert named_data(name, root=None) == (name, None)
+    with pytest.raises(DataError, match="did you mean 'controls/mixed'"):
+        named_data("control/mixed", root=None)
 
 
 def test_a_folder_is_refused() -> None:

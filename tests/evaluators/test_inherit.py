@@ -10,11 +10,11 @@ from search_tools import DATA as SHAPE
 from search_tools import evaluate, make_study
 from spach_nas.config.evaluation import EvaluationRequest, Fidelity, Relative
 from spach_nas.evaluators import ProxyEvaluator
-from spach_nas.evaluators.proxy import open_network, seal_network
 from spach_nas.networks import changes
 from spach_nas.space.architecture import Architecture
 from spach_nas.space.scaling import scale
 from spach_nas.training import Origin, TrainingState, pack, score_images
+from spach_nas.training.sealed_networks import open_network, seal_network
 from training_tools import CPU, DATA, SETTINGS, architecture
 
 CONV = architecture("conv", "conv")

@@ -97,7 +97,7 @@ def test_loggers_get_every_epoch_and_one_that_fails_is_left_out(tmp_path: Path) 
     good, bad = Recorder(), Recorder(fails=True)
     makers = {"tensorboard": lambda: good, "mlflow": lambda: bad}
     with (
-        mock.patch("spach_nas.search.loggers.LOGGERS", makers),
+        mock.patch("spach_nas.full_size.run.named_loggers", lambda names: makers),
         mock.patch("spach_nas.full_size.plan.check_packages"),
     ):
         run_training(plan_in(tmp_path, "loggers=[tensorboard, mlflow]", recipe="short"))

@@ -545,7 +545,7 @@ def test_the_page_opens_in_a_browser_with_hostile_names_as_text(
     assert page.locator("main img").count() == 0
     drawn = page.locator(".plot:visible .main-svg").first
     assert drawn.bounding_box()["width"] > 200
-    assert page.locator("#plot-fronts .scatterlayer .trace").count() == 4
+    assert page.locator("#plot-fronts .scatterlayer .trace").count() == 3
     before = page.locator("#plot-fronts .xtitle").text_content()
     page.locator("#switch-fronts input").nth(1).check(force=True)
     assert page.locator("#plot-fronts .xtitle").text_content() != before

@@ -18,6 +18,7 @@ from spach_nas.cost.limits import Limits
 from spach_nas.errors import StudyError
 from spach_nas.report import StudyFacts, draw, write_report
 from spach_nas.report.comparison_figures import hover_text
+from spach_nas.report.pareto import Point
 from spach_nas.report.study import write_study_report
 from spach_nas.report.view import Trained
 from spach_nas.study.records import Record, append_record
@@ -134,8 +135,11 @@ def test_the_data_block_has_no_angle_bracket(tmp_path: Path) -> None:
 
 
 def test_plot_labels_escape_mark_up() -> None:
-    record = replace(make_record(0, 0.5), reference="<b>x</b>")
-    assert "&lt;b&gt;x" in hover_text(Trained.of((record,)))
+    trained = Trained.of((replace(make_record(0, 0.5), reference="<b>x</b>"),))
+    point = Point(trained=trained, x=1, y=0.5, low=0.5, high=0.5)
+    words = hover_text("<i>y</i>", point)
+    assert words.startswith("&lt;i&gt;y")
+    assert "&lt;b&gt;x" in words
 
 
 NOT_FINITE = [

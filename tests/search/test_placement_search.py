@@ -12,17 +12,17 @@ from bundles import write_bundle
 from network_tools import randomised
 from search_tools import DATA, make_study, write_search
 from spach_nas.config.search_yaml import SearchConfig, load_config
-from spach_nas.config.study_files import PLACEMENT, PREPARED
+from spach_nas.config.study_files import INITIAL, PLACEMENT, PREPARED
 from spach_nas.cost.closed_form import cost
 from spach_nas.cost.limits import Limits
 from spach_nas.data import load_train_and_validation
 from spach_nas.errors import ConfigError
-from spach_nas.evaluators.proxy import open_network, seal_network
 from spach_nas.feasible import FeasibleSet
-from spach_nas.search.placement import find_frame, keep_initial, placed, read_initial
+from spach_nas.search.placement import find_frame, keep_networks, placed, read_initial
 from spach_nas.space.architecture import Architecture
 from spach_nas.space.scaling import scale
 from spach_nas.space.stage_space import Encoding
+from spach_nas.training.sealed_networks import open_network, seal_network
 
 SPACE = {
     "image_size": 32,
@@ -85,7 +85,7 @@ def run(config: SearchConfig, folder: Path, *, stop_after: int = 100) -> tuple[E
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     config = load(tmp_path)
-    keep_initial(tmp_path, seal_network(randomised(trained_proxy(config))))
+    keep_networks(tmp_path, {INITIAL: seal_network(randomised(trained_proxy(config)))})
     return tmp_path
 
 

@@ -10,7 +10,7 @@ from safetensors.torch import load, save
 from test_training_course import COURSE, fresh, origin, with_batch_norm
 from torch import nn
 
-from spach_nas.config.training_settings import Augmentation
+from spach_nas.config.training_settings import Augmentation, TeacherSettings
 from spach_nas.training import (
     CheckpointError,
     Origin,
@@ -147,6 +147,25 @@ def test_what_changes_no_figure_is_no_reason_to_begin_again(
     # The rungs say how long and on how much; where it is trained is not part of the protocol.
     same = replace(ORIGIN, settings=replace(SETTINGS, **changes))
     assert unpack(checkpoint, network=fresh(OF), origin=same, epochs=4).epochs == 2
+
+
+def test_a_protocol_without_new_settings_is_that_of_older_checkpoints() -> None:
+    # Otherwise the courses of a study that goes on would be trained from their beginning.
+    assert set(ORIGIN.as_dict()["protocol"]) == {
+        "augmentation",
+        "batch_size",
+        "drop_path_rate",
+        "label_smoothing",
+        "learning_rate",
+        "optimizer",
+        "precision",
+        "seed",
+        "warmup_share",
+        "weight_decay",
+    }
+    teacher = TeacherSettings(network="results/one")
+    taught = replace(ORIGIN, settings=replace(SETTINGS, teacher=teacher))
+    assert taught.as_dict()["protocol"]["teacher"]["network"] == "results/one"
 
 
 def test_a_checkpoint_behind_the_end_of_the_run_is_refused(checkpoint: bytes) -> None:

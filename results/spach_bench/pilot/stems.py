@@ -18,8 +18,8 @@ import torch
 
 from spach_nas.config.search_yaml import load_config
 from spach_nas.data import load_train_and_validation
+from spach_nas.machine import keep_freed_memory
 from spach_nas.networks import build
-from spach_nas.networks.allocator import keep_freed_memory
 from spach_nas.space.references import get_reference
 from spach_nas.space.scaling import DataShape, scale
 from spach_nas.training import choose_runtime, global_seed, move, train

@@ -20,8 +20,8 @@ from spach_nas.config.training_settings import DataSettings, TrainingSettings
 from spach_nas.cost.closed_form import cost
 from spach_nas.data import DataSplits, load_train_and_validation
 from spach_nas.data.held_out import nested_share
+from spach_nas.machine import keep_freed_memory
 from spach_nas.networks import build
-from spach_nas.networks.allocator import keep_freed_memory
 from spach_nas.space.architecture import Architecture
 from spach_nas.space.scaling import DataShape, ProxyRule, scale
 from spach_nas.training import choose_runtime, global_seed, move
