@@ -115,7 +115,8 @@ def print_result(study: "StudyDriver", *, console: Console) -> None:
     if (folder / BEST).exists():
         console.print(Text(f"best     {folder / BEST}"), soft_wrap=True)
     best = study.best()
-    if best is not None and not checkpoint_path(folder, best).is_file():
+    trained = study.config.evaluator.spec.trains
+    if best is not None and trained and not checkpoint_path(folder, best).is_file():
         # A study that was copied or published without weights.
         console.print(
             f"the weights of trial {best.trial}, the best one, are not in this folder; "
@@ -124,7 +125,12 @@ def print_result(study: "StudyDriver", *, console: Console) -> None:
         )
     console.print("\nNext:")
     for command, what in (
-        (("--pick", "knee", "--out", "knee"), "another network of the front"),
+        # Without training there are no weights to export.
+        *(
+            [(("--pick", "knee", "--out", "knee"), "another network of the front")]
+            if trained
+            else []
+        ),
         (("--scale", "target", "--out", "target"), "the best one at full size"),
     ):
         line = command_line("export", folder, *command)

@@ -1,5 +1,6 @@
 """Evaluators in the search YAML, alone and as rungs, in a study without Ray."""
 
+import io
 import pickle
 import re
 import sys
@@ -8,9 +9,11 @@ from typing import Any
 
 import pytest
 import yaml
+from rich.console import Console
 
 import own_evaluators
 from search_tools import DATA, evaluate, make_study, open_study, write_search
+from spach_nas.cli.search_view import print_result
 from spach_nas.config import plugins as plugins_module
 from spach_nas.config.evaluation import Evaluation, EvaluationRequest
 from spach_nas.config.evaluator_registry import EVALUATORS
@@ -209,6 +212,11 @@ def test_a_study_of_scores_alone_resumes_and_keeps_no_weights(tmp_path: Path) ->
     page = write_study_report(resumed.folder).read_text()
     assert "as size:params scores it without training" in page
     assert "0 epoch" not in page
+    console = Console(file=io.StringIO(), width=200)
+    print_result(resumed, console=console)
+    printed = console.file.getvalue()  # type: ignore[attr-defined]
+    assert "--scale target" in printed
+    assert "--pick knee" not in printed and "weights of trial" not in printed
     with pytest.raises(BundleError, match=r"scored by size:params, which leaves no weights"):
         choose(tmp_path / "study")
 
