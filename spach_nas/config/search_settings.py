@@ -116,7 +116,12 @@ def _as_initial(value: Any) -> Any:
 
 
 # A folder alone, or a mapping.
-WrittenInitial = Annotated[InitialSettings, BeforeValidator(_as_initial)]
+WrittenInitial = Annotated[
+    InitialSettings,
+    BeforeValidator(
+        _as_initial, json_schema_input_type=Annotated[str, Field(min_length=1)] | InitialSettings
+    ),
+]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

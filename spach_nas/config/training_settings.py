@@ -138,7 +138,12 @@ def _as_teacher(value: object) -> object:
 
 
 # A folder alone, or a mapping.
-WrittenTeacher = Annotated[TeacherSettings, BeforeValidator(_as_teacher)]
+WrittenTeacher = Annotated[
+    TeacherSettings,
+    BeforeValidator(
+        _as_teacher, json_schema_input_type=Annotated[str, Field(min_length=1)] | TeacherSettings
+    ),
+]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -73,7 +73,7 @@ READER_ONLY = {
 }
 
 # The options of an evaluator depend on its name, and those of a beginning on what it begins with.
-DEPENDENT = ("evaluator", "init")
+DEPENDENT = ("evaluator", "init", "teacher")
 
 
 def keys(node: dict[str, Any], path: Path_ = ()) -> Iterator[tuple[Path_, dict[str, Any]]]:

@@ -84,7 +84,7 @@ def test_a_library_set_is_split_as_in_a_search_and_its_test_images_choose_nothin
     choice = data.choice
     assert default_split(choice) == "test"
     assert len(open_split(choice, "test")) == 20
-    with pytest.raises(DataError, match="has no images by position"):
+    with pytest.raises(DataError, match="images by position"):
         checked("wds/some", root=tmp_path)
 
 
