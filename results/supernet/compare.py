@@ -28,8 +28,8 @@ from spach_nas.training import supernet_loop as loop
 HERE = Path(__file__).parent
 BENCH = HERE.parent / "spach_bench"
 METHODS = {
-    "single": SupernetSettings(),
-    "sandwich": SupernetSettings(paths="sandwich"),
+    "single": SupernetSettings(paths="single"),
+    "sandwich": SupernetSettings(paths="sandwich", distillation=0),
     "sandwich_distilled": SupernetSettings(paths="sandwich", distillation=0.5),
 }
 EVERY = 3  # architecture of the table is scored

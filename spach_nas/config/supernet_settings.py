@@ -17,12 +17,12 @@ class SupernetSettings(Settings):
 
     epochs: Annotated[Whole, Field(ge=1)] = 10
     """Passes over the train part."""
-    paths: Paths = "single"
+    paths: Paths = "sandwich"
     """Subnets that each step trains. `single`: one, drawn uniformly from the feasible ones.
     `sandwich`: the largest, the smallest, and `random_paths` drawn ones."""
     random_paths: Annotated[Whole, Field(ge=1)] = 2
     """Drawn subnets of a sandwich step."""
-    distillation: Annotated[Real, Field(ge=0, le=1)] = 0.0
+    distillation: Annotated[Real, Field(ge=0, le=1)] = 0.5
     """Share of a sandwich step's loss in which the other subnets learn the outputs of the largest
     instead of the labels."""
     clip_norm: Annotated[Real, Field(gt=0)] = 1.0

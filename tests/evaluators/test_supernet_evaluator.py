@@ -18,7 +18,7 @@ from spach_nas.evaluators.interface import check_evaluators, make_evaluator, pre
 from spach_nas.study.driver import StudyDriver
 
 CHANGES = {
-    "evaluator": {"name": "supernet", "epochs": 2, "images": 50},
+    "evaluator": {"name": "supernet", "epochs": 2, "paths": "single", "images": 50},
     "training__data_share": 1.0,
     "search__trials": 5,
 }

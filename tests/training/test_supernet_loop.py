@@ -42,8 +42,8 @@ SPACE = SearchSpace.from_dict(
         ],
     }
 )
-LONG = SupernetSettings(epochs=25)
-SINGLE = SupernetSettings(epochs=3)  # of 6 steps each
+LONG = SupernetSettings(epochs=25, paths="single")
+SINGLE = SupernetSettings(epochs=3, paths="single")  # of 6 steps each
 
 
 def draw(seed: int) -> Architecture:
@@ -199,7 +199,7 @@ def test_only_a_file_of_the_same_space_and_training_is_taken(tmp_path: Path) -> 
     with pytest.raises(BundleError, match="is of another seed"):
         run(fresh(), seed=1, file=file)
     with pytest.raises(BundleError, match="is of another settings"):
-        run(fresh(), settings=SupernetSettings(epochs=4), file=file)
+        run(fresh(), settings=replace(SINGLE, epochs=4), file=file)
     loaded = fresh()
     load_supernet(loaded, shared_weights(file))
     assert state(loaded) == state(trained)
