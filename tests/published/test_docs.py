@@ -125,9 +125,15 @@ def test_the_python_reference_holds_every_public_name() -> None:
 def keys_of(node: dict[str, Any], path: str = "") -> set[str]:
     found = set()
     for part in (node, *node.get("anyOf", ()), node.get("items", {})):
-        for name, inner in part.get("properties", {}).items():
+        keys = part.get("properties", {})
+        # One of several kinds of mapping, which are described at the top of the file.
+        kind = keys.get("name", {}).get("const")
+        if kind and path.count(".") > 1:
+            continue
+        prefix = f"{path}{kind}." if kind else path
+        for name, inner in keys.items():
             if name not in ("from", "to", "step") and "const" not in inner:
-                found |= {path + name, *keys_of(inner, f"{path}{name}.")}
+                found |= {prefix + name, *keys_of(inner, f"{prefix}{name}.")}
     return found
 
 
@@ -152,7 +158,7 @@ def test_the_yaml_reference_tells_defaults_and_legal_values() -> None:
     for expected in (
         "whole number, at least 1 · default `32`\n",  # training.batch_size
         "number, more than 0 and less than 1 · optional\n",  # data.validation
-        "one of `front`, `accuracy`, `loss` · default `front`\n",
+        "one of `front`, `accuracy`, `loss`, `score` · default `front`\n",
         "default `{accuracy: max, macs: min}`\n",
         "whole number, at least 1 · required\n",  # search.trials
     ):
