@@ -105,10 +105,11 @@ class InitialSettings(Settings):
     """Number of first proposals that a placement search makes: it gives each block of the network
     another mixer, or leaves it out, sees what that does to the validation loss, and solves for the
     best networks inside the limits."""
-    steps: Annotated[Whole, Field(ge=0)] = 20
+    steps: Annotated[Whole, Field(ge=0)] = 100
     """Steps that train a changed block, with 64 images each, before it is judged."""
-    learning_rate: Annotated[Real, Field(gt=0)] = 1e-3
-    """Of these steps."""
+    learning_rate: Annotated[Real, Field(gt=0)] = 3e-3
+    """Of these steps. A new branch begins with gamma_1 = 0: fewer or shorter steps would not show
+    what it is worth."""
 
 
 def _as_initial(value: Any) -> Any:
