@@ -171,6 +171,8 @@ def budget_warnings(plan: Plan, found: Budget | None) -> tuple[str, ...]:
             f"the time of preparing {one_of(prepared)}, and of scoring by it, is not in the "
             "estimate"
         )
+    if found is not None and config.init is not None and config.init.placement:
+        words.append("the time of the placement search is not in the estimate")
     proxy = _large_proxy(plan)
     if proxy:
         words.append(proxy)

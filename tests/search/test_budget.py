@@ -16,6 +16,7 @@ from conftest import run_main
 from search_tools import evaluate, write_search
 from spach_nas.cli.search_view import budget_line, print_budget
 from spach_nas.config.evaluation import Evaluation, EvaluationRequest
+from spach_nas.config.search_settings import InitialSettings
 from spach_nas.errors import ConfigError, StudyError
 from spach_nas.search import budget as opening
 from spach_nas.search import run as run_module
@@ -54,6 +55,15 @@ def test_a_warning_says_what_max_duration_cuts(tmp_path: Path) -> None:
     [words] = budget_warnings(plan, found)
     assert words.startswith(f"max_duration (20s) will leave about {found.cut} of 1,000 trainings")
     assert budget_warnings(plan, None) == ()
+
+
+def test_a_warning_says_that_a_placement_search_comes_on_top(tmp_path: Path) -> None:
+    plan = plan_search(write_search(tmp_path))
+    found = budget(plan, estimate_of(plan))
+    init = InitialSettings(network="somewhere", placement=2)
+    placing = replace(plan, config=replace(plan.config, init=init))
+    [words] = set(budget_warnings(placing, found)) - set(budget_warnings(plan, found))
+    assert words == "the time of the placement search is not in the estimate"
 
 
 def test_what_is_left_of_a_study_is_less(tmp_path: Path) -> None:
