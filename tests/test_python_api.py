@@ -18,7 +18,7 @@ from documents import DOCS, blocks
 from search_tools import drive, make_study, write_search
 from spach_nas.config.search_yaml import load_config, parse_config, to_yaml
 from spach_nas.config.shipped import shipped_folder
-from spach_nas.latency.table import Timing
+from spach_nas.latency.latency_table import Timing
 from spach_nas.space.references import REFERENCES
 from spach_nas.study import pareto
 from spach_nas.study.records import read_records

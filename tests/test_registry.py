@@ -16,7 +16,7 @@ from spach_nas.config.search_yaml import parse_config
 from spach_nas.cost.closed_form import cost
 from spach_nas.errors import ConfigError, PluginError
 from spach_nas.registry import Registry
-from spach_nas.replay.comparison import strategies
+from spach_nas.replay.regrets import strategies
 from spach_nas.space.references import get_reference
 
 

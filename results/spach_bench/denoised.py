@@ -16,7 +16,7 @@ from trust import HERE, members, read_table
 
 from spach_nas.config.objectives import Objective
 from spach_nas.replay import Benchmark, Budget, Entry, Regret, Strategy, read_benchmark, replay
-from spach_nas.replay.comparison import regrets, summary
+from spach_nas.replay.regrets import regrets, summary
 
 SAMPLERS = ("tpe", "nsga2", "surrogate", "evolution", "local", "random")
 SEEDS, TRIALS, WORKERS = 30, 100, 2

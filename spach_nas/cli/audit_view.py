@@ -13,7 +13,7 @@ from spach_nas.evaluators.interface import check_evaluators
 from spach_nas.replay.audit import (
     FEWEST,
     AuditRow,
-    Interval,
+    Estimate,
     audit,
     read_scores,
     score_architectures,
@@ -110,6 +110,6 @@ def audit_table(rows: Sequence[AuditRow]) -> RichTable:
     return table
 
 
-def _bias(found: Interval) -> str:
+def _bias(found: Estimate) -> str:
     chance = found.low <= 0 <= found.high
     return f"{found.figure:+.0%}" + (" " if chance else "*")

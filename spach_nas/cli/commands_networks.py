@@ -181,7 +181,7 @@ def train(
 
     with doing("loading PyTorch"):
         from spach_nas.cli.training_view import train_in_terminal
-        from spach_nas.full_size.plan import TrainingRequest
+        from spach_nas.full_size.training_plan import TrainingRequest
 
     # Ctrl-C is no failure, since the run can be resumed, but the exit code says that it stopped.
     with contextlib.suppress(KeyboardInterrupt):
@@ -318,7 +318,7 @@ def latency(
     """Time a network on this device, or the parts of all networks of a search."""
     # Whatever can be checked without torch is, because importing it takes seconds.
     from spach_nas.latency import request
-    from spach_nas.latency.table import read_table
+    from spach_nas.latency.latency_table import read_table
 
     if table is None:
         batch_sizes = request.parse_batch_sizes(batch_size or "1")

@@ -136,7 +136,7 @@ def space(
     if not as_json:
         print_space(source.name, report)
     if source.plan is not None:
-        from spach_nas.search.timing import time_search
+        from spach_nas.search.proxy_timing import time_search
 
         with doing("timing a few training steps"):
             estimate = time_search(source.plan)
@@ -247,7 +247,7 @@ def replay(
     check_file(out, option="--out")
     console = make_console()
     with doing("reading the trainings") as tell:
-        from spach_nas.replay.comparison import compare, strategies, write_regrets
+        from spach_nas.replay.regrets import compare, strategies, write_regrets
 
         names = sampler or ["random", "nsga2", "tpe", "surrogate"]
         chosen = strategies(names, [rule.value for rule in rungs or RungRule])

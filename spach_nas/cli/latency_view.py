@@ -11,9 +11,9 @@ from rich.table import Table
 from spach_nas.cli.status_line import make_console, plain_table
 from spach_nas.config.search_settings import Format, LatencySettings, RuntimeName
 from spach_nas.config.training_settings import Device
+from spach_nas.latency.latency_table import Conditions, LatencyTable
 from spach_nas.latency.measuring import measure_file, table_conditions
 from spach_nas.latency.request import SpaceToTime
-from spach_nas.latency.table import Conditions, LatencyTable
 from spach_nas.latency.timing import Measured, cautions, conditions, measure_network
 from spach_nas.space.architecture import Architecture
 from spach_nas.units import format_latency

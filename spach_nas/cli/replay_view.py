@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from rich.table import Table as RichTable
 
 from spach_nas.replay.benchmark import Benchmark
-from spach_nas.replay.comparison import Axis, Regret
+from spach_nas.replay.regrets import Axis, Regret
 from spach_nas.replay.strategies import Strategy
 from spach_nas.units import format_duration
 

@@ -10,7 +10,7 @@ from spach_nas.config.evaluator_registry import TRAIN
 from spach_nas.config.search_settings import SearchSettings
 from spach_nas.cost.closed_form import cost
 from spach_nas.paths import command_line
-from spach_nas.search.budget import Budget, budget_warnings
+from spach_nas.search.budget import SearchBudget, budget_warnings
 from spach_nas.search.plan import Plan
 from spach_nas.space.scaling import scale
 from spach_nas.study.ending import ending
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from spach_nas.study.driver import StudyDriver
 
 
-def budget_line(found: Budget, *, now: datetime) -> str:
+def budget_line(found: SearchBudget, *, now: datetime) -> str:
     """One line with the number of trainings, their duration and end; `now` is local time."""
     seconds = found.foreseen.seconds
     end = now + timedelta(seconds=seconds)
@@ -34,7 +34,7 @@ def budget_line(found: Budget, *, now: datetime) -> str:
     )
 
 
-def print_budget(plan: Plan, found: Budget | None, *, console: Console) -> None:
+def print_budget(plan: Plan, found: SearchBudget | None, *, console: Console) -> None:
     """Print the number of trainings, their duration and end, and the warnings."""
     if found is not None:
         line = budget_line(found, now=datetime.now().astimezone())

@@ -16,10 +16,10 @@ from spach_nas.cost.limits import measure_words
 from spach_nas.search.estimate import TimeEstimate
 from spach_nas.search.space_report import (
     Binding,
+    CostSpread,
     Hidden,
     PaperModel,
     SpaceReport,
-    Spread,
     StageShares,
 )
 from spach_nas.space.references import REFERENCES
@@ -126,7 +126,7 @@ def _ranges(report: SpaceReport) -> Table:
     return table
 
 
-def _figures(spread: Spread) -> tuple[str, ...]:
+def _figures(spread: CostSpread) -> tuple[str, ...]:
     values = (spread.low, spread.p5, spread.median, spread.p95, spread.high)
     return tuple(format_count(value) for value in values)
 

@@ -16,8 +16,13 @@ from spach_nas.cli.status_line import doing, live_block, make_console, plain_tab
 from spach_nas.config.recipe import load_recipe
 from spach_nas.cost.closed_form import cost
 from spach_nas.data.reader import EvaluationSplit
-from spach_nas.full_size.plan import TrainingPlan, TrainingRequest, check_evaluation, plan_training
 from spach_nas.full_size.run_folder import EpochLine, Now, read_curve, read_now
+from spach_nas.full_size.training_plan import (
+    TrainingPlan,
+    TrainingRequest,
+    check_evaluation,
+    plan_training,
+)
 from spach_nas.latency.request import parse_batch_sizes
 from spach_nas.paths import command_line
 from spach_nas.units import format_count, format_duration
@@ -162,7 +167,7 @@ def train_in_terminal(request: TrainingRequest) -> None:
     console = make_console()
     with doing("checking the images"):
         plan = plan_training(request)
-    from spach_nas.full_size.run import run_training
+    from spach_nas.full_size.training_run import run_training
 
     for line in _head(plan, request):
         console.print(Text(line), soft_wrap=True)

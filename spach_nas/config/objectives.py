@@ -15,7 +15,7 @@ Source = Literal["score", "target_cost", "measured"]
 Unit = Literal["share", "count", "ms", ""]
 
 
-class Measured(Protocol):
+class HasFigures(Protocol):
     """The part of a record that objectives read."""
 
     @property
@@ -68,7 +68,7 @@ class Objective:
             return format_count(number)
         return f"{number:.4g} {self.unit}".rstrip()
 
-    def of(self, record: Measured) -> float | None:
+    def of(self, record: HasFigures) -> float | None:
         """The value in a record; None if it has none, or one that is not finite."""
         if self.source == "target_cost":
             return float(getattr(record.target_cost, self.name))

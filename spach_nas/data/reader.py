@@ -24,8 +24,8 @@ from spach_nas.data.controls import CONTROLS, TASKS
 from spach_nas.data.controls import PREFIX as CONTROLS_PREFIX
 from spach_nas.data.decoding import broken_images, check_range, conversions, evenly
 from spach_nas.data.fashion import FASHION_MINI, FASHION_MNIST
-from spach_nas.data.folder import FOLDER, class_folders, folder_pictures, named_splits
 from spach_nas.data.held_out import split_validation
+from spach_nas.data.image_folder import FOLDER, class_folders, folder_pictures, named_splits
 from spach_nas.data.images import (
     DataSplits,
     HeldOut,

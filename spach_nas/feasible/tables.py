@@ -43,7 +43,7 @@ Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Table:
+class CostTable:
     """Classes of arrangements with their cost, for one stage or for several combined.
 
     Attributes:
@@ -56,11 +56,11 @@ class Table:
     numbers: Counts
     active: Ints
 
-    def combined(self, other: "Table") -> "Table":
+    def combined(self, other: "CostTable") -> "CostTable":
         """Every class of this table combined with every class of `other`, in row-major order."""
         lines = len(self.costs) * len(other.costs)
         costs = self.costs[:, None] + other.costs[None]
-        return Table(
+        return CostTable(
             costs=costs.reshape(lines, self.costs.shape[1]),
             numbers=np.multiply.outer(self.numbers, other.numbers).ravel(),
             active=np.bitwise_or.outer(self.active, other.active).ravel(),
@@ -84,8 +84,8 @@ class Context:
     frame: Frame
     classes: tuple[tuple[MixerCounts, ...], ...]
     column: int
-    rows: Table
-    columns: Table
+    rows: CostTable
+    columns: CostTable
     required: int
 
 
@@ -206,7 +206,7 @@ class ClassTables:
         stages = self._stage_tables(values)
         # The stage with most classes becomes the columns, which keeps the number of rows small.
         column = max(range(len(stages)), key=lambda i: len(stages[i][0]))
-        rows = Table(
+        rows = CostTable(
             costs=self._costs([frame.costs]),
             numbers=np.array([1], dtype=object),
             active=np.zeros(1, dtype=np.int64),
@@ -222,7 +222,7 @@ class ClassTables:
             required=self._bits(required_effects(self.space, values)),
         )
 
-    def _stage_tables(self, values: Encoding) -> list[tuple[tuple[MixerCounts, ...], Table]]:
+    def _stage_tables(self, values: Encoding) -> list[tuple[tuple[MixerCounts, ...], CostTable]]:
         frame = self.measures.frame(values)
         return [
             self._stage_table(
@@ -239,7 +239,7 @@ class ClassTables:
         sizes: StageSizes,
         resolutions: tuple[Resolution, Resolution],
         required: frozenset[str],
-    ) -> tuple[tuple[MixerCounts, ...], Table]:
+    ) -> tuple[tuple[MixerCounts, ...], CostTable]:
         stage = self.space.stages[i]
         classes = tuple(
             mixers for mixers in stage.mixers.classes(stage.depth) if required <= effects(mixers)
@@ -252,7 +252,7 @@ class ClassTables:
         ]
         # A stage with its own ratio or sharing is not affected by the one for all stages.
         own = {name for name, given in own_choices(stage).items() if given is not None}
-        table = Table(
+        table = CostTable(
             costs=self._costs(costs),
             numbers=np.array([mixers.number for mixers in classes], dtype=object),
             active=np.array(

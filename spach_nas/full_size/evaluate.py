@@ -14,7 +14,7 @@ from spach_nas.data.reader import EvaluationSplit, check_split, default_split
 from spach_nas.data.split_reader import Pictures
 from spach_nas.errors import BundleError, DataError
 from spach_nas.export import choose, load_weights
-from spach_nas.full_size.plan import data_choice
+from spach_nas.full_size.training_plan import data_choice
 from spach_nas.latency.timing import SECONDS, conditions, time_calls
 from spach_nas.networks import Spach, build
 from spach_nas.training import Runtime, choose_runtime, move

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from spach_nas.errors import BundleError
-from spach_nas.export.initial import Initial
+from spach_nas.export.named_networks import Initial
 from spach_nas.space.architecture import Architecture
 
 _MOST_LISTED = 3

@@ -19,8 +19,7 @@ from spach_nas.config.study_files import LATENCY_JSON, RECORDS_FILE
 from spach_nas.cost.limits import Limits
 from spach_nas.errors import LatencyError, SearchSpaceError
 from spach_nas.feasible import FeasibleSet
-from spach_nas.latency.parts import Part, part_name, parts_of, space_parts
-from spach_nas.latency.table import (
+from spach_nas.latency.latency_table import (
     Check,
     Conditions,
     LatencyTable,
@@ -33,6 +32,7 @@ from spach_nas.latency.table import (
     read_table,
     write_table,
 )
+from spach_nas.latency.parts import Part, part_name, parts_of, space_parts
 from spach_nas.latency.timing import cautions, conditions, time_network, time_part
 from spach_nas.machine import now
 from spach_nas.space.architecture import Architecture

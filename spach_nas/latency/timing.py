@@ -23,9 +23,9 @@ from torch import Tensor, nn
 from spach_nas.config.search_settings import RUNTIMES, Format, RuntimeName
 from spach_nas.config.training_settings import Device
 from spach_nas.errors import LatencyError, one_line
+from spach_nas.latency.latency_table import Conditions, Timing
 from spach_nas.latency.parts import BlockPart, DownsamplePart, HeadPart, Part, StemPart
 from spach_nas.latency.request import check_known
-from spach_nas.latency.table import Conditions, Timing
 from spach_nas.networks import build
 from spach_nas.networks.block import NORM_EPS, Block, Downsample, build_stem
 from spach_nas.networks.onnx_graph import INPUT, OPSET, OUTPUT, onnx_bytes, quiet

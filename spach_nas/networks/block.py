@@ -16,7 +16,7 @@ from timm.layers import DropPath
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from spach_nas.networks.mixers import load_mixer
+from spach_nas.networks.mixer_modules import load_mixer
 from spach_nas.space.architecture import Architecture, Stage, stem_kernel
 from spach_nas.space.mixers import MixerSite, get_mixer
 

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from spach_nas.errors import ArchitectureError
-from spach_nas.networks.mixers import TokenMlp
+from spach_nas.networks.mixer_modules import TokenMlp
 from spach_nas.networks.spach import Spach
 from spach_nas.space.architecture import Architecture, Stage
 from spach_nas.space.mixers import get_mixer

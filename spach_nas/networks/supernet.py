@@ -38,7 +38,7 @@ from spach_nas.networks.block import (
     SpachStage,
     build_stem,
 )
-from spach_nas.networks.mixers import Attention, TokenMlp, load_mixer
+from spach_nas.networks.mixer_modules import Attention, TokenMlp, load_mixer
 from spach_nas.networks.spach import Spach, init_weights
 from spach_nas.space.architecture import Architecture, Stage
 from spach_nas.space.layouts import Layout

@@ -1,7 +1,7 @@
 """Searches replayed from a table of trainings in virtual time, to compare strategies."""
 
 from spach_nas.replay.benchmark import Benchmark, read_benchmark
-from spach_nas.replay.comparison import Regret, compare, strategies, write_regrets
+from spach_nas.replay.regrets import Regret, compare, strategies, write_regrets
 from spach_nas.replay.strategies import (
     Budget,
     Step,
@@ -12,7 +12,14 @@ from spach_nas.replay.strategies import (
     replay,
     simulate,
 )
-from spach_nas.replay.table import Entry, Table, TableSet, read_table, table_of_records, write_table
+from spach_nas.replay.training_table import (
+    Entry,
+    Table,
+    TableSet,
+    read_table,
+    table_of_records,
+    write_table,
+)
 
 __all__ = [
     "Benchmark",

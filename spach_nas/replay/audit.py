@@ -33,7 +33,7 @@ from spach_nas.data.preprocessing import preprocessing
 from spach_nas.errors import StudyError
 from spach_nas.evaluators.interface import evaluator_of, prepare_evaluators
 from spach_nas.files import replace_text
-from spach_nas.replay.table import Entry, Table
+from spach_nas.replay.training_table import Entry, Table
 from spach_nas.search.plan import plan_search
 from spach_nas.space.architecture import Architecture
 from spach_nas.study.requests import make_request
@@ -61,7 +61,7 @@ class Statistic(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Interval:
+class Estimate:
     """A figure with the ends of its 95 % bootstrap interval over architectures."""
 
     figure: float
@@ -93,14 +93,14 @@ class AuditRow:
 
     name: str
     architectures: int
-    tau: Interval
-    within: Interval
-    rho: Interval
-    rho_within: Interval
-    gain: Interval
-    gain_within: Interval
+    tau: Estimate
+    within: Estimate
+    rho: Estimate
+    rho_within: Estimate
+    gain: Estimate
+    gain_within: Estimate
     seconds: float | None
-    bias: Mapping[str, Interval]
+    bias: Mapping[str, Estimate]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -446,9 +446,9 @@ def _bias(
     return np.asarray((np.linalg.pinv(products) @ answers[..., None])[:, 1, 0])
 
 
-def _interval(found: Figures) -> Interval:
+def _interval(found: Figures) -> Estimate:
     low, high = np.percentile(found[1:], [2.5, 97.5])
-    return Interval(figure=float(found[0]), low=float(low), high=float(high))
+    return Estimate(figure=float(found[0]), low=float(low), high=float(high))
 
 
 def _final(entry: Entry) -> float:
@@ -500,7 +500,7 @@ def verdict(rows: Sequence[AuditRow]) -> str:
     )
 
 
-_INTERVALS = tuple(item.name for item in fields(AuditRow) if item.type in ("Interval", Interval))
+_INTERVALS = tuple(item.name for item in fields(AuditRow) if item.type in ("Estimate", Estimate))
 
 
 def write_audit(rows: Sequence[AuditRow], path: Path) -> None:

@@ -16,7 +16,7 @@ from spach_nas.errors import StudyError
 from spach_nas.feasible import Latency
 from spach_nas.latency import PredictedLatency
 from spach_nas.latency import read_table as read_latency
-from spach_nas.replay.table import Entry, Table, TableSet, read_table, table_of_records
+from spach_nas.replay.training_table import Entry, Table, TableSet, read_table, table_of_records
 from spach_nas.space.architecture import Architecture
 from spach_nas.space.scaling import shape_of
 from spach_nas.study.records import read_records

@@ -28,7 +28,7 @@ from spach_nas.replay.strategies import (
     Workers,
     replay_config,
 )
-from spach_nas.replay.table import Entry
+from spach_nas.replay.training_table import Entry
 from spach_nas.samplers.factories import make_factory
 from spach_nas.samplers.feasible_sampler import OPTUNA_DIRECTIONS, distributions
 

@@ -14,7 +14,7 @@ from spach_nas.config.evaluation import Epoch, Evaluation, EvaluationRequest
 from spach_nas.config.search_settings import Level, Rungs
 from spach_nas.config.search_yaml import SearchConfig
 from spach_nas.replay.benchmark import Benchmark
-from spach_nas.replay.table import Entry, Table
+from spach_nas.replay.training_table import Entry, Table
 
 if TYPE_CHECKING:
     from spach_nas.study.driver import StudyDriver

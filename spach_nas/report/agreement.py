@@ -21,7 +21,7 @@ _FEWEST = 5
 _RESAMPLES = 300
 
 
-class Agreement(NamedTuple):
+class RungAgreement(NamedTuple):
     """Trials that two evaluators have scored.
 
     Attributes:
@@ -54,7 +54,7 @@ def agreement_section(view: StudyView) -> Section:
     )
 
 
-def agreements(view: StudyView) -> tuple[Agreement, ...]:
+def agreements(view: StudyView) -> tuple[RungAgreement, ...]:
     """One for each rung with another evaluator than the highest one, lowest first."""
     complete = [record for record in view.records if record.state == "complete"]
     highest = max((record.fidelity.rung for record in complete), default=0)
@@ -80,7 +80,7 @@ def agreements(view: StudyView) -> tuple[Agreement, ...]:
                 _gains([one for _, one in pairs], view.score),
             )
             correlation = kendall(*gains) if len(pairs) >= _FEWEST else (None, None)
-            found.append(Agreement(evaluator, own, pairs, len(records), *correlation))
+            found.append(RungAgreement(evaluator, own, pairs, len(records), *correlation))
     return tuple(found)
 
 
@@ -109,7 +109,7 @@ def kendall(
     return float(kendalltau(first, second).statistic), Interval(float(low), float(high))
 
 
-def _figure(one: Agreement, score: Objective) -> go.Figure:
+def _figure(one: RungAgreement, score: Objective) -> go.Figure:
     figure = go.Figure(layout=layout())
     figure.add_trace(
         go.Scatter(

@@ -16,8 +16,7 @@ from spach_nas.report.comparison import (
     check_objectives,
     protocol,
 )
-from spach_nas.report.hypervolume import Axis, Unit, along, axis_unit, set_axes, staircase
-from spach_nas.report.pareto import (
+from spach_nas.report.front_figure import (
     Point,
     cost_axis,
     pareto_data,
@@ -25,6 +24,7 @@ from spach_nas.report.pareto import (
     score_axis,
     stairs,
 )
+from spach_nas.report.growth import Axis, Unit, along, axis_unit, set_axes, staircase
 from spach_nas.report.theme import (
     BLUE,
     GREEN,

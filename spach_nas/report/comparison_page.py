@@ -31,8 +31,8 @@ from spach_nas.report.comparison_figures import (
     styles,
 )
 from spach_nas.report.document import Section, document, render
-from spach_nas.report.hypervolume import box_words
-from spach_nas.report.pareto import study_axes
+from spach_nas.report.front_figure import study_axes
+from spach_nas.report.growth import box_words
 from spach_nas.study.intervals import score_words
 from spach_nas.study.pareto import value
 from spach_nas.units import format_duration

@@ -13,12 +13,17 @@ from spach_nas.report.agreement import agreement_section
 from spach_nas.report.curves import curves_section
 from spach_nas.report.document import Section, document, render
 from spach_nas.report.drawing import common_width, draw, drawn_width
-from spach_nas.report.hypervolume import hypervolume_section
-from spach_nas.report.pareto import pareto_data, pareto_figure, study_axes
+from spach_nas.report.front_figure import pareto_data, pareto_figure, study_axes
+from spach_nas.report.growth import hypervolume_section
 from spach_nas.report.shares import shares_section
 from spach_nas.report.summary import conclusion, meaning, picks, worth_words
-from spach_nas.report.table import export_command, failures_section, table_data, trials_section
 from spach_nas.report.theme import MIXER_COLOURS
+from spach_nas.report.trial_table import (
+    export_command,
+    failures_section,
+    table_data,
+    trials_section,
+)
 from spach_nas.report.view import StudyFacts, StudyView, record_name, study_view
 from spach_nas.study.folder import REPORT
 from spach_nas.study.hypervolume import finished_after

@@ -17,8 +17,8 @@ from plotly import io as plotly_io
 
 from spach_nas.errors import SpachNasError, one_line
 from spach_nas.report.drawing import DRAWN_HEIGHT, Drawing, common_width, draw, drawn_width
-from spach_nas.report.hypervolume import box_words, hypervolume_figure
-from spach_nas.report.pareto import pareto_data, pareto_figure
+from spach_nas.report.front_figure import pareto_data, pareto_figure
+from spach_nas.report.growth import box_words, hypervolume_figure
 from spach_nas.report.terminal import spread_rows
 from spach_nas.report.theme import FONT, LIGHT, MIXER_COLOURS, mixer_colour, mixer_letter, plain
 from spach_nas.report.view import StudyFacts, StudyView, record_name, study_view

@@ -9,7 +9,7 @@ from spach_nas.cost.closed_form import cost
 from spach_nas.errors import StudyError, one_of
 from spach_nas.search.estimate import TimeEstimate, cut_by
 from spach_nas.search.plan import Plan, study_path
-from spach_nas.search.timing import QUICK, time_search
+from spach_nas.search.proxy_timing import QUICK, time_search
 from spach_nas.space.scaling import scale
 from spach_nas.study.journal import Foreseen
 from spach_nas.study.progress import Tally, outline
@@ -24,7 +24,7 @@ _SAMPLED = 50
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Budget:
+class SearchBudget:
     """The work left when a search begins or resumes.
 
     Attributes:
@@ -44,7 +44,7 @@ class Budget:
     kind: str = "training"
 
 
-def budget(plan: Plan, estimate: TimeEstimate, records: Sequence[Record] = ()) -> Budget:
+def budget(plan: Plan, estimate: TimeEstimate, records: Sequence[Record] = ()) -> SearchBudget:
     """The work left, derived from an estimate of the whole search.
 
     Args:
@@ -54,7 +54,7 @@ def budget(plan: Plan, estimate: TimeEstimate, records: Sequence[Record] = ()) -
     """
     foreseen = estimate.foreseen
     if not any(record.origin is None for record in records):
-        return Budget(
+        return SearchBudget(
             evaluations=estimate.evaluations,
             cut=estimate.cut,
             unlimited=estimate.unlimited,
@@ -85,7 +85,7 @@ def _left(tally: Tally) -> int:
     )
 
 
-def _rest(plan: Plan, tally: Tally, *, left: int, device: str, foreseen: Foreseen) -> Budget:
+def _rest(plan: Plan, tally: Tally, *, left: int, device: str, foreseen: Foreseen) -> SearchBudget:
     seconds = tally.work_left(()) / foreseen.at_once
     limit = plan.config.search.max_duration
     around = foreseen.start_seconds + foreseen.finish_seconds
@@ -93,7 +93,7 @@ def _rest(plan: Plan, tally: Tally, *, left: int, device: str, foreseen: Foresee
     until = seconds
     if limit is not None:
         until = max(0.0, limit - tally.last_end - foreseen.start_seconds)
-    return Budget(
+    return SearchBudget(
         evaluations=left,
         cut=cut_by(until, seconds, evaluations=left, at_once=foreseen.at_once),
         unlimited=seconds + around,
@@ -117,7 +117,7 @@ def foresee(
     out: str | Path | None = None,
     resume: bool = False,
     doing: Callable[[str], None] = lambda _: None,
-) -> Budget | None:
+) -> SearchBudget | None:
     """What a search will take on this machine, estimated from a few timed steps.
 
     Args:
@@ -144,7 +144,7 @@ def foresee(
         return None
 
 
-def budget_warnings(plan: Plan, found: Budget | None) -> tuple[str, ...]:
+def budget_warnings(plan: Plan, found: SearchBudget | None) -> tuple[str, ...]:
     """Warnings about settings that probably do not do what the user intends, a sentence each.
 
     Args:

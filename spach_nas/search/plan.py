@@ -34,9 +34,9 @@ from spach_nas.data.images import few_scored
 from spach_nas.data.preprocessing import Preprocessing, preprocessing
 from spach_nas.errors import ConfigError, DataError, LatencyError, SearchSpaceError, StudyError
 from spach_nas.feasible import FeasibleSet
-from spach_nas.latency.table import read_table as read_latency_table
+from spach_nas.latency.latency_table import read_table as read_latency_table
+from spach_nas.search.first_proposals import read_networks
 from spach_nas.search.loggers import check_packages
-from spach_nas.search.placement import read_networks
 from spach_nas.space.mixers import plugin_mixers
 from spach_nas.space.references import reference_target
 from spach_nas.space.scaling import DataShape, scale
@@ -318,7 +318,7 @@ def _check_mixers(plan: Plan) -> None:
     own = plugin_mixers(plan.config.mixers)
     if not own:
         return
-    from spach_nas.networks.mixers import check_mixers
+    from spach_nas.networks.mixer_modules import check_mixers
 
     shape = plan.preprocessing.data_shape
     proxies = [scale(item, plan.config.proxy, shape) for item in plan.feasible.samples(_TRIED, 0)]

@@ -20,8 +20,8 @@ from spach_nas.export import Choice, choose, export, load_weights
 from spach_nas.files import locked, replace_text, room_needed
 from spach_nas.networks import build
 from spach_nas.report.study import write_study_report
+from spach_nas.search.first_proposals import keep_networks, placed
 from spach_nas.search.loggers import Logger, Loggers, named_loggers
-from spach_nas.search.placement import keep_networks, placed
 from spach_nas.search.plan import Plan, SearchSource, plan_search, study_path
 from spach_nas.search.ray.runner import ray_session, run_study, stop_on_signals
 from spach_nas.search.ray.session import driver_host

@@ -31,7 +31,7 @@ Figures = NDArray[np.int64]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Spread:
+class CostSpread:
     """Distribution of a cost over architectures: its ends and percentiles, plain counts."""
 
     low: int
@@ -52,8 +52,8 @@ class Quantity:
     """
 
     name: str
-    everywhere: Spread
-    feasible: Spread
+    everywhere: CostSpread
+    feasible: CostSpread
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -123,8 +123,8 @@ class Hidden:
 class Proxies:
     """The proxies, which would be trained."""
 
-    macs: Spread
-    params: Spread
+    macs: CostSpread
+    params: CostSpread
     hidden: Hidden
 
 
@@ -268,11 +268,11 @@ def _quantities(everywhere: Population, inside: Population) -> tuple[Quantity, .
     return tuple(found)
 
 
-def _spread(figures: Figures) -> Spread:
+def _spread(figures: Figures) -> CostSpread:
     low, p5, median, p95, high = np.percentile(
         figures, (0, 5, 50, 95, 100), method="inverted_cdf"
     ).tolist()
-    return Spread(low=low, p5=p5, median=median, p95=p95, high=high)
+    return CostSpread(low=low, p5=p5, median=median, p95=p95, high=high)
 
 
 def _stages(

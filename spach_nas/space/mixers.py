@@ -332,7 +332,7 @@ register_mixer(
         name="attention",
         short="attn",
         cost=_attention_cost,
-        module="spach_nas.networks.mixers:Attention",
+        module="spach_nas.networks.mixer_modules:Attention",
         parameters=frozenset({"heads"}),
         saved=_attention_saved,
     )
@@ -342,7 +342,7 @@ register_mixer(
         name="mlp",
         short="mlp",
         cost=_mlp_cost,
-        module="spach_nas.networks.mixers:TokenMlp",
+        module="spach_nas.networks.mixer_modules:TokenMlp",
         parameters=frozenset({"token_ratio"}),
         min_tokens=2,
         fixed_resolution=True,

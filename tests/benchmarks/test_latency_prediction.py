@@ -20,9 +20,9 @@ from spach_nas.config.shipped import shipped_folder
 from spach_nas.cost.closed_form import cost
 from spach_nas.cost.limits import Limits
 from spach_nas.feasible import FeasibleSet
+from spach_nas.latency.latency_table import Conditions, Timing
 from spach_nas.latency.measuring import Clock, Network, measure_table
 from spach_nas.latency.parts import Part, part_name, parts_of
-from spach_nas.latency.table import Conditions, Timing
 from spach_nas.latency.timing import CHAIN, conditions, part_module, time_module
 from spach_nas.networks import build
 from spach_nas.space.architecture import Architecture

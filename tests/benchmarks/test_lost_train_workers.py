@@ -20,7 +20,7 @@ from full_tools import STREAMED, curve_figures, plan_in, write_architecture, wri
 from spach_nas.cli import training_view as session
 from spach_nas.config.search_settings import Resources
 from spach_nas.full_size import ray_train
-from spach_nas.full_size.run import run_training
+from spach_nas.full_size.training_run import run_training
 from spach_nas.search.ray.session import ray_session
 from spach_nas.training.checkpoint import LAST
 

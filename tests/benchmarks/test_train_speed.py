@@ -25,8 +25,8 @@ from timm.utils import ModelEmaV3
 from torch import Tensor
 from training_steps import proxy
 
-from spach_nas.full_size.plan import TrainingPlan, TrainingRequest, plan_training
-from spach_nas.full_size.run import prepare
+from spach_nas.full_size.training_plan import TrainingPlan, TrainingRequest, plan_training
+from spach_nas.full_size.training_run import prepare
 from spach_nas.full_size.worker import make_training
 from spach_nas.machine import keep_freed_memory
 from spach_nas.networks import build

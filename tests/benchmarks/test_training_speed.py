@@ -31,7 +31,7 @@ from training_steps import (
 
 from spach_nas.machine import keep_freed_memory
 from spach_nas.networks import build
-from spach_nas.networks import mixers as network_mixers
+from spach_nas.networks import mixer_modules as network_mixers
 from spach_nas.training import threads
 from spach_nas.training.muon import make_muon
 

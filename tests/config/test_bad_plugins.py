@@ -13,7 +13,7 @@ from spach_nas.config.plugins import load_plugins
 from spach_nas.cost.closed_form import cost
 from spach_nas.cost.memory import saved_bytes
 from spach_nas.errors import ArchitectureError, PluginError
-from spach_nas.networks.mixers import check_mixers
+from spach_nas.networks.mixer_modules import check_mixers
 from spach_nas.search.plan import plan_search
 from spach_nas.space import mixers
 from spach_nas.space.architecture import Architecture, Stage

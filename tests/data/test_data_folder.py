@@ -10,7 +10,7 @@ from PIL import Image
 
 from spach_nas.config.training_settings import DataSettings
 from spach_nas.data import data_shape, load_test, load_train_and_validation, validate_settings
-from spach_nas.data.folder import find_splits
+from spach_nas.data.image_folder import find_splits
 from spach_nas.errors import DataError
 
 SIZE = (8, 8)

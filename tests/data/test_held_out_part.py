@@ -17,9 +17,9 @@ from spach_nas.data.preprocessing import Preprocessing, read_preprocessing, to_j
 from spach_nas.data.reader import DataChoice, check_data, check_split, default_split, open_data
 from spach_nas.errors import DataError
 from spach_nas.export.bundle import load_preprocessing, write_core
-from spach_nas.full_size.plan import TrainingRequest, data_choice, plan_training
-from spach_nas.full_size.run import prepare
 from spach_nas.full_size.run_folder import known_files
+from spach_nas.full_size.training_plan import TrainingRequest, data_choice, plan_training
+from spach_nas.full_size.training_run import prepare
 
 PART = HeldOut(share=1 / 3, seed=4)
 

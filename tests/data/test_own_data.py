@@ -107,7 +107,7 @@ def test_one_colour_image_among_grey_ones_makes_a_colour_set_in_search_and_train
 ) -> None:
     from spach_nas.config.recipe import load_recipe
     from spach_nas.data.reader import check_data, open_data
-    from spach_nas.full_size.plan import data_choice
+    from spach_nas.full_size.training_plan import data_choice
 
     root = write_folder(tmp_path, mode="L")
     choice = data_choice(str(root), load_recipe("short").data)
@@ -171,7 +171,7 @@ def write_12_bits(root: Path, *, top: int = 4095) -> Path:
 def test_a_set_of_12_of_16_bits_is_refused_in_search_and_training(tmp_path: Path) -> None:
     from spach_nas.config.recipe import load_recipe
     from spach_nas.data.reader import check_data
-    from spach_nas.full_size.plan import data_choice
+    from spach_nas.full_size.training_plan import data_choice
 
     root = write_12_bits(tmp_path / "12")
     message = r"24 16-bit images go up to .* leaves 1\d of 256 levels; .*multiply all by \d\d\)"

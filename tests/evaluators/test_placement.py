@@ -10,9 +10,9 @@ import torch
 from network_tools import randomise
 from spach_nas.cost.closed_form import cost
 from spach_nas.cost.limits import Limits
-from spach_nas.evaluators.placement import (
+from spach_nas.evaluators.block_changes import (
     LEFT_OUT,
-    Block,
+    BlockChange,
     Scores,
     block_changes,
     place,
@@ -44,7 +44,7 @@ def trained(*, silent: tuple[int, int] | None = None) -> Spach:
     return network
 
 
-def scored(network: Spach, changes: tuple[Block, ...], *, steps: int) -> Scores:
+def scored(network: Spach, changes: tuple[BlockChange, ...], *, steps: int) -> Scores:
     return dict(
         score_blocks(
             network, DATA, changes=changes, steps=steps, learning_rate=1e-2, seed=5, runtime=CPU
@@ -65,9 +65,9 @@ def test_every_other_choice_of_every_block_is_a_change() -> None:
 
 def test_without_a_step_a_change_is_worth_what_it_does_to_the_function() -> None:
     network = trained(silent=(0, 1))
-    branch = Block(stage=1, number=1, mixer="mlp")
-    silent = Block(stage=0, number=1, mixer=LEFT_OUT)
-    loud = Block(stage=1, number=0, mixer=LEFT_OUT)
+    branch = BlockChange(stage=1, number=1, mixer="mlp")
+    silent = BlockChange(stage=0, number=1, mixer=LEFT_OUT)
+    loud = BlockChange(stage=1, number=0, mixer=LEFT_OUT)
     scores = scored(network, (branch, silent, loud), steps=0)
     assert scores[branch] == pytest.approx(0, abs=1e-6)
     assert scores[silent] == pytest.approx(0, abs=1e-6)
@@ -77,7 +77,7 @@ def test_without_a_step_a_change_is_worth_what_it_does_to_the_function() -> None
 def test_only_the_block_learns_and_the_network_stays() -> None:
     network = trained()
     before = {name: value.clone() for name, value in network.state_dict().items()}
-    change = Block(stage=1, number=1, mixer="mlp")
+    change = BlockChange(stage=1, number=1, mixer="mlp")
     first, again = (scored(network, (change,), steps=4) for _ in range(2))
     assert first == again
     assert first[change] != 0
@@ -98,13 +98,13 @@ def random_scores(seed: int) -> Scores:
 
 
 def loss(scores: Scores, layout: tuple[tuple[str, ...], ...]) -> float:
-    """Block by block, where no block is left out but the last ones."""
+    """BlockChange by block, where no block is left out but the last ones."""
     total = 0.0
     for stage, mixers in enumerate(layout):
         for number, own in enumerate(HYBRID.stages[stage].mixers):
             new = mixers[number] if number < len(mixers) else LEFT_OUT
             if new != own:
-                total += scores[Block(stage=stage, number=number, mixer=new)]
+                total += scores[BlockChange(stage=stage, number=number, mixer=new)]
     return total
 
 

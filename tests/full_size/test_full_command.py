@@ -21,8 +21,8 @@ from spach_nas.cli.training_view import TrainingView
 from spach_nas.errors import ConfigError, DataError, StudyError
 from spach_nas.full_size import ray_train
 from spach_nas.full_size.ray_train import Shape, shape_of
-from spach_nas.full_size.run import run_training
 from spach_nas.full_size.run_folder import EpochLine, Now, ProgressFile, read_curve, write_curve
+from spach_nas.full_size.training_run import run_training
 from spach_nas.search.loggers import LogEntry
 from spach_nas.study.journal import read_journal
 
@@ -34,7 +34,7 @@ def test_the_command_trains_says_what_it_does_and_goes_on(
     root, out = write_images(tmp_path / "images"), tmp_path / "run"
     changes = [part for change in (*HELD, "epochs=2") for part in ("--set", change)]
     arguments = ("train", str(source), "--data", str(root), "--recipe", "short", "--out", str(out))
-    with mock.patch("spach_nas.full_size.run.train_worker", side_effect=KeyboardInterrupt):
+    with mock.patch("spach_nas.full_size.training_run.train_worker", side_effect=KeyboardInterrupt):
         code, errors = run_main(*arguments, *changes)
     assert (code, errors) == (130, ["stopped; the same command with --resume continues it"])
     capsys.readouterr()
@@ -97,8 +97,8 @@ def test_loggers_get_every_epoch_and_one_that_fails_is_left_out(tmp_path: Path) 
     good, bad = Recorder(), Recorder(fails=True)
     makers = {"tensorboard": lambda: good, "mlflow": lambda: bad}
     with (
-        mock.patch("spach_nas.full_size.run.named_loggers", lambda names: makers),
-        mock.patch("spach_nas.full_size.plan.check_packages"),
+        mock.patch("spach_nas.full_size.training_run.named_loggers", lambda names: makers),
+        mock.patch("spach_nas.full_size.training_plan.check_packages"),
     ):
         run_training(plan_in(tmp_path, "loggers=[tensorboard, mlflow]", recipe="short"))
     curve = read_curve(tmp_path / "run")

@@ -19,8 +19,8 @@ from spach_nas.config.training_settings import DataSettings
 from spach_nas.data import load_train_and_validation
 from spach_nas.data.reader import OpenData, check_data, default_split, open_split
 from spach_nas.errors import ConfigError, DataError, SpachNasError, StudyError
-from spach_nas.full_size.plan import data_choice
-from spach_nas.full_size.run import prepare
+from spach_nas.full_size.training_plan import data_choice
+from spach_nas.full_size.training_run import prepare
 from spach_nas.full_size.worker import train_worker
 from spach_nas.training import choose_runtime
 from spach_nas.training.loaders import mend_posterize, scoring_batches

@@ -164,7 +164,7 @@ def test_weights_of_another_network_are_refused_by_name(tmp_path: Path) -> None:
 
 
 def test_official_weights_belong_to_the_model_that_is_named(tmp_path: Path) -> None:
-    from spach_nas.export.initial import load_initial
+    from spach_nas.export.named_networks import load_initial
     from spach_nas.full_size.initial import fitted
 
     name = "trans_ms_xxs"

@@ -21,9 +21,9 @@ from network_tools import images, randomise, zoo
 from spach_nas import files, load_model
 from spach_nas.errors import BundleError, StudyError
 from spach_nas.export import verify
-from spach_nas.full_size.plan import TrainingPlan
-from spach_nas.full_size.run import prepare, run_training
 from spach_nas.full_size.run_folder import read_curve
+from spach_nas.full_size.training_plan import TrainingPlan
+from spach_nas.full_size.training_run import prepare, run_training
 from spach_nas.full_size.worker import make_training, train_worker
 from spach_nas.networks import build
 from spach_nas.training import loaders

@@ -16,6 +16,7 @@ from spach_nas.cost.closed_form import cost
 from spach_nas.cost.limits import Limits
 from spach_nas.errors import ConfigError, LatencyError, SearchSpaceError
 from spach_nas.feasible import FeasibleSet, counts_without
+from spach_nas.latency.latency_table import Check, LatencyTable, PredictedLatency
 from spach_nas.latency.measuring import check_networks, measure_table, prediction_error
 from spach_nas.latency.parts import (
     BlockPart,
@@ -25,7 +26,6 @@ from spach_nas.latency.parts import (
     parts_of,
     space_parts,
 )
-from spach_nas.latency.table import Check, LatencyTable, PredictedLatency
 from spach_nas.latency.timing import summarise
 
 MANY = pytest.mark.parametrize("name", with_slow(SPACES, "layouts and free blocks"))

@@ -13,9 +13,9 @@ from spach_nas.config.study_files import LATENCY_JSON
 from spach_nas.cost.closed_form import cost
 from spach_nas.errors import ConfigError, LatencyError
 from spach_nas.feasible import FeasibleSet
+from spach_nas.latency.latency_table import read_table, write_table
 from spach_nas.latency.measuring import measure_file, search_latency, search_parts
 from spach_nas.latency.parts import parts_of
-from spach_nas.latency.table import read_table, write_table
 from spach_nas.latency.timing import conditions
 from spach_nas.replay.benchmark import read_benchmark
 from spach_nas.search.plan import plan_search

@@ -10,9 +10,7 @@ from latency_tools import ONE, WHERE, fake_clock, make_table
 from small_spaces import SPACES
 from spach_nas.config.search_settings import LatencySettings
 from spach_nas.errors import LatencyError
-from spach_nas.latency.measuring import Network, measure_table
-from spach_nas.latency.parts import part_name, parts_of, space_parts
-from spach_nas.latency.table import (
+from spach_nas.latency.latency_table import (
     PredictedLatency,
     check_agrees,
     check_conditions,
@@ -20,6 +18,8 @@ from spach_nas.latency.table import (
     read_table,
     write_table,
 )
+from spach_nas.latency.measuring import Network, measure_table
+from spach_nas.latency.parts import part_name, parts_of, space_parts
 
 SPACE = SPACES["global ratio and sharing"]
 

@@ -15,7 +15,7 @@ from spach_nas.cost.closed_form import cost
 from spach_nas.errors import ArchitectureError
 from spach_nas.machine import keep_freed_memory
 from spach_nas.networks import Spach, build
-from spach_nas.networks.mixers import attend
+from spach_nas.networks.mixer_modules import attend
 from spach_nas.networks.traced_cost import trace_cost
 from spach_nas.space import mixers
 from spach_nas.space.architecture import Architecture

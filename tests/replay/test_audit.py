@@ -27,7 +27,7 @@ from spach_nas.replay.audit import (
     write_audit,
     write_scores,
 )
-from spach_nas.replay.table import Entry, Table
+from spach_nas.replay.training_table import Entry, Table
 from spach_nas.search.plan import audit_warnings
 from spach_nas.space.architecture import Architecture
 from study_factory import make_architecture

@@ -36,10 +36,10 @@ from spach_nas.replay import (
     table_of_records,
     write_table,
 )
-from spach_nas.replay.comparison import TENTHS, regrets, strategies
+from spach_nas.replay.regrets import TENTHS, regrets, strategies
 from spach_nas.replay.stock import AshaRung, replay_stock
 from spach_nas.replay.strategies import rungs_of
-from spach_nas.replay.table import make_table
+from spach_nas.replay.training_table import make_table
 from spach_nas.space.architecture import Architecture
 from spach_nas.space.scaling import DataShape, scale
 from spach_nas.space.search_space import SearchSpace

@@ -11,10 +11,10 @@ from report_tools import view_of
 from spach_nas.config.objectives import OBJECTIVES
 from spach_nas.paths import shell_word
 from spach_nas.report import StudyFacts
+from spach_nas.report.front_figure import pareto_data, pareto_figure
 from spach_nas.report.page import page_header
-from spach_nas.report.pareto import pareto_data, pareto_figure
 from spach_nas.report.summary import picks, worth_words
-from spach_nas.report.table import export_command, table_rows
+from spach_nas.report.trial_table import export_command, table_rows
 from spach_nas.report.view import study_view
 from spach_nas.study.records import Record
 from study_factory import make_record

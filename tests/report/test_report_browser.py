@@ -10,8 +10,8 @@ import pytest
 from spach_nas.config.objectives import OBJECTIVES
 from spach_nas.cost.limits import Limits
 from spach_nas.report import StudyFacts, draw, write_report
-from spach_nas.report.table import NOT_KEPT
 from spach_nas.report.theme import DARK, LIGHT
+from spach_nas.report.trial_table import NOT_KEPT
 from spach_nas.report.view import study_view
 from spach_nas.space import mixers
 from spach_nas.space.mixers import MixerCost, MixerSpec, register_mixer

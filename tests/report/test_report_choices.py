@@ -15,7 +15,7 @@ from report_tools import view_of
 from spach_nas.config.objectives import OBJECTIVES
 from spach_nas.cost.limits import Limits
 from spach_nas.report import StudyFacts
-from spach_nas.report.hypervolume import hypervolume_figure, hypervolume_section
+from spach_nas.report.growth import hypervolume_figure, hypervolume_section
 from spach_nas.report.shares import draw_feasible, shares_data, shares_figure, shares_section
 from spach_nas.report.view import study_view
 from spach_nas.space.references import REFERENCES

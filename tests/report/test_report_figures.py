@@ -10,18 +10,18 @@ from report_tools import view_of
 from spach_nas.config.objectives import OBJECTIVES, Direction, Objective
 from spach_nas.cost.limits import Limits
 from spach_nas.report.curves import curves_data, curves_figure
-from spach_nas.report.hypervolume import box_words, hypervolume_figure
-from spach_nas.report.page import spent, spent_section
-from spach_nas.report.pareto import (
+from spach_nas.report.front_figure import (
     COSTS,
     pareto_data,
     pareto_figure,
     place_labels,
     study_axes,
 )
+from spach_nas.report.growth import box_words, hypervolume_figure
+from spach_nas.report.page import spent, spent_section
 from spach_nas.report.shares import shares_data, shares_figure
 from spach_nas.report.summary import conclusion, meaning, paper_models
-from spach_nas.report.table import failures, table_rows
+from spach_nas.report.trial_table import failures, table_rows
 from spach_nas.space.architecture import Architecture, Stage
 from spach_nas.space.references import REFERENCES
 from spach_nas.study.hypervolume import hypervolume_data

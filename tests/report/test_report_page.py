@@ -18,7 +18,7 @@ from spach_nas.cost.limits import Limits
 from spach_nas.errors import StudyError
 from spach_nas.report import StudyFacts, draw, write_report
 from spach_nas.report.comparison_figures import hover_text
-from spach_nas.report.pareto import Point
+from spach_nas.report.front_figure import Point
 from spach_nas.report.study import write_study_report
 from spach_nas.report.view import Trained
 from spach_nas.study.records import Record, append_record

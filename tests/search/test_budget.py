@@ -19,12 +19,12 @@ from spach_nas.config.evaluation import Evaluation, EvaluationRequest
 from spach_nas.config.search_settings import InitialSettings
 from spach_nas.errors import ConfigError, StudyError
 from spach_nas.search import budget as opening
+from spach_nas.search import proxy_timing as timing
 from spach_nas.search import run as run_module
-from spach_nas.search import timing
 from spach_nas.search.budget import budget, budget_warnings, evaluations_left
 from spach_nas.search.estimate import Timed, TimeEstimate, estimate_search
 from spach_nas.search.plan import Plan, plan_search
-from spach_nas.search.timing import cache_folder, keep_timing, kept_timing
+from spach_nas.search.proxy_timing import cache_folder, keep_timing, kept_timing
 from spach_nas.study.driver import StudyDriver
 from spach_nas.study.journal import read_journal
 from study_factory import make_record
@@ -124,7 +124,7 @@ def test_a_timing_is_kept_for_its_protocol(cache: Path, monkeypatch: pytest.Monk
         other.setattr("platform.node", lambda: "elsewhere")
         assert kept_timing(("a", 1)) is None
     now = timing.time.time()
-    monkeypatch.setattr("spach_nas.search.timing.time.time", lambda: now + 40 * 86400)
+    monkeypatch.setattr("spach_nas.search.proxy_timing.time.time", lambda: now + 40 * 86400)
     assert kept_timing(("a", 1)) is None
 
 

@@ -28,13 +28,13 @@ from spach_nas.search.estimate import (
     estimate_search,
 )
 from spach_nas.search.plan import Plan, plan_search, read_space_source
+from spach_nas.search.proxy_timing import THOROUGH, time_search, trials_at_once
 from spach_nas.search.space_report import (
     Hidden,
     describe_space,
     every_architecture,
     hidden_changes,
 )
-from spach_nas.search.timing import THOROUGH, time_search, trials_at_once
 from spach_nas.space.references import REFERENCES
 from spach_nas.space.scaling import ProxyRule, scale
 from spach_nas.space.search_space import SearchSpace
@@ -305,7 +305,7 @@ def test_no_proxy_that_trains_is_told(tmp_path: Path) -> None:
 def test_trials_at_once_follow_the_cores(
     resources: Resources, expected: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("spach_nas.search.timing.cores", lambda: 8)
+    monkeypatch.setattr("spach_nas.search.proxy_timing.cores", lambda: 8)
     assert trials_at_once(resources, device="cpu") == expected
 
 
@@ -335,7 +335,7 @@ def test_text_is_readable_in_100_columns(
 ) -> None:
     rungs = {"levels": [{"epochs": 1}], "reduction": 2}
     path = write_search(tmp_path, rungs=rungs, training__epochs=2, proxy__depth_scale=0.5)
-    monkeypatch.setattr("spach_nas.search.timing.PLACES", (0.5,))
+    monkeypatch.setattr("spach_nas.search.proxy_timing.PLACES", (0.5,))
     text = run_space(capsys, path)
     assert max(map(len, text.splitlines())) <= 100
     for words in (

@@ -14,8 +14,8 @@ from spach_nas.search.budget import budget, budget_warnings
 from spach_nas.search.estimate import Timed, estimate_search
 from spach_nas.search.loggers import record_entries
 from spach_nas.search.plan import plan_search
+from spach_nas.search.proxy_timing import time_scores
 from spach_nas.search.run import prepare_folder
-from spach_nas.search.timing import time_scores
 from spach_nas.study.folder import remove_if_empty
 from study_factory import make_record
 

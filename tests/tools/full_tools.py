@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from spach_nas.full_size.plan import TrainingPlan, TrainingRequest, plan_training
 from spach_nas.full_size.run_folder import EpochLine, read_curve
+from spach_nas.full_size.training_plan import TrainingPlan, TrainingRequest, plan_training
 from spach_nas.space.architecture import Architecture, Stage
 
 CLASSES = ("ant", "bee", "cat")

@@ -2,9 +2,9 @@
 
 import zlib
 
+from spach_nas.latency.latency_table import Conditions, LatencyTable, PredictedLatency, Timing
 from spach_nas.latency.measuring import Clock
 from spach_nas.latency.parts import Part, part_name, parts_of
-from spach_nas.latency.table import Conditions, LatencyTable, PredictedLatency, Timing
 from spach_nas.space.architecture import Architecture, Stage
 
 ONE = Architecture(

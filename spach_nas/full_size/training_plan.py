@@ -24,7 +24,7 @@ from spach_nas.data.reader import (
 from spach_nas.data.split_reader import Pictures
 from spach_nas.errors import BundleError, ConfigError, DataError, StudyError
 from spach_nas.export import Choice, choose
-from spach_nas.export.initial import Initial, check_initial, load_initial
+from spach_nas.export.named_networks import Initial, check_initial, load_initial
 from spach_nas.export.teacher import load_teacher
 from spach_nas.full_size.initial import adapted_architecture, fitted
 from spach_nas.full_size.run_folder import RUN_JSON, Job, check_origin, known_files, teacher_file
@@ -204,7 +204,7 @@ def _format_notes(recipe: Recipe) -> list[str]:
 def _check_mixers(architecture: Architecture) -> None:
     own = plugin_mixers(name for stage in architecture.stages for name in stage.mixers)
     if own:
-        from spach_nas.networks.mixers import check_mixers
+        from spach_nas.networks.mixer_modules import check_mixers
 
         check_mixers([architecture], own)
 

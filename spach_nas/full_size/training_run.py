@@ -14,7 +14,6 @@ from spach_nas.errors import DataError, StudyError
 from spach_nas.export import Choice, export
 from spach_nas.export.samples import BATCHES
 from spach_nas.files import locked, room_needed, staged, write_durably
-from spach_nas.full_size.plan import TrainingPlan
 from spach_nas.full_size.run_folder import (
     RUN_JSON,
     Job,
@@ -23,6 +22,7 @@ from spach_nas.full_size.run_folder import (
     teacher_file,
     training_section,
 )
+from spach_nas.full_size.training_plan import TrainingPlan
 from spach_nas.full_size.worker import initial_file, train_worker
 from spach_nas.search.loggers import LogEntry, Loggers, named_loggers
 from spach_nas.space.mixers import plugin_mixers

@@ -36,7 +36,7 @@ _BATCH = 64
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Block:
+class BlockChange:
     """A block of the trained network, with one change.
 
     Attributes:
@@ -50,10 +50,12 @@ class Block:
     mixer: str
 
 
-Scores = Mapping[Block, float]
+Scores = Mapping[BlockChange, float]
 
 
-def block_changes(architecture: Architecture, mixers: Sequence[Sequence[str]]) -> tuple[Block, ...]:
+def block_changes(
+    architecture: Architecture, mixers: Sequence[Sequence[str]]
+) -> tuple[BlockChange, ...]:
     """Every change of one block, the first block's first.
 
     Args:
@@ -66,7 +68,7 @@ def block_changes(architecture: Architecture, mixers: Sequence[Sequence[str]]) -
             choices = [name for name in legal if name != own]
             if stage.depth > 1:
                 choices.append(LEFT_OUT)
-            found += [Block(stage=number, number=block, mixer=name) for name in choices]
+            found += [BlockChange(stage=number, number=block, mixer=name) for name in choices]
     return tuple(found)
 
 
@@ -74,12 +76,12 @@ def score_blocks(
     network: Spach,
     splits: DataSplits,
     *,
-    changes: Sequence[Block],
+    changes: Sequence[BlockChange],
     steps: int,
     learning_rate: float,
     seed: int,
     runtime: Runtime,
-) -> Iterator[tuple[Block, float]]:
+) -> Iterator[tuple[BlockChange, float]]:
     """The change of the validation loss by each change of one block; lower is better.
 
     The block alone is trained, or its neighbour where it is left out. What the same steps do to the
@@ -190,7 +192,7 @@ def _expected(scores: Scores, stage: int, before: tuple[str, ...], after: tuple[
     for number, own in enumerate(before):
         mixer = kept.get(number, LEFT_OUT)
         if mixer != own:
-            total += scores[Block(stage=stage, number=number, mixer=mixer)]
+            total += scores[BlockChange(stage=stage, number=number, mixer=mixer)]
     return total
 
 
@@ -209,14 +211,14 @@ def _bounds(
         yield LinearConstraint(costs[None, :, index], lowest, highest)
 
 
-def _trained_block(architecture: Architecture, change: Block) -> int:
+def _trained_block(architecture: Architecture, change: BlockChange) -> int:
     """The block that is trained after a change: itself, or a neighbour of one that is left out."""
     if change.mixer != LEFT_OUT:
         return change.number
     return change.number - 1 if change.number else 1
 
 
-def _changed(network: Spach, change: Block, *, seed: int) -> Spach:
+def _changed(network: Spach, change: BlockChange, *, seed: int) -> Spach:
     if change.mixer == LEFT_OUT:
         changed = copy.deepcopy(network)
         silence(_block(changed, change.stage, change.number))

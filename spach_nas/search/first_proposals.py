@@ -16,7 +16,7 @@ from spach_nas.config.search_yaml import SearchConfig
 from spach_nas.config.study_files import INITIAL, PLACEMENT, PREPARED, TEACHER
 from spach_nas.data import DataSplits
 from spach_nas.errors import ArchitectureError, BundleError, ConfigError
-from spach_nas.export.initial import load_initial
+from spach_nas.export.named_networks import load_initial
 from spach_nas.export.teacher import load_teacher
 from spach_nas.feasible import FeasibleSet
 from spach_nas.files import replace_text
@@ -26,7 +26,7 @@ from spach_nas.space.search_space import SearchSpace, contexts, numbered_stages
 from spach_nas.space.stage_space import Encoding
 
 if TYPE_CHECKING:
-    from spach_nas.evaluators.placement import Block
+    from spach_nas.evaluators.block_changes import BlockChange
 
 # Of one stage: the integer programme has a variable for each.
 MOST_LAYOUTS = 20_000
@@ -129,7 +129,7 @@ def placed(
         tell: Takes a few words on what is being done.
         stopped: Whether to save and return.
     """
-    from spach_nas.evaluators.placement import block_changes, place, score_blocks
+    from spach_nas.evaluators.block_changes import block_changes, place, score_blocks
     from spach_nas.training import choose_runtime, move, threads
     from spach_nas.training.sealed_networks import open_network
 
@@ -234,15 +234,15 @@ def _layouts(space: SearchSpace) -> list[list[tuple[str, ...]]]:
     return [list(stage.mixers.arrangements(stage.depth)) for stage in space.stages]
 
 
-def _read_scores(path: Path) -> "tuple[dict[Block, float], float]":
+def _read_scores(path: Path) -> "tuple[dict[BlockChange, float], float]":
     """What earlier sessions have found, and the seconds that it took."""
-    from spach_nas.evaluators.placement import Block
+    from spach_nas.evaluators.block_changes import BlockChange
 
     if not path.is_file():
         return {}, 0.0
     known = json.loads(path.read_text(encoding="utf-8"))
     scores = {
-        Block(**{name: value for name, value in item.items() if name != "loss"}): item["loss"]
+        BlockChange(**{name: value for name, value in item.items() if name != "loss"}): item["loss"]
         for item in known["changes"]
     }
     return scores, known["seconds"]
