@@ -3,8 +3,8 @@
     python make.py TASK
 
 Three searches by `TASK/search.yaml`: the first trains every architecture within the limits, two
-more train a third of them by other chance. `TASK/table.csv` holds all; `spach_nas/replay/training_table.py`
-says what its columns are.
+more train a third of them by other chance. `TASK/table.csv` holds all;
+`spach_nas/replay/training_table.py` says what its columns are.
 """
 
 import sys

@@ -2,7 +2,8 @@
 
     python table.py STUDY...
 
-Writes `table.csv` next to this file; `spach_nas/replay/training_table.py` says what the columns are.
+Writes `table.csv` next to this file; `spach_nas/replay/training_table.py` says what the columns
+are.
 """
 
 import sys

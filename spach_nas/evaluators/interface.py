@@ -1,7 +1,8 @@
 """What an evaluator is, what makes one, and what prepares it."""
 
+import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -11,7 +12,9 @@ from spach_nas.config.search_yaml import SearchConfig
 from spach_nas.config.study_files import PREPARED
 from spach_nas.data import DataSplits
 from spach_nas.evaluators.heartbeat import PulseAddress
+from spach_nas.machine import describe_machine
 from spach_nas.registry import import_named
+from spach_nas.training.device import Runtime
 
 
 class Evaluator(Protocol):
@@ -31,6 +34,24 @@ class Evaluator(Protocol):
             data: Images at the size of the fidelity.
             checkpoint: Of the request's parent.
         """
+
+
+def finished(
+    evaluation: Evaluation, *, started: float, runtime: Runtime, threads: int
+) -> Evaluation:
+    """An evaluation with its duration and where it ran.
+
+    Args:
+        evaluation: What came of it.
+        started: `time.perf_counter()` at its begin.
+        runtime: Device and number format.
+        threads: Threads of the host.
+    """
+    return replace(
+        evaluation,
+        seconds=time.perf_counter() - started,
+        machine=f"{describe_machine()}, {runtime.device.type}, {threads} threads",
+    )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -4,6 +4,7 @@ import gc
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import torch
 from safetensors.torch import load
@@ -15,8 +16,8 @@ from spach_nas.config.training_settings import TrainingSettings
 from spach_nas.data import DataSplits
 from spach_nas.errors import one_line
 from spach_nas.evaluators.heartbeat import Pulse, PulseAddress
-from spach_nas.evaluators.interface import EvaluatorSetup
-from spach_nas.machine import describe_machine, keep_freed_memory
+from spach_nas.evaluators.interface import EvaluatorSetup, finished
+from spach_nas.machine import keep_freed_memory
 from spach_nas.networks import Spach, build, changes, morph
 from spach_nas.training import (
     CheckpointError,
@@ -32,12 +33,10 @@ from spach_nas.training import (
     train,
     unpack,
 )
+from spach_nas.training.device import LOST_DEVICE
 from spach_nas.training.sealed_networks import open_network, open_teacher
 from spach_nas.training.teacher import Teacher
 
-# A process that has seen one cannot use its device again. Older releases of torch do not tell it
-# from other errors.
-_LOST_DEVICE: type[Exception] | tuple[()] = getattr(torch, "AcceleratorError", ())
 # Not every allocator has an exception of its own.
 _SIGNS = (
     "can't allocate memory",
@@ -50,6 +49,9 @@ _SIGNS = (
 _PARTS = 4
 # Between two pulses of one training.
 PULSE_SECONDS = 1.0
+# A worker evaluates many candidates; neither network is changed by them.
+_opened_teacher = lru_cache(1)(open_teacher)
+_opened_network = lru_cache(1)(open_network)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -94,22 +96,11 @@ class ProxyEvaluator:
         keep_freed_memory()
         started = time.perf_counter()
         job = _Job(
-            request=request,
-            data=data,
-            checkpoint=checkpoint,
-            settings=self.settings,
-            runtime=runtime,
-            pulses=self.pulses,
-            initial=self.initial,
-            teacher=self.teacher,
+            evaluator=self, request=request, data=data, checkpoint=checkpoint, runtime=runtime
         )
         with threads(self.threads):
             evaluation = _evaluate(job)
-        return replace(
-            evaluation,
-            seconds=time.perf_counter() - started,
-            machine=f"{describe_machine()}, {runtime.device.type}, {self.threads} threads",
-        )
+        return finished(evaluation, started=started, runtime=runtime, threads=self.threads)
 
 
 def proxy_evaluator(setup: EvaluatorSetup) -> ProxyEvaluator:
@@ -137,14 +128,15 @@ def inherit_evaluator(setup: EvaluatorSetup) -> ProxyEvaluator:
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Job:
     # All that an attempt needs.
+    evaluator: ProxyEvaluator
     request: EvaluationRequest
     data: DataSplits
     checkpoint: bytes | None
-    settings: TrainingSettings
     runtime: Runtime
-    pulses: PulseAddress | None
-    initial: bytes | None
-    teacher: bytes | None
+
+    @property
+    def settings(self) -> TrainingSettings:
+        return self.evaluator.settings
 
     @property
     def origin(self) -> Origin:
@@ -179,7 +171,7 @@ def _attempt(job: _Job, micro_batch: int | None, *, remark: str = "") -> Evaluat
     """A failed evaluation for what a candidate does wrong; None when memory ran out."""
     try:
         return _train(job, micro_batch, remark=remark)
-    except _LOST_DEVICE:
+    except LOST_DEVICE:
         raise
     # A mixer of a user's may raise anything.
     except Exception as problem:
@@ -229,9 +221,9 @@ def _teacher(job: _Job) -> Teacher | None:
     settings = job.settings.teacher
     if settings is None:
         return None
-    assert job.teacher is not None, "a search keeps its teacher"
-    return open_teacher(
-        job.teacher,
+    assert job.evaluator.teacher is not None, "a search keeps its teacher"
+    return _opened_teacher(
+        job.evaluator.teacher,
         student=job.data.normalisation,
         temperature=settings.temperature,
         share=settings.share,
@@ -241,9 +233,9 @@ def _teacher(job: _Job) -> Teacher | None:
 
 def _teller(job: _Job, *, first: int) -> Callable[[float, int], None]:
     """Tells how far the training is, at its start and then every second."""
-    if job.pulses is None:
+    if job.evaluator.pulses is None:
         return lambda *_: None
-    address, request = job.pulses, job.request
+    address, request = job.evaluator.pulses, job.request
     began = told = time.perf_counter()
     trained = 0
 
@@ -283,8 +275,9 @@ def _start(job: _Job, network: Spach) -> tuple[TrainingState | None, str]:
         refused = f"trained from the start: its checkpoint {problem}"
     else:
         refused = ""
-    if job.initial is not None:
-        inherited = _inherit(job, network, open_network(job.initial), of="the initial network")
+    if job.evaluator.initial is not None:
+        initial = _opened_network(job.evaluator.initial)
+        inherited = _inherit(job, network, initial, of="the initial network")
         return None, "; ".join(filter(None, [refused, inherited]))
     return None, refused
 

@@ -7,22 +7,20 @@ import math
 import time
 from dataclasses import dataclass, field, replace
 
-import torch
-
 from spach_nas.config.evaluation import Evaluation, EvaluationRequest
 from spach_nas.config.training_settings import TrainingSettings
 from spach_nas.cost.limits import ProxyLimits
 from spach_nas.data import DataSplits
 from spach_nas.errors import ConfigError, SearchSpaceError, one_line
-from spach_nas.evaluators.interface import EvaluatorSetup, Preparation
+from spach_nas.evaluators.interface import EvaluatorSetup, Preparation, finished
 from spach_nas.feasible import FeasibleSet
-from spach_nas.machine import describe_machine
 from spach_nas.networks.supernet import Supernet, check_shareable
 from spach_nas.space.architecture import Architecture
 from spach_nas.space.references import reference_target
 from spach_nas.space.scaling import DataShape, ProxyRule, scale
 from spach_nas.space.search_space import SearchSpace
 from spach_nas.training import Runtime, choose_runtime, global_seed, move, threads
+from spach_nas.training.device import LOST_DEVICE
 from spach_nas.training.supernet_loop import (
     SubnetScorer,
     ends_of,
@@ -35,8 +33,6 @@ from spach_nas.training.supernet_loop import (
 FILE = "supernet.safetensors"
 # The largest and the smallest of so many draws are the ends of a sandwich.
 _DRAWN_FOR_ENDS = 1000
-# A process that has seen one cannot use its device again.
-_LOST_DEVICE: type[Exception] | tuple[()] = getattr(torch, "AcceleratorError", ())
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -83,18 +79,14 @@ class SupernetEvaluator:
                 load_supernet(supernet, self.weights)
                 self.made.append(make_scorer(supernet, data, runtime=runtime, images=self.images))
             evaluation = _scored(self.made[0], request.proxy)
-        return replace(
-            evaluation,
-            seconds=time.perf_counter() - started,
-            machine=f"{describe_machine()}, {runtime.device.type}, {self.threads} threads",
-        )
+        return finished(evaluation, started=started, runtime=runtime, threads=self.threads)
 
 
 def _scored(scorer: SubnetScorer, proxy: Architecture) -> Evaluation:
     """A failed evaluation for what a candidate does wrong."""
     try:
         scores = scorer(proxy)
-    except _LOST_DEVICE:
+    except LOST_DEVICE:
         raise
     except Exception as problem:  # a mixer of a user's may raise anything
         return Evaluation(state="failed", reason=one_line(problem, named=True))

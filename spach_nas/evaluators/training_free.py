@@ -15,7 +15,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -30,13 +30,13 @@ from spach_nas.config.training_settings import TrainingSettings
 from spach_nas.cost.closed_form import cost
 from spach_nas.data import DataSplits
 from spach_nas.errors import one_line
-from spach_nas.evaluators.interface import EvaluatorSetup
-from spach_nas.machine import describe_machine
+from spach_nas.evaluators.interface import EvaluatorSetup, finished
 from spach_nas.networks import build
 from spach_nas.networks.block import Block
 from spach_nas.space.architecture import Architecture
 from spach_nas.training import Runtime, choose_runtime, global_seed, move, threads
 from spach_nas.training.batches import batch, load
+from spach_nas.training.device import LOST_DEVICE
 from spach_nas.training.seeds import derive_seed
 
 # Parts of the batch whose gradients ZiCo compares.
@@ -316,7 +316,11 @@ class TrainingFree:
     def __call__(
         self, request: EvaluationRequest, data: DataSplits, *, checkpoint: bytes | None = None
     ) -> Evaluation:
-        """The score of the proxy, `score` by name; a failed evaluation where it is not finite."""
+        """The score of the proxy, `score` by name; a failed evaluation where it is not finite.
+
+        Raises:
+            torch.AcceleratorError: The device is lost for this process, which has to be restarted.
+        """
         runtime = choose_runtime(device=self.settings.device, precision="fp32")
         started = time.perf_counter()
         with threads(self.threads):
@@ -325,6 +329,8 @@ class TrainingFree:
                     request.proxy, data, images=self.images, seed=request.seed, runtime=runtime
                 )
                 found = SCORES[self.score](probe)
+            except LOST_DEVICE:
+                raise
             # A mixer of a user's may raise anything.
             except Exception as problem:
                 found, reason = math.nan, one_line(problem, named=True)
@@ -333,11 +339,7 @@ class TrainingFree:
         evaluation = Evaluation(state="failed", reason=reason)
         if math.isfinite(found):
             evaluation = Evaluation(state="complete", scores={"score": found})
-        return replace(
-            evaluation,
-            seconds=time.perf_counter() - started,
-            machine=f"{describe_machine()}, {runtime.device.type}, {self.threads} threads",
-        )
+        return finished(evaluation, started=started, runtime=runtime, threads=self.threads)
 
 
 def training_free_evaluator(setup: EvaluatorSetup) -> TrainingFree:

@@ -1,4 +1,6 @@
-"""A trained network to begin with: an official one, a bundle's, or the best proxy of a search.
+"""Trained networks that a user names, to begin with or to learn from.
+
+They are official ones, those of bundles, the best proxies of searches, or models of timm.
 
 Torch is imported after everything that can be checked without it.
 """
@@ -8,14 +10,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from spach_nas.config.search_settings import OFFICIAL
+from spach_nas.config.training_settings import TIMM, TeacherSettings
 from spach_nas.data.preprocessing import Preprocessing
-from spach_nas.errors import BundleError, did_you_mean, one_of
+from spach_nas.errors import BundleError, ConfigError, did_you_mean, one_of
 from spach_nas.export.bundle import load_weights
 from spach_nas.export.choice import choose
 from spach_nas.space.references import REFERENCES
+from spach_nas.space.scaling import DataShape, shape_of
 
 if TYPE_CHECKING:
     from spach_nas.networks import Spach
+
+_MOST_LISTED = 3
 
 
 def check_initial(init: str, *, model: str, key: str = "--init") -> None:
@@ -84,3 +90,86 @@ def load_initial(init: str, *, model: str, key: str = "--init") -> Initial:
     network = build(choice.architecture)
     load_weights(network, choice.weights, where=init)
     return Initial(network=network, name=init, preprocessing=choice.preprocessing)
+
+
+def load_teacher(settings: TeacherSettings, *, data: DataShape, key: str) -> bytes:
+    """A network with weights as bytes, for `open_teacher`.
+
+    Args:
+        settings: What the file says.
+        data: Channels and classes of the images.
+        key: Place of the settings in the file, for messages.
+
+    Raises:
+        ConfigError: There is no such network, it has no weights, or other channels or classes.
+    """
+    try:
+        if settings.network.startswith(TIMM):
+            return _of_timm(settings, data=data, key=key)
+        return _of_bundle(settings.network, data=data, key=key)
+    except BundleError as problem:
+        raise ConfigError(str(problem)) from None
+
+
+def _of_bundle(source: str, *, data: DataShape, key: str) -> bytes:
+    if not Path(source).is_dir():
+        raise ConfigError(
+            f"{key}.network: {source}: is not a folder; expected that of a bundle or of a study, "
+            f"or {TIMM}NAME"
+        )
+    from spach_nas.training.sealed_networks import seal_network
+
+    initial = load_initial(source, model="", key=f"{key}.network:")
+    found = shape_of(initial.network.architecture)
+    if found != data:
+        raise ConfigError(
+            f"{key}.network: {source}: takes and gives {found}; expected {data}, as the data have"
+        )
+    images = initial.preprocessing
+    return seal_network(
+        initial.network, normalisation=None if images is None else images.normalisation
+    )
+
+
+def _of_timm(settings: TeacherSettings, *, data: DataShape, key: str) -> bytes:
+    import timm
+
+    from spach_nas.data import Normalisation
+    from spach_nas.networks.official_checkpoints import read_checkpoint
+    from spach_nas.training.sealed_networks import seal_timm
+
+    name = settings.network.removeprefix(TIMM)
+    if not timm.is_model(name):
+        nearest = did_you_mean(name, timm.list_models())
+        raise ConfigError(f"{key}.network: {settings.network}: no such model of timm{nearest}")
+    if settings.weights is None:
+        raise ConfigError(
+            f"{key}.weights: is missing; expected a file with the weights of {settings.network}, "
+            f"for {data}"
+        )
+    args = {"num_classes": data.num_classes, "in_chans": data.in_channels}
+    network = timm.create_model(name, **args)
+    try:
+        state = read_checkpoint(Path(settings.weights))
+    except BundleError as problem:
+        raise ConfigError(f"{key}.weights: {problem}") from None
+    wanted = network.state_dict()
+    shapes = {item: value.shape for item, value in state.items()}
+    wrong = [item for item, value in wanted.items() if shapes.get(item) != value.shape]
+    wrong += [item for item in state if item not in wanted]
+    if wrong:
+        raise ConfigError(
+            f"{key}.weights: {settings.weights}: belongs to another network: {len(wrong)} of "
+            f"{len(wanted)} tensors do not fit, such as {', '.join(wrong[:_MOST_LISTED])}; "
+            f"expected those of {name} with {data}"
+        )
+    network.load_state_dict(state)
+    mean, std = (_channels(network.pretrained_cfg[item], data) for item in ("mean", "std"))
+    return seal_timm(name, network, args=args, normalisation=Normalisation(mean=mean, std=std))
+
+
+def _channels(figures: tuple[float, ...], data: DataShape) -> tuple[float, ...]:
+    """As many as the data have; of grey images, the mean of those of the colours."""
+    if len(figures) == data.in_channels:
+        return tuple(figures)
+    return (sum(figures) / len(figures),) * data.in_channels

@@ -24,8 +24,7 @@ from spach_nas.data.reader import (
 from spach_nas.data.split_reader import Pictures
 from spach_nas.errors import BundleError, ConfigError, DataError, StudyError
 from spach_nas.export import Choice, choose
-from spach_nas.export.named_networks import Initial, check_initial, load_initial
-from spach_nas.export.teacher import load_teacher
+from spach_nas.export.named_networks import Initial, check_initial, load_initial, load_teacher
 from spach_nas.full_size.initial import adapted_architecture, fitted
 from spach_nas.full_size.run_folder import RUN_JSON, Job, check_origin, known_files, teacher_file
 from spach_nas.search.loggers import check_packages

@@ -9,6 +9,7 @@ Letters: A architectures, R resamples.
 """
 
 import csv
+import io
 import math
 import tempfile
 import time
@@ -36,9 +37,9 @@ from spach_nas.files import replace_text
 from spach_nas.replay.training_table import Entry, Table
 from spach_nas.search.plan import plan_search
 from spach_nas.space.architecture import Architecture
+from spach_nas.study.rank_correlation import Figures, kendall, places, resamples, spearman
 from spach_nas.study.requests import make_request
 
-Figures = NDArray[np.float64]
 Pairs = Sequence[tuple[Figures, Figures]]
 # Fewer architectures rank nothing.
 FEWEST = 8
@@ -351,8 +352,7 @@ class _Judge:
     ) -> AuditRow:
         count, bands = int(kept.sum()), self.bands[kept]
         # The same resamples for every score of these architectures. The first is the sample itself.
-        drawn = np.random.default_rng(0).multinomial(count, [1 / count] * count, _RESAMPLES)
-        weights = np.vstack([np.ones(count), drawn]).astype(np.float64)
+        weights = resamples(count, _RESAMPLES)
         whole = np.zeros(count, dtype=np.int64)
         own = [(a[kept], b[kept]) for a, b in pairs]
 
@@ -393,42 +393,6 @@ class _Judge:
         )
 
 
-def kendall(
-    first: Figures, second: Figures, *, bands: NDArray[np.int64], weights: Figures
-) -> Figures:
-    """Kendall's tau-b over pairs within bands, (R,), from how often each is drawn, (R, A)."""
-    same = np.equal.outer(bands, bands)
-    signs = [np.sign(np.subtract.outer(values, values)) * same for values in (first, second)]
-    concordant, one, other = (
-        np.einsum("ra,ab,rb->r", weights, product, weights, optimize=True)
-        for product in (signs[0] * signs[1], np.abs(signs[0]), np.abs(signs[1]))
-    )
-    pairs = np.sqrt(one * other)
-    return np.asarray(np.divide(concordant, pairs, out=np.zeros_like(pairs), where=pairs > 0))
-
-
-def spearman(
-    first: Figures, second: Figures, *, bands: NDArray[np.int64], weights: Figures
-) -> Figures:
-    """Correlation of the ranks within bands, (R,), those of the whole sample in each resample."""
-    x, y = (_places(values, bands) for values in (first, second))
-    total = weights.sum(1)
-    dx, dy = (v - (weights @ v / total)[:, None] for v in (x, y))
-    spreads = np.sqrt((weights * dx**2).sum(1) * (weights * dy**2).sum(1))
-    joint = (weights * dx * dy).sum(1)
-    return np.asarray(np.divide(joint, spreads, out=np.zeros_like(spreads), where=spreads > 0))
-
-
-def _places(values: Figures, bands: NDArray[np.int64]) -> Figures:
-    """The rank within its band, from 0 to 1; 0.5 in a band of one."""
-    found = np.full(len(values), 0.5)
-    for band in np.unique(bands):
-        own = bands == band
-        if own.sum() > 1:
-            found[own] = (rankdata(values[own]) - 1) / (own.sum() - 1)
-    return found
-
-
 def _bias(
     score: Figures,
     truth: Figures,
@@ -438,7 +402,7 @@ def _bias(
     weights: Figures,
 ) -> Figures:
     """Slope of the difference of places in a mixer's share, at equal MACs, for each resample."""
-    off = _places(score, bands) - _places(truth, bands)
+    off = places(score, bands) - places(truth, bands)
     sides = np.stack([np.ones_like(share), share, log_macs - log_macs.mean()], axis=1)
     # The normal equations of every resample at once.
     products = np.einsum("ra,ai,aj->rij", weights, sides, sides, optimize=True)
@@ -506,21 +470,22 @@ _INTERVALS = tuple(item.name for item in fields(AuditRow) if item.type in ("Esti
 def write_audit(rows: Sequence[AuditRow], path: Path) -> None:
     """A row for each score; `_low` and `_high` are the ends of 95 % intervals."""
     mixers = dict.fromkeys(name for row in rows for name in row.bias)
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        names = (*_INTERVALS, *(f"bias_{name}" for name in mixers))
-        ends = [f"{name}{end}" for name in names for end in ("", "_low", "_high")]
-        writer.writerow(["score", "architectures", *ends, "seconds"])
-        for row in rows:
-            found = [getattr(row, name) for name in _INTERVALS]
-            found += [row.bias.get(name) for name in mixers]
-            cells = [
-                "" if item is None else f"{value:.3f}"
-                for item in found
-                for value in ((item.figure, item.low, item.high) if item else (0.0,) * 3)
-            ]
-            spent = "" if row.seconds is None else f"{row.seconds:.3f}"
-            writer.writerow([row.name, row.architectures, *cells, spent])
+    names = (*_INTERVALS, *(f"bias_{name}" for name in mixers))
+    ends = [f"{name}{end}" for name in names for end in ("", "_low", "_high")]
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["score", "architectures", *ends, "seconds"])
+    for row in rows:
+        found = [getattr(row, name) for name in _INTERVALS]
+        found += [row.bias.get(name) for name in mixers]
+        cells = [
+            "" if item is None else f"{value:.3f}"
+            for item in found
+            for value in ((item.figure, item.low, item.high) if item else (0.0,) * 3)
+        ]
+        spent = "" if row.seconds is None else f"{row.seconds:.3f}"
+        writer.writerow([row.name, row.architectures, *cells, spent])
+    replace_text(path, text.getvalue())
 
 
 def write_scores(scored: Mapping[str, Scored], path: Path) -> None:

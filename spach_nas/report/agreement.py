@@ -5,7 +5,6 @@ from typing import NamedTuple
 
 import numpy as np
 from markupsafe import Markup
-from numpy.typing import NDArray
 from plotly import graph_objects as go
 
 from spach_nas.config.objectives import OBJECTIVES, Objective
@@ -13,6 +12,7 @@ from spach_nas.report.document import Section, sentences
 from spach_nas.report.theme import BLUE, layout, plain
 from spach_nas.report.view import StudyView
 from spach_nas.study.intervals import Interval
+from spach_nas.study.rank_correlation import Figures, kendall, resamples
 from spach_nas.study.records import Record
 from spach_nas.units import format_count
 
@@ -79,34 +79,25 @@ def agreements(view: StudyView) -> tuple[RungAgreement, ...]:
                 _gains([low for low, _ in pairs], own),
                 _gains([one for _, one in pairs], view.score),
             )
-            correlation = kendall(*gains) if len(pairs) >= _FEWEST else (None, None)
-            found.append(RungAgreement(evaluator, own, pairs, len(records), *correlation))
+            tau = correlation(*gains) if len(pairs) >= _FEWEST else (None, None)
+            found.append(RungAgreement(evaluator, own, pairs, len(records), *tau))
     return tuple(found)
 
 
-def _gains(records: Sequence[Record], objective: Objective) -> NDArray[np.float64]:
+def _gains(records: Sequence[Record], objective: Objective) -> Figures:
     """The figures of an objective, (N,), higher is better."""
     figures = np.array([objective.of(record) or 0.0 for record in records])
     return figures if objective.direction == "max" else -figures
 
 
-def kendall(
-    first: NDArray[np.float64], second: NDArray[np.float64]
-) -> tuple[float | None, Interval | None]:
+def correlation(first: Figures, second: Figures) -> tuple[float | None, Interval | None]:
     """Kendall's tau-b of two scores, (N,) each, and its 95 % bootstrap interval over trials."""
-    # Late: mistakes in a study are reported before scipy is imported.
-    from scipy.stats import kendalltau
-
     if np.ptp(first) == 0 or np.ptp(second) == 0:
         return None, None
-    rng = np.random.default_rng(0)
-    taus = []
-    for _ in range(_RESAMPLES):
-        drawn = rng.integers(len(first), size=len(first))
-        if np.ptp(first[drawn]) and np.ptp(second[drawn]):
-            taus.append(kendalltau(first[drawn], second[drawn]).statistic)
-    low, high = np.quantile(taus, [0.025, 0.975])
-    return float(kendalltau(first, second).statistic), Interval(float(low), float(high))
+    whole = np.zeros(len(first), dtype=np.int64)
+    taus = kendall(first, second, bands=whole, weights=resamples(len(first), _RESAMPLES))
+    low, high = np.quantile(taus[1:], [0.025, 0.975])
+    return float(taus[0]), Interval(float(low), float(high))
 
 
 def _figure(one: RungAgreement, score: Objective) -> go.Figure:

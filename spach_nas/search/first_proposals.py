@@ -1,4 +1,4 @@
-"""A search that begins from a trained network: its checks, and the proposals of a placement search.
+"""The first proposals of a search that begins from a trained network: those of a placement search.
 
 What the blocks are worth is kept in the study's folder, so that a resumed search goes on with it
 and proposes the same.
@@ -7,17 +7,15 @@ and proposes the same.
 import itertools
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from spach_nas.config.search_yaml import SearchConfig
-from spach_nas.config.study_files import INITIAL, PLACEMENT, PREPARED, TEACHER
+from spach_nas.config.study_files import INITIAL, PLACEMENT, PREPARED
 from spach_nas.data import DataSplits
-from spach_nas.errors import ArchitectureError, BundleError, ConfigError
-from spach_nas.export.named_networks import load_initial
-from spach_nas.export.teacher import load_teacher
+from spach_nas.errors import ConfigError
 from spach_nas.feasible import FeasibleSet
 from spach_nas.files import replace_text
 from spach_nas.space.architecture import Architecture
@@ -32,80 +30,6 @@ if TYPE_CHECKING:
 MOST_LAYOUTS = 20_000
 # Solutions of the programme that other limits may refuse, such as one on latency.
 _MOST_TRIED = 10
-_SAMPLES = 20
-
-
-def read_initial(
-    config: SearchConfig, *, folder: Path | None, feasible: FeasibleSet, data: DataShape
-) -> bytes | None:
-    """The trained network from which a search begins, as the study keeps it; None without one.
-
-    Args:
-        config: The search YAML.
-        folder: Of the study that continues, whose own copy is taken; None: of none.
-        feasible: What may be proposed.
-        data: Channels and classes of the images.
-
-    Raises:
-        ConfigError: There is no such network, there is no morphism to the proxies of the search,
-            or a placement search is impossible.
-    """
-    init = config.init
-    if init is None:
-        return None
-    from spach_nas.networks import changes
-    from spach_nas.training import CheckpointError
-    from spach_nas.training.sealed_networks import open_network, seal_network
-
-    kept = None if folder is None else folder / PREPARED / INITIAL
-    try:
-        if kept is not None and kept.is_file():
-            sealed = kept.read_bytes()
-            network = open_network(sealed)
-        else:
-            initial = load_initial(init.network, model=init.model or "", key="init.network:")
-            network, sealed = initial.network, seal_network(initial.network)
-    except (BundleError, CheckpointError) as problem:
-        raise ConfigError(str(problem)) from None
-    for rung, target in itertools.product(
-        range(len(config.fidelities)), feasible.samples(_SAMPLES, 0)
-    ):
-        try:
-            changes(network.architecture, scale(target, config.proxy_at(rung), data))
-        except ArchitectureError as problem:
-            lines = [f"init.network: {init.network}: proxies have {x}" for x in _lines(problem)]
-            raise ConfigError("\n".join(lines)) from None
-    if init.placement:
-        find_frame(config.space, network.architecture, config=config, data=data)
-        _layouts(config.space)
-    return sealed
-
-
-def read_networks(
-    config: SearchConfig, *, folder: Path | None, feasible: FeasibleSet, data: DataShape
-) -> dict[str, bytes]:
-    """Trained networks that a study keeps, by the names of its files; see `read_initial`.
-
-    Raises:
-        ConfigError: One does not exist, or does not suit the search.
-    """
-    found: dict[str, bytes] = {}
-    teacher = config.training.teacher
-    if teacher is not None:
-        kept = None if folder is None else folder / PREPARED / TEACHER
-        if kept is not None and kept.is_file():
-            found[TEACHER] = kept.read_bytes()
-        else:
-            found[TEACHER] = load_teacher(teacher, data=data, key="training.teacher")
-    initial = read_initial(config, folder=folder, feasible=feasible, data=data)
-    return found if initial is None else found | {INITIAL: initial}
-
-
-def keep_networks(folder: Path, networks: Mapping[str, bytes]) -> None:
-    """Write the networks into the folder of a study."""
-    for name, sealed in networks.items():
-        (folder / PREPARED).mkdir(exist_ok=True)
-        (folder / PREPARED / name).write_bytes(sealed)
 
 
 def placed(
@@ -170,7 +94,7 @@ def placed(
         scores,
         trained=trained,
         rule=config.proxy,
-        layouts=_layouts(config.space),
+        layouts=legal_layouts(config.space),
         limits=config.limits.without_latency,
     )
     tried = itertools.islice(targets, _MOST_TRIED * init.placement)
@@ -214,7 +138,7 @@ def _sizes(architecture: Architecture) -> tuple[object, ...]:
     return architecture.stem, architecture.stem_width, architecture.patch_size, stages
 
 
-def _layouts(space: SearchSpace) -> list[list[tuple[str, ...]]]:
+def legal_layouts(space: SearchSpace) -> list[list[tuple[str, ...]]]:
     """Legal mixers of each stage.
 
     Raises:
@@ -246,7 +170,3 @@ def _read_scores(path: Path) -> "tuple[dict[BlockChange, float], float]":
         for item in known["changes"]
     }
     return scores, known["seconds"]
-
-
-def _lines(problem: ArchitectureError) -> list[str]:
-    return str(problem).split("\n")

@@ -35,7 +35,7 @@ from spach_nas.data.preprocessing import Preprocessing, preprocessing
 from spach_nas.errors import ConfigError, DataError, LatencyError, SearchSpaceError, StudyError
 from spach_nas.feasible import FeasibleSet
 from spach_nas.latency.latency_table import read_table as read_latency_table
-from spach_nas.search.first_proposals import read_networks
+from spach_nas.search.kept_networks import read_networks
 from spach_nas.search.loggers import check_packages
 from spach_nas.space.mixers import plugin_mixers
 from spach_nas.space.references import reference_target

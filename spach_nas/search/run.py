@@ -20,7 +20,8 @@ from spach_nas.export import Choice, choose, export, load_weights
 from spach_nas.files import locked, replace_text, room_needed
 from spach_nas.networks import build
 from spach_nas.report.study import write_study_report
-from spach_nas.search.first_proposals import keep_networks, placed
+from spach_nas.search.first_proposals import placed
+from spach_nas.search.kept_networks import keep_networks
 from spach_nas.search.loggers import Logger, Loggers, named_loggers
 from spach_nas.search.plan import Plan, SearchSource, plan_search, study_path
 from spach_nas.search.ray.runner import ray_session, run_study, stop_on_signals
@@ -33,6 +34,7 @@ from spach_nas.study.folder import (
     checkpoint_path,
     copy_checkpoints,
     create_folder,
+    holds_prepared,
     plugin_texts,
     remove_if_empty,
 )
@@ -188,9 +190,9 @@ def _prepare(study: StudyDriver, plan: Plan, *, doing: Callable[[str], None]) ->
 
 def _too_short(plan: Plan, folder: Path) -> str:
     limit = plan.config.search.max_duration
-    if any((folder / PREPARED).glob("*/*")):
+    if holds_prepared(folder):
         return (
-            f"{plan.path}: search.max_duration: {limit:g} s were over while the evaluator was "
+            f"{plan.path}: search.max_duration: {limit:g} s were over while the trials were "
             f"prepared; expected more: raise it, and --resume goes on with {folder / PREPARED}"
         )
     return (

@@ -218,12 +218,16 @@ def remove_checkpoints(folder: Path, keys: Iterable[CheckpointKey]) -> None:
 def remove_if_empty(folder: Path) -> None:
     """Remove a folder without records, so that the search can start again.
 
-    What its evaluators have prepared is kept: the search resumes with it.
+    What was prepared for its trials is kept: the search resumes with it.
     """
-    files = (path for path in (folder / PREPARED).rglob("*") if path.is_file())
-    prepared = any(path.name not in (INITIAL, TEACHER) for path in files)
-    if not prepared and not (folder / RECORDS_FILE).stat().st_size:
+    if not holds_prepared(folder) and not (folder / RECORDS_FILE).stat().st_size:
         shutil.rmtree(folder)
+
+
+def holds_prepared(folder: Path) -> bool:
+    """Whether a study holds work that was done before its first trial, besides copies of files."""
+    files = (path for path in (folder / PREPARED).rglob("*") if path.is_file())
+    return any(path.name not in (INITIAL, TEACHER) for path in files)
 
 
 def _row(record: Record) -> list[object]:

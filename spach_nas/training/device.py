@@ -19,6 +19,9 @@ from torch import Tensor, nn
 from spach_nas.config.training_settings import Device, Precision
 from spach_nas.errors import ConfigError
 
+# A process that has seen one cannot use its device again. Older releases of torch do not tell it
+# from other errors.
+LOST_DEVICE: type[Exception] | tuple[()] = getattr(torch, "AcceleratorError", ())
 # The kind of product that small networks and Muon spend their time in; 34 million operations.
 _SHAPE = (8, 128, 128)
 _RUNS = 5

@@ -31,7 +31,14 @@ from spach_nas.files import write_durably
 from spach_nas.networks.supernet import Supernet, recalibrate
 from spach_nas.space.architecture import Architecture
 from spach_nas.training.batches import LoadedSet, batch, draw_moves, load
-from spach_nas.training.checkpoint import CheckpointError, seal, unseal, with_prefix
+from spach_nas.training.checkpoint import (
+    NETWORK,
+    OPTIMIZER,
+    CheckpointError,
+    seal,
+    unseal,
+    with_prefix,
+)
 from spach_nas.training.device import Runtime, autocast
 from spach_nas.training.learner import parts_of
 from spach_nas.training.optimizer import make_optimizer, optimizer_state, restore_optimizer
@@ -47,7 +54,6 @@ Tell = Callable[[int, int], None]
 WINDOW = 200
 MOST_ROLLBACKS = 4
 _CALIBRATION_IMAGES = 1024
-NETWORK, OPTIMIZER = "network.", "optimizer."
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -230,6 +230,13 @@ def test_the_evaluator_gives_its_score_or_says_why_not(monkeypatch: pytest.Monke
     assert evaluator(request, DATA).reason == "macs is -inf, not finite"
     assert replace(evaluator, score="zico")(request, DATA).state == "complete"
 
+    def lost(_: Probe) -> float:
+        raise torch.AcceleratorError("lost")
+
+    monkeypatch.setattr(training_free, "SCORES", {**SCORES, "macs": lost})
+    with pytest.raises(torch.AcceleratorError):
+        evaluator(request, DATA)
+
 
 def test_the_settings_know_every_score() -> None:
     assert set(ScoreName.__args__) == set(SCORES)  # type: ignore[attr-defined]

@@ -20,9 +20,7 @@ from spach_nas.replay.audit import (
     AuditRow,
     Scored,
     audit,
-    kendall,
     read_scores,
-    spearman,
     verdict,
     write_audit,
     write_scores,
@@ -30,6 +28,7 @@ from spach_nas.replay.audit import (
 from spach_nas.replay.training_table import Entry, Table
 from spach_nas.search.plan import audit_warnings
 from spach_nas.space.architecture import Architecture
+from spach_nas.study.rank_correlation import kendall, spearman
 from study_factory import make_architecture
 
 BENCH = Path(__file__).parents[2] / "results" / "spach_bench"

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from report_tools import view_of
-from spach_nas.report.agreement import agreement_section, agreements, kendall
+from spach_nas.report.agreement import agreement_section, agreements, correlation
 from spach_nas.study.records import Record
 from study_factory import make_architecture, make_record
 
@@ -66,7 +66,7 @@ def test_few_pairs_have_no_correlation() -> None:
     (found,) = agreements(view_of(study(trained=4)))
     assert found.tau is None
     assert "too few" in agreement_section(view_of(study(trained=4))).note
-    assert kendall(np.ones(6), np.arange(6.0)) == (None, None)
+    assert correlation(np.ones(6), np.arange(6.0)) == (None, None)
 
 
 def test_rungs_of_one_evaluator_are_not_compared() -> None:

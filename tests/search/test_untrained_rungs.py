@@ -10,13 +10,15 @@ import own_evaluators
 from search_tools import write_search
 from spach_nas.cli.search_view import budget_line
 from spach_nas.config.evaluator_registry import EVALUATORS
+from spach_nas.config.study_files import INITIAL, PLACEMENT, PREPARED, TEACHER
 from spach_nas.search.budget import budget, budget_warnings
 from spach_nas.search.estimate import Timed, estimate_search
+from spach_nas.search.kept_networks import keep_networks
 from spach_nas.search.loggers import record_entries
 from spach_nas.search.plan import plan_search
 from spach_nas.search.proxy_timing import time_scores
 from spach_nas.search.run import prepare_folder
-from spach_nas.study.folder import remove_if_empty
+from spach_nas.study.folder import holds_prepared, remove_if_empty
 from study_factory import make_record
 
 TIMED = (Timed(macs=10**5, train_seconds=1e-3, validate_seconds=0.0, build_seconds=0.0),)
@@ -63,6 +65,15 @@ def test_loggers_get_a_score_that_has_no_epochs() -> None:
     assert entry.figures["score"] == 7.5
     assert "macs" not in entry.figures
     assert entry.state == "complete"
+
+
+def test_a_placement_search_is_kept_and_copies_of_networks_are_not(tmp_path: Path) -> None:
+    plan = plan_search(write_search(tmp_path))
+    prepare_folder(plan, tmp_path / "study")
+    keep_networks(tmp_path / "study", {INITIAL: b"weights", TEACHER: b"weights"})
+    assert not holds_prepared(tmp_path / "study")
+    (tmp_path / "study" / PREPARED / PLACEMENT).write_text("{}")
+    assert holds_prepared(tmp_path / "study")
 
 
 def test_a_folder_keeps_what_was_prepared(tmp_path: Path) -> None:

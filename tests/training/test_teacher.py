@@ -16,7 +16,7 @@ from spach_nas.config.training_settings import TeacherSettings
 from spach_nas.data import Normalisation
 from spach_nas.errors import ConfigError
 from spach_nas.evaluators import ProxyEvaluator
-from spach_nas.export.teacher import load_teacher
+from spach_nas.export.named_networks import load_teacher
 from spach_nas.space.scaling import DataShape
 from spach_nas.training.learner import Part, make_learner
 from spach_nas.training.sealed_networks import open_teacher, seal_network
