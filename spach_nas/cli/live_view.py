@@ -349,9 +349,7 @@ def _line(study: "StudyDriver", record: Record | None) -> Text:
     rung = f", rung {record.fidelity.rung}" if study.config.rungs.levels else ""
     name = f"{record.reference or f'trial {record.trial}'}{rung}"
     scores = ", ".join(
-        f"{item.name} {record.objectives[item.name]:.4g}"
-        if item.name == "score"
-        else f"{item.name} {record.objectives[item.name]:.4f}"
+        f"{item.name} {record.objectives[item.name]:{'.4f' if item.is_share else '.4g'}}"
         for item in dict.fromkeys(study.config.stand_ins(record.fidelity.rung).values())
         if item.source == "score" and item.name in record.objectives
     )
