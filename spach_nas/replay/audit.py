@@ -50,6 +50,7 @@ _MIXERS = ("conv", "attention", "mlp")
 # AZ-NAS adds up the logarithms of the ranks by these (Lee and Ham 2024, arXiv:2403.19232).
 _AZ_NAS = ("expressivity", "progressivity", "trainability", "macs")
 _SIZES = ("params", "macs")
+_SIZE_SCORES = tuple(f"training_free:{name}" for name in _SIZES)
 
 
 class Statistic(Protocol):
@@ -90,6 +91,7 @@ class AuditRow:
         seconds: Per architecture; None: not measured.
         bias: By mixer: how many places, as a share of its band, the score ranks a network of this
             mixer alone too high, beside one without it, at equal MACs. Negative: too low.
+        looks: Whether it is of an evaluator that looks at more than the size.
     """
 
     name: str
@@ -102,6 +104,7 @@ class AuditRow:
     gain_within: Estimate
     seconds: float | None
     bias: Mapping[str, Estimate]
+    looks: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -292,10 +295,11 @@ def audit(table: Table, scored: Mapping[str, Scored], *, bands: int = 6) -> tupl
     for name, found in scored.items():
         values = np.array([found.values.get(arch_id, math.nan) for arch_id in ids])
         spent = [found.seconds[arch_id] for arch_id in ids if arch_id in found.seconds]
-        rows.append(judged.row(name, values, seconds=float(np.mean(spent)) if spent else None))
+        row = judged.row(name, values, seconds=float(np.mean(spent)) if spent else None)
+        rows.append(replace(row, looks=name not in _SIZE_SCORES))
     combined = _az_nas(scored, ids)
     if combined is not None:
-        rows.append(judged.row("az_nas", combined))
+        rows.append(replace(judged.row("az_nas", combined), looks=True))
     for epoch in range(1, table.epochs):
         curves = [entry.curves[min(entry.curves)] for entry in entries]
         early = np.array([curve[epoch - 1].accuracy for curve in curves])
@@ -439,12 +443,9 @@ def _az_nas(scored: Mapping[str, Scored], ids: Sequence[str]) -> Figures | None:
 
 def verdict(rows: Sequence[AuditRow]) -> str:
     """One sentence that says what to use."""
-    judges = [
-        row
-        for row in rows
-        if row.name.rpartition(":")[2] not in ("another seed", *_SIZES) and "epoch" not in row.name
-    ]
-    ranked = sorted(judges, key=lambda row: row.gain_within.figure, reverse=True)
+    ranked = sorted(
+        (row for row in rows if row.looks), key=lambda row: row.gain_within.figure, reverse=True
+    )
     for row in ranked:
         if row.gain_within.low > 0 and row.gain.high > 0:
             return (
