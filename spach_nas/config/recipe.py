@@ -2,7 +2,8 @@
 
 `spach` is the paper's recipe, `short` is for small data on a CPU. A file of your own may begin with
 `base: short`; what it leaves out is taken from that recipe, and from `spach` without a base. The
-`training` section of a search YAML is the short form: see `TrainingSettings`.
+`training` section of a search YAML is the short form: see `training_settings.py`, where the fields
+that both have are stated with their bounds.
 """
 
 from collections.abc import Mapping, Sequence

@@ -34,8 +34,8 @@ from spach_nas.training import (
     unpack,
 )
 from spach_nas.training.device import LOST_DEVICE
+from spach_nas.training.distillation import Teacher
 from spach_nas.training.sealed_networks import open_network, open_teacher
-from spach_nas.training.teacher import Teacher
 
 # Not every allocator has an exception of its own.
 _SIGNS = (

@@ -10,13 +10,13 @@ from spach_nas.cost.limits import Bound, Limits, ProxyLimits, bounds_set
 from spach_nas.errors import SearchSpaceError
 from spach_nas.feasible.conflicts import conflicts, every_architecture, smallest_conflict
 from spach_nas.feasible.measures import Latency, depends_on_runs
+from spach_nas.feasible.repair import repair
 from spach_nas.feasible.tables import ClassTables, UniformDraws
 from spach_nas.space.architecture import Architecture
 from spach_nas.space.search_space import SearchSpace
 from spach_nas.space.stage_space import Encoding
 
 MOST_DRAWS = 100_000  # after so many rejections, the set counts as empty
-DONORS = 4  # feasible architectures to repair a proposal with; the nearest result is taken
 
 
 class Feasible(Protocol):
@@ -124,52 +124,22 @@ class FeasibleSet:
     def near(self, encoding: Encoding, rng: np.random.Generator) -> Architecture:
         """A feasible architecture near a proposal, or the proposal itself if it is feasible.
 
-        The proposal is changed towards a few feasible architectures, and the nearest result taken.
-
         Args:
             encoding: A value for each parameter of the space.
             rng: Random generator for the feasible architectures to move towards, and for the order
                 of changes.
         """
-        proposed = self.space.decode(encoding)
+        proposed = self.space.decode(encoding)  # raises if it is none of the space
         if self._allows(encoding):
             return proposed
-        found = [self._towards_feasible(encoding, rng) for _ in range(DONORS)]
-        nearest = min(found, key=lambda item: self._distance(encoding, item))
+        nearest = repair(
+            encoding,
+            self.space.parameters,
+            allows=self._allows,
+            draw=lambda: self.space.encode(self.sample(rng)),
+            rng=rng,
+        )
         return self.space.decode(nearest)
-
-    def _towards_feasible(self, encoding: Encoding, rng: np.random.Generator) -> Encoding:
-        goal = self.space.encode(self.sample(rng))
-        names = [name for name in self.space.parameters if goal[name] != encoding[name]]
-        changed, steps = dict(encoding), []
-        # In random order, so that no parameter is always the first to be changed.
-        for i in rng.permutation(len(names)):
-            changed[names[i]] = goal[names[i]]
-            steps.append(names[i])
-            if self._allows(changed):
-                break
-        # Changes that were not needed are reverted. Reverting one may make it possible to revert
-        # another, so repeat until none can be.
-        reverted = True
-        while reverted:
-            reverted = False
-            for name in list(steps):
-                kept = {**changed, name: encoding[name]}
-                if self._allows(kept):
-                    changed, reverted = kept, True
-                    steps.remove(name)
-        return changed
-
-    def _distance(self, one: Encoding, other: Encoding) -> float:
-        """Sum over the parameters: for ordered choices the share of all steps, else 0 or 1."""
-        total = 0.0
-        for name, choices in self.space.parameters.items():
-            if isinstance(choices[0], str | bool):  # names and flags have no order
-                total += one[name] != other[name]
-            else:
-                steps = choices.index(one[name]) - choices.index(other[name])
-                total += abs(steps) / (len(choices) - 1)
-        return total
 
     def _allows(self, encoding: Encoding) -> bool:
         return self._inside(self._tables.measures.of(encoding))

@@ -37,6 +37,7 @@ from spach_nas.training.checkpoint import (
     restore_learner,
     save_state,
 )
+from spach_nas.training.distillation import Teacher
 from spach_nas.training.learner import Place, make_learner
 from spach_nas.training.loaders import RecipeBatches, scoring_batches
 from spach_nas.training.loop import EpochReport, StepReport, Training, over_workers
@@ -44,7 +45,6 @@ from spach_nas.training.schedule import Schedule
 from spach_nas.training.scoring import score_batches
 from spach_nas.training.sealed_networks import open_teacher
 from spach_nas.training.seeds import derive_seed
-from spach_nas.training.teacher import Teacher
 
 INITIAL = "initial.safetensors"
 _MOST_PROCESSES = 16

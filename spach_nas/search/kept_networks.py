@@ -12,7 +12,7 @@ from spach_nas.config.study_files import INITIAL, PREPARED, TEACHER
 from spach_nas.errors import ArchitectureError, BundleError, ConfigError
 from spach_nas.export.named_networks import load_initial, load_teacher
 from spach_nas.feasible import FeasibleSet
-from spach_nas.search.first_proposals import find_frame, legal_layouts
+from spach_nas.search.placement import find_frame, legal_layouts
 from spach_nas.space.scaling import DataShape, scale
 
 # Proxies of a search that are tried: all have as many stages, but patches may differ.

@@ -42,7 +42,7 @@ from spach_nas.space.references import reference_target
 from spach_nas.space.scaling import DataShape, scale
 from spach_nas.space.search_space import SearchSpace
 from spach_nas.study.folder import check_new
-from spach_nas.study.resume import check_begun_alike, check_warm_start
+from spach_nas.study.resume_checks import check_begun_alike, check_warm_start
 from spach_nas.validation import read_document
 
 if TYPE_CHECKING:

@@ -20,9 +20,9 @@ from spach_nas.export import Choice, choose, export, load_weights
 from spach_nas.files import locked, replace_text, room_needed
 from spach_nas.networks import build
 from spach_nas.report.study import write_study_report
-from spach_nas.search.first_proposals import placed
 from spach_nas.search.kept_networks import keep_networks
 from spach_nas.search.loggers import Logger, Loggers, named_loggers
+from spach_nas.search.placement import placed
 from spach_nas.search.plan import Plan, SearchSource, plan_search, study_path
 from spach_nas.search.ray.runner import ray_session, run_study, stop_on_signals
 from spach_nas.search.ray.session import driver_host
@@ -41,7 +41,7 @@ from spach_nas.study.folder import (
 from spach_nas.study.journal import Foreseen
 from spach_nas.study.records import Record, read_records
 from spach_nas.study.results import Study
-from spach_nas.study.resume import check_resumable, warm_records
+from spach_nas.study.resume_checks import check_resumable, warm_records
 from spach_nas.training import choose_runtime, move, score_images
 
 Listener = Callable[[StudyDriver, Record | None], None]

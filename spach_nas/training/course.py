@@ -16,13 +16,13 @@ from spach_nas.data import DataSplits
 from spach_nas.training.batches import LoadedSet, batch, draw_moves, load
 from spach_nas.training.checkpoint import Position, TrainingState
 from spach_nas.training.device import Runtime
+from spach_nas.training.distillation import Teacher
 from spach_nas.training.learner import Part, make_learner, parts_of
 from spach_nas.training.loop import EpochBatches, Training
 from spach_nas.training.optimizer import optimizer_state, restore_optimizer
 from spach_nas.training.schedule import Leg, leg_of, make_legs, make_schedule, total_steps
 from spach_nas.training.scoring import BATCH, predict, score
 from spach_nas.training.seeds import derive_seed, global_seed
-from spach_nas.training.teacher import Teacher
 
 # Told before the first step and after each: epochs of the course that are done, with a fraction,
 # and the images of that step.

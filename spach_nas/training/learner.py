@@ -16,8 +16,8 @@ from torch.nn.parallel import DistributedDataParallel
 
 from spach_nas.config.training_settings import EmaSettings, OptimizerSettings
 from spach_nas.training.device import Runtime, autocast
+from spach_nas.training.distillation import Teacher
 from spach_nas.training.optimizer import make_optimizer
-from spach_nas.training.teacher import Teacher
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

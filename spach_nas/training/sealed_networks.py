@@ -12,7 +12,7 @@ from spach_nas.networks import Spach, build
 from spach_nas.space.architecture import Architecture
 from spach_nas.training.checkpoint import CheckpointError, seal, unseal
 from spach_nas.training.device import Runtime, move
-from spach_nas.training.teacher import Teacher
+from spach_nas.training.distillation import Teacher
 
 
 def seal_network(network: Spach, *, normalisation: Normalisation | None = None) -> bytes:

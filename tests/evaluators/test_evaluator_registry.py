@@ -34,7 +34,7 @@ from spach_nas.replay import read_benchmark
 from spach_nas.report.study import write_study_report
 from spach_nas.study.driver import StudyDriver
 from spach_nas.study.records import Record
-from spach_nas.study.resume import check_begun_alike, check_warm_start
+from spach_nas.study.resume_checks import check_begun_alike, check_warm_start
 from spach_nas.study.watcher import Watcher
 from spach_nas.validation import read_document
 

@@ -14,6 +14,7 @@ from spach_nas.cost.limits import Limits
 from spach_nas.errors import SearchSpaceError
 from spach_nas.feasible import FeasibleSet, tables
 from spach_nas.feasible import feasible_set as module
+from spach_nas.feasible import repair as repair_module
 from spach_nas.space.search_space import SearchSpace
 
 
@@ -218,7 +219,7 @@ def test_the_nearest_of_several_repairs_is_kept(monkeypatch: pytest.MonkeyPatch)
     )
     feasible = FeasibleSet(DISTINCT, limits)
     of_several = mean_changes(feasible)
-    monkeypatch.setattr(module, "DONORS", 1)
+    monkeypatch.setattr(repair_module, "DONORS", 1)
     assert of_several < 0.8 * mean_changes(feasible)
 
 

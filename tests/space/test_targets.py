@@ -159,7 +159,7 @@ def test_export_of_a_target_says_when_its_head_is_not_the_datas(tmp_path: Path) 
 
 def test_another_head_is_another_study(tmp_path: Path) -> None:
     plan = plan_own(tmp_path, space=OPEN)
-    from spach_nas.study.resume import check_resumable
+    from spach_nas.study.resume_checks import check_resumable
 
     study = make_study(tmp_path, space=OPEN | {"in_channels": 3, "num_classes": 5})
     study.close()

@@ -24,7 +24,7 @@ from spach_nas.study import folder as archive
 from spach_nas.study.driver import Signal, StudyDriver
 from spach_nas.study.folder import kept_checkpoints
 from spach_nas.study.records import Record, read_records
-from spach_nas.study.resume import check_resumable, warm_records
+from spach_nas.study.resume_checks import check_resumable, warm_records
 
 IMAGES = Preprocessing(mean=(0.3,), std=(0.2,), class_names=tuple("0123456789"))
 # The samplers of Optuna that keep notes, and those that cost little, for thorough tests.

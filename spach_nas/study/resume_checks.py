@@ -1,4 +1,7 @@
-"""Checks whether a study can be resumed, and begins one with the records of another."""
+"""Checks whether a study can be resumed, and begins one with the records of another.
+
+What a resumed study knows, `StudyDriver` (`driver.py`) restores from its records.
+"""
 
 import json
 import math

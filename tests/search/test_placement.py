@@ -18,8 +18,8 @@ from spach_nas.cost.limits import Limits
 from spach_nas.data import load_train_and_validation
 from spach_nas.errors import ConfigError
 from spach_nas.feasible import FeasibleSet
-from spach_nas.search.first_proposals import find_frame, placed
 from spach_nas.search.kept_networks import keep_networks, read_initial
+from spach_nas.search.placement import find_frame, placed
 from spach_nas.space.architecture import Architecture
 from spach_nas.space.scaling import scale
 from spach_nas.space.stage_space import Encoding

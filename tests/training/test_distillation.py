@@ -18,9 +18,9 @@ from spach_nas.errors import ConfigError
 from spach_nas.evaluators import ProxyEvaluator
 from spach_nas.export.named_networks import load_teacher
 from spach_nas.space.scaling import DataShape
+from spach_nas.training.distillation import Teacher
 from spach_nas.training.learner import Part, make_learner
 from spach_nas.training.sealed_networks import open_teacher, seal_network
-from spach_nas.training.teacher import Teacher
 from training_tools import CPU, DATA, SETTINGS, architecture
 
 SHAPE = DataShape(in_channels=1, num_classes=3)
