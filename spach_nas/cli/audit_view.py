@@ -12,8 +12,6 @@ from spach_nas.config.search_yaml import load_config
 from spach_nas.evaluators.interface import check_evaluators
 from spach_nas.replay.audit import (
     FEWEST,
-    AuditRow,
-    Estimate,
     audit,
     read_scores,
     score_architectures,
@@ -22,6 +20,7 @@ from spach_nas.replay.audit import (
     write_scores,
 )
 from spach_nas.replay.benchmark import read_benchmark
+from spach_nas.study.audit_rows import AuditRow, Estimate
 
 # Number of architectures of a search YAML to train, unless the user sets another.
 _TRAINED = 40
@@ -96,10 +95,7 @@ def audit_table(rows: Sequence[AuditRow]) -> RichTable:
         table.add_column(f"bias\n{name}", justify="right", no_wrap=True)
     for row in rows:
         table.add_row(
-            # Those of the targets, which every audit has; proxies have their own.
-            f"target {row.name}"
-            if row.name in ("params", "macs")
-            else row.name.removeprefix("training_free:"),
+            row.words,
             str(row.architectures),
             str(row.tau),
             str(row.within),

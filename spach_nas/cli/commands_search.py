@@ -342,7 +342,7 @@ def audit(
         choices = choices_of(score, evaluator or [])
         tell("loading PyTorch")
         from spach_nas.cli.audit_view import audit_table, run_audit
-        from spach_nas.replay.audit import verdict, write_audit
+        from spach_nas.study.audit_rows import verdict, write_audit
 
         rows = run_audit(
             source,

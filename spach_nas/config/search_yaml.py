@@ -32,7 +32,13 @@ from spach_nas.config.search_settings import (
     WrittenInitial,
 )
 from spach_nas.config.shipped import find_yaml
-from spach_nas.config.study_files import DATA_JSON, RECORDS_FILE, SEARCH_YAML, SPACE_YAML
+from spach_nas.config.study_files import (
+    AUDIT_CSV,
+    DATA_JSON,
+    RECORDS_FILE,
+    SEARCH_YAML,
+    SPACE_YAML,
+)
 from spach_nas.config.training_settings import DataSettings, TrainingSettings
 from spach_nas.cost.closed_form import cost
 from spach_nas.cost.limits import Limits
@@ -348,7 +354,9 @@ def target_shape(folder: Path) -> DataShape | None:
 
 
 def source_files(path: Path) -> dict[str, str]:
-    """The texts of a search YAML and of its search space, by the names that a study gives them.
+    """The texts of a search YAML, of its search space and of an audit next to it.
+
+    By the names that a study gives them.
 
     Raises:
         ConfigError: The search YAML is missing or is no YAML.
@@ -359,6 +367,9 @@ def source_files(path: Path) -> dict[str, str]:
     if isinstance(space, str):
         file = _find_space(space, path.resolve().parent)
         texts[SPACE_YAML] = file.read_text(encoding="utf-8")
+    audit = path.with_name(AUDIT_CSV)
+    if audit.is_file():
+        texts[AUDIT_CSV] = audit.read_text(encoding="utf-8", errors="replace")
     return texts
 
 

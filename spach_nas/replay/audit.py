@@ -9,13 +9,12 @@ Letters: A architectures, R resamples.
 """
 
 import csv
-import io
 import math
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from itertools import combinations
 from pathlib import Path
 from typing import Protocol
@@ -37,6 +36,7 @@ from spach_nas.files import replace_text
 from spach_nas.replay.training_table import Entry, Table
 from spach_nas.search.plan import plan_search
 from spach_nas.space.architecture import Architecture
+from spach_nas.study.audit_rows import AuditRow, Estimate
 from spach_nas.study.rank_correlation import Figures, kendall, places, resamples, spearman
 from spach_nas.study.requests import make_request
 
@@ -60,51 +60,6 @@ class Statistic(Protocol):
         self, first: Figures, second: Figures, *, bands: NDArray[np.int64], weights: Figures
     ) -> Figures:
         """(A,) and (A,) to (R,)."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Estimate:
-    """A figure with the ends of its 95 % bootstrap interval over architectures."""
-
-    figure: float
-    low: float
-    high: float
-
-    def __str__(self) -> str:
-        return f"{self.figure:+.2f} ({self.low:+.2f} to {self.high:+.2f})"
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class AuditRow:
-    """How well one score ranks.
-
-    Attributes:
-        name: Of the score, as records call its evaluator; `epoch 1`, a training cut short; `another
-            seed`, the noise ceiling.
-        architectures: That have it.
-        tau: Kendall's tau-b with the truth, over all architectures.
-        within: The same over pairs of one band of MACs.
-        rho: Spearman's, over all.
-        rho_within: Of the ranks within bands.
-        gain: `tau` less that of the MACs.
-        gain_within: `within` less that of the MACs.
-        seconds: Per architecture; None: not measured.
-        bias: By mixer: how many places, as a share of its band, the score ranks a network of this
-            mixer alone too high, beside one without it, at equal MACs. Negative: too low.
-        looks: Whether it is of an evaluator that looks at more than the size.
-    """
-
-    name: str
-    architectures: int
-    tau: Estimate
-    within: Estimate
-    rho: Estimate
-    rho_within: Estimate
-    gain: Estimate
-    gain_within: Estimate
-    seconds: float | None
-    bias: Mapping[str, Estimate]
-    looks: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -439,54 +394,6 @@ def _az_nas(scored: Mapping[str, Scored], ids: Sequence[str]) -> Figures | None:
         values = np.array([part.values.get(arch_id, math.nan) for arch_id in ids])
         total += np.log(rankdata(values, nan_policy="omit") / len(ids))
     return total
-
-
-def verdict(rows: Sequence[AuditRow]) -> str:
-    """One sentence that says what to use."""
-    ranked = sorted(
-        (row for row in rows if row.looks), key=lambda row: row.gain_within.figure, reverse=True
-    )
-    for row in ranked:
-        if row.gain_within.low > 0 and row.gain.high > 0:
-            return (
-                f"Use {row.name}: within bands of MACs its tau is {row.within}, a gain of "
-                f"{row.gain_within} over that of the MACs, and over all architectures {row.tau}."
-            )
-    tried = ""
-    if ranked:
-        best = ranked[0]
-        tried = (
-            f"; within bands the tau of the best of them, {best.name}, is {best.within}, and its "
-            f"gain over that of the MACs {best.gain_within}"
-        )
-    return (
-        "Use none of these scores to choose between architectures of one cost: none ranks them "
-        f"better than their MACs do, beyond chance{tried}."
-    )
-
-
-_INTERVALS = tuple(item.name for item in fields(AuditRow) if item.type in ("Estimate", Estimate))
-
-
-def write_audit(rows: Sequence[AuditRow], path: Path) -> None:
-    """A row for each score; `_low` and `_high` are the ends of 95 % intervals."""
-    mixers = dict.fromkeys(name for row in rows for name in row.bias)
-    names = (*_INTERVALS, *(f"bias_{name}" for name in mixers))
-    ends = [f"{name}{end}" for name in names for end in ("", "_low", "_high")]
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["score", "architectures", *ends, "seconds"])
-    for row in rows:
-        found = [getattr(row, name) for name in _INTERVALS]
-        found += [row.bias.get(name) for name in mixers]
-        cells = [
-            "" if item is None else f"{value:.3f}"
-            for item in found
-            for value in ((item.figure, item.low, item.high) if item else (0.0,) * 3)
-        ]
-        spent = "" if row.seconds is None else f"{row.seconds:.3f}"
-        writer.writerow([row.name, row.architectures, *cells, spent])
-    replace_text(path, text.getvalue())
 
 
 def write_scores(scored: Mapping[str, Scored], path: Path) -> None:

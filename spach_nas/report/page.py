@@ -10,6 +10,7 @@ from markupsafe import Markup
 from spach_nas.files import replace_text
 from spach_nas.paths import shell_word
 from spach_nas.report.agreement import agreement_section
+from spach_nas.report.audit_figure import audit_section
 from spach_nas.report.curves import curves_section
 from spach_nas.report.document import Section, document, render
 from spach_nas.report.drawing import common_width, draw, drawn_width
@@ -193,6 +194,7 @@ SECTIONS: tuple[Callable[[StudyView], Section], ...] = (
     shares_section,
     curves_section,
     agreement_section,
+    audit_section,
     trials_section,
     failures_section,
     spent_section,

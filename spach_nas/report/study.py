@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from spach_nas.config.search_yaml import SearchConfig, load_config
-from spach_nas.config.study_files import DATA_JSON, SEARCH_YAML, SPACE_YAML
+from spach_nas.config.study_files import AUDIT_CSV, DATA_JSON, SEARCH_YAML, SPACE_YAML
 from spach_nas.config.training_settings import DataSettings
 from spach_nas.cost.limits import Limits, ProxyLimits
 from spach_nas.data.held_out import split_validation
@@ -16,6 +16,7 @@ from spach_nas.files import room_needed
 from spach_nas.paths import command_line
 from spach_nas.report.view import StudyFacts
 from spach_nas.space.scaling import DataShape
+from spach_nas.study.audit_rows import read_audit
 from spach_nas.study.ending import ending
 from spach_nas.study.folder import check_plugins, class_count, kept_checkpoints
 from spach_nas.study.hypervolume import study_corners
@@ -109,6 +110,7 @@ def study_facts(folder: Path) -> StudyFacts:
         search_space=config.space,
         proxy_limits=_proxy_limits(config, folder),
         ending=_ending(folder),
+        audit=read_audit(folder / AUDIT_CSV),
     )
 
 

@@ -14,6 +14,7 @@ from spach_nas.config.objectives import OBJECTIVES, USUAL, Objective, cost_of, s
 from spach_nas.cost.limits import Limits, ProxyLimits
 from spach_nas.space.search_space import SearchSpace
 from spach_nas.space.short_names import short_names
+from spach_nas.study.audit_rows import AuditRow
 from spach_nas.study.folder import CheckpointKey
 from spach_nas.study.hypervolume import Corners, HypervolumeData, hypervolume_data
 from spach_nas.study.intervals import Interval, image_interval, score_words, surely_better
@@ -38,6 +39,7 @@ class StudyFacts:
         proxy_limits: Bounds on the cost of the trained networks.
         ending: Why the search ended before its budget was spent and how to continue, one sentence
             each; empty where the budget was spent.
+        audit: How well scores rank, where the study has an audit.
     """
 
     name: str
@@ -54,6 +56,7 @@ class StudyFacts:
     search_space: SearchSpace | None = None
     proxy_limits: ProxyLimits | None = None
     ending: tuple[str, ...] = ()
+    audit: tuple[AuditRow, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

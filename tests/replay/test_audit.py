@@ -17,17 +17,15 @@ from spach_nas.config.search_yaml import load_config
 from spach_nas.cost.closed_form import cost
 from spach_nas.errors import ConfigError, StudyError
 from spach_nas.replay.audit import (
-    AuditRow,
     Scored,
     audit,
     read_scores,
-    verdict,
-    write_audit,
     write_scores,
 )
 from spach_nas.replay.training_table import Entry, Table
 from spach_nas.search.plan import audit_warnings
 from spach_nas.space.architecture import Architecture
+from spach_nas.study.audit_rows import AuditRow, verdict, write_audit
 from spach_nas.study.rank_correlation import kendall, spearman
 from study_factory import make_architecture
 
