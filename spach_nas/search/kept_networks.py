@@ -25,7 +25,7 @@ from spach_nas.export.named_networks import load_initial, load_teacher
 from spach_nas.feasible import FeasibleSet
 from spach_nas.search.placement import find_frame, legal_layouts
 from spach_nas.space.references import reference_target
-from spach_nas.space.scaling import DataShape, scale
+from spach_nas.space.scaling import DataShape, scale, shape_of
 from spach_nas.study.results import Study, open_study
 
 # Proxies of a search that are tried: all have as many stages, but patches may differ.
@@ -75,6 +75,12 @@ def read_initial(
             ]
             raise ConfigError("\n".join(lines)) from None
     if init.placement:
+        if shape_of(network.architecture) != data:
+            raise ConfigError(
+                f"init.network: {init.network}: takes and gives {shape_of(network.architecture)}; "
+                f"expected {data}, as the data have, since init.placement judges each change by "
+                "the loss on them: train it on them first, or init.placement: 0"
+            )
         find_frame(config.space, network.architecture, config=config, data=data)
         legal_layouts(config.space)
     return sealed
