@@ -98,7 +98,9 @@ class InitialSettings(Settings):
     network: Annotated[str, Field(min_length=1)]
     """Folder of a bundle or of a study, whose best proxy is taken; or `official:PATH`, a checkpoint
     of the paper's code. The proxies of the search have its number of stages, patch and image
-    size."""
+    size. Of a study that scores by a supernet alone, or of a file `supernet.safetensors` in a
+    study, the supernet is taken: each candidate begins with its share of the weights. Both studies
+    have the same space and proxy."""
     model: str | None = None
     """The paper's model that an official checkpoint belongs to, such as `conv_ms_s`."""
     placement: Annotated[Whole, Field(ge=0)] = 0

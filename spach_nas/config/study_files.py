@@ -11,6 +11,11 @@ AUDIT_CSV = "audit.csv"
 PREPARED = "prepared"
 # The trained network from which the search began.
 INITIAL = "initial.safetensors"
+# What the evaluator of that name prepares in a folder of that name.
+SUPERNET = "supernet"
+SUPERNET_FILE = "supernet.safetensors"
+# The supernet from whose weights candidates begin.
+INITIAL_SUPERNET = "initial_supernet.safetensors"
 # The trained network that candidates learn to agree with.
 TEACHER = "teacher.safetensors"
 # What each change of one of its blocks does to the validation loss.

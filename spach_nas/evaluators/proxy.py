@@ -11,12 +11,13 @@ from safetensors.torch import load
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from spach_nas.config.evaluation import Evaluation, EvaluationRequest
-from spach_nas.config.study_files import INITIAL, TEACHER
+from spach_nas.config.study_files import INITIAL, INITIAL_SUPERNET, TEACHER
 from spach_nas.config.training_settings import TrainingSettings
 from spach_nas.data import DataSplits
 from spach_nas.errors import one_line
 from spach_nas.evaluators.heartbeat import Pulse, PulseAddress
 from spach_nas.evaluators.interface import EvaluatorSetup, finished
+from spach_nas.evaluators.supernet_scores import SharedWeights
 from spach_nas.machine import keep_freed_memory
 from spach_nas.networks import Spach, build, changes, morph
 from spach_nas.training import (
@@ -64,6 +65,7 @@ class ProxyEvaluator:
         pulses: Where to tell how far a training is; None: nowhere.
         initial: A trained network with whose weights new trainings begin, as `seal_network` gave
             it; None: with new weights, or with those of a request's relative.
+        shared: A trained supernet, with whose weights they begin instead; None: there is none.
         teacher: The network of `settings.teacher`, sealed; None: there is none.
     """
 
@@ -71,6 +73,7 @@ class ProxyEvaluator:
     threads: int = 1
     pulses: PulseAddress | None = None
     initial: bytes | None = None
+    shared: SharedWeights | None = None
     teacher: bytes | None = None
 
     def __call__(
@@ -119,10 +122,15 @@ def inherit_evaluator(setup: EvaluatorSetup) -> ProxyEvaluator:
 
     That of `init` in the YAML; without it, of the nearest one that the study has trained.
     """
-    initial = None
-    if setup.config.init is not None:
-        initial = (setup.folder.parent / INITIAL).read_bytes()
-    return replace(proxy_evaluator(setup), initial=initial)
+    evaluator, folder, config = proxy_evaluator(setup), setup.folder.parent, setup.config
+    if config.init is None:
+        return evaluator
+    supernet = folder / INITIAL_SUPERNET
+    if not supernet.is_file():
+        return replace(evaluator, initial=(folder / INITIAL).read_bytes())
+    rule = config.proxy_at(config.evaluators.index(setup.choice))
+    shared = SharedWeights(space=config.space, rule=rule, contents=supernet.read_bytes())
+    return replace(evaluator, shared=shared)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -275,6 +283,10 @@ def _start(job: _Job, network: Spach) -> tuple[TrainingState | None, str]:
         refused = f"trained from the start: its checkpoint {problem}"
     else:
         refused = ""
+    if job.evaluator.shared is not None:
+        network.load_state_dict(job.evaluator.shared.extract(request.proxy).state_dict())
+        inherited = "begins with its share of the weights of the initial supernet"
+        return None, "; ".join(filter(None, [refused, inherited]))
     if job.evaluator.initial is not None:
         initial = _opened_network(job.evaluator.initial)
         inherited = _inherit(job, network, initial, of="the initial network")

@@ -7,17 +7,21 @@ import math
 import time
 from dataclasses import dataclass, field, replace
 
+import torch
+
 from spach_nas.config.evaluation import Evaluation, EvaluationRequest
+from spach_nas.config.study_files import SUPERNET_FILE
 from spach_nas.config.training_settings import TrainingSettings
 from spach_nas.cost.limits import ProxyLimits
 from spach_nas.data import DataSplits
 from spach_nas.errors import ConfigError, SearchSpaceError, one_line
 from spach_nas.evaluators.interface import EvaluatorSetup, Preparation, finished
 from spach_nas.feasible import FeasibleSet
+from spach_nas.networks import Spach
 from spach_nas.networks.supernet import Supernet, check_shareable
 from spach_nas.space.architecture import Architecture
 from spach_nas.space.references import reference_target
-from spach_nas.space.scaling import DataShape, ProxyRule, scale
+from spach_nas.space.scaling import DataShape, ProxyRule, scale, shape_of
 from spach_nas.space.search_space import SearchSpace
 from spach_nas.training import Runtime, choose_runtime, global_seed, move, threads
 from spach_nas.training.device import LOST_DEVICE
@@ -30,7 +34,6 @@ from spach_nas.training.supernet_loop import (
     train_supernet,
 )
 
-FILE = "supernet.safetensors"
 # The largest and the smallest of so many draws are the ends of a sandwich.
 _DRAWN_FOR_ENDS = 1000
 
@@ -80,6 +83,33 @@ class SupernetEvaluator:
                 self.made.append(make_scorer(supernet, data, runtime=runtime, images=self.images))
             evaluation = _scored(self.made[0], request.proxy)
         return finished(evaluation, started=started, runtime=runtime, threads=self.threads)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SharedWeights:
+    """A trained supernet for workers, of which each candidate takes its share.
+
+    Attributes:
+        space: The search space.
+        rule: From targets to the proxies that the supernet holds.
+        contents: As `shared_weights` gives them.
+    """
+
+    space: SearchSpace
+    rule: ProxyRule
+    contents: bytes = field(repr=False)
+
+    def extract(self, proxy: Architecture) -> Spach:
+        """A proxy with a copy of its weights.
+
+        Raises:
+            ArchitectureError: The supernet does not hold it.
+            BundleError: The weights are damaged, or of another supernet.
+        """
+        with torch.random.fork_rng(devices=()):  # its initial weights are thrown away
+            supernet = Supernet(self.space, self.rule, shape_of(proxy))
+        load_supernet(supernet, self.contents)
+        return supernet.extract(proxy)
 
 
 def _scored(scorer: SubnetScorer, proxy: Architecture) -> Evaluation:
@@ -171,7 +201,7 @@ def prepare_supernet(preparation: Preparation) -> float:
             seed=config.training_seed,
             runtime=runtime,
             ends=ends_of(drawn) if drawn else (),
-            file=setup.folder / FILE,
+            file=setup.folder / SUPERNET_FILE,
             tell=tell,
             stopped=preparation.stopped,
         )
@@ -189,7 +219,7 @@ def supernet_evaluator(setup: EvaluatorSetup) -> SupernetEvaluator:
     return SupernetEvaluator(
         space=config.space,
         rule=_rule(setup),
-        weights=shared_weights(setup.folder / FILE),
+        weights=shared_weights(setup.folder / SUPERNET_FILE),
         settings=config.training,
         images=setup.options.images,
         threads=setup.threads,

@@ -156,6 +156,7 @@ def test_a_study_proposes_them_before_those_of_its_sampler(tmp_path: Path) -> No
 
 def read(folder: Path, network: Architecture, **changes: Any) -> bytes | None:
     weights = save(randomised(network).state_dict())
+    folder.mkdir(exist_ok=True)
     where = write_bundle(folder / "bundle", architecture=network, weights=weights)
     config = load(folder, **{"init": {**INIT, "network": str(where)}, **changes})
     feasible = FeasibleSet(config.space, config.limits)
@@ -178,6 +179,14 @@ def test_a_network_that_cannot_become_a_proxy_is_refused(tmp_path: Path) -> None
     said = str(refused.value)
     assert "proxies have patch_size: 8; expected 4" in said
     assert "proxies have in_channels: 1; expected 3" in said
+
+
+def test_a_network_of_other_classes_begins_no_placement_search(tmp_path: Path) -> None:
+    other = replace(trained_proxy(load(tmp_path)), num_classes=4)
+    with pytest.raises(ConfigError, match="gives 1 channel and 4 classes; expected 1 channel and"):
+        read(tmp_path, other)
+    begin = {"network": str(tmp_path / "bundle"), "placement": 0}
+    assert read(tmp_path / "again", other, init=begin, evaluator="inherit") is not None
 
 
 def test_a_stage_of_too_many_arrangements_is_refused(tmp_path: Path) -> None:
