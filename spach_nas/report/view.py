@@ -19,6 +19,7 @@ from spach_nas.study.hypervolume import Corners, HypervolumeData, hypervolume_da
 from spach_nas.study.intervals import Interval, image_interval, score_words, surely_better
 from spach_nas.study.pareto import best, comparable, front, knee, value, within
 from spach_nas.study.records import Record
+from spach_nas.study.timm_figures import TimmFigures
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -38,6 +39,7 @@ class StudyFacts:
         proxy_limits: Bounds on the cost of the trained networks.
         ending: Why the search ended before its budget was spent and how to continue, one sentence
             each; empty where the budget was spent.
+        timm: The models of timm among the references.
     """
 
     name: str
@@ -54,6 +56,7 @@ class StudyFacts:
     search_space: SearchSpace | None = None
     proxy_limits: ProxyLimits | None = None
     ending: tuple[str, ...] = ()
+    timm: tuple[TimmFigures, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
