@@ -250,29 +250,54 @@ def evaluate(
 def cost(
     source: Annotated[
         str,
-        typer.Argument(metavar="NAME|FILE", help="A model of the paper, or an architecture file."),
+        typer.Argument(
+            metavar="NAME|FILE",
+            help="A model of the paper, an architecture file, or a model of timm as timm/NAME.",
+        ),
     ],
     as_json: AsJson = False,
     plugin: Plugins = None,
 ) -> None:
-    """Print the exact cost of an architecture."""
+    """Print the exact cost of an architecture; that of a model of timm is traced."""
+    from spach_nas.space.timm_reference import is_timm
+
+    shown, figures = _timm_figures(source) if is_timm(source) else _own_figures(source)
+    if as_json:
+        print(json.dumps(figures))
+        return
+    print(shown)
+    for name, value in figures.items():
+        print(f"{name:<16} {value:>16,}" if isinstance(value, int) else f"{name:<16} {value:>16}")
+
+
+def _own_figures(source: str) -> tuple[str, dict[str, int | float | str]]:
     from spach_nas.cost.closed_form import cost as cost_of
     from spach_nas.cost.memory import saved_bytes
     from spach_nas.space.read_architecture import as_architecture
 
     architecture = as_architecture(source)
-    figures = {
+    return str(architecture), {
         "arch_id": architecture.arch_id,
         **cost_of(architecture)._asdict(),
         "saved_bytes": saved_bytes(architecture),
         "saved_bytes_bf16": saved_bytes(architecture, precision="bf16"),
     }
-    if as_json:
-        print(json.dumps(figures))
-        return
-    print(architecture)
-    for name, value in figures.items():
-        print(f"{name:<16} {value:>16,}" if isinstance(value, int) else f"{name:<16} {value:>16}")
+
+
+def _timm_figures(source: str) -> tuple[str, dict[str, int | float | str]]:
+    from spach_nas.space.timm_reference import published, timm_name
+
+    timm_name(source)  # a misspelt name is told before PyTorch is loaded
+    from spach_nas.networks.timm_networks import named_timm, timm_cost
+
+    model = named_timm(source)
+    figures: dict[str, int | float | str] = {**timm_cost(model)._asdict()}
+    found = published(model.name)
+    if found is not None:
+        figures["published_top1"] = found.top1
+        figures["published_size"] = found.image_size
+        figures["published_model"] = found.model
+    return str(model), figures
 
 
 def latency(
@@ -280,7 +305,8 @@ def latency(
         str,
         typer.Argument(
             metavar="NAME|FOLDER|FILE",
-            help="A model of the paper, a bundle or an architecture file; with --table, a search.",
+            help="A model of the paper, a bundle, an architecture file, or a model of timm as "
+            "timm/NAME; with --table, a search.",
         ),
     ],
     batch_size: Annotated[
@@ -319,11 +345,20 @@ def latency(
     # Whatever can be checked without torch is, because importing it takes seconds.
     from spach_nas.latency import request
     from spach_nas.latency.latency_table import read_table
+    from spach_nas.space.architecture import Architecture
+    from spach_nas.space.timm_reference import TimmModel, is_timm, timm_name
 
     if table is None:
         batch_sizes = request.parse_batch_sizes(batch_size or "1")
         runtimes = request.parse_runtimes(runtime or "eager,compile,onnx")
-        network = request.find_network(source)
+        network: Architecture | TimmModel
+        if is_timm(source):
+            timm_name(source)  # a misspelt name is told before PyTorch is loaded
+            from spach_nas.networks.timm_networks import named_timm
+
+            network = named_timm(source)
+        else:
+            network = request.find_network(source)
         from spach_nas.cli.latency_view import print_network
 
         print_network(

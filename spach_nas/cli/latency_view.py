@@ -16,11 +16,12 @@ from spach_nas.latency.measuring import measure_file, table_conditions
 from spach_nas.latency.request import SpaceToTime
 from spach_nas.latency.timing import Measured, cautions, conditions, measure_network
 from spach_nas.space.architecture import Architecture
+from spach_nas.space.timm_reference import TimmModel
 from spach_nas.units import format_latency
 
 
 def print_network(
-    architecture: Architecture,
+    architecture: Architecture | TimmModel,
     *,
     name: str,
     batch_sizes: Sequence[int],
@@ -81,7 +82,9 @@ def print_space(
         if not as_json:
             console.print(line, highlight=False, soft_wrap=True, markup=False)
 
-    table = measure_file(path, space.space, space.references, where, say=say)
+    table = measure_file(
+        path, space.space, space.references, where, timm_models=space.timm_models, say=say
+    )
     if as_json:
         print(table_json(path, table))
         return
@@ -116,7 +119,7 @@ def times_table(found: Iterable[Measured]) -> Table:
     return table
 
 
-def times_json(name: str, architecture: Architecture, found: Iterable[Measured]) -> str:
+def times_json(name: str, architecture: Architecture | TimmModel, found: Iterable[Measured]) -> str:
     """The times as JSON, in milliseconds."""
     lines: list[dict[str, Any]] = []
     for item in found:

@@ -40,7 +40,7 @@ def print_budget(plan: Plan, found: SearchBudget | None, *, console: Console) ->
         line = budget_line(found, now=datetime.now().astimezone())
         console.print(Text(line), soft_wrap=True)
     elif plan.config.resources.address != "local":
-        trials = plan.config.search.trials + len(plan.config.references)
+        trials = plan.config.search.trials + len(plan.config.paper_models)
         console.print(
             f"{trials:,} trials; the time left on the cluster is estimated from the first ones",
             soft_wrap=True,
@@ -63,7 +63,8 @@ def print_plan(plan: Plan, *, console: Console) -> None:
         "limits": str(config.limits),
         "data": f"{config.data.name}: {train:,} images to train on, {validation:,} to validate",
         "sampler": _sampler(config.search),
-        "budget": f"{config.search.trials} trials and {len(config.references)} paper models"
+        "budget": f"{config.search.trials} trials and {len(config.paper_models)} paper models"
+        + (f", {len(config.timm_models)} models of timm untrained" if config.timm_models else "")
         + (f" of {config.training.epochs} epochs" if config.evaluator.spec.trains else ""),
         "proxies": _proxy_range(plan),
         "scored": "by " + ", then by ".join(dict.fromkeys(map(str, config.evaluators))),

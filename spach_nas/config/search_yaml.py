@@ -53,6 +53,7 @@ from spach_nas.space.choices import one_of_names
 from spach_nas.space.references import REFERENCES, get_reference, reference_target
 from spach_nas.space.scaling import DataShape, ProxyRule, scale
 from spach_nas.space.search_space import SearchSpace
+from spach_nas.space.timm_reference import TIMM, TimmModel, is_timm, timm_name
 from spach_nas.validation import Document, Settings, Written, read_document, read_yaml, validate
 
 _STUDY_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
@@ -112,11 +113,16 @@ def _objectives_schema() -> dict[str, Any]:
     }
 
 
+def _reference_schema() -> dict[str, Any]:
+    paper = one_of_names(tuple(REFERENCES))
+    return {"anyOf": [paper, {"type": "string", "pattern": f"^{TIMM}[a-z0-9_]+"}]}
+
+
 def _check_references(value: tuple[str, ...]) -> tuple[str, ...]:
     mistakes = []
     for name in dict.fromkeys(value):
         try:
-            get_reference(name)
+            timm_name(name) if is_timm(name) else get_reference(name)
         except ArchitectureError as error:
             mistakes.append(str(error))
     if mistakes:
@@ -161,11 +167,12 @@ class SearchConfig(Settings):
     search: SearchSettings
     latency: LatencySettings = field(default_factory=LatencySettings)
     references: Annotated[
-        tuple[Annotated[str, Written(lambda: one_of_names(tuple(REFERENCES)))], ...],
+        tuple[Annotated[str, Written(_reference_schema)], ...],
         AfterValidator(_check_references),
-        Field(json_schema_extra={"title": "list of the paper's models"}),
+        Field(json_schema_extra={"title": "list of the paper's models, and of timm's"}),
     ] = ()
-    """The paper's models to evaluate by the same protocol."""
+    """The paper's models to evaluate by the same protocol; and models of timm as `timm/NAME`, of
+    which the report shows cost, latency and published accuracy at the size of the targets."""
     resources: Resources = field(default_factory=Resources)
     callbacks: tuple[LoggerName, ...] = ()
     """Loggers that get every record: `tensorboard`, `mlflow`, `wandb`, or one of a plugin."""
@@ -180,7 +187,9 @@ class SearchConfig(Settings):
             *_level_mistakes(self),
             *_initial_mistakes(self),
             *_rung_mistakes(self),
-            *_reference_mistakes(self.references, self.space, limits=self.limits, proxies=proxies),
+            *_reference_mistakes(
+                self.paper_models, self.space, limits=self.limits, proxies=proxies
+            ),
         ]
         if self.proxy_limits.max_latency is not None:
             mistakes.append(
@@ -193,6 +202,26 @@ class SearchConfig(Settings):
     def objective_list(self) -> tuple[Objective, ...]:
         """The objectives, in the order of the file."""
         return tuple(OBJECTIVES[name] for name in self.objectives)
+
+    @property
+    def paper_models(self) -> tuple[str, ...]:
+        """Those of the references that are trained by the same protocol."""
+        return tuple(name for name in self.references if not is_timm(name))
+
+    @property
+    def timm_models(self) -> tuple[TimmModel, ...]:
+        """Those of the references that timm builds, with the input and the classes of targets."""
+        shape, side = self.space.shape, max(self.space.image_size)
+        return tuple(
+            TimmModel(
+                name=timm_name(name),
+                image_size=(side, side),
+                in_channels=shape.in_channels,
+                num_classes=shape.num_classes,
+            )
+            for name in self.references
+            if is_timm(name)
+        )
 
     @property
     def wants_latency(self) -> bool:

@@ -11,13 +11,13 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, Field
 
 from spach_nas.errors import ConfigError
+from spach_nas.space.timm_reference import TIMM
 from spach_nas.units import Real, Whole
 from spach_nas.validation import Settings
 
 Device = Literal["auto", "cpu", "cuda", "mps"]
 Precision = Literal["auto", "fp32", "bf16"]
 Optimizer = Literal["adamw", "muon"]
-TIMM = "timm/"  # before the name of a model of timm
 Epochs = Annotated[
     Whole,
     Field(ge=1, description="Passes over the training images; in a search, at the full fidelity."),

@@ -153,7 +153,7 @@ def check_supernet(setup: EvaluatorSetup) -> None:
     mistakes += [
         f"references: {name}: is outside of the space, and so of its supernet; expected the "
         "evaluator train at all levels, or no such reference"
-        for name in config.references
+        for name in config.paper_models
         if not config.space.contains(reference_target(name, config.space.shape))
     ]
     if mistakes:

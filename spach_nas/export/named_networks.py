@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from spach_nas.config.search_settings import OFFICIAL
-from spach_nas.config.training_settings import TIMM, TeacherSettings
+from spach_nas.config.training_settings import TeacherSettings
 from spach_nas.data.preprocessing import Preprocessing
-from spach_nas.errors import BundleError, ConfigError, did_you_mean, one_of
+from spach_nas.errors import ArchitectureError, BundleError, ConfigError, did_you_mean, one_of
 from spach_nas.export.bundle import load_weights
 from spach_nas.export.choice import choose
 from spach_nas.space.references import REFERENCES
 from spach_nas.space.scaling import DataShape, shape_of
+from spach_nas.space.timm_reference import TIMM, is_timm, timm_name
 
 if TYPE_CHECKING:
     from spach_nas.networks import Spach
@@ -104,11 +105,13 @@ def load_teacher(settings: TeacherSettings, *, data: DataShape, key: str) -> byt
         ConfigError: There is no such network, it has no weights, or other channels or classes.
     """
     try:
-        if settings.network.startswith(TIMM):
+        if is_timm(settings.network):
             return _of_timm(settings, data=data, key=key)
         return _of_bundle(settings.network, data=data, key=key)
     except BundleError as problem:
         raise ConfigError(str(problem)) from None
+    except ArchitectureError as problem:
+        raise ConfigError(f"{key}.network: {problem}") from None
 
 
 def _of_bundle(source: str, *, data: DataShape, key: str) -> bytes:
@@ -138,10 +141,7 @@ def _of_timm(settings: TeacherSettings, *, data: DataShape, key: str) -> bytes:
     from spach_nas.networks.official_checkpoints import read_checkpoint
     from spach_nas.training.sealed_networks import seal_timm
 
-    name = settings.network.removeprefix(TIMM)
-    if not timm.is_model(name):
-        nearest = did_you_mean(name, timm.list_models())
-        raise ConfigError(f"{key}.network: {settings.network}: no such model of timm{nearest}")
+    name = timm_name(settings.network)
     if settings.weights is None:
         raise ConfigError(
             f"{key}.weights: is missing; expected a file with the weights of {settings.network}, "

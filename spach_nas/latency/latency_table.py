@@ -18,6 +18,7 @@ from spach_nas.errors import LatencyError
 from spach_nas.files import replace_text
 from spach_nas.latency.parts import Part, block_parts, frame_parts, part_name
 from spach_nas.space.architecture import Architecture, Stage
+from spach_nas.space.timm_reference import TimmModel
 from spach_nas.validation import validate
 
 _KEPT_STAGES = 65536
@@ -154,6 +155,7 @@ class LatencyTable:
         error: Error of the predictions. None if no held-out network was measured.
         checks: The whole networks behind `scale` and `error`.
         parts: Times by the name of the part.
+        timm: Times of whole models of timm that a search compares with, by their `str`.
         measured_at: UTC time, ISO 8601.
     """
 
@@ -166,6 +168,7 @@ class LatencyTable:
     error: PredictionError | None = None
     checks: tuple[Check, ...] = ()
     parts: Mapping[str, Timing] = field(default_factory=dict)
+    timm: Mapping[str, Timing] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.schema != SCHEMA_VERSION:
@@ -188,6 +191,8 @@ class LatencyTable:
     def to_json(self) -> str:
         """The text of the file, with one line for each part."""
         plain = asdict(self)
+        if not self.timm:  # so that versions before this field read the file
+            del plain["timm"]
         parts = plain.pop("parts")
         head = json.dumps(plain, indent=1)[: -len("\n}")]
         lines = [f"  {json.dumps(name)}: {json.dumps(times)}" for name, times in parts.items()]
@@ -253,6 +258,19 @@ def check_covers(table: LatencyTable, parts: Iterable[Part], *, where: str) -> N
             f"{where}: lacks {len(lacking)} of the {len(names)} parts of this search's networks, "
             f"such as `{lacking[0]}`; {REMEDY}"
         )
+
+
+def check_times_timm(table: LatencyTable, models: Iterable[TimmModel], *, where: str) -> None:
+    """Check that a table has the time of all these models of timm.
+
+    Raises:
+        LatencyError: One line for each that is missing.
+    """
+    lacking = [
+        f"{where}: holds no time of {item}" for item in models if str(item) not in table.timm
+    ]
+    if lacking:
+        raise LatencyError("\n".join(f"{line}; {REMEDY}" for line in lacking))
 
 
 def check_agrees(table: LatencyTable, settings: LatencySettings, *, where: str) -> None:

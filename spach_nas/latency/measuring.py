@@ -29,6 +29,7 @@ from spach_nas.latency.latency_table import (
     check_agrees,
     check_conditions,
     check_covers,
+    check_times_timm,
     read_table,
     write_table,
 )
@@ -38,6 +39,7 @@ from spach_nas.machine import now
 from spach_nas.space.architecture import Architecture
 from spach_nas.space.references import REFERENCES, reference_target
 from spach_nas.space.search_space import SearchSpace
+from spach_nas.space.timm_reference import TimmModel
 
 # Number of whole networks to fit a table on, and of held-out ones to measure its error.
 _FITTED, _HELD_OUT = 6, 6
@@ -73,7 +75,7 @@ class Clock:
     """
 
     part: Callable[[Part, Conditions], Timing]
-    network: Callable[[Architecture, Conditions], Timing]
+    network: Callable[[Architecture | TimmModel, Conditions], Timing]
 
 
 THIS_DEVICE = Clock(part=time_part, network=time_network)
@@ -110,18 +112,27 @@ def search_latency(
                 "began without one cannot resume with latency as an objective or limit"
             )
     if path is None:
-        found = measure_for(config.space, config.references, _here(settings), say=say, clock=clock)
+        found = measure_for(
+            config.space,
+            config.paper_models,
+            _here(settings),
+            timm_models=config.timm_models,
+            say=say,
+            clock=clock,
+        )
         return PredictedLatency(found, where="latency")
     found = read_table(path)
     check_covers(found, search_parts(config), where=str(path))
     check_agrees(found, settings, where=str(path))
+    if path == settings.table:  # a study that was begun without them goes on without their times
+        check_times_timm(found, config.timm_models, where=str(path))
     return PredictedLatency(found, where=str(path))
 
 
 def search_parts(config: SearchConfig) -> list[Part]:
     """Every part of the targets that a search may propose, and of its references."""
     shape = config.space.shape
-    references = (reference_target(name, shape) for name in config.references)
+    references = (reference_target(name, shape) for name in config.paper_models)
     found = dict.fromkeys(space_parts(config.space))
     return list(found | dict.fromkeys(part for item in references for part in parts_of(item)))
 
@@ -132,6 +143,7 @@ def measure_file(
     references: tuple[str, ...],
     where: Conditions,
     *,
+    timm_models: Sequence[TimmModel] = (),
     say: Say | None = None,
     clock: Clock = THIS_DEVICE,
 ) -> LatencyTable:
@@ -150,7 +162,14 @@ def measure_file(
             write_table(path, table)
 
     table = measure_for(
-        space, references, where, known=known, say=say, clock=clock, on_progress=keep
+        space,
+        references,
+        where,
+        timm_models=timm_models,
+        known=known,
+        say=say,
+        clock=clock,
+        on_progress=keep,
     )
     write_table(path, table)
     return table
@@ -161,6 +180,7 @@ def measure_for(
     references: tuple[str, ...],
     where: Conditions,
     *,
+    timm_models: Sequence[TimmModel] = (),
     known: LatencyTable | None = None,
     say: Say | None = None,
     clock: Clock = THIS_DEVICE,
@@ -172,6 +192,7 @@ def measure_for(
         space: The space whose parts are measured.
         references: The paper's models whose parts are measured, too.
         where: Conditions, which this device must meet.
+        timm_models: Models of timm, which are timed whole.
         known: A table with the same conditions to continue.
         say: Receives a line to display when measuring begins and when it ends.
         clock: Takes the times.
@@ -194,6 +215,10 @@ def measure_for(
         clock=clock,
         on_progress=on_progress,
     )
+    for model in timm_models:
+        if str(model) not in table.timm:
+            timing = clock.network(model, where)
+            table = replace(table, timm={**table.timm, str(model): timing})
     if say is not None and table.error is not None:
         say(f"latency: predictions are {table.error}")
     return table

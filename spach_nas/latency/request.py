@@ -15,6 +15,7 @@ from spach_nas.space.architecture import Architecture
 from spach_nas.space.read_architecture import as_architecture
 from spach_nas.space.references import REFERENCES
 from spach_nas.space.search_space import SearchSpace
+from spach_nas.space.timm_reference import TimmModel
 from spach_nas.validation import read_document, read_yaml
 
 Value = TypeVar("Value")
@@ -100,11 +101,13 @@ class SpaceToTime:
     Attributes:
         space: The search space.
         references: The paper's models that the search trains as well.
+        timm_models: Models of timm that it compares with.
         settings: The section `latency` of the search.
     """
 
     space: SearchSpace
     references: tuple[str, ...] = ()
+    timm_models: tuple[TimmModel, ...] = ()
     settings: LatencySettings = LatencySettings()  # noqa: RUF009 (frozen)
 
 
@@ -146,7 +149,12 @@ def find_space(source: str) -> SpaceToTime:
     # Channels and classes come from the data unless the space fixes them.
     if config.space.is_open:
         config = config.for_data(data_shape(config.data))
-    return SpaceToTime(space=config.space, references=config.references, settings=config.latency)
+    return SpaceToTime(
+        space=config.space,
+        references=config.paper_models,
+        timm_models=config.timm_models,
+        settings=config.latency,
+    )
 
 
 def _is_space(plain: object) -> bool:

@@ -26,11 +26,12 @@ from spach_nas.errors import LatencyError, one_line
 from spach_nas.latency.latency_table import Conditions, Timing
 from spach_nas.latency.parts import BlockPart, DownsamplePart, HeadPart, Part, StemPart
 from spach_nas.latency.request import check_known
-from spach_nas.networks import build
 from spach_nas.networks.block import NORM_EPS, Block, Downsample, build_stem
 from spach_nas.networks.onnx_graph import INPUT, OPSET, OUTPUT, onnx_bytes, quiet
+from spach_nas.networks.timm_networks import build_any, named_timm
 from spach_nas.space.architecture import Architecture, Stage
 from spach_nas.space.read_architecture import Source, as_architecture
+from spach_nas.space.timm_reference import TimmModel, is_timm
 from spach_nas.training import choose_runtime, format_warning, threads
 
 # Minimum duration of all timed passes together, without warm-up: of a part or a network for a
@@ -228,7 +229,7 @@ class Measured:
 
 
 def time_network(
-    architecture: Architecture, where: Conditions, *, seconds: float = SECONDS
+    architecture: Architecture | TimmModel, where: Conditions, *, seconds: float = SECONDS
 ) -> Timing:
     """Time of a whole network with random weights on this device.
 
@@ -243,12 +244,12 @@ def time_network(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         image = torch.randn(where.batch_size, architecture.in_channels, *architecture.image_size)
-        network = build(architecture)
+        network = build_any(architecture)
     return time_module(network, image, where, seconds=seconds)
 
 
 def measure_network(
-    architecture: Architecture,
+    architecture: Architecture | TimmModel,
     *,
     batch_sizes: Sequence[int] = (1,),
     runtimes: Sequence[RuntimeName] = RUNTIMES,
@@ -305,7 +306,7 @@ def latency(
 
     Args:
         source: An architecture, a record (its target), the name of a paper's model, an architecture
-            file or a bundle.
+            file, a bundle, or a model of timm as `timm/NAME`.
         batch_size: Images in a forward pass.
         runtime: `eager`, `compile` or `onnx`.
         device: `cpu`, `cuda`, `mps`, or `auto`, the fastest of them.
@@ -327,7 +328,8 @@ def latency(
     for name, number in (("batch_size", batch_size), ("threads", threads)):
         if not isinstance(number, int) or number < 1:
             raise LatencyError(f"{name}: {number!r}; expected a whole number from 1")
-    architecture = as_architecture(source)
+    architecture: Architecture | TimmModel
+    architecture = named_timm(str(source)) if is_timm(source) else as_architecture(source)
     where = conditions(
         runtime=runtime,
         device=device,

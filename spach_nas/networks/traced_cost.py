@@ -28,11 +28,13 @@ Rule = Callable[[list[Any], list[Any]], Any]
 def trace_cost(network: nn.Module, image_size: Sequence[int], *, in_channels: int = 3) -> Cost:
     """Cost of one image of `image_size` (height, width), by fvcore and a rule for fused attention.
 
-    A copy with arbitrary weights is traced: the network itself does not change, and may be on any
-    device, including meta.
+    A copy is traced: the network itself does not change, and may be on any device. Meta will do
+    for our own, whose layers read no indices from their buffers.
     """
-    # Tracing runs the network, which needs real memory, but the values do not matter.
-    ghost = copy.deepcopy(network).to_empty(device="cpu").eval()
+    # Tracing runs the network, which needs real memory, but the values of weights do not matter.
+    ghost = copy.deepcopy(network).eval()
+    meta = any(parameter.is_meta for parameter in ghost.parameters())
+    ghost = ghost.to_empty(device="cpu") if meta else ghost.to("cpu")
     image = torch.zeros(1, in_channels, *image_size, dtype=next(ghost.parameters()).dtype)
     analysis = FlopCountAnalysis(ghost, image).set_op_handle(**_rules())
     analysis.unsupported_ops_warnings(False).uncalled_modules_warnings(False)

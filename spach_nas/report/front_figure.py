@@ -17,6 +17,7 @@ from spach_nas.config.objectives import OBJECTIVES, Objective
 from spach_nas.cost.limits import Limits
 from spach_nas.report.theme import LIGHT, VERMILLION, layout, plain
 from spach_nas.report.view import StudyView, Trained
+from spach_nas.space.timm_reference import TIMM
 from spach_nas.study.pareto import front, value, within
 from spach_nas.units import format_count
 
@@ -24,6 +25,8 @@ COSTS = tuple(item for item in OBJECTIVES.values() if item.source == "target_cos
 _WORDS = {"macs": "MACs", "params": "Parameters", "activations": "Activations"}
 # A limit farther from the points than this factor would squeeze them; it is left out.
 _FARTHEST_LIMIT = 2.0
+# So is a model of timm, which the table still holds.
+_FARTHEST_TIMM = 1.5
 _PADDING, _SCORE_PADDING = 0.05, 0.07
 # More points than this are drawn small.
 _MANY = 400
@@ -69,6 +72,7 @@ class ParetoData:
         beyond: What breaks a limit.
         references: The paper's models.
         marks: The best and the knee.
+        timm: Names and figures of timm's models near the points; they have no score.
     """
 
     x: Objective
@@ -79,6 +83,7 @@ class ParetoData:
     references: tuple[Point, ...]
     marks: tuple[Point, ...]
     limits: Bounds
+    timm: tuple[tuple[str, float], ...] = ()
 
     @property
     def points(self) -> tuple[Point, ...]:
@@ -140,6 +145,7 @@ def pareto_data(view: StudyView, axis: Objective = OBJECTIVES["macs"]) -> Pareto
             within=trial in allowed,
         )
 
+    places = [value(one.record, axis) or 0.0 for one in scored.values()]
     rest = points(trial for trial in scored if trial not in on_front and trial not in paper)
     return ParetoData(
         x=axis,
@@ -150,6 +156,13 @@ def pareto_data(view: StudyView, axis: Objective = OBJECTIVES["macs"]) -> Pareto
         references=points(paper),
         marks=points((trial for trial in view.marks if trial in scored), marked=True),
         limits=axis_limits(view.limits, axis),
+        timm=tuple(
+            (model.name, figure)
+            for model in view.facts.timm
+            if (figure := model.on(axis.name)) is not None
+            and places
+            and min(places) / _FARTHEST_TIMM <= figure <= max(places) * _FARTHEST_TIMM
+        ),
     )
 
 
@@ -179,12 +192,56 @@ def pareto_figure(data: ParetoData) -> go.Figure:
         ),
     ]
     figure.add_traces([trace for trace in traces if trace.x])
-    values = [point.x for point in data.points] or [1e9, 1e10]
+    values = [*(point.x for point in data.points), *(place for _, place in data.timm)]
+    values = values or [1e9, 1e10]
     x = cost_axis(figure, data.x, values=values, limits=data.limits)
     y = score_axis(figure, data.y, values=_shown_scores(data))
     _name_points(figure, data, x=x, y=y)
     _count_hidden(figure, data, y=y)
+    _mark_timm(figure, data, x=x, y=y)
     return figure
+
+
+def _mark_timm(figure: go.Figure, data: ParetoData, *, x: "Range", y: "Range") -> None:
+    """Models of timm on the horizontal axis alone: scores of proxies say nothing about them."""
+    if not data.timm:
+        return
+    ordered = sorted(data.timm, key=lambda item: item[1])
+    bottom = y.low if data.y.direction == "max" else y.high
+    figure.add_trace(
+        go.Scatter(
+            x=[place for _, place in ordered],
+            y=[bottom] * len(ordered),
+            mode="markers",
+            marker={"symbol": "line-ns", "size": 16, "line": {"width": 2, "color": LIGHT.muted}},
+            name="models of timm, not trained here",
+            legendrank=5,
+            cliponaxis=False,
+            hoverinfo="skip",
+        )
+    )
+    shares = spread_out([x.share(place) for _, place in ordered], gap=_LABEL_GAP)
+    for (name, place), share in zip(ordered, shares, strict=True):
+        figure.add_annotation(
+            text=plain(name.removeprefix(TIMM)),
+            font={"size": 10, "color": LIGHT.muted},
+            textangle=-90,
+            x=x.place(place),
+            y=bottom,
+            showarrow=False,
+            yanchor="bottom",
+            yshift=10,
+            xshift=(share - x.share(place)) * _WIDE,
+            name="timm",
+        )
+
+
+def spread_out(places: Sequence[float], *, gap: float) -> list[float]:
+    """The ascending places, moved to the right as little as keeps them a gap apart."""
+    found: list[float] = []
+    for place in places:
+        found.append(max(place, found[-1] + gap) if found else place)
+    return found
 
 
 def stairs(axis: Objective) -> str:
@@ -351,6 +408,10 @@ _LETTER, _LINE = 0.0082, 0.042
 _HALF = np.array([0.010, 0.018])
 # Covering a line is this much less bad than covering a marker.
 _LINE_SHARE = 0.1
+
+
+# Between names along the axis, as a share of it, and its length in px.
+_LABEL_GAP, _WIDE = 0.016, 850
 
 
 # Sides of a point as directions to the right and up, the best first where all are free.

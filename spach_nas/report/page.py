@@ -89,6 +89,12 @@ def _front_section(view: StudyView) -> Section:
     )
 
 
+def timm_section(view: StudyView) -> Section:
+    """Models of timm: what they cost here, and what was published of them."""
+    body = render(_TEMPLATE, "timm", view.facts.timm) if view.facts.timm else Markup()
+    return Section(id="timm", title="Models of timm", body=body)
+
+
 def _drawings_section(view: StudyView) -> Section:
     """The front as drawings, and the best of the paper's models that is not on it."""
     rows = [*view.front, *([view.best_paper] if view.best_paper and view.front else [])]
@@ -189,6 +195,7 @@ def _origin_section(view: StudyView) -> Section:
 # section and name it here.
 SECTIONS: tuple[Callable[[StudyView], Section], ...] = (
     _front_section,
+    timm_section,
     _drawings_section,
     hypervolume_section,
     shares_section,

@@ -22,6 +22,7 @@ from spach_nas.study.folder import check_plugins, class_count, kept_checkpoints
 from spach_nas.study.hypervolume import study_corners
 from spach_nas.study.intervals import with_images
 from spach_nas.study.records import Record, read_records
+from spach_nas.study.timm_figures import read_timm_table
 
 # Classes of sets that are known, and the images of each in the train split.
 _BALANCED = {
@@ -111,6 +112,7 @@ def study_facts(folder: Path) -> StudyFacts:
         proxy_limits=_proxy_limits(config, folder),
         ending=_ending(folder),
         audit=read_audit(folder / AUDIT_CSV),
+        timm=read_timm_table(folder),
     )
 
 

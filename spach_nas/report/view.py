@@ -20,6 +20,7 @@ from spach_nas.study.hypervolume import Corners, HypervolumeData, hypervolume_da
 from spach_nas.study.intervals import Interval, image_interval, score_words, surely_better
 from spach_nas.study.pareto import best, comparable, front, knee, value, within
 from spach_nas.study.records import Record
+from spach_nas.study.timm_figures import TimmFigures
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -40,6 +41,7 @@ class StudyFacts:
         ending: Why the search ended before its budget was spent and how to continue, one sentence
             each; empty where the budget was spent.
         audit: How well scores rank, where the study has an audit.
+        timm: The models of timm among the references.
     """
 
     name: str
@@ -57,6 +59,7 @@ class StudyFacts:
     proxy_limits: ProxyLimits | None = None
     ending: tuple[str, ...] = ()
     audit: tuple[AuditRow, ...] = ()
+    timm: tuple[TimmFigures, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -248,7 +248,7 @@ def _rung_time(
     images = epochs * max(min(chosen, size), chosen // size * size)
     validated = epochs * len(plan.images.validation)
     trials = candidates_at(config, rung, feasible=plan.feasible.count)
-    models = [reference_target(name, config.space.shape) for name in config.references]
+    models = [reference_target(name, config.space.shape) for name in config.paper_models]
     # The mean stands for all candidates; the paper's models are known.
     mean = float(_proxy_costs(plan, targets, rung)[:, 1].mean())
     macs = trials * mean + float(_proxy_costs(plan, models, rung)[:, 1].sum())
@@ -269,7 +269,7 @@ def _scored_time(plan: Plan, rung: int, seconds: float, *, slowdown: float) -> R
     return RungTime(
         epochs=0,
         image_size=plan.config.fidelities[rung].image_size,
-        evaluations=candidates + len(plan.config.references),
+        evaluations=candidates + len(plan.config.paper_models),
         images=0,
         seconds=slowdown * seconds + _TRIAL_SECONDS,
     )

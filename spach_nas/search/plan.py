@@ -32,7 +32,14 @@ from spach_nas.data import (
 )
 from spach_nas.data.images import few_scored
 from spach_nas.data.preprocessing import Preprocessing, preprocessing
-from spach_nas.errors import ConfigError, DataError, LatencyError, SearchSpaceError, StudyError
+from spach_nas.errors import (
+    ArchitectureError,
+    ConfigError,
+    DataError,
+    LatencyError,
+    SearchSpaceError,
+    StudyError,
+)
 from spach_nas.feasible import FeasibleSet
 from spach_nas.latency.latency_table import read_table as read_latency_table
 from spach_nas.search.kept_networks import read_networks
@@ -150,6 +157,9 @@ def plan_search(
         shape = data_shape(config.data)
         # A study keeps the targets that it began with.
         config = config.for_data((folder and target_shape(folder)) or shape)
+        if config.timm_models and not begun:
+            doing("checking the models of timm")
+            _check_timm(config)
         latency = _latency(config, folder, say=say)
         _check_references(config, latency)
         doing("counting what is inside the limits")
@@ -367,12 +377,26 @@ def _latency(
     return search_latency(config, folder=folder, say=say)
 
 
+def _check_timm(config: SearchConfig) -> None:
+    """Whether timm can build its models for the input of the targets."""
+    from spach_nas.networks.timm_networks import check_timm
+
+    mistakes = []
+    for model in config.timm_models:
+        try:
+            check_timm(model)
+        except ArchitectureError as problem:
+            mistakes.append(f"references: {problem}")
+    if mistakes:
+        raise ConfigError("\n".join(mistakes))
+
+
 def _check_references(config: SearchConfig, latency: "PredictedLatency | None") -> None:
     """Whether the references are as fast as the limit says; their cost is checked with the YAML."""
     mistakes = []
     if latency is None:
         return
-    for name in config.references:
+    for name in config.paper_models:
         target = reference_target(name, config.space.shape)
         broken = config.limits.violations(cost(target), latency_ns=latency.of(target))
         if broken:

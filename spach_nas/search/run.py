@@ -1,12 +1,12 @@
 """A whole search: from the YAML to a folder with records, report and the best network."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, closing
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from spach_nas.config.search_yaml import SearchConfig
-from spach_nas.config.study_files import DATA_JSON, LATENCY_JSON, PREPARED, SEARCH_YAML
+from spach_nas.config.study_files import DATA_JSON, LATENCY_JSON, PREPARED, SEARCH_YAML, TIMM_CSV
 from spach_nas.data import has_test, load_test
 from spach_nas.data.preprocessing import to_json
 from spach_nas.errors import DataError, StudyError
@@ -19,6 +19,7 @@ from spach_nas.evaluators.interface import (
 from spach_nas.export import Choice, choose, export, load_weights
 from spach_nas.files import locked, replace_text, room_needed
 from spach_nas.networks import build
+from spach_nas.networks.timm_networks import timm_cost
 from spach_nas.report.study import write_study_report
 from spach_nas.search.kept_networks import keep_networks
 from spach_nas.search.loggers import Logger, Loggers, named_loggers
@@ -27,6 +28,7 @@ from spach_nas.search.plan import Plan, SearchSource, plan_search, study_path
 from spach_nas.search.ray.runner import ray_session, run_study, stop_on_signals
 from spach_nas.search.ray.session import driver_host
 from spach_nas.space.mixers import plugin_mixers
+from spach_nas.space.timm_reference import published
 from spach_nas.study import pareto
 from spach_nas.study.driver import StudyDriver
 from spach_nas.study.folder import (
@@ -42,6 +44,7 @@ from spach_nas.study.journal import Foreseen
 from spach_nas.study.records import Record, read_records
 from spach_nas.study.results import Study
 from spach_nas.study.resume_checks import check_resumable, warm_records
+from spach_nas.study.timm_figures import TimmFigures, timm_table
 from spach_nas.training import choose_runtime, move, score_images
 
 Listener = Callable[[StudyDriver, Record | None], None]
@@ -221,10 +224,29 @@ def prepare_folder(plan: Plan, folder: Path, *, resume: bool = False) -> None:
     texts |= plugin_texts(config) | {DATA_JSON: to_json(plan.preprocessing)}
     if plan.latency is not None:
         texts[LATENCY_JSON] = plan.latency.table.to_json()
+    if config.timm_models:
+        texts[TIMM_CSV] = timm_table(_timm_figures(plan))
     create_folder(folder, texts=texts, records=warm)
     keep_networks(folder, plan.kept)
     if source is not None:
         copy_checkpoints(source, folder, warm)
+
+
+def _timm_figures(plan: Plan) -> Iterator[TimmFigures]:
+    times = {} if plan.latency is None else plan.latency.table.timm
+    for model in plan.config.timm_models:
+        cost, time, known = timm_cost(model), times.get(str(model)), published(model.name)
+        yield TimmFigures(
+            name=model.label,
+            image_size=model.image_size[0],
+            params=cost.params,
+            macs=cost.macs,
+            activations=cost.activations,
+            latency=None if time is None else time.median_ms,
+            top1=None if known is None else known.top1,
+            top1_size=None if known is None else known.image_size,
+            top1_model="" if known is None else known.model,
+        )
 
 
 def finish(study: Study) -> None:

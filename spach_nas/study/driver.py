@@ -138,12 +138,12 @@ class StudyDriver(Study):
         self._noted: dict[Step, float] = {}  # seconds of the search at the last journal line
 
         # What may still begin. Not a queue of all numbers: the budget may be a billion.
-        self._first = warm + len(config.references)
+        self._first = warm + len(config.paper_models)
         self._number, self._end = self._first, self._first + config.search.trials
         self._replay(known)
         self._references = deque(
             (number, name)
-            for number, name in enumerate(config.references, warm)
+            for number, name in enumerate(config.paper_models, warm)
             if number not in self._seen
         )
         self._archive = archive or FolderArchive(folder, config, records=known, mirrored=mirrored)
@@ -227,7 +227,7 @@ class StudyDriver(Study):
 
     def conclude(self) -> None:
         """Note that all trainings are over, and why; the report comes next."""
-        warm = self._first - len(self.config.references)
+        warm = self._first - len(self.config.paper_models)
         counts = {"planned": self.total - warm, "done": self.done - warm}
         self.concluded = True
         self._log("concluded", fields={"why": self._why(), **counts})

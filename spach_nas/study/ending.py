@@ -117,7 +117,7 @@ def ending(folder: Path, records: Sequence[Record] | None = None) -> Ending:
         # The journal is missing or old.
         known = read_records(folder) if records is None else records
         own = [record for record in known if record.origin is None]
-        planned = config.search.trials + len(config.references)
+        planned = config.search.trials + len(config.paper_models)
         done = len({record.trial for record in own})
         seconds = max([seconds, *map(finished_after, own)])
     begun = session[0] if session and session[0]["event"] in _SESSION else {}

@@ -158,7 +158,7 @@ def outline(config: SearchConfig, folder: Path) -> Outline:
         corners=study_corners(config, classes=class_count(folder)),
         rungs=config.fidelities,
         trials=config.search.trials,
-        references=len(config.references),
+        references=len(config.paper_models),
         reduction=config.rungs.reduction,
         max_duration=config.search.max_duration,
     )

@@ -38,7 +38,7 @@ const Figures = (() => {
     /* A finger scrolls the page; zooming is for the mouse. */
     layout.dragmode = false;
     /* No room for the names of the paper models: a tap shows them. */
-    layout.annotations = (layout.annotations ?? []).filter((note) => note.name !== "paper");
+    layout.annotations = (layout.annotations ?? []).filter((note) => !["paper", "timm"].includes(note.name));
   }
 
   function draw(id) {
