@@ -13,7 +13,7 @@ from spach_nas.export.bundle import (
 )
 from spach_nas.export.card import DRAWING, card, drawing
 from spach_nas.export.choice import Choice
-from spach_nas.export.formats import FORMS, trace
+from spach_nas.export.formats import FORMS
 from spach_nas.export.proof import PARITY, Proof, Tell, prove, write_proof
 from spach_nas.export.samples import bundle_sample, own_pixels
 from spach_nas.files import check_new, staged
@@ -106,14 +106,12 @@ def _write_forms(
         wanted = [form for form in wanted if form.name in formats]
     left_out = {form.name: form.cannot_make for form in wanted if form.cannot_make}
     _refuse(left_out, required=formats)
-    program = None
     for form in wanted:
         if form.make is None or form.name in left_out:
             continue
         tell(f"making {form.file}")
         try:
-            program = trace(network) if program is None else program
-            data = form.make(program, opset)
+            data = form.make(network, opset)
         # torch has no common class for errors in tracing or conversion.
         except Exception as problem:
             left_out[form.name] = f"cannot be made: {one_line(problem)}"

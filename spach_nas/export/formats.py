@@ -25,6 +25,8 @@ from spach_nas.errors import BundleError, one_line
 from spach_nas.export.bundle import WEIGHTS, load_architecture, load_weights
 from spach_nas.networks import Spach, build
 from spach_nas.networks.onnx_graph import INPUT, OUTPUT, onnx_bytes
+from spach_nas.networks.onnx_layout import for_runtimes
+from spach_nas.space.architecture import Architecture
 
 Weights = Mapping[str, Tensor]
 # (B, C, H, W) -> (B, K), in float32.
@@ -45,8 +47,8 @@ class Form:
         name: Its name in `--formats`.
         file: Name of its file.
         open: Reads it from a folder.
-        make: Returns its bytes for a traced network and an opset of ONNX. None if the files that
-            every bundle has are sufficient.
+        make: Returns its bytes for a network and an opset of ONNX. None if the files that every
+            bundle has are sufficient. If torch cannot trace it, it raises one of many errors.
         packages: Packages needed to make it, in addition to this package's requirements.
         runtime: Packages needed to run it.
     """
@@ -54,7 +56,7 @@ class Form:
     name: str
     file: str
     open: Callable[[Path], Opened]
-    make: Callable[[torch.export.ExportedProgram, int], bytes] | None = None
+    make: Callable[[Spach, int], bytes] | None = None
     packages: tuple[str, ...] = ()
     runtime: tuple[str, ...] = ()
 
@@ -106,12 +108,8 @@ def _open_timm(folder: Path) -> Opened:
     return opened
 
 
-def trace(network: Spach) -> torch.export.ExportedProgram:
-    """The network as a graph of operators, for any batch size.
-
-    If torch cannot trace it, for example because of a user's mixer, it raises one of many errors.
-    """
-    architecture = network.architecture
+def trace(network: torch.nn.Module, architecture: Architecture) -> torch.export.ExportedProgram:
+    """A network of this architecture as a graph of operators, for any batch size."""
     # With an example batch of 1, torch would treat the batch size as a constant.
     example = torch.zeros(2, architecture.in_channels, *architecture.image_size)
     program = torch.export.export(
@@ -124,9 +122,9 @@ def trace(network: Spach) -> torch.export.ExportedProgram:
     return program
 
 
-def _make_pt2(program: torch.export.ExportedProgram, _: int) -> bytes:
+def _make_pt2(network: Spach, _: int) -> bytes:
     buffer = io.BytesIO()
-    torch.export.save(program, buffer)
+    torch.export.save(trace(network, network.architecture), buffer)
     check_archive(io.BytesIO(buffer.getvalue()), where=PT2)
     return buffer.getvalue()
 
@@ -148,8 +146,8 @@ def _open_pt2(folder: Path) -> Opened:
     return opened
 
 
-def _make_onnx(program: torch.export.ExportedProgram, opset: int) -> bytes:
-    data, made = onnx_bytes(program, opset=opset)
+def _make_onnx(network: Spach, opset: int) -> bytes:
+    data, made = onnx_bytes(trace(for_runtimes(network), network.architecture), opset=opset)
     if made != opset:
         raise BundleError(f"--opset: {opset}; torch's exporter only reaches {made} here")
     return data
