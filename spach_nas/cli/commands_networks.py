@@ -45,7 +45,25 @@ def export(
         str | None,
         typer.Option(
             metavar="NAME,NAME...",
-            help="onnx,pt2 or all, in addition to safetensors; default: all that can be made here.",
+            help="onnx,pt2 or all, in addition to safetensors; default: all that can be made here. "
+            "Only by name: onnx_fp16, onnx_int8.",
+        ),
+    ] = None,
+    data: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FOLDER|NAME",
+            help="Images to calibrate onnx_int8 and to score it and onnx_fp16 on; default: those "
+            "of the study.",
+        ),
+    ] = None,
+    max_loss: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SHARE",
+            min=0,
+            max=1,
+            help="By how much their top-1 may be lower; default: 0.01.",
         ),
     ] = None,
     opset: Annotated[
@@ -77,7 +95,7 @@ def export(
     if pick is not None and top is not None:
         raise typer.BadParameter("expected one of --pick and --top", param_hint="--top")
     wanted = None if formats is None else parse_formats(formats)
-    if opset is not None and wanted is not None and "onnx" not in wanted:
+    if opset is not None and wanted is not None and not any("onnx" in name for name in wanted):
         raise typer.BadParameter("expected onnx among --formats", param_hint="--opset")
     with doing("reading the network") as tell:
         # Everything that needs no torch comes first, so that mistakes are reported at once.
@@ -92,6 +110,7 @@ def export(
         tell("loading PyTorch")
         from spach_nas.cli.export_view import print_exported
         from spach_nas.export.exporting import export as export_bundle
+        from spach_nas.export.scored_images import MAX_LOSS
         from spach_nas.networks.onnx_graph import OPSET
 
         prefix = ""
@@ -106,6 +125,8 @@ def export(
                 out=folder,
                 formats=wanted,
                 opset=opset or OPSET,
+                data=data,
+                max_loss=MAX_LOSS if max_loss is None else max_loss,
                 keep_samples=samples,
                 tell=tell_which,
             )
@@ -118,6 +139,10 @@ def verify(
         bool,
         typer.Option("--strict", help="Also fail if a form cannot be run here."),
     ] = False,
+    data: Annotated[
+        str | None,
+        typer.Option(metavar="FOLDER|NAME", help="Score small formats on these images again."),
+    ] = None,
     plugin: Plugins = None,
 ) -> None:
     """Check that a bundle is what was exported and that its forms agree on this machine."""
@@ -129,7 +154,7 @@ def verify(
         from spach_nas.cli.export_view import print_verification
         from spach_nas.export.proof import verify as verify_bundle
 
-        found = verify_bundle(bundle, tell=tell)
+        found = verify_bundle(bundle, data=data, tell=tell)
     if not print_verification(found, strict=strict):
         raise typer.Exit(1)
 

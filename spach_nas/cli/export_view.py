@@ -50,6 +50,12 @@ def print_verification(found: "Verification", *, strict: bool = False) -> bool:
     console = Console(soft_wrap=True, highlight=False)
     if found.agreements:
         console.print(_table(found.agreements, images=found.images))
+    for score in found.accuracies:
+        console.print(
+            f"{score.form}: top-1 {score.top1:.1%} on {score.images} {score.data}, the network "
+            f"{score.float32_top1:.1%}",
+            markup=False,
+        )
     for line in found.unchecked:
         console.print(f"not checked: {line}", markup=False)
     for line in found.problems:
@@ -77,7 +83,7 @@ def _table(agreements: "Iterable[Agreement]", *, images: str) -> Table:
             item.weights,
             f"{item.max_difference:.1e}",
             f"{item.mean_difference:.1e}",
-            f"{item.tolerance:.1e}",
+            "any" if item.tolerance is None else f"{item.tolerance:.1e}",
             f"{item.top1_agreement:.0%}",
         )
     return table

@@ -37,6 +37,7 @@ from spach_nas.space.scaling import DataShape
 Split = Literal["train", "validation", "test"]
 Opener = Callable[[int], Image.Image]
 _DRAFT = 8
+_MOST_LISTED = 5
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -214,6 +215,34 @@ class Stream:
         whole = np.array(labels, dtype=np.int64)
         check_labels(whole, classes=len(self.class_names), name=self.name)
         return Decoded(pixels=np.stack(images), labels=whole, stored=found, broken=broken)
+
+
+def labelled_as(pictures: Pictures, names: Sequence[str], *, source: str) -> Pictures:
+    """The images with labels in the order of a network's outputs.
+
+    Args:
+        pictures: The images.
+        names: The network's classes.
+        source: Names the network in messages.
+
+    Raises:
+        DataError: There are classes that the network does not have.
+    """
+    own = pictures.class_names
+    if len(own) > len(names):
+        raise DataError(
+            f"{pictures.name}: has {len(own)} classes; expected at most the {len(names)} of "
+            f"{source}"
+        )
+    unknown = [name for name in own if name not in names]
+    if unknown:
+        listed = ", ".join(map(repr, unknown[:_MOST_LISTED]))
+        raise DataError(
+            f"{pictures.name}: {source} does not know {len(unknown)} of its {len(own)} classes: "
+            f"{listed}; expected classes such as {', '.join(map(repr, names[:_MOST_LISTED]))}"
+        )
+    places = np.array([list(names).index(name) for name in own], dtype=np.int64)
+    return replace(pictures, labels=places[pictures.labels], class_names=tuple(names))
 
 
 def check_labels(labels: Labels, *, classes: int, name: str) -> None:

@@ -5,6 +5,8 @@
     model.safetensors    the weights, if there are any
     model.onnx           for ONNX Runtime and others, if requested
     model.pt2            for PyTorch without this package, if requested
+    model_fp16.onnx      smaller, in float16, if requested
+    model_int8.onnx      smaller, in INT8, if requested
     preprocessing.json   how images become its input, if there are weights
     samples.npz          a few images of the data to compare forms on, if there are weights
     README.md            what it is, what it costs, how it was found
@@ -47,10 +49,14 @@ _BOOKKEEPING = frozenset({".git", ".gitattributes", ".cache"})
 
 # The forms that have their own file of weights: what `--formats` accepts.
 FORMATS = ("safetensors", "onnx", "pt2")
+# Those whose outputs differ, so that they are only made when they are named.
+SMALL_FORMATS = ("onnx_fp16", "onnx_int8")
 
 
 def parse_formats(text: str) -> tuple[str, ...]:
-    """The formats in text such as `onnx,pt2` or `all`; `safetensors` is always included.
+    """The formats in text such as `onnx,pt2`; `safetensors` is always included.
+
+    `all` means those whose outputs are the network's.
 
     Raises:
         BundleError: A name is unknown.
@@ -58,13 +64,14 @@ def parse_formats(text: str) -> tuple[str, ...]:
     names = [name.strip() for name in text.split(",") if name.strip()]
     if names == ["all"]:
         return FORMATS
+    known = (*FORMATS, *SMALL_FORMATS)
     for name in names:
-        if name not in FORMATS:
+        if name not in known:
             raise BundleError(
-                f"--formats: {name!r}; expected {one_of([*FORMATS, 'all'])}"
-                f"{did_you_mean(name, FORMATS)}"
+                f"--formats: {name!r}; expected {one_of([*known, 'all'])}"
+                f"{did_you_mean(name, known)}"
             )
-    return tuple(name for name in FORMATS if name in {"safetensors", *names})
+    return tuple(name for name in known if name in {"safetensors", *names})
 
 
 def write_core(

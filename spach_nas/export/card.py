@@ -10,7 +10,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from spach_nas.config.objectives import OBJECTIVES
 from spach_nas.cost.closed_form import cost
 from spach_nas.export.choice import Choice
-from spach_nas.export.proof import Proof
+from spach_nas.export.proof import Accuracy, Proof
 from spach_nas.report.drawing import DRAWN_HEIGHT, describe, draw, drawn_width
 from spach_nas.space.architecture import Architecture
 from spach_nas.space.mixers import home, plugin_mixers
@@ -46,6 +46,7 @@ def card(
     left_out: Mapping[str, str],
     test_accuracy: float | None = None,
     samples: int = 0,
+    accuracies: Sequence[Accuracy] = (),
 ) -> str:
     """Text of the README.md.
 
@@ -55,6 +56,7 @@ def card(
         left_out: Why forms are missing, by their names.
         test_accuracy: Accuracy on the test split in [0, 1], if it was measured.
         samples: Number of images in the bundle.
+        accuracies: Those of small forms.
     """
     architecture, reference = choice.architecture, REFERENCES.get(choice.name)
     data = None if choice.config is None else choice.config.data.name
@@ -79,6 +81,7 @@ def card(
         proof=proof,
         left_out=left_out,
         samples=samples,
+        accuracies=accuracies,
         data_terms=_KNOWN_DATA[data][1] if data in _KNOWN_DATA else None,
     )
 

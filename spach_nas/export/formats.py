@@ -11,8 +11,9 @@ import io
 import json
 import re
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
@@ -22,9 +23,12 @@ from safetensors.torch import save
 from torch import Tensor
 
 from spach_nas.errors import BundleError, one_line
-from spach_nas.export.bundle import WEIGHTS, load_architecture, load_weights
+from spach_nas.export.bundle import SMALL_FORMATS, WEIGHTS, load_architecture, load_weights
 from spach_nas.networks import Spach, build
 from spach_nas.networks.onnx_graph import INPUT, OUTPUT, onnx_bytes
+from spach_nas.networks.onnx_layout import for_runtimes
+from spach_nas.networks.onnx_number_formats import fp16_bytes, int8_bytes
+from spach_nas.space.architecture import Architecture
 
 Weights = Mapping[str, Tensor]
 # (B, C, H, W) -> (B, K), in float32.
@@ -33,7 +37,17 @@ Run = Callable[[Tensor], Tensor]
 # call replaces the weights, so runs that were returned earlier must not be used again.
 Opened = Callable[[Weights | None], Run]
 
+# Batches of images (B, C, H, W) by which number formats are chosen.
+Calibration = Sequence[Tensor]
+
 ONNX, PT2 = "model.onnx", "model.pt2"
+# A float32 sum of n terms has a relative error of about 2**-24 * sqrt(n), and another order of the
+# sum is equally valid. On its way through the largest network of the paper a number is summed over
+# about 10**5 terms, which gives 2e-5. Measured: 2e-6 for proxies, 6e-6 at full size, and 5e-3 or
+# more if any one tensor is set to zero.
+RELATIVE_TOLERANCE = 1e-4
+# Float16 rounds by 2**-11 each time. Measured: 1e-3 to 5e-3 for trained proxies.
+_TOLERANCE_FP16 = 3e-2
 _NO_PACKAGE = "needs the packages {}: pip install 'spach-nas[export]'"
 
 
@@ -45,18 +59,26 @@ class Form:
         name: Its name in `--formats`.
         file: Name of its file.
         open: Reads it from a folder.
-        make: Returns its bytes for a traced network and an opset of ONNX. None if the files that
-            every bundle has are sufficient.
+        make: Returns its bytes for a network and an opset of ONNX. None if the files that every
+            bundle has are sufficient. If torch cannot trace it, it raises one of many errors.
         packages: Packages needed to make it, in addition to this package's requirements.
         runtime: Packages needed to run it.
+        relative_tolerance: How much its logits may differ by rounding, as a share of their root
+            mean square. None: it is judged by its accuracy alone.
     """
 
     name: str
     file: str
     open: Callable[[Path], Opened]
-    make: Callable[[torch.export.ExportedProgram, int], bytes] | None = None
+    make: Callable[[Spach, int, Calibration], bytes] | None = None
     packages: tuple[str, ...] = ()
     runtime: tuple[str, ...] = ()
+    relative_tolerance: float | None = RELATIVE_TOLERANCE
+
+    @property
+    def is_small(self) -> bool:
+        """Whether it has a smaller number format, so that its outputs are not the network's."""
+        return self.name in SMALL_FORMATS
 
     @property
     def cannot_make(self) -> str:
@@ -106,12 +128,8 @@ def _open_timm(folder: Path) -> Opened:
     return opened
 
 
-def trace(network: Spach) -> torch.export.ExportedProgram:
-    """The network as a graph of operators, for any batch size.
-
-    If torch cannot trace it, for example because of a user's mixer, it raises one of many errors.
-    """
-    architecture = network.architecture
+def trace(network: torch.nn.Module, architecture: Architecture) -> torch.export.ExportedProgram:
+    """A network of this architecture as a graph of operators, for any batch size."""
     # With an example batch of 1, torch would treat the batch size as a constant.
     example = torch.zeros(2, architecture.in_channels, *architecture.image_size)
     program = torch.export.export(
@@ -124,9 +142,9 @@ def trace(network: Spach) -> torch.export.ExportedProgram:
     return program
 
 
-def _make_pt2(program: torch.export.ExportedProgram, _: int) -> bytes:
+def _make_pt2(network: Spach, _: int, __: Calibration) -> bytes:
     buffer = io.BytesIO()
-    torch.export.save(program, buffer)
+    torch.export.save(trace(network, network.architecture), buffer)
     check_archive(io.BytesIO(buffer.getvalue()), where=PT2)
     return buffer.getvalue()
 
@@ -148,11 +166,19 @@ def _open_pt2(folder: Path) -> Opened:
     return opened
 
 
-def _make_onnx(program: torch.export.ExportedProgram, opset: int) -> bytes:
-    data, made = onnx_bytes(program, opset=opset)
+def _make_onnx(network: Spach, opset: int, _: Calibration) -> bytes:
+    data, made = onnx_bytes(trace(for_runtimes(network), network.architecture), opset=opset)
     if made != opset:
         raise BundleError(f"--opset: {opset}; torch's exporter only reaches {made} here")
     return data
+
+
+def _make_fp16(network: Spach, opset: int, calibration: Calibration) -> bytes:
+    return fp16_bytes(_make_onnx(network, opset, calibration))
+
+
+def _make_int8(network: Spach, opset: int, calibration: Calibration) -> bytes:
+    return int8_bytes(_make_onnx(network, opset, calibration), calibration)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -165,8 +191,8 @@ class _OnnxRun:
         return torch.from_numpy(self.session.run([OUTPUT], {INPUT: images.numpy()})[0])
 
 
-def _open_onnx(folder: Path) -> Opened:
-    path = folder / ONNX
+def _open_onnx(folder: Path, *, file: str = ONNX) -> Opened:
+    path = folder / file
     data = path.read_bytes()
 
     def opened(weights: Weights | None) -> Run:
@@ -208,6 +234,21 @@ _ALL = (
         runtime=("onnxruntime",),
     ),
     Form(name="pt2", file=PT2, make=_make_pt2, open=_open_pt2),
+    *(
+        Form(
+            name=name,
+            file=file,
+            make=make,
+            open=partial(_open_onnx, file=file),
+            packages=("onnx", "onnxscript", "onnxruntime"),
+            runtime=("onnxruntime",),
+            relative_tolerance=tolerance,
+        )
+        for name, file, make, tolerance in (
+            ("onnx_fp16", "model_fp16.onnx", _make_fp16, _TOLERANCE_FP16),
+            ("onnx_int8", "model_int8.onnx", _make_int8, None),
+        )
+    ),
 )
 FORMS = {form.name: form for form in _ALL}
 

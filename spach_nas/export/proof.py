@@ -5,7 +5,8 @@ parity.json    results of each form, the images used, and logits to compare with
 
 import json
 import platform
-from collections.abc import Callable, Mapping
+import sys
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -23,18 +24,19 @@ from spach_nas.export.bundle import (
     load_model,
     load_preprocessing,
 )
-from spach_nas.export.formats import FORMS, Form, Run, as_run
+from spach_nas.export.formats import FORMS, RELATIVE_TOLERANCE, Form, Run, as_run
 from spach_nas.export.samples import BATCHES, Sample, bundle_sample, embedded_sample
+from spach_nas.export.scored_images import (
+    MAX_LOSS,
+    ScoredImages,
+    named_settings,
+    read_scored_images,
+)
 from spach_nas.networks import Spach, build
 from spach_nas.version import __version__
 
 WeightsName = Literal["bundle", "random"]
 SEED = 20_108
-# A float32 sum of n terms has a relative error of about 2**-24 * sqrt(n), and another order of the
-# sum is equally valid. On its way through the largest network of the paper a number is summed over
-# about 10**5 terms, which gives 2e-5. Measured: 2e-6 for proxies, 6e-6 at full size, and 5e-3 or
-# more if any one tensor is set to zero.
-RELATIVE_TOLERANCE = 1e-4
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -49,6 +51,7 @@ class Agreement:
         mean_difference: Mean absolute difference; lower is better.
         top1_agreement: Share of images with the same most likely class; higher is better.
         scale: Root mean square of the network's logits.
+        relative_tolerance: See `Form`.
     """
 
     form: str
@@ -58,22 +61,90 @@ class Agreement:
     mean_difference: float
     top1_agreement: float
     scale: float
+    relative_tolerance: float | None = RELATIVE_TOLERANCE
 
     @property
-    def tolerance(self) -> float:
-        """The largest difference that counts as rounding."""
-        return RELATIVE_TOLERANCE * self.scale
+    def tolerance(self) -> float | None:
+        """The largest difference that counts as rounding; None if any finite one does."""
+        return None if self.relative_tolerance is None else self.relative_tolerance * self.scale
 
     @property
     def holds(self) -> bool:
         """Whether the form agrees with the network; not if there is a NaN."""
-        return self.max_difference <= self.tolerance
+        largest = self.tolerance
+        return self.max_difference <= (sys.float_info.max if largest is None else largest)
+
+    def __str__(self) -> str:
+        largest = self.tolerance
+        return (
+            f"{self.form} with {self.weights} weights: differs by up to {self.max_difference:.1e} "
+            f"on {self.images} images; expected "
+            f"{'a number' if largest is None else f'at most {largest:.1e}'}"
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Accuracy:
+    """Top-1 of a small form beside that of the network, on the same images.
+
+    Attributes:
+        form: Name of the form.
+        data: Description of the images.
+        images: Number of images.
+        top1: Of the form, in [0, 1]; higher is better.
+        float32_top1: Of the network, in [0, 1].
+        max_loss: By how much the form's may be lower.
+    """
+
+    form: str
+    data: str
+    images: int
+    top1: float
+    float32_top1: float
+    max_loss: float
+
+    @property
+    def holds(self) -> bool:
+        """Whether the form loses no more than allowed."""
+        # Equal shares of images may differ in their last bit.
+        return self.float32_top1 - self.top1 <= self.max_loss + 1e-9
 
     def __str__(self) -> str:
         return (
-            f"{self.form} with {self.weights} weights: differs by up to {self.max_difference:.1e} "
-            f"on {self.images} images; expected at most {self.tolerance:.1e}"
+            f"{self.form}: top-1 {self.top1:.1%} on {self.images} {self.data}, the network "
+            f"{self.float32_top1:.1%}; expected a loss of at most {self.max_loss:.1%} (--max-loss)"
         )
+
+
+def score_small(
+    folder: Path, network: Spach, images: ScoredImages, *, max_loss: float
+) -> tuple[Accuracy, ...]:
+    """Top-1 of every small form in a folder that can be run here, beside the network's.
+
+    Args:
+        folder: A bundle, which may be unfinished.
+        network: The network in evaluation mode, with the bundle's weights.
+        images: The images to score.
+        max_loss: By how much top-1 may be lower, in [0, 1].
+    """
+    forms = [form for form in present_forms(folder) if form.is_small and not form.cannot_run]
+    whole = _top1(as_run(network.eval()), images) if forms else 0.0
+    return tuple(
+        Accuracy(
+            form=form.name,
+            data=images.origin,
+            images=images.count,
+            top1=_top1(form.open(folder)(None), images),
+            float32_top1=whole,
+            max_loss=max_loss,
+        )
+        for form in forms
+    )
+
+
+def _top1(run: Run, images: ScoredImages) -> float:
+    hits = sum(int((run(x).argmax(1) == labels).sum()) for x, labels in images.scored)
+    return hits / images.count
 
 
 def run_batches(run: Run, sample: Sample) -> Tensor:
@@ -81,7 +152,14 @@ def run_batches(run: Run, sample: Sample) -> Tensor:
     return torch.cat([run(images) for images in sample.batches])
 
 
-def compare(form: str, weights: WeightsName, *, logits: Tensor, expected: Tensor) -> Agreement:
+def compare(
+    form: str,
+    weights: WeightsName,
+    *,
+    logits: Tensor,
+    expected: Tensor,
+    relative_tolerance: float | None = RELATIVE_TOLERANCE,
+) -> Agreement:
     """Compare a form's `logits` (N, K) with the network's, `expected` (N, K)."""
     if logits.shape != expected.shape:
         worst = mean = float("inf")
@@ -98,6 +176,7 @@ def compare(form: str, weights: WeightsName, *, logits: Tensor, expected: Tensor
         mean_difference=mean,
         top1_agreement=same,
         scale=expected.double().square().mean().sqrt().item() if expected.numel() else 0.0,
+        relative_tolerance=relative_tolerance,
     )
 
 
@@ -195,8 +274,11 @@ def prove(
                     name,
                     logits=run_batches(opened(weights), sample),
                     expected=expected[name],
+                    relative_tolerance=form.relative_tolerance,
                 )
                 for name, weights in kinds.items()
+                # A small form has the weights that it was made and calibrated for.
+                if weights is None or not form.is_small
             ]
         # Another library's runtime may raise anything for a graph that it cannot run.
         except Exception as problem:
@@ -235,6 +317,7 @@ def write_proof(
     network: Spach,
     opset: int,
     sample: Sample | None,
+    accuracies: Sequence[Accuracy] = (),
 ) -> None:
     """Write `parity.json`.
 
@@ -245,6 +328,7 @@ def write_proof(
         network: The network with the bundle's weights.
         opset: Opset of the ONNX form.
         sample: Images to record the network's logits on. None if it has no weights.
+        accuracies: Those of small forms.
     """
     plain: dict[str, Any] = {
         "made_with": {"spach-nas": __version__, **_versions()},
@@ -257,6 +341,8 @@ def write_proof(
         "forms": [_agreement(item) for item in proof.agreements],
         "left_out": dict(left_out),
     }
+    if accuracies:
+        plain["accuracy"] = [asdict(item) for item in accuracies]
     if sample is not None:
         plain["probe"] = {"images": sample.origin, "logits": probe(network, sample).tolist()}
     path.write_text(json.dumps(plain, indent=1, allow_nan=False) + "\n", encoding="utf-8")
@@ -301,6 +387,7 @@ class Verification:
         unchecked: Forms that this machine cannot run, and what is missing.
         agreements: The comparison of each form with the network on this machine.
         images: Description of the images used.
+        accuracies: Those of small forms, if data were given.
     """
 
     bundle: str
@@ -308,9 +395,12 @@ class Verification:
     unchecked: tuple[str, ...] = ()
     agreements: tuple[Agreement, ...] = ()
     images: str = ""
+    accuracies: tuple[Accuracy, ...] = ()
 
 
-def verify(folder: str | Path, *, tell: Tell = lambda _: None) -> Verification:
+def verify(
+    folder: str | Path, *, data: str | None = None, tell: Tell = lambda _: None
+) -> Verification:
     """Check every file against the manifest, then compare every form with the network.
 
     Nothing is loaded from a bundle whose files differ from its manifest, and nothing in a file is
@@ -319,10 +409,12 @@ def verify(folder: str | Path, *, tell: Tell = lambda _: None) -> Verification:
 
     Args:
         folder: A bundle.
+        data: A folder or the name of a data set, to score small forms on again.
         tell: Receives progress messages of a few words.
 
     Raises:
         BundleError: The folder is not a bundle, or its manifest is damaged.
+        DataError: The images are missing, or of other classes than the network's.
     """
     folder = Path(folder)
     tell("reading all files")
@@ -339,6 +431,10 @@ def verify(folder: str | Path, *, tell: Tell = lambda _: None) -> Verification:
         sample = bundle_sample(folder, network.architecture, load_preprocessing(folder))
     except BundleError as problem:
         return Verification(bundle=bundle, problems=(str(problem),))
+    accuracies: tuple[Accuracy, ...] = ()
+    if data is not None:
+        tell("scoring small forms")
+        accuracies = _scored_again(folder, network, proof, data=data)
     lacking = {form.name: form.cannot_run for form in present_forms(folder) if form.cannot_run}
     trained = (folder / WEIGHTS).is_file()
     found = prove(folder, network, trained=trained, sample=sample, tell=tell, skip=set(lacking))
@@ -349,12 +445,31 @@ def verify(folder: str | Path, *, tell: Tell = lambda _: None) -> Verification:
         bundle=bundle,
         problems=(
             *(f"{folder}: {item}" for item in agreements if not item.holds),
+            *(f"{folder}: {item}" for item in accuracies if not item.holds),
             *(f"{folder}: {name}: cannot be run: {why}" for name, why in found.failed.items()),
         ),
         unchecked=tuple(f"{name}: {reason}" for name, reason in lacking.items()),
         agreements=agreements,
         images=found.images,
+        accuracies=accuracies,
     )
+
+
+def _scored_again(
+    folder: Path, network: Spach, proof: Mapping[str, Any], *, data: str
+) -> tuple[Accuracy, ...]:
+    preprocessing = load_preprocessing(folder)
+    if preprocessing is None:
+        raise BundleError(f"{folder}: has no trained weights; expected no --data")
+    images = read_scored_images(
+        named_settings(data),
+        preprocessing=preprocessing,
+        architecture=network.architecture,
+        source=str(folder),
+    )
+    recorded = proof.get("accuracy") or [{"max_loss": MAX_LOSS}]
+    max_loss = max(float(item["max_loss"]) for item in recorded)
+    return score_small(folder, network, images, max_loss=max_loss)
 
 
 def _recorded(network: Spach, proof: Mapping[str, Any], sample: Sample) -> Agreement:

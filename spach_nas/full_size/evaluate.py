@@ -4,15 +4,14 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-import numpy as np
 import torch
 
 from spach_nas.config.recipe import DataOptions, load_recipe
 from spach_nas.config.training_settings import Device, Precision
 from spach_nas.data.preprocessing import Preprocessing
 from spach_nas.data.reader import EvaluationSplit, check_split, default_split
-from spach_nas.data.split_reader import Pictures
-from spach_nas.errors import BundleError, DataError
+from spach_nas.data.split_reader import Pictures, labelled_as
+from spach_nas.errors import BundleError
 from spach_nas.export import choose, load_weights
 from spach_nas.full_size.training_plan import data_choice
 from spach_nas.latency.timing import SECONDS, conditions, time_calls
@@ -23,7 +22,6 @@ from spach_nas.training.loaders import scoring_batches
 from spach_nas.training.scoring import Scores, score_batches
 
 _BATCH_SIZE = 256
-_MOST_LISTED = 5
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -129,7 +127,7 @@ def evaluate(
     choice = replace(choice, held_out=preprocessing.held_out)
     split = split or default_split(choice)
     pictures, notes = check_split(choice, split)
-    pictures = _labelled_as(pictures, preprocessing.class_names, source=source)
+    pictures = labelled_as(pictures, preprocessing.class_names, source=source)
     scores = _scores(network, pictures, preprocessing, runtime=runtime)
     return EvaluationResult(
         source=source,
@@ -159,25 +157,6 @@ def _load(
     load_weights(network, choice.weights, where=source)
     move(network, runtime)
     return network, choice.preprocessing, runtime
-
-
-def _labelled_as(pictures: Pictures, names: Sequence[str], *, source: str) -> Pictures:
-    """The images with labels in the order of the network's outputs."""
-    own = pictures.class_names
-    if len(own) > len(names):
-        raise DataError(
-            f"{pictures.name}: has {len(own)} classes; expected at most the {len(names)} of "
-            f"{source}"
-        )
-    unknown = [name for name in own if name not in names]
-    if unknown:
-        listed = ", ".join(map(repr, unknown[:_MOST_LISTED]))
-        raise DataError(
-            f"{pictures.name}: {source} does not know {len(unknown)} of its {len(own)} classes: "
-            f"{listed}; expected classes such as {', '.join(map(repr, names[:_MOST_LISTED]))}"
-        )
-    places = np.array([list(names).index(name) for name in own], dtype=np.int64)
-    return replace(pictures, labels=places[pictures.labels], class_names=tuple(names))
 
 
 def _scores(

@@ -28,6 +28,7 @@ from spach_nas.latency.parts import BlockPart, DownsamplePart, HeadPart, Part, S
 from spach_nas.latency.request import check_known
 from spach_nas.networks.block import NORM_EPS, Block, Downsample, build_stem
 from spach_nas.networks.onnx_graph import INPUT, OPSET, OUTPUT, onnx_bytes, quiet
+from spach_nas.networks.onnx_layout import for_runtimes
 from spach_nas.networks.timm_networks import build_any, named_timm
 from spach_nas.space.architecture import Architecture, Stage
 from spach_nas.space.read_architecture import Source, as_architecture
@@ -170,7 +171,8 @@ def _onnx_session(module: nn.Module, example: Tensor, where: Conditions) -> Call
     options.log_severity_level = 3
     try:
         # The graph is the one that `spach-nas export` writes.
-        data, _ = onnx_bytes(torch.export.export(module, (example,)), opset=OPSET)
+        program = torch.export.export(for_runtimes(module), (example,))
+        data, _ = onnx_bytes(program, opset=OPSET)
         session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
     except Exception as problem:
         raise LatencyError(f"onnx: {one_line(problem, named=True, first=True)}") from None

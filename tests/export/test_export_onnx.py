@@ -14,7 +14,8 @@ from onnxruntime.tools.symbolic_shape_infer import SymbolicShapeInference
 from conftest import run_main
 from effort import with_slow
 from network_tools import images, randomised, small
-from spach_nas.export.formats import FORMS, trace
+from spach_nas.export.formats import FORMS
+from spach_nas.networks.onnx_layout import for_runtimes
 from spach_nas.space.architecture import Architecture
 
 # Every mixer, both stems, a halving, and a stage whose mixer functions stand outside its blocks.
@@ -30,7 +31,7 @@ def exported(name: str) -> tuple[torch.nn.Module, bytes]:
     network = randomised(architecture).eval()
     make = FORMS["onnx"].make
     assert make is not None
-    return network, make(trace(network), opset)
+    return network, make(network, opset)
 
 
 def difference(model: bytes | Path, name: str, *, batch: int) -> float:
@@ -57,6 +58,31 @@ def test_a_graph_has_neither_sequences_nor_computed_shapes(name: str) -> None:
     assert set(network.state_dict()) - names == counts
     formats = {item.data_type for item in model.graph.initializer}
     assert formats <= {onnx.TensorProto.FLOAT, onnx.TensorProto.INT64}
+
+
+@pytest.mark.parametrize("name", with_slow(NETWORKS, "deep"))
+def test_layouts_change_only_where_a_convolution_or_heads_need_it(name: str) -> None:
+    architecture = NETWORKS[name][0]
+    found = Counter(node.op_type for node in onnx.load_from_string(exported(name)[1]).graph.node)
+    mixers = Counter(mixer for stage in architecture.stages for mixer in stage.mixers)
+    halvings = len(architecture.stages) - 1
+    # To a convolution and back, but for the stem, whose image is as convolutions want it;
+    # queries, keys, values and what attention makes of them.
+    assert found["Transpose"] == 1 + 2 * (mixers.total() + halvings) + 4 * mixers["attention"]
+    assert found["InstanceNormalization"] == halvings
+    # Products of linear layers with their bias, and their weights as the network has them.
+    assert found["Gemm"] == 2 * mixers.total() + 2 * mixers["attention"] + 1
+    assert found["Slice"] == found["Squeeze"] == 0
+
+
+def test_a_graph_for_runtimes_leaves_the_network_as_it_is() -> None:
+    network = randomised(NETWORKS["deep"][0]).eval()
+    kinds = [type(module) for module in network.modules()]
+    faster = for_runtimes(network)
+    assert [type(module) for module in network.modules()] == kinds
+    own, other = network.state_dict(), faster.state_dict()
+    assert list(own) == list(other)
+    assert all(own[name].data_ptr() == other[name].data_ptr() for name in own)
 
 
 @pytest.mark.parametrize("name", with_slow(NETWORKS, "deep"))
