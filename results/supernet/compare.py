@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from methods import METHODS
+from methods import METHODS, TurnsOfStems
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from spach_nas.config.search_yaml import load_config
@@ -54,6 +54,8 @@ def main() -> None:
 
     drawn = [draw(seed) for seed in range(1000)]
     paths = method.paths(draw)
+    if method.stems_take_turns:
+        loop._paths = TurnsOfStems(drawn)
     if method.before_step is not None:
         register_optimizer_step_pre_hook(lambda optimizer, *_: method.before_step(optimizer, paths))
 
@@ -75,7 +77,7 @@ def main() -> None:
             protocol=protocol,
             seed=args.seed,
             runtime=runtime,
-            ends=method.ends(drawn),
+            ends=loop.ends_of(drawn),
         )
 
     with threads(1):

@@ -3,8 +3,8 @@
 What the package has is an option of `SupernetSettings`; what it does not have is here whole.
 """
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from weakref import WeakKeyDictionary
 
 import torch
@@ -16,7 +16,8 @@ from spach_nas.networks.block import GAMMA_INIT, Block
 from spach_nas.networks.spach import Spach
 from spach_nas.networks.supernet import Supernet
 from spach_nas.space.architecture import Architecture
-from spach_nas.training.supernet_loop import Draw, Ends, ends_of
+from spach_nas.training import supernet_loop
+from spach_nas.training.supernet_loop import Draw, ends_of
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -26,23 +27,29 @@ class Method:
     Attributes:
         settings: Of the package.
         paths: Makes the function that gives the next subnet; the same seeds come in the same order.
-        ends: The pairs of the largest and the smallest.
+        stems_take_turns: Whether the ends of a step are those of one stem, another in the next.
         supernet: Makes the supernet from space, rule, data and drawn proxies.
         before_step: Called with the optimizer and the paths before each of its steps.
     """
 
     settings: SupernetSettings
     paths: Callable[[Draw], Draw] = lambda draw: draw
-    ends: Callable[[Iterable[Architecture]], list[Ends]] = ends_of
+    stems_take_turns: bool = False
     supernet: Callable[..., Supernet] = lambda space, rule, data, _: Supernet(space, rule, data)
     before_step: Callable[[torch.optim.Optimizer, Draw], None] | None = None
 
 
-def one_pair(proxies: Iterable[Architecture]) -> list[Ends]:
-    """The largest and the smallest over all stems."""
-    pairs = [end for pair in ends_of(proxies) for end in pair]
-    ordered = sorted(pairs, key=lambda item: cost(item).macs)
-    return [(ordered[-1], ordered[0])]
+class TurnsOfStems:
+    """The subnets of a step, in place of those of the package: the ends have one stem."""
+
+    def __init__(self, proxies: Sequence[Architecture]) -> None:
+        stems = sorted({item.stem for item in proxies})
+        self.pairs = [ends_of(item for item in proxies if item.stem == stem) for stem in stems]
+        self.original = supernet_loop._paths
+
+    def __call__(self, run, step: int):
+        """Largest, smallest, drawn ones."""
+        return self.original(replace(run, ends=self.pairs[step % len(self.pairs)]), step)
 
 
 class NearPaths:
@@ -88,10 +95,10 @@ class DynamicTraining:
     """
 
     peak = 5e-3
-    exponents = {8: 1.25, 12: 1.0, 16: 0.75}  # by width of stage 1 of the proxy
     moments = ("momentum_buffer", "exp_avg")
 
     def __init__(self) -> None:
+        self.exponents = {8: 1.25, 12: 1.0, 16: 0.75}  # by width of stage 1 of the proxy
         self.kept: WeakKeyDictionary = WeakKeyDictionary()
 
     def __call__(self, optimizer: torch.optim.Optimizer, paths: PathsOfAGroup) -> None:
@@ -158,15 +165,14 @@ def _scales(network: Spach, proxy: Architecture):
 _DISTILLED = SupernetSettings(paths="sandwich", distillation=0.5)
 METHODS = {
     "single": Method(settings=SupernetSettings(paths="single")),
-    "sandwich": Method(settings=SupernetSettings(distillation=0), ends=one_pair),
-    "sandwich_distilled": Method(settings=_DISTILLED, ends=one_pair),
-    "ends_of_each_stem": Method(settings=_DISTILLED),
-    "near_paths": Method(settings=_DISTILLED, paths=NearPaths, ends=one_pair),
+    "sandwich": Method(settings=SupernetSettings(paths="sandwich", distillation=0)),
+    "sandwich_distilled": Method(settings=_DISTILLED),
+    "ends_of_each_stem": Method(settings=_DISTILLED, stems_take_turns=True),
+    "near_paths": Method(settings=_DISTILLED, paths=NearPaths),
     "dynamic": Method(
         settings=_DISTILLED,
         paths=PathsOfAGroup,
-        ends=one_pair,
         before_step=DynamicTraining(),
     ),
-    "own_scales": Method(settings=_DISTILLED, ends=one_pair, supernet=OwnScales),
+    "own_scales": Method(settings=_DISTILLED, supernet=OwnScales),
 }

@@ -48,8 +48,6 @@ from spach_nas.training.seeds import derive_seed, global_seed
 
 # A proxy of the space, by a seed.
 Draw = Callable[[int], Architecture]
-# The largest proxy and the smallest.
-Ends = tuple[Architecture, Architecture]
 # Told after each step: how many are done, and of how many.
 Tell = Callable[[int, int], None]
 
@@ -97,7 +95,7 @@ def train_supernet(
     protocol: TrainingSettings,
     seed: int,
     runtime: Runtime,
-    ends: Sequence[Ends] = (),
+    ends: Sequence[Architecture] = (),
     file: Path | None = None,
     micro_batch: int | None = None,
     window: int = WINDOW,
@@ -117,8 +115,7 @@ def train_supernet(
         protocol: Everything else; its `epochs` is not read.
         seed: Of paths, order of images, augmentation and dropped paths.
         runtime: Where to run.
-        ends: Pairs of the largest and the smallest proxy; the steps of a sandwich train them in
-            turn.
+        ends: The largest and the smallest proxy, which each step of a sandwich trains.
         file: Where to keep what it needs to go on, and from where it goes on; None: nowhere.
         micro_batch: Most images at once in memory.
         window: Steps between two looks at the loss, and two writings of the file.
@@ -229,17 +226,10 @@ def load_supernet(supernet: Supernet, contents: bytes) -> None:
         raise BundleError("supernet: has other weights than the mixers of its space") from None
 
 
-def ends_of(proxies: Iterable[Architecture]) -> list[Ends]:
-    """For each kind of stem, the proxy with the most MACs and the one with the fewest.
-
-    Stems share no weights. With one pair over all, one of them would never be trained at the
-    largest sizes.
-    """
+def ends_of(proxies: Iterable[Architecture]) -> tuple[Architecture, Architecture]:
+    """The one with the most MACs and the one with the fewest."""
     ordered = sorted(dict.fromkeys(proxies), key=lambda item: (cost(item).macs, item.arch_id))
-    by_stem: dict[tuple[str, int], list[Architecture]] = {}
-    for item in ordered:
-        by_stem.setdefault((item.stem, item.patch_size), []).append(item)
-    return [(by_stem[key][-1], by_stem[key][0]) for key in sorted(by_stem)]
+    return ordered[-1], ordered[0]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -305,7 +295,7 @@ class _Run:
     data: LoadedSet
     leg: Leg
     draw: Draw
-    ends: tuple[Ends, ...]
+    ends: tuple[Architecture, ...]
     settings: SupernetSettings
     protocol: TrainingSettings
     schedule: Schedule
@@ -357,8 +347,7 @@ def _step(
 
 def _paths(run: _Run, step: int) -> Iterator[Architecture]:
     """The subnets of a step, the largest of a sandwich first."""
-    if run.ends:
-        yield from run.ends[step % len(run.ends)]
+    yield from run.ends
     for number in range(run.settings.random_paths if run.ends else 1):
         yield run.draw(derive_seed(run.seed, step, f"path {number}"))
 
