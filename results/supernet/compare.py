@@ -3,7 +3,7 @@
     python compare.py METHOD [--seconds 120] [--seed 0] [--out scores/METHOD_120.csv]
 
 All methods get the same processor time on one thread, of which the number of steps is worked out
-before. The table is the truth; `table.py` compares.
+before. The table is the truth; `table.py` compares. `methods.py` holds the methods.
 """
 
 import argparse
@@ -14,9 +14,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import torch
+from methods import METHODS, TurnsOfStems
+from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from spach_nas.config.search_yaml import load_config
-from spach_nas.config.supernet_settings import SupernetSettings
 from spach_nas.cost.limits import Limits
 from spach_nas.data import data_shape, load_train_and_validation
 from spach_nas.feasible import FeasibleSet
@@ -27,11 +29,6 @@ from spach_nas.training import supernet_loop as loop
 
 HERE = Path(__file__).parent
 BENCH = HERE.parent / "spach_bench"
-METHODS = {
-    "single": SupernetSettings(paths="single"),
-    "sandwich": SupernetSettings(paths="sandwich", distillation=0),
-    "sandwich_distilled": SupernetSettings(paths="sandwich", distillation=0.5),
-}
 EVERY = 3  # architecture of the table is scored
 IMAGES = 1000
 
@@ -43,20 +40,28 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=120)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path)
+    parser.add_argument("--keep", type=Path, help="file for the weights")
     args = parser.parse_args()
     config = load_config(BENCH / "search.yaml")
     data = data_shape(config.data)
     splits = load_train_and_validation(config.data, image_size=config.image_size)
     runtime = choose_runtime(device="cpu")
     feasible = FeasibleSet(config.space, config.limits or Limits())
-    settings = METHODS[args.method]
+    method = METHODS[args.method]
 
     def draw(seed: int):
         return scale(feasible.sample(seed), config.proxy, data)
 
+    drawn = [draw(seed) for seed in range(1000)]
+    paths = method.paths(draw)
+    if method.stems_take_turns:
+        loop._paths = TurnsOfStems(drawn)
+    if method.before_step is not None:
+        register_optimizer_step_pre_hook(lambda optimizer, *_: method.before_step(optimizer, paths))
+
     def fresh() -> Supernet:
         with global_seed(args.seed, runtime):
-            return move(Supernet(config.space, config.proxy, data), runtime)
+            return move(method.supernet(config.space, config.proxy, data, drawn), runtime)
 
     def train(supernet: Supernet, steps: int):
         # One epoch of as many images as the steps take: the schedule ends where the time does.
@@ -67,12 +72,12 @@ def main() -> None:
         return loop.train_supernet(
             supernet,
             splits,
-            draw=draw,
-            settings=replace(settings, epochs=epochs),
+            draw=paths,
+            settings=replace(method.settings, epochs=epochs),
             protocol=protocol,
             seed=args.seed,
             runtime=runtime,
-            ends=loop.ends_of(map(draw, range(1000))),
+            ends=loop.ends_of(drawn),
         )
 
     with threads(1):
@@ -87,10 +92,13 @@ def main() -> None:
         result = train(supernet, steps)
         trained = time.process_time() - started
         print(result, f"{trained:.0f} s of processor time", flush=True)
+        name = f"{args.method}_{args.seconds:.0f}" + f"_seed{args.seed}" * (args.seed > 0)
+        out = args.out or HERE / "scores" / f"{name}.csv"
+        out.parent.mkdir(exist_ok=True)
+        if args.keep is not None:
+            torch.save(supernet.state_dict(), args.keep)
         part = splits.validation.take(np.arange(IMAGES))
         scorer = loop.make_scorer(supernet, replace(splits, validation=part), runtime=runtime)
-        out = args.out or HERE / "scores" / f"{args.method}_{args.seconds:.0f}.csv"
-        out.parent.mkdir(exist_ok=True)
         with out.open("w", newline="") as file:
             writer = csv.writer(file)
             writer.writerow(["arch_id", "accuracy", "loss", "cpu_seconds"])

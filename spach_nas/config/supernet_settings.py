@@ -22,7 +22,7 @@ class SupernetSettings(Settings):
     `sandwich`: the largest, the smallest, and `random_paths` drawn ones."""
     random_paths: Annotated[Whole, Field(ge=1)] = 2
     """Drawn subnets of a sandwich step."""
-    distillation: Annotated[Real, Field(ge=0, le=1)] = 0.5
+    distillation: Annotated[Real, Field(ge=0, le=1)] = 0.0
     """Share of a sandwich step's loss in which the other subnets learn the outputs of the largest
     instead of the labels."""
     clip_norm: Annotated[Real, Field(gt=0)] = 1.0
