@@ -119,6 +119,7 @@ def plan_search(
     say: Callable[[str], None] | None = None,
     doing: Callable[[str], None] = lambda _: None,
     begins: bool = True,
+    images: Mapping[tuple[int, int], DataSplits] | None = None,
 ) -> Plan:
     """Check everything that can be checked before anything is trained.
 
@@ -132,6 +133,7 @@ def plan_search(
         say: Gets a line to show before and after anything that takes long.
         doing: Told what is being done, in a few words.
         begins: Whether the search will begin or continue in that folder.
+        images: Those of the same data that an earlier plan has read, by size.
 
     Raises:
         SpachNasError: A mistake in the YAML, limits that nothing meets, missing data, GPUs that are
@@ -168,8 +170,9 @@ def plan_search(
             *(audit_warnings(config, folder) if folder else []),
         ]
         doing(f"reading the images of {config.data.name}")
+        read = images or {}
         splits = {
-            size: load_train_and_validation(config.data, image_size=size)
+            size: read.get(size) or load_train_and_validation(config.data, image_size=size)
             for size in dict.fromkeys(fidelity.image_size for fidelity in config.fidelities)
         }
         plan = Plan(
