@@ -10,9 +10,11 @@ as it is, what is not finished goes on.
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
+
+import numpy as np
 
 from spach_nas.config.rediscovery_settings import ColdSettings, Rediscovery
 from spach_nas.config.search_settings import Rungs
@@ -28,12 +30,15 @@ from spach_nas.search.plan import plan_search
 from spach_nas.space.architecture import Architecture
 from spach_nas.space.layouts import PerBlock
 from spach_nas.space.references import REFERENCES, reference_target
+from spach_nas.space.scaling import scale
 from spach_nas.space.search_space import SearchSpace
 from spach_nas.study.ending import ending
 from spach_nas.study.records import Record, read_records
+from spach_nas.units import format_count
 
 Doing = Callable[[str], None]
 MIXERS = ("conv", "attention", "mlp")
+_DRAWN = 64  # proxies whose mean cost stands for all
 
 
 def searched_space(given: Rediscovery) -> SearchSpace:
@@ -111,6 +116,26 @@ def pure_space(space: SearchSpace, mixer: str) -> SearchSpace | None:
         used = used or own == mixer
         stages.append(replace(stage, mixers=PerBlock(choices=(own,))))
     return replace(space, stages=tuple(stages)) if used else None
+
+
+def effort(given: Rediscovery, configs: Mapping[str, SearchConfig]) -> Iterator[str]:
+    """A line on the trainings of each study, and on what all of them take."""
+    total = 0.0
+    for name, config in configs.items():
+        drawn = FeasibleSet(config.space, config.limits).samples(_DRAWN, 0)
+        shape = data_shape(config.data)
+        macs = float(np.mean([cost(scale(one, config.proxy, shape)).macs for one in drawn]))
+        trainings = config.search.trials + len(config.references)
+        spent = trainings * macs * config.training.epochs * config.training.data_share
+        total += spent
+        yield (
+            f"{name:<24} {trainings:>5} trainings, proxies of {format_count(macs)} MACs in the mean"
+        )
+    yield (
+        f"all: {format_count(6 * total)} FLOPs for each training image at most, forward and "
+        f"backward; then up to {given.cold.seeds} trainings of each of "
+        f"{len(given.limits) * (len(MIXERS) + 2)} networks by the recipe {given.cold.recipe}"
+    )
 
 
 def run_studies(

@@ -1,6 +1,6 @@
 """What a rediscovery came to: how far the searches got, and what each mixer is worth."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -179,6 +179,7 @@ class Rediscovered:
         audit: How well one training ranks another, beside sizes; empty where too few were trained.
         limits: What came out under each limit.
         effects: What each mixer is worth in each stage.
+        changes: Blocks to change until an architecture has the known layout, by its `arch_id`.
     """
 
     given: Rediscovery
@@ -187,6 +188,7 @@ class Rediscovered:
     audit: tuple[AuditRow, ...]
     limits: tuple[UnderLimit, ...]
     effects: tuple[Effect, ...]
+    changes: Mapping[str, int]
 
 
 def rediscover(given: Rediscovery, folder: Path, *, doing: Doing = lambda _: None) -> Rediscovered:
@@ -219,6 +221,11 @@ def rediscover(given: Rediscovery, folder: Path, *, doing: Doing = lambda _: Non
         audit=_audit(sampled),
         limits=tuple(limits),
         effects=tuple(_effects(given, sampled, limits)),
+        changes={
+            record.arch_id: known.changes(record.architecture)
+            for records in found.values()
+            for record in records
+        },
     )
 
 

@@ -16,6 +16,7 @@ from spach_nas.files import room_needed
 from spach_nas.paths import command_line
 from spach_nas.report.view import StudyFacts
 from spach_nas.space.scaling import DataShape
+from spach_nas.study.audit_doubts import audit_doubts
 from spach_nas.study.ending import ending
 from spach_nas.study.folder import check_plugins, class_count, kept_checkpoints
 from spach_nas.study.hypervolume import study_corners
@@ -109,6 +110,7 @@ def study_facts(folder: Path) -> StudyFacts:
         search_space=config.space,
         proxy_limits=_proxy_limits(config, folder),
         ending=_ending(folder),
+        doubts=audit_doubts(config, folder),
     )
 
 

@@ -38,6 +38,7 @@ class StudyFacts:
         proxy_limits: Bounds on the cost of the trained networks.
         ending: Why the search ended before its budget was spent and how to continue, one sentence
             each; empty where the budget was spent.
+        doubts: What an audit says against its scores, one sentence each.
     """
 
     name: str
@@ -54,6 +55,7 @@ class StudyFacts:
     search_space: SearchSpace | None = None
     proxy_limits: ProxyLimits | None = None
     ending: tuple[str, ...] = ()
+    doubts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

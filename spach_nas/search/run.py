@@ -6,7 +6,13 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from spach_nas.config.search_yaml import SearchConfig
-from spach_nas.config.study_files import DATA_JSON, LATENCY_JSON, PREPARED, SEARCH_YAML
+from spach_nas.config.study_files import (
+    AUDIT_CSV,
+    DATA_JSON,
+    LATENCY_JSON,
+    PREPARED,
+    SEARCH_YAML,
+)
 from spach_nas.data import has_test, load_test
 from spach_nas.data.preprocessing import to_json
 from spach_nas.errors import DataError, StudyError
@@ -219,6 +225,9 @@ def prepare_folder(plan: Plan, folder: Path, *, resume: bool = False) -> None:
     if source is not None:
         warm = warm_records(source, config, plan.feasible, images=plan.preprocessing)
     texts |= plugin_texts(config) | {DATA_JSON: to_json(plan.preprocessing)}
+    audit = plan.path.with_name(AUDIT_CSV)
+    if plan.path.is_file() and audit.is_file():  # the report repeats its doubts
+        texts[AUDIT_CSV] = audit.read_text(encoding="utf-8", errors="replace")
     if plan.latency is not None:
         texts[LATENCY_JSON] = plan.latency.table.to_json()
     create_folder(folder, texts=texts, records=warm)

@@ -26,8 +26,8 @@ from spach_nas.replay.audit import (
     write_scores,
 )
 from spach_nas.replay.training_table import Entry, Table
-from spach_nas.search.plan import audit_warnings
 from spach_nas.space.architecture import Architecture
+from spach_nas.study.audit_doubts import audit_doubts
 from spach_nas.study.rank_correlation import kendall, spearman
 from study_factory import make_architecture
 
@@ -240,11 +240,11 @@ def test_a_search_warns_of_a_score_no_better_than_the_macs(tmp_path: Path) -> No
         {"evaluator": {"name": "training_free", "score": name}} for name in ("zico", "naswot")
     ]
     path = write_search(tmp_path, rungs={"levels": levels})
-    (warning,) = audit_warnings(load_config(path), path)
+    (warning,) = audit_doubts(load_config(path), path)
     assert warning.startswith("training_free:zico ranks architectures of one cost no better")
     assert str(tmp_path / "audit.csv") in warning
     (tmp_path / "audit.csv").write_text("something,else\n1,2\n")
-    assert not list(audit_warnings(load_config(path), path))
+    assert not list(audit_doubts(load_config(path), path))
 
 
 def test_a_table_has_a_row_for_each_score(tmp_path: Path) -> None:
