@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, TypeAdapter, ValidationInfo
 
@@ -37,6 +37,8 @@ class ColdSettings(Settings):
     """Of `spach-nas train`: `short`, `spach` or a file."""
     changes: Mapping[str, str | int | float | bool | None] = field(default_factory=dict)
     """Values of the recipe by their keys, such as `optimizer.learning_rate: 0.01`."""
+    scale: Literal["proxy", "target"] = "proxy"
+    """Whether the proxies of the search are trained, or the targets at full size."""
     seeds: Annotated[Whole, Field(ge=2)] = 5
     """Trainings of each network."""
     first_seed: Annotated[Whole, Field(ge=0)] = 1000
@@ -107,7 +109,7 @@ def _known_mistakes(given: Rediscovery) -> list[str]:
         try:
             space.encode(reference_target(str(given.known), space.shape))
         except SearchSpaceError as problem:
-            return [f"known: {given.known}: is not in the space: {problem}"]
+            return [f"known: {given.known}: {problem}"]
         return []
     if len(rules) != len(space.stages):
         return [f"known: {len(rules)} rules; expected one for each of {len(space.stages)} stages"]

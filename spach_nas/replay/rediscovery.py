@@ -30,7 +30,7 @@ from spach_nas.search.plan import plan_search
 from spach_nas.space.architecture import Architecture
 from spach_nas.space.layouts import PerBlock
 from spach_nas.space.references import REFERENCES, reference_target
-from spach_nas.space.scaling import scale
+from spach_nas.space.scaling import scale, shape_of
 from spach_nas.space.search_space import SearchSpace
 from spach_nas.study.ending import ending
 from spach_nas.study.records import Record, read_records
@@ -43,7 +43,8 @@ _DRAWN = 64  # proxies whose mean cost stands for all
 
 def searched_space(given: Rediscovery) -> SearchSpace:
     """The space, with the channels and classes of the data where it leaves them open."""
-    return given.search.space.for_data(data_shape(given.search.data))
+    space = given.search.space
+    return space.for_data(data_shape(given.search.data)) if space.is_open else space
 
 
 def studies(given: Rediscovery) -> dict[str, SearchConfig]:
@@ -52,7 +53,7 @@ def studies(given: Rediscovery) -> dict[str, SearchConfig]:
     `LIMIT/search_SEED`, `LIMIT/random_SEED`, `LIMIT/repeat`, which trains the architectures of
     `random_0` again, and `LIMIT/pure_MIXER`. All are trained to the end, but for rungs of searches.
     """
-    search = given.search.for_data(data_shape(given.search.data))
+    search = replace(given.search, space=searched_space(given))
     found: dict[str, SearchConfig] = {}
     for place, limits in enumerate(given.limits):
 
@@ -123,8 +124,8 @@ def effort(given: Rediscovery, configs: Mapping[str, SearchConfig]) -> Iterator[
     total = 0.0
     for name, config in configs.items():
         drawn = FeasibleSet(config.space, config.limits).samples(_DRAWN, 0)
-        shape = data_shape(config.data)
-        macs = float(np.mean([cost(scale(one, config.proxy, shape)).macs for one in drawn]))
+        proxies = [scale(one, config.proxy, config.space.shape) for one in drawn]
+        macs = float(np.mean([cost(one).macs for one in proxies]))
         trainings = config.search.trials + len(config.references)
         spent = trainings * macs * config.training.epochs * config.training.data_share
         total += spent
@@ -132,7 +133,7 @@ def effort(given: Rediscovery, configs: Mapping[str, SearchConfig]) -> Iterator[
             f"{name:<24} {trainings:>5} trainings, proxies of {format_count(macs)} MACs in the mean"
         )
     yield (
-        f"all: {format_count(6 * total)} FLOPs for each training image at most, forward and "
+        f"all: {6 * total:.2e} FLOPs for each image of the train split, forward and "
         f"backward; then up to {given.cold.seeds} trainings of each of "
         f"{len(given.limits) * (len(MIXERS) + 2)} networks by the recipe {given.cold.recipe}"
     )
@@ -178,10 +179,12 @@ def trained_cold(
     target: Architecture, given: Rediscovery, *, folder: Path, doing: Doing
 ) -> dict[int, float]:
     """Accuracy on the test split after trainings from the beginning, by seed."""
-    place = folder / "cold" / target.arch_id
+    place, cold = folder / "cold" / target.arch_id, given.cold
     place.mkdir(parents=True, exist_ok=True)
-    replace_text(place / "architecture.yaml", target.to_yaml())
-    found, cold = {}, given.cold
+    proxy = scale(target, given.search.proxy, shape_of(target))
+    trained = proxy if cold.scale == "proxy" else target
+    replace_text(place / "architecture.yaml", trained.to_yaml())
+    found = {}
     for seed in range(cold.first_seed, cold.first_seed + cold.seeds):
         file = place / f"test_{seed}.json"
         if not file.is_file():
