@@ -135,7 +135,7 @@ def effort(given: Rediscovery, configs: Mapping[str, SearchConfig]) -> Iterator[
     yield (
         f"all: {6 * total:.2e} FLOPs for each image of the train split, forward and "
         f"backward; then up to {given.cold.seeds} trainings of each of "
-        f"{len(given.limits) * (len(MIXERS) + 2)} networks by the recipe {given.cold.recipe}"
+        f"{len(given.limits) * (len(MIXERS) + 1 + isinstance(given.known, str))} networks by the recipe {given.cold.recipe}"
     )
 
 

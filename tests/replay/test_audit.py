@@ -26,6 +26,9 @@ from spach_nas.replay.audit import (
     write_scores,
 )
 from spach_nas.replay.training_table import Entry, Table
+from spach_nas.report.study import write_study_report
+from spach_nas.search.plan import plan_search
+from spach_nas.search.run import prepare_folder
 from spach_nas.space.architecture import Architecture
 from spach_nas.study.audit_doubts import audit_doubts
 from spach_nas.study.rank_correlation import kendall, spearman
@@ -245,6 +248,21 @@ def test_a_search_warns_of_a_score_no_better_than_the_macs(tmp_path: Path) -> No
     assert str(tmp_path / "audit.csv") in warning
     (tmp_path / "audit.csv").write_text("something,else\n1,2\n")
     assert not list(audit_doubts(load_config(path), path))
+
+
+def test_a_report_says_first_what_an_audit_next_to_the_yaml_says(tmp_path: Path) -> None:
+    path = write_search(tmp_path)
+    rows = "score,within,gain_within_low\nmacs,0.3,0\nanother seed,0.28,{low}\n"
+    (tmp_path / "audit.csv").write_text(rows.format(low=-0.1))
+    plan = plan_search(path, out=tmp_path / "study")
+    prepare_folder(plan, tmp_path / "study")
+    page = write_study_report(tmp_path / "study").read_text()
+    said = (
+        "Do not choose between networks of one cost by this study: the same training with another"
+    )
+    assert page.index(said) < page.index("No trial is finished yet")
+    (tmp_path / "study" / "audit.csv").write_text(rows.format(low=0.1))
+    assert said not in write_study_report(tmp_path / "study").read_text()
 
 
 def test_a_table_has_a_row_for_each_score(tmp_path: Path) -> None:

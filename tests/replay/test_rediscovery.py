@@ -36,7 +36,7 @@ SEARCH = {
     "space": "controls",
     "data": {"name": "controls/lookup/images=64"},
     "training": {"epochs": 1, "batch_size": 32},
-    "search": {"sampler": "random", "trials": 24, "seed": 3},
+    "search": {"sampler": "random", "trials": 12, "seed": 3},
 }
 KNOWN = [{"only": "conv"}, {"some": ["attention", "mlp"]}]
 
