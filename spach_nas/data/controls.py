@@ -164,9 +164,9 @@ def draw_lookup(labels: Labels, options: Options, rng: np.random.Generator) -> C
     What is local says which three letters there are, which earns a third, and which key is asked
     for; the best sum of both that was found is right in 58 %. Convolution that reaches 7 cells sees
     both where the pairs stand at the left, not where they stand at the right, 8 cells apart: with
-    that sum there, it is right in 79 % at most. Attention finds the twins of a key by content, in any row. A token-MLP
-    has weights for positions, so it cannot look for content, but it can tell all positions which
-    key is asked for: with so few keys, one channel each, that is enough.
+    that sum there, it is right in 79 % at most. Attention finds the twins of a key by content, in
+    any row. A token-MLP has weights for positions, so it cannot look for content, but it can tell
+    all positions which key is asked for: with so few keys, one channel each, that is enough.
     """
     glyphs, cells = _questions(labels, options, rng)
     return _place(_glyph_cells(glyphs, options, rng), cells, options, rng)

@@ -132,10 +132,11 @@ def effort(given: Rediscovery, configs: Mapping[str, SearchConfig]) -> Iterator[
         yield (
             f"{name:<24} {trainings:>5} trainings, proxies of {format_count(macs)} MACs in the mean"
         )
+    networks = len(given.limits) * (len(MIXERS) + 1 + isinstance(given.known, str))
     yield (
         f"all: {6 * total:.2e} FLOPs for each image of the train split, forward and "
         f"backward; then up to {given.cold.seeds} trainings of each of "
-        f"{len(given.limits) * (len(MIXERS) + 1 + isinstance(given.known, str))} networks by the recipe {given.cold.recipe}"
+        f"{networks} networks by the recipe {given.cold.recipe}"
     )
 
 
