@@ -20,7 +20,16 @@ from spach_nas.cli.commands_networks import (
     train,
     verify,
 )
-from spach_nas.cli.commands_search import audit, replay, report, schema, search, space, watch
+from spach_nas.cli.commands_search import (
+    audit,
+    rediscover,
+    replay,
+    report,
+    schema,
+    search,
+    space,
+    watch,
+)
 from spach_nas.cli.options import check_words
 from spach_nas.cli.output import interrupt_on_hangup, open_closed_streams, outlive_readers
 from spach_nas.errors import SpachNasError
@@ -28,7 +37,7 @@ from spach_nas.errors import SpachNasError
 # In the order of `--help`.
 _COMMANDS = (
     *(search, watch, report, export, verify, train, evaluate, cost, latency, space, replay, audit),
-    *(references, schema, doctor),
+    *(rediscover, references, schema, doctor),
 )
 # What the `--help` of each command shows: one or two lines to copy.
 EXAMPLES = {
@@ -61,6 +70,10 @@ EXAMPLES = {
     "audit": (
         "spach-nas audit results/spach_bench --score naswot --out audit.csv",
         "spach-nas audit my.yaml --sample 30",
+    ),
+    "rediscover": (
+        "spach-nas rediscover rediscover_controls --dry-run",
+        "spach-nas rediscover rediscover_controls --resume",
     ),
     "references": ("spach-nas references",),
     "schema": ("spach-nas schema search > search.schema.json",),

@@ -357,3 +357,55 @@ def audit(
     if out is not None:
         write_audit(rows, out)
         print(out)
+
+
+def rediscover(
+    file: Annotated[
+        str,
+        typer.Argument(
+            metavar="FILE|NAME",
+            help="The YAML of a rediscovery, or a shipped one such as rediscover_controls.",
+        ),
+    ],
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="Folder for all of it; default: results/NAME."),
+    ] = None,
+    resume: Resume = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Check the file and list the studies; start nothing.")
+    ] = False,
+    plugin: Plugins = None,
+) -> None:
+    """Check that searches find what is known to be right, and judge the protocol by that."""
+    from spach_nas.cli.status_line import doing
+    from spach_nas.config.recipe import load_recipe
+    from spach_nas.config.rediscovery_settings import load_rediscovery
+    from spach_nas.study.folder import check_new
+
+    given = load_rediscovery(file)
+    folder = out or Path("results") / Path(file).stem
+    if not resume and not dry_run:
+        check_new(folder)
+    with doing("counting what is inside the limits") as tell:
+        from spach_nas.replay.rediscovery import cold_changes, effort, studies
+
+        changes = cold_changes(given.search, given.cold, seed=given.cold.first_seed)
+        load_recipe(given.cold.recipe, changes=changes)
+        configs = studies(given)
+        for line in effort(given, configs):
+            print(line)
+        if dry_run:
+            return
+        from spach_nas.replay.rediscovery_page import verdict, write_rediscovery
+        from spach_nas.replay.rediscovery_verdict import rediscover as run
+
+        try:
+            found = run(given, folder, doing=tell)
+        except KeyboardInterrupt:
+            print("stopped; the same command with --resume continues it", file=sys.stderr)
+            raise typer.Exit(130) from None
+        page = write_rediscovery(found, folder)
+    for one in found.limits:
+        print(*verdict(one), sep="\n")
+    print(page)

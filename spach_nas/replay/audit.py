@@ -36,7 +36,7 @@ from spach_nas.files import replace_text
 from spach_nas.replay.training_table import Entry, Table
 from spach_nas.search.plan import plan_search
 from spach_nas.space.architecture import Architecture
-from spach_nas.study.audit_rows import AuditRow, Estimate
+from spach_nas.study.audit_rows import CEILING, AuditRow, Estimate
 from spach_nas.study.rank_correlation import Figures, kendall, places, resamples, spearman
 from spach_nas.study.requests import make_request
 
@@ -299,7 +299,7 @@ class _Judge:
         if len(seeds) < 2 or kept.sum() < FEWEST:
             return None
         pairs = [(finals[a], finals[b]) for a, b in combinations(seeds, 2)]
-        return self._row("another seed", kept, pairs, seconds=None)
+        return self._row(CEILING, kept, pairs, seconds=None)
 
     def _row(
         self,

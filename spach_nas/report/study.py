@@ -16,7 +16,7 @@ from spach_nas.files import room_needed
 from spach_nas.paths import command_line
 from spach_nas.report.view import StudyFacts
 from spach_nas.space.scaling import DataShape
-from spach_nas.study.audit_rows import read_audit
+from spach_nas.study.audit_rows import audit_doubts, read_audit
 from spach_nas.study.ending import ending
 from spach_nas.study.folder import check_plugins, class_count, kept_checkpoints
 from spach_nas.study.hypervolume import study_corners
@@ -113,6 +113,7 @@ def study_facts(folder: Path) -> StudyFacts:
         ending=_ending(folder),
         audit=read_audit(folder / AUDIT_CSV),
         timm=read_timm_table(folder),
+        doubts=audit_doubts(config, folder),
     )
 
 

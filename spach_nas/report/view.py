@@ -42,6 +42,7 @@ class StudyFacts:
             each; empty where the budget was spent.
         audit: How well scores rank, where the study has an audit.
         timm: The models of timm among the references.
+        doubts: What an audit says against its scores, one sentence each.
     """
 
     name: str
@@ -60,6 +61,7 @@ class StudyFacts:
     ending: tuple[str, ...] = ()
     audit: tuple[AuditRow, ...] = ()
     timm: tuple[TimmFigures, ...] = ()
+    doubts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -4,7 +4,6 @@ Quick checks come first, and Optuna and torch are imported after them: a mistake
 at once.
 """
 
-import csv
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -21,7 +20,7 @@ from spach_nas.config.search_yaml import (
     to_yaml,
 )
 from spach_nas.config.shipped import find_yaml
-from spach_nas.config.study_files import AUDIT_CSV, SEARCH_YAML
+from spach_nas.config.study_files import SEARCH_YAML
 from spach_nas.cost.closed_form import cost
 from spach_nas.cost.limits import Limits, ProxyLimits
 from spach_nas.data import (
@@ -48,6 +47,7 @@ from spach_nas.space.mixers import plugin_mixers
 from spach_nas.space.references import reference_target
 from spach_nas.space.scaling import DataShape, scale
 from spach_nas.space.search_space import SearchSpace
+from spach_nas.study.audit_rows import audit_doubts
 from spach_nas.study.folder import check_new
 from spach_nas.study.resume_checks import check_begun_alike, check_warm_start
 from spach_nas.validation import read_document
@@ -126,6 +126,7 @@ def plan_search(
     say: Callable[[str], None] | None = None,
     doing: Callable[[str], None] = lambda _: None,
     begins: bool = True,
+    images: Mapping[tuple[int, int], DataSplits] | None = None,
 ) -> Plan:
     """Check everything that can be checked before anything is trained.
 
@@ -139,6 +140,7 @@ def plan_search(
         say: Gets a line to show before and after anything that takes long.
         doing: Told what is being done, in a few words.
         begins: Whether the search will begin or continue in that folder.
+        images: Those of the same data that an earlier plan has read, by size.
 
     Raises:
         SpachNasError: A mistake in the YAML, limits that nothing meets, missing data, GPUs that are
@@ -173,13 +175,11 @@ def plan_search(
 
         check_evaluators(config)
         kept = read_networks(config, folder=folder, feasible=feasible, data=shape)
-        doubts = [
-            *audit_warnings(config, path),
-            *(audit_warnings(config, folder) if folder else []),
-        ]
+        doubts = (folder and audit_doubts(config, folder)) or audit_doubts(config, path)
         doing(f"reading the images of {config.data.name}")
+        read = images or {}
         splits = {
-            size: load_train_and_validation(config.data, image_size=size)
+            size: read.get(size) or load_train_and_validation(config.data, image_size=size)
             for size in dict.fromkeys(fidelity.image_size for fidelity in config.fidelities)
         }
         plan = Plan(
@@ -333,28 +333,6 @@ def _check_mixers(plan: Plan) -> None:
     shape = plan.preprocessing.data_shape
     proxies = [scale(item, plan.config.proxy, shape) for item in plan.feasible.samples(_TRIED, 0)]
     check_mixers(sorted(proxies, key=lambda item: cost(item).macs), own)
-
-
-def audit_warnings(config: SearchConfig, place: Path) -> Iterator[str]:
-    """A sentence for each evaluator that ranks no better than MACs, by an audit next to the YAML.
-
-    Args:
-        config: The search.
-        place: Its YAML, or the folder of its study; `audit.csv` there is read, if there is one.
-    """
-    file = (place if place.is_dir() else place.parent) / AUDIT_CSV
-    try:
-        with file.open(newline="", encoding="utf-8") as lines:
-            rows = {row["score"]: row for row in csv.DictReader(lines)}
-        for label in dict.fromkeys(choice.label for choice in config.evaluators):
-            if label in rows and float(rows[label]["gain_within_low"]) <= 0:
-                own, macs = (float(rows[name]["within"]) for name in (label, "macs"))
-                yield (
-                    f"{label} ranks architectures of one cost no better than their MACs do: "
-                    f"Kendall's tau {own:.2f} and {macs:.2f} by {file}"
-                )
-    except (OSError, UnicodeDecodeError, KeyError, TypeError, ValueError):
-        return  # no audit, or another file of that name
 
 
 def _check_sampler_options(config: SearchConfig) -> None:

@@ -9,7 +9,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 
+from spach_nas.config.search_yaml import SearchConfig
+from spach_nas.config.study_files import AUDIT_CSV
 from spach_nas.files import replace_text
+
+# The row that says how well one training ranks another.
+CEILING = "another seed"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -85,6 +90,26 @@ def verdict(rows: Sequence[AuditRow]) -> str:
     return (
         "Use none of these scores to choose between architectures of one cost: none ranks them "
         f"better than their MACs do, beyond chance{tried}."
+    )
+
+
+def audit_doubts(config: SearchConfig, place: Path) -> tuple[str, ...]:
+    """A sentence for each score of a search that ranks networks of one cost no better than MACs.
+
+    Args:
+        config: The search.
+        place: Its YAML, or the folder of its study; `audit.csv` there is read, if there is one.
+    """
+    file = (place if place.is_dir() else place.parent) / AUDIT_CSV
+    rows = {row.name: row for row in read_audit(file)}
+    names = {choice.label: choice.label for choice in config.evaluators}
+    if any(choice.spec.trains for choice in config.evaluators):
+        names[CEILING] = "the same training with another seed"
+    return tuple(
+        f"{words} ranks architectures of one cost no better than their MACs do: Kendall's tau "
+        f"{rows[name].within.figure:.2f} and {rows['macs'].within.figure:.2f} by {file}"
+        for name, words in names.items()
+        if name in rows and "macs" in rows and rows[name].gain_within.low <= 0
     )
 
 

@@ -165,7 +165,9 @@ def test_no_key_lacks_a_description() -> None:
     assert [name for name, text in texts.items() if "None:" in text or "None means" in text] == []
 
 
-@pytest.mark.parametrize("name", shipped_names())
+@pytest.mark.parametrize(
+    "name", [name for name in shipped_names() if not name.startswith("rediscover")]
+)
 def test_shipped_files_are_valid_and_a_wrong_key_is_not(name: str) -> None:
     path = shipped_folder() / f"{name}.yaml"
     data = yaml.safe_load(path.read_text())

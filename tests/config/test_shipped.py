@@ -4,11 +4,16 @@ import pytest
 import yaml
 
 from spach_nas.config import shipped
+from spach_nas.config.rediscovery_settings import load_rediscovery
 from spach_nas.config.search_yaml import load_config
 from spach_nas.config.shipped import find_yaml, shipped_folder, shipped_names
+from spach_nas.cost.closed_form import cost
 from spach_nas.errors import ConfigError
 from spach_nas.space.references import REFERENCES
+from spach_nas.space.scaling import scale
 from spach_nas.space.search_space import SearchSpace
+
+SPACES = [name for name in shipped_names() if not name.startswith(("quick", "rediscover"))]
 
 
 def test_spaces_and_quickstart_are_shipped() -> None:
@@ -18,7 +23,9 @@ def test_spaces_and_quickstart_are_shipped() -> None:
 @pytest.mark.parametrize("name", shipped_names())
 def test_every_shipped_file_loads(name: str) -> None:
     path = shipped_folder() / f"{name}.yaml"
-    if "study" in yaml.safe_load(path.read_text()):
+    if name.startswith("rediscover_"):
+        assert load_rediscovery(path).search.study == name.removeprefix("rediscover_")
+    elif "study" in yaml.safe_load(path.read_text()):
         assert load_config(path).study == name
     else:
         size = SearchSpace.from_yaml(path).size()
@@ -34,7 +41,7 @@ def test_the_benchmark_is_a_part_of_the_whole_space_and_holds_the_papers_hybrids
         assert bench.contains(REFERENCES[name].architecture)
 
 
-@pytest.mark.parametrize("name", [name for name in shipped_names() if "quick" not in name])
+@pytest.mark.parametrize("name", SPACES)
 def test_every_choice_of_a_shipped_space_makes_a_difference(name: str) -> None:
     space = SearchSpace.from_yaml(shipped_folder() / f"{name}.yaml")
     drawn = [space.encode(space.sample(seed)) for seed in range(300)]
@@ -42,6 +49,20 @@ def test_every_choice_of_a_shipped_space_makes_a_difference(name: str) -> None:
         # As many trailing blocks as there are blocks is written as a stage of one mixer.
         if not parameter.endswith("trailing_depth"):
             assert {encoding[parameter] for encoding in drawn} == set(choices), parameter
+
+
+@pytest.mark.parametrize("name", ["cifar100", "imagenet100", "imagenet"])
+def test_a_rediscovery_of_the_paper_can_find_its_hybrids_and_sees_as_many_places(name: str) -> None:
+    given = load_rediscovery(shipped_folder() / f"rediscover_{name}.yaml")
+    search = given.search
+    for model in ("conv_ms_s", "trans_ms_s", "mlp_ms_s", "hybrid_ms_s", "hybrid_ms_s_plus"):
+        target = REFERENCES[model].architecture
+        assert search.space.contains(target)
+        assert given.limits[-1].allow(cost(target))
+        proxy = scale(target, search.proxy, search.space.shape)
+        assert proxy.image_size[0] >= 64
+        # At least 14 x 14 positions in stage 3.
+        assert proxy.image_size[0] // proxy.patch_size // 4 >= 14
 
 
 def test_a_file_is_found_by_path_before_a_shipped_name(

@@ -22,7 +22,11 @@ pytestmark = pytest.mark.published
 
 QUICKSTART = shipped_folder() / "quickstart.yaml"
 # What needs a module of the page, has mistakes on purpose, or is a recipe: they have own tests.
-OWN_TESTS = {"own_mixer.md", "own_sampler.md", "evaluators.md", "train.md", "broken.yaml"}
+OWN_TESTS = {
+    *("own_mixer.md", "own_sampler.md", "evaluators.md", "train.md", "rediscover.md"),
+    "broken.yaml",
+}
+
 YAML = [
     pytest.param(path, block, id=f"{path.stem}-{block.line}")
     for path in pages()

@@ -3,6 +3,7 @@
 import csv
 import random
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -23,9 +24,11 @@ from spach_nas.replay.audit import (
     write_scores,
 )
 from spach_nas.replay.training_table import Entry, Table
-from spach_nas.search.plan import audit_warnings
+from spach_nas.report.study import write_study_report
+from spach_nas.search.plan import plan_search
+from spach_nas.search.run import prepare_folder
 from spach_nas.space.architecture import Architecture
-from spach_nas.study.audit_rows import AuditRow, verdict, write_audit
+from spach_nas.study.audit_rows import AuditRow, Estimate, audit_doubts, verdict, write_audit
 from spach_nas.study.rank_correlation import kendall, spearman
 from study_factory import make_architecture
 
@@ -238,11 +241,32 @@ def test_a_search_warns_of_a_score_no_better_than_the_macs(tmp_path: Path) -> No
         {"evaluator": {"name": "training_free", "score": name}} for name in ("zico", "naswot")
     ]
     path = write_search(tmp_path, rungs={"levels": levels})
-    (warning,) = audit_warnings(load_config(path), path)
+    (warning,) = audit_doubts(load_config(path), path)
     assert warning.startswith("training_free:zico ranks architectures of one cost no better")
     assert str(tmp_path / "audit.csv") in warning
     (tmp_path / "audit.csv").write_text("something,else\n1,2\n")
-    assert not list(audit_warnings(load_config(path), path))
+    assert not list(audit_doubts(load_config(path), path))
+
+
+def test_a_report_says_first_what_an_audit_next_to_the_yaml_says(tmp_path: Path) -> None:
+    path = write_search(tmp_path)
+    rows = audit(make_table(30), {})
+    ceiling = replace(rows[1], name="another seed")
+
+    def write(folder: Path, low: float) -> None:
+        gain = Estimate(figure=low + 0.1, low=low, high=low + 0.2)
+        write_audit((*rows, replace(ceiling, gain_within=gain)), folder / "audit.csv")
+
+    write(tmp_path, low=-0.1)
+    plan = plan_search(path, out=tmp_path / "study")
+    prepare_folder(plan, tmp_path / "study")
+    page = write_study_report(tmp_path / "study").read_text()
+    said = (
+        "Do not choose between networks of one cost by this study: the same training with another"
+    )
+    assert page.index(said) < page.index("No trial is finished yet")
+    write(tmp_path / "study", low=0.1)
+    assert said not in write_study_report(tmp_path / "study").read_text()
 
 
 def test_a_table_has_a_row_for_each_score(tmp_path: Path) -> None:

@@ -1,0 +1,269 @@
+"""The page and the table of a rediscovery."""
+
+import csv
+import io
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from statistics import fmean, stdev
+
+from markupsafe import Markup
+from plotly import graph_objects as go
+
+from spach_nas.config.objectives import OBJECTIVES
+from spach_nas.files import replace_text
+from spach_nas.replay.rediscovery_verdict import Effect, Rediscovered, UnderLimit
+from spach_nas.report.document import Section, document, render
+from spach_nas.report.theme import BLUE, LIGHT, layout, plain
+from spach_nas.space.references import REFERENCES
+from spach_nas.study.audit_rows import audit_doubts, write_audit
+from spach_nas.study.intervals import record_words
+from spach_nas.units import format_count
+
+_TEMPLATE = "rediscovery.html"
+_UNKNOWN = "\N{EN DASH}"
+_COLUMNS = (
+    *("limits", "role", "architecture", "macs", "params", "blocks_to_change", "accuracy"),
+    *("cold_seeds", "cold_test", "cold_deviation", "ahead", "ahead_low", "ahead_high"),
+)
+PAGE, TABLE, AUDIT = "rediscovery.html", "rediscovery.csv", "audit.csv"
+
+
+def write_rediscovery(found: Rediscovered, folder: Path) -> Path:
+    """Write the page, the table, and the audit if there is one; the path of the page."""
+    if found.audit:
+        write_audit(found.audit, folder / AUDIT)
+    text = io.StringIO()
+    writer = csv.DictWriter(text, _COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(_rows(found))
+    replace_text(folder / TABLE, text.getvalue())
+    doubts = audit_doubts(found.given.search, folder) if found.audit else ()
+    sentences = [sentence for one in found.limits for sentence in verdict(one)]
+    title = f"Rediscovery: {found.given.search.study}"
+    header = render(_TEMPLATE, "header", title, doubts, sentences)
+    replace_text(
+        folder / PAGE, document(name=title, header=header, sections=list(_sections(found)))
+    )
+    return folder / PAGE
+
+
+def _rows(found: Rediscovered) -> Iterator[dict[str, object]]:
+    for one in found.limits:
+        for item in one.networks:
+            record, tests = item.record, list(item.cold.values())
+            ahead = item.ahead
+            yield {
+                "limits": one.limits,
+                "role": item.role,
+                "architecture": record.architecture,
+                "macs": record.target_cost.macs,
+                "params": record.target_cost.params,
+                "blocks_to_change": item.changes,
+                "accuracy": f"{record.curve[-1].accuracy:.4f}",
+                "cold_seeds": len(tests),
+                "cold_test": f"{fmean(tests):.4f}",
+                "cold_deviation": f"{stdev(tests):.4f}",
+                "ahead": "" if ahead is None else f"{ahead.figure:.4f}",
+                "ahead_low": "" if ahead is None else f"{ahead.low:.4f}",
+                "ahead_high": "" if ahead is None else f"{ahead.high:.4f}",
+            }
+
+
+def verdict(one: UnderLimit) -> Iterator[str]:
+    """What was found under a limit, in sentences."""
+    best = next((item for item in one.networks if item.role == "best found"), None)
+    if best is None:
+        yield f"{one.limits}: no search has a complete trial."
+        return
+    known = (
+        "has the known layout"
+        if best.changes == 0
+        else f"is {best.changes} block{'s' * (best.changes > 1)} away from the known layout"
+    )
+    yield (
+        f"{one.limits}: the best network found, {best.record.architecture}, {known}; trained "
+        f"{len(best.cold)} times from the beginning, it reaches "
+        f"{_percent(fmean(best.cold.values()))} on the test split."
+    )
+    for item in one.networks:
+        if item.ahead is not None:
+            low, high = item.ahead.low, item.ahead.high
+            word = "better than" if low > 0 else "worse than" if high < 0 else "level with"
+            yield (
+                f"It is {word} the {item.role}, {item.record.architecture}: "
+                f"{_points(100 * item.ahead.figure)} points ({_points(100 * low)} to "
+                f"{_points(100 * high)})."
+                if item.role.startswith("best of")
+                else f"It is {word} {item.role}: {_points(100 * item.ahead.figure)} points "
+                f"({_points(100 * low)} to {_points(100 * high)})."
+            )
+    if one.rank is not None:
+        yield f"The known model is number {one.rank[0]} of {one.rank[1]} trained under this limit."
+
+
+def rule(effect: Effect) -> str:
+    """What a mixer is worth in a stage, in words."""
+    worth, mixer = effect.worth, effect.mixer
+    figures = (
+        f"{_points(worth.figure)} points ({_points(worth.low)} to {_points(worth.high)}) at "
+        "equal MACs"
+    )
+    if worth.low <= 0 <= worth.high:
+        said = f"{mixer} and {effect.base} do not differ beyond chance, {figures}"
+    else:
+        said = f"{mixer} is {'better' if worth.low > 0 else 'worse'} than {effect.base}, {figures}"
+    chance = "" if effect.chance is None else f", chance gives {effect.chance:.0%}"
+    return (
+        f"Stage {effect.stage}: {said}. On the fronts {effect.front:.0%} of its blocks "
+        f"are {mixer}{chance}."
+    )
+
+
+def _sections(found: Rediscovered) -> Iterator[Section]:
+    yield Section(
+        id="found",
+        title="What was found",
+        figure={str(one.limits): _figure(found, one) for one in found.limits},
+        size="tall",
+        note="Each point is a trained network: filled ones have the known layout. Trials are "
+        "counted until it was on the front."
+        + " The line is what no network without the needed mixers exceeds."
+        * (found.given.bound is not None),
+        body=_grid(
+            ["Search", "Limits", "Trials", "Best accuracy", "Trials needed", "Known by chance",
+             "Blocks to change on the front"],
+            [
+                [
+                    search.name,
+                    one.limits,
+                    f"{len(search.records)}" + f", {search.failed} failed" * bool(search.failed),
+                    record_words(search.best, OBJECTIVES["accuracy"]) if search.best else _UNKNOWN,
+                    search.needed or "not found",
+                    _UNKNOWN if one.chance is None else f"{one.chance:.1%}",
+                    ", ".join(str(found.changes[item.arch_id]) for item in search.front),
+                ]
+                for one in found.limits
+                for search in one.searches
+            ],
+        ),
+    )  # fmt: skip
+    yield Section(
+        id="cold",
+        title="Trained again",
+        note="Trained from the beginning with seeds that chose nothing, scored on the test split: "
+        "mean and deviation. Ahead: by how much the best found is better, in points, with Welch's "
+        "95 % interval.",
+        body=_grid(
+            ["Network", "Limits", "Layout", "MACs", "Params", "Search", "Test", "Ahead"],
+            [
+                [
+                    item.role,
+                    one.limits,
+                    item.record.architecture,
+                    format_count(item.record.target_cost.macs),
+                    format_count(item.record.target_cost.params),
+                    _percent(item.record.curve[-1].accuracy),
+                    f"{_percent(fmean(item.cold.values()))} \N{PLUS-MINUS SIGN} "
+                    f"{100 * stdev(item.cold.values()):.2f} of {len(item.cold)}",
+                    _UNKNOWN
+                    if item.ahead is None
+                    else f"{_points(100 * item.ahead.figure)} ({_points(100 * item.ahead.low)} to "
+                    f"{_points(100 * item.ahead.high)})",
+                ]
+                for one in found.limits
+                for item in one.networks
+            ],
+        ),
+    )
+    yield Section(
+        id="rules",
+        title="Rules",
+        note="From the uniform samples, by least squares in the shares of the mixers and the "
+        "logarithm of MACs: what all blocks of a stage add, with 95 % bootstrap intervals.",
+        body=render(_TEMPLATE, "rules", [rule(one) for one in found.effects]),
+        missing="" if found.effects else "Too few networks were drawn uniformly.",
+    )
+    yield Section(
+        id="audit",
+        title="How far scores can be trusted",
+        note="Kendall's tau with the accuracy after one training, over the uniform samples; "
+        "another seed is the most that any score can reach.",
+        missing="" if found.audit else "Too few networks were drawn uniformly.",
+        body=_grid(
+            ["Figure", "Networks", "All", "Within bands of MACs", "Gain over MACs within"],
+            [
+                [row.name, row.architectures, row.tau, row.within, row.gain_within]
+                for row in found.audit
+            ],
+        ),
+    )
+    yield Section(
+        id="models",
+        title="The paper's models",
+        note="Whether the space holds them, and the accuracy of their proxies by this protocol. "
+        + (
+            " ".join(
+                f"Kendall's tau of the {one.name} with ImageNet's top-1 over {one.models} models: "
+                f"{one.tau}, within bands of MACs {one.within}."
+                for one in found.paper
+            )
+            or "Too few of them were trained to say how they are ranked."
+        ),
+        body=_grid(
+            ["Model", "In the space", "ImageNet top-1", "By this protocol"],
+            [
+                [
+                    one.name,
+                    one.lacks or "yes",
+                    REFERENCES[one.name].top1 or _UNKNOWN,
+                    ", ".join(map(_percent, one.scores)) or "not trained",
+                ]
+                for one in found.models
+            ],
+        ),
+    )
+
+
+def _grid(heads: Sequence[str], rows: Sequence[Sequence[object]]) -> Markup:
+    return render(_TEMPLATE, "grid", heads, rows) if rows else render(_TEMPLATE, "rules", [])
+
+
+def _figure(found: Rediscovered, one: UnderLimit) -> go.Figure:
+    """Accuracy against MACs of every network that a search proposed."""
+    figure = go.Figure(layout=layout())
+    sides = {"search": ("searched", BLUE), "random": ("uniform", LIGHT.muted)}
+    for start, (name, colour) in sides.items():
+        records = [
+            record
+            for search in one.searches
+            if search.name.startswith(start)
+            for record in search.records
+        ]
+        figure.add_scatter(
+            x=[record.target_cost.macs for record in records],
+            y=[record.curve[-1].accuracy for record in records],
+            mode="markers",
+            name=name,
+            text=[plain(record.architecture) for record in records],
+            marker={
+                "size": 9,
+                "color": colour,
+                "symbol": [
+                    "circle" if found.changes[record.arch_id] == 0 else "circle-open"
+                    for record in records
+                ],
+            },
+            hovertemplate="%{text}<br>%{x:.3s} MACs, %{y:.2%}<extra></extra>",
+        )
+    if found.given.bound is not None:
+        figure.add_hline(y=found.given.bound, line={"dash": "dot", "color": LIGHT.muted})
+    figure.update_xaxes(title_text="target MACs", type="log")
+    return figure.update_yaxes(title_text="accuracy", tickformat=".0%")
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f} %"
+
+
+def _points(figure: float) -> str:
+    return f"{figure:+.1f}".replace("-", "\N{MINUS SIGN}")

@@ -1,0 +1,442 @@
+"""What a rediscovery came to: how far the searches got, and what each mixer is worth."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from scipy.special import stdtrit
+from scipy.stats import rankdata
+
+from spach_nas.config.rediscovery_settings import Rediscovery, StageRule
+from spach_nas.config.search_yaml import SearchConfig
+from spach_nas.cost.closed_form import cost
+from spach_nas.cost.limits import Limits
+from spach_nas.errors import SearchSpaceError
+from spach_nas.replay.audit import FEWEST, AuditRow, Estimate, audit
+from spach_nas.replay.rediscovery import MIXERS, Doing, run_studies, searched_space, trained_cold
+from spach_nas.replay.training_table import table_of_records
+from spach_nas.report.shares import draw_feasible
+from spach_nas.space.architecture import Architecture
+from spach_nas.space.references import REFERENCES, reference_target
+from spach_nas.study import pareto
+from spach_nas.study.pareto import GrowingFront, comparable, front
+from spach_nas.study.rank_correlation import Figures, kendall, resamples
+from spach_nas.study.records import Record
+
+_RESAMPLES = 1000
+# With fewer of the paper's models a rank correlation says nothing.
+_FEWEST_MODELS = 4
+_BANDS = 3  # of the paper's models
+
+
+class KnownAnswer:
+    """What should be found.
+
+    Attributes:
+        target: The paper's model; None where there are rules.
+    """
+
+    def __init__(self, given: Rediscovery) -> None:
+        self.rules = given.rules
+        shape = searched_space(given).shape
+        self.target = None if self.rules is not None else reference_target(str(given.known), shape)
+
+    def changes(self, architecture: Architecture) -> int:
+        """Blocks to change, add or leave out until an architecture has the known layout."""
+        if self.target is not None:
+            pairs = zip(architecture.stages, self.target.stages, strict=True)
+            return sum(edits(one.mixers, other.mixers) for one, other in pairs)
+        assert self.rules is not None
+        pairs_of_rules = zip(architecture.stages, self.rules, strict=True)
+        return sum(_to_change(stage.mixers, rule) for stage, rule in pairs_of_rules)
+
+
+def _to_change(mixers: Sequence[str], rule: StageRule) -> int:
+    wrong = sum(rule.only is not None and name not in rule.only for name in mixers)
+    lacking = rule.some is not None and not any(name in rule.some for name in mixers)
+    # A wrong block may become the one that is lacking.
+    return max(wrong, int(lacking))
+
+
+def edits(first: Sequence[str], second: Sequence[str]) -> int:
+    """The fewest insertions, deletions and changes from one sequence to another (Levenshtein)."""
+    row = list(range(len(second) + 1))
+    for i, a in enumerate(first, 1):
+        above, row = row, [i]
+        for j, b in enumerate(second, 1):
+            row.append(min(above[j] + 1, row[-1] + 1, above[j - 1] + (a != b)))
+    return row[-1]
+
+
+class SearchOutcome(NamedTuple):
+    """One search, or one uniform sample.
+
+    Attributes:
+        name: Of its folder.
+        records: Complete ones of its own proposals at the highest rung, by trial.
+        front: Those that no other dominates.
+        best: The most accurate.
+        needed: Trials until the known layout was on the front; None: it never was.
+        failed: Trials without a score.
+    """
+
+    name: str
+    records: tuple[Record, ...]
+    front: tuple[Record, ...]
+    best: Record | None
+    needed: int | None
+    failed: int
+
+
+class Network(NamedTuple):
+    """One network that was trained again.
+
+    Attributes:
+        role: `best found`, `best of conv alone`, or the name of the paper's model.
+        changes: Blocks to change until it has the known layout.
+        cold: Accuracy on the test split, by seed.
+        ahead: By how much `best found` is more accurate, with its 95 % interval (Welch); None for
+            itself.
+    """
+
+    role: str
+    record: Record
+    changes: int
+    cold: Mapping[int, float]
+    ahead: Estimate | None
+
+
+class UnderLimit(NamedTuple):
+    """What came out under one limit.
+
+    Attributes:
+        chance: Share of the feasible architectures that have the known layout; None: not counted.
+        rank: Of the known model among all networks trained under the limit, and their number; None
+            where it is a rule or does not fit.
+    """
+
+    limits: Limits
+    chance: float | None
+    searches: tuple[SearchOutcome, ...]
+    networks: tuple[Network, ...]
+    rank: tuple[int, int] | None
+
+
+class Effect(NamedTuple):
+    """What a mixer adds to the accuracy where all blocks of a stage have it instead of `base`.
+
+    Attributes:
+        stage: From 1.
+        worth: In points, at equal MACs, with its 95 % bootstrap interval.
+        front: Share of the stage's blocks that have it on the fronts of the searches.
+        chance: The same over feasible architectures; None: not counted.
+    """
+
+    stage: int
+    mixer: str
+    base: str
+    worth: Estimate
+    front: float
+    chance: float | None
+
+
+class Model(NamedTuple):
+    """A model of the paper: whether it can be found, and what the protocol says of it.
+
+    Attributes:
+        lacks: Why it is not in the space; empty where it is.
+        scores: Accuracies of its proxy, by seed.
+    """
+
+    name: str
+    lacks: str
+    scores: tuple[float, ...]
+
+
+class Agreement(NamedTuple):
+    """How a figure ranks the paper's models, against their ImageNet accuracies.
+
+    Attributes:
+        tau: Kendall's tau-b over all, with its interval over models.
+        within: Over pairs of one of three bands of MACs alone.
+    """
+
+    name: str
+    models: int
+    tau: Estimate
+    within: Estimate
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Rediscovered:
+    """What came out of it.
+
+    Attributes:
+        models: The paper's published models, and what the protocol says of them.
+        paper: How scores and sizes rank these; empty where too few were trained.
+        audit: How well one training ranks another, beside sizes; empty where too few were trained.
+        limits: What came out under each limit.
+        effects: What each mixer is worth in each stage.
+        changes: Blocks to change until an architecture has the known layout, by its `arch_id`.
+    """
+
+    given: Rediscovery
+    models: tuple[Model, ...]
+    paper: tuple[Agreement, ...]
+    audit: tuple[AuditRow, ...]
+    limits: tuple[UnderLimit, ...]
+    effects: tuple[Effect, ...]
+    changes: Mapping[str, int]
+
+
+def rediscover(given: Rediscovery, folder: Path, *, doing: Doing = lambda _: None) -> Rediscovered:
+    """Run what is not there yet, and judge it; see the module.
+
+    Args:
+        given: The YAML.
+        folder: Of the rediscovery.
+        doing: Takes a few words on what is being done.
+
+    Raises:
+        SpachNasError: As `run_studies`, or a mistake in the recipe.
+        KeyboardInterrupt: A study was stopped; calling again continues it.
+    """
+    found, known = run_studies(given, folder, doing=doing), KnownAnswer(given)
+    limits = []
+    for place, bounds in enumerate(given.limits):
+        own = {
+            name.partition("/")[2]: records
+            for name, records in found.items()
+            if name.startswith(f"limit_{place}/")
+        }
+        limits.append(_under_limit(given, bounds, own, known, folder=folder, doing=doing))
+    sampled = {name: records for name, records in found.items() if "/r" in name}
+    models = tuple(_models(given, sampled))
+    return Rediscovered(
+        given=given,
+        models=models,
+        paper=tuple(_agreements(given, models)),
+        audit=_audit(sampled),
+        limits=tuple(limits),
+        effects=tuple(_effects(given, sampled, limits)),
+        changes={
+            record.arch_id: known.changes(record.architecture)
+            for records in found.values()
+            for record in records
+        },
+    )
+
+
+def _under_limit(
+    given: Rediscovery,
+    limits: Limits,
+    found: Mapping[str, Sequence[Record]],
+    known: KnownAnswer,
+    *,
+    folder: Path,
+    doing: Doing,
+) -> UnderLimit:
+    searches = tuple(
+        _outcome(name, records, given.search, known)
+        for name, records in found.items()
+        if name.startswith(("search", "random"))
+    )
+    drawn = draw_feasible(searched_space(given), limits)
+    every = [record for records in found.values() for record in comparable(records)]
+    reference = next((one for one in every if one.reference == given.known), None)
+    bests = [one.best for one in searches if one.best and one.name.startswith("search")]
+    chosen: dict[str, Record] = {}
+    if bests:
+        chosen["best found"] = _best(bests)
+    for mixer in MIXERS:
+        pure = comparable(found.get(f"pure_{mixer}", ()))
+        if pure:
+            chosen[f"best of {mixer} alone"] = _best(pure)
+    if reference is not None:
+        chosen[str(given.known)] = reference
+    cold = {
+        role: trained_cold(record.architecture, given, folder=folder, doing=doing)
+        for role, record in chosen.items()
+    }
+    networks = tuple(
+        Network(
+            role=role,
+            record=record,
+            changes=known.changes(record.architecture),
+            cold=cold[role],
+            ahead=None
+            if role == "best found" or not bests
+            else difference(list(cold["best found"].values()), list(cold[role].values())),
+        )
+        for role, record in chosen.items()
+    )
+    return UnderLimit(
+        limits=limits,
+        chance=float(np.mean([known.changes(one) == 0 for one in drawn])) if drawn else None,
+        searches=searches,
+        networks=networks,
+        rank=None if reference is None else _rank(reference, every),
+    )
+
+
+def _outcome(
+    name: str, records: Sequence[Record], search: SearchConfig, known: KnownAnswer
+) -> SearchOutcome:
+    proposed = [record for record in records if record.reference is None]
+    own = comparable(proposed)
+    growing, needed = GrowingFront(search.objective_list), None
+    for record in own:
+        growing.add(record)
+        if any(known.changes(one.architecture) == 0 for one in growing.members):
+            needed = record.trial + 1
+            break
+    return SearchOutcome(
+        name=name,
+        records=own,
+        front=front(own, search.objective_list),
+        best=_best(own) if own else None,
+        needed=needed,
+        failed=sum(record.state == "failed" for record in proposed),
+    )
+
+
+def _best(records: Sequence[Record]) -> Record:
+    found = pareto.best(records)
+    assert found is not None
+    return found
+
+
+def _accuracy(record: Record) -> float:
+    return record.curve[-1].accuracy
+
+
+def _rank(reference: Record, records: Sequence[Record]) -> tuple[int, int]:
+    # Once for each architecture, by its first training.
+    scores = {record.arch_id: _accuracy(record) for record in reversed(records)}
+    own = scores.pop(reference.arch_id)
+    return 1 + sum(score > own for score in scores.values()), 1 + len(scores)
+
+
+def difference(first: Sequence[float], second: Sequence[float]) -> Estimate:
+    """Mean of the first less mean of the second, with Welch's 95 % interval; at least two each."""
+    parts = [np.var(side, ddof=1) / len(side) for side in (first, second)]
+    middle = float(np.mean(first) - np.mean(second))
+    total = sum(parts)
+    if total == 0:
+        return Estimate(figure=middle, low=middle, high=middle)
+    freedom = total**2 / sum(
+        part**2 / (len(side) - 1) for part, side in zip(parts, (first, second), strict=True)
+    )
+    reach = float(stdtrit(freedom, 0.975) * np.sqrt(total))
+    return Estimate(figure=middle, low=middle - reach, high=middle + reach)
+
+
+def _models(given: Rediscovery, found: Mapping[str, Sequence[Record]]) -> Iterator[Model]:
+    space = searched_space(given)
+    for name, one in REFERENCES.items():
+        if one.top1 is None and name != given.known:
+            continue
+        try:
+            space.encode(reference_target(name, space.shape))
+            lacks = ""
+        except SearchSpaceError as problem:
+            lacks = str(problem)
+        scores = {
+            record.seed: _accuracy(record)
+            for records in found.values()
+            for record in comparable(records)
+            if record.reference == name
+        }
+        yield Model(name=name, lacks=lacks, scores=tuple(scores.values()))
+
+
+def _agreements(given: Rediscovery, models: Sequence[Model]) -> Iterator[Agreement]:
+    """How scores and sizes rank the paper's models that were trained."""
+    own = [one for one in models if one.scores and REFERENCES[one.name].top1]
+    if len(own) < _FEWEST_MODELS:
+        return
+    truth = np.array([REFERENCES[one.name].top1 for one in own], dtype=float)
+    shape = given.search.space.shape
+    sizes = [cost(reference_target(one.name, shape)) for one in own]
+    macs = np.array([size.macs for size in sizes], dtype=float)
+    bands = ((rankdata(macs, method="ordinal") - 1) * _BANDS // len(own)).astype(np.int64)
+    weights = resamples(len(own), _RESAMPLES)
+    figures = {
+        "score of the proxy": np.array([np.mean(one.scores) for one in own]),
+        "macs": macs,
+        "params": np.array([size.params for size in sizes], dtype=float),
+    }
+    for name, values in figures.items():
+        every, within = (
+            _estimate(kendall(values, truth, bands=band, weights=weights))
+            for band in (np.zeros_like(bands), bands)
+        )
+        yield Agreement(name=name, models=len(own), tau=every, within=within)
+
+
+def _audit(found: Mapping[str, Sequence[Record]]) -> tuple[AuditRow, ...]:
+    """How well one training ranks another, over what was sampled uniformly."""
+    records = [record for own in found.values() for record in own]
+    if len({record.arch_id for record in comparable(records)}) < FEWEST:
+        return ()
+    return audit(table_of_records(records, where="the uniform samples"), {})
+
+
+def _effects(
+    given: Rediscovery, found: Mapping[str, Sequence[Record]], limits: Sequence[UnderLimit]
+) -> Iterator[Effect]:
+    """By least squares over the uniform samples: shares of the mixers and the logarithm of MACs."""
+    drawn = [
+        record
+        for name, records in found.items()
+        if "/random" in name
+        for record in comparable(records)
+        if record.reference is None
+    ]
+    space = searched_space(given)
+    choices = [
+        (place, name, next(iter(stage.mixers.names)))
+        for place, stage in enumerate(space.stages)
+        for name in stage.mixers.names[1:]
+    ]
+    macs = np.log([float(record.target_cost.macs) for record in drawn])
+    columns = [np.ones(len(drawn)), macs - macs.mean()]
+    columns += [_shares([one.architecture for one in drawn], *item[:2]) for item in choices]
+    design = np.stack(columns, axis=1)
+    if len(drawn) <= design.shape[1]:
+        return
+    scores = 100 * np.array([_accuracy(record) for record in drawn])
+    weights = resamples(len(drawn), _RESAMPLES)
+    # The normal equations of every resample at once.
+    products = np.einsum("ra,ai,aj->rij", weights, design, design, optimize=True)
+    answers = np.einsum("ra,ai,a->ri", weights, design, scores, optimize=True)
+    worth = np.asarray((np.linalg.pinv(products) @ answers[..., None])[..., 0])
+    fronts = [
+        record.architecture
+        for one in limits
+        for search in one.searches
+        if search.name.startswith("search")
+        for record in search.front
+    ]
+    feasible = [item for one in limits for item in draw_feasible(space, one.limits)]
+    for number, (place, mixer, base) in enumerate(choices):
+        yield Effect(
+            stage=place + 1,
+            mixer=mixer,
+            base=base,
+            worth=_estimate(worth[:, number + 2]),
+            front=float(np.mean(_shares(fronts, place, mixer))) if fronts else 0.0,
+            chance=float(np.mean(_shares(feasible, place, mixer))) if feasible else None,
+        )
+
+
+def _shares(architectures: Sequence[Architecture], place: int, mixer: str) -> Figures:
+    stages = [item.stages[place].mixers for item in architectures]
+    return np.array([mixers.count(mixer) / len(mixers) for mixers in stages])
+
+
+def _estimate(found: Figures) -> Estimate:
+    low, high = np.percentile(found[1:], [2.5, 97.5])
+    return Estimate(figure=float(found[0]), low=float(low), high=float(high))

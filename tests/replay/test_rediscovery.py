@@ -1,0 +1,258 @@
+"""A rediscovery judged on studies that were made up: no training, no Ray."""
+
+import csv
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+from scipy.stats import ttest_ind
+
+from conftest import run_main
+from documents import DOCS, blocks
+from spach_nas.config.evaluation import Epoch, Evaluation, EvaluationRequest
+from spach_nas.config.rediscovery_settings import Rediscovery, load_rediscovery
+from spach_nas.config.search_yaml import to_yaml
+from spach_nas.config.shipped import shipped_folder
+from spach_nas.config.study_files import SEARCH_YAML
+from spach_nas.data import data_shape
+from spach_nas.errors import ConfigError
+from spach_nas.feasible import FeasibleSet
+from spach_nas.replay.rediscovery import cold_changes, pure_space, studies
+from spach_nas.replay.rediscovery_verdict import KnownAnswer, difference, edits, rediscover
+from spach_nas.replay.strategies import VirtualClock, Workers, simulate
+from spach_nas.search.plan import plan_search
+from spach_nas.space.architecture import Architecture
+from spach_nas.space.references import REFERENCES
+from spach_nas.space.search_space import SearchSpace
+from spach_nas.study.driver import StudyDriver
+from spach_nas.study.folder import create_folder
+
+SEARCH = {
+    "study": "made_up",
+    "space": "controls",
+    "data": {"name": "controls/lookup/images=64"},
+    "training": {"epochs": 1, "batch_size": 32},
+    "search": {"sampler": "random", "trials": 12, "seed": 3},
+}
+KNOWN = [{"only": "conv"}, {"some": ["attention", "mlp"]}]
+
+
+def write(folder: Path, **changes: Any) -> Path:
+    plain = {"search": SEARCH, "limits": [{"max_macs": "5M"}], "known": KNOWN} | changes
+    path = folder / "found.yaml"
+    path.write_text(yaml.safe_dump({k: v for k, v in plain.items() if v is not None}))
+    return path
+
+
+def accuracy(target: Architecture, seed: int) -> float:
+    """Attention anywhere in stage 2 is worth half of the images, and seeds hardly anything."""
+    reads = "attention" in target.stages[-1].mixers
+    return 0.3 + 0.5 * reads + 1e-9 * target.stages[0].width + 1e-7 * (seed % 7)
+
+
+def train(request: EvaluationRequest) -> Evaluation:
+    found = accuracy(request.architecture, request.seed)
+    return Evaluation(
+        state="complete",
+        scores={"accuracy": found, "loss": 1 - found},
+        curve=(Epoch(accuracy=found, loss=1 - found, train_loss=1.0, seconds=1.0),),
+        validation_images=5120,
+        seconds=1.0,
+    )
+
+
+def make_up(given: Rediscovery, folder: Path) -> None:
+    """Every study of a rediscovery, and the trainings from the beginning of every network."""
+    for name, config in studies(given).items():
+        feasible = FeasibleSet(config.space, config.limits)
+        create_folder(folder / name, texts={SEARCH_YAML: to_yaml(config)})
+        clock = VirtualClock()
+        study = StudyDriver(
+            config,
+            folder=folder / name,
+            data=data_shape(config.data),
+            feasible=feasible,
+            clock=clock,
+        )
+        study.begin()
+        simulate(study, train, workers=Workers(number=1, clock=clock))
+        study.conclude()
+        study.end()
+        study.close()
+        for record in study.records:
+            place = folder / "cold" / record.arch_id
+            place.mkdir(parents=True, exist_ok=True)
+            for seed in range(1000, 1005):
+                test = {"top1": accuracy(record.architecture, 0) - 0.001 * (seed % 5)}
+                (place / f"test_{seed}.json").write_text(json.dumps(test))
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """The YAML and the folder of a rediscovery of which everything is trained."""
+    folder = tmp_path_factory.mktemp("rediscovery")
+    path = write(folder, bound=0.6)
+    make_up(load_rediscovery(path), folder / "out")
+    return path, folder / "out"
+
+
+def test_a_known_answer_is_found_and_said(done: tuple[Path, Path]) -> None:
+    path, out = done
+    found = rediscover(load_rediscovery(path), out)
+    (under,) = found.limits
+    roles = [item.role for item in under.networks]
+    assert roles == [
+        "best found",
+        "best of conv alone",
+        "best of attention alone",
+        "best of mlp alone",
+    ]
+    best, conv, attention, _ = under.networks
+    assert "attention" in best.record.architecture.stages[1].mixers
+    assert {mixer for stage in conv.record.architecture.stages for mixer in stage.mixers} == {
+        "conv"
+    }
+    assert conv.changes == 1 and attention.changes == 0
+    assert conv.ahead is not None and conv.ahead.low > 0.4
+    assert attention.ahead is not None and abs(attention.ahead.figure) < 1e-6
+    # Attention in one block of two says as much as in both: the line fits through all three.
+    (effect,) = [one for one in found.effects if (one.stage, one.mixer) == (2, "attention")]
+    assert effect.worth.low > 20
+    assert all(one.worth.low <= 0 for one in found.effects if one.mixer == "mlp")
+
+
+def test_the_trials_until_the_known_layout_was_on_the_front_are_counted(
+    done: tuple[Path, Path],
+) -> None:
+    path, out = done
+    given = load_rediscovery(path)
+    known = KnownAnswer(given)
+    for search in rediscover(given, out).limits[0].searches:
+        assert search.needed is not None
+        solving = [known.changes(one.architecture) == 0 for one in search.records]
+        # It cannot be on the front before it was tried.
+        assert search.needed >= 1 + solving.index(True)
+        assert any(known.changes(one.architecture) == 0 for one in search.front)
+
+
+def test_the_command_takes_what_is_there_and_writes_page_table_and_audit(
+    done: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, out = done
+    assert run_main("rediscover", str(path), "--out", str(out), "--resume")[0] == 0
+    assert "has the known layout" in capsys.readouterr().out
+    page = (out / "rediscovery.html").read_text()
+    assert "It is better than the best of conv alone" in page
+    assert "Do not choose" not in page
+    with (out / "rediscovery.csv").open(newline="") as file:
+        rows = {row["role"]: row for row in csv.DictReader(file)}
+    assert float(rows["best of conv alone"]["ahead_low"]) > 0.4
+    assert rows["best found"]["cold_seeds"] == "5"
+    with (out / "audit.csv").open(newline="") as file:
+        scores = [row["score"] for row in csv.DictReader(file)]
+    assert scores[-1] == "another seed"
+    code, lines = run_main("rediscover", str(path), "--out", str(out))
+    assert code == 2 and "exists already" in lines[-1]
+
+
+def test_a_dry_run_lists_the_studies_and_writes_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, path = tmp_path / "out", write(tmp_path, searches=2)
+    assert run_main("rediscover", str(path), "--out", str(out), "--dry-run")[0] == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert not out.exists()
+    listed = [line.split()[0] for line in lines if line.startswith("limit_0/")]
+    assert listed == [
+        f"limit_0/{name}"
+        for name in (
+            *("search_0", "random_0", "repeat", "search_1", "random_1"),
+            *("pure_conv", "pure_attention", "pure_mlp"),
+        )
+    ]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"known": "hybrid_s"}, "known: 'hybrid_s'; expected a model of the paper"),
+        (
+            {"known": "hybrid_ms_s"},
+            "known: hybrid_ms_s: .* is outside of the space: 4 stages; expected 2",
+        ),
+        ({"known": [{"only": "conv"}]}, "known: 1 rules; expected one for each of 2 stages"),
+        (
+            {"known": [{"only": "conv", "some": "mlp"}, {}]},
+            r"known\[0\].some: mlp; expected conv",
+        ),
+        ({"limits": []}, "limits"),
+        ({"cold": {"seeds": 1}}, "cold.seeds: 1; expected at least 2"),
+        (
+            {"search": SEARCH | {"evaluator": "inherit"}},
+            "search.evaluator: inherit; expected train",
+        ),
+        ({"search": SEARCH | {"trails": 3}}, "search.trails: unknown key"),
+    ],
+)
+def test_mistakes_are_told(tmp_path: Path, changes: Mapping[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        load_rediscovery(write(tmp_path, **changes))
+
+
+def test_repeats_train_the_same_architectures_with_another_seed(tmp_path: Path) -> None:
+    found = studies(load_rediscovery(write(tmp_path, searches=2)))
+    random, repeat = found["limit_0/random_0"], found["limit_0/repeat"]
+    assert random.search == repeat.search and random.space == repeat.space
+    seeds = {found[f"limit_0/{name}"].training_seed for name in ("random_0", "random_1", "repeat")}
+    assert len(seeds) == 3
+
+
+def test_pure_networks_are_those_of_the_paper() -> None:
+    space = SearchSpace.from_yaml(shipped_folder() / "spach_ms.yaml")
+    for mixer, name in (("conv", "conv_ms_s"), ("attention", "trans_ms_s"), ("mlp", "mlp_ms_s")):
+        pure = pure_space(space, mixer)
+        assert pure is not None
+        assert pure.contains(REFERENCES[name].architecture)
+        assert not pure.contains(REFERENCES["hybrid_ms_s"].architecture)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "expected"),
+    [("", "", 0), ("ccaa", "caa", 1), ("cca", "aac", 3), ("caca", "acac", 2), ("c", "mma", 3)],
+)
+def test_edits_are_those_of_levenshtein(first: str, second: str, expected: int) -> None:
+    assert edits(first, second) == edits(second, first) == expected
+
+
+def test_a_difference_is_welchs() -> None:
+    rng = np.random.default_rng(0)
+    first, second = rng.normal(0.9, 0.01, 5), rng.normal(0.88, 0.03, 7)
+    found = difference(first.tolist(), second.tolist())
+    wanted = ttest_ind(first, second, equal_var=False).confidence_interval()
+    np.testing.assert_allclose((found.low, found.high), wanted)
+    same = difference([1.0, 1.0], [0.5, 0.5])
+    assert (same.low, same.figure, same.high) == (0.5, 0.5, 0.5)
+
+
+def test_cold_trainings_hold_out_what_the_search_did(tmp_path: Path) -> None:
+    search = SEARCH | {"data": {"name": "controls/set/images=64", "validation": 0.25}}
+    given = load_rediscovery(write(tmp_path, search=search, cold={"changes": {"epochs": 2}}))
+    changes = cold_changes(given.search, given.cold, seed=7)
+    assert changes == ("seed=7", "data.split_seed=0", "data.validation=0.25", "epochs=2")
+
+
+def test_a_plan_takes_images_that_were_read_already(tmp_path: Path) -> None:
+    given = load_rediscovery(write(tmp_path))
+    config = studies(given)["limit_0/random_0"]
+    first = plan_search(config, out=tmp_path / "a")
+    assert plan_search(config, out=tmp_path / "b", images=first.splits).images is first.images
+
+
+def test_the_yaml_of_the_manual_loads(tmp_path: Path) -> None:
+    (block,) = [one for one in blocks(DOCS / "rediscover.md") if one.language == "yaml"]
+    (tmp_path / "manual.yaml").write_text(block.text)
+    assert load_rediscovery(tmp_path / "manual.yaml").rules is not None
