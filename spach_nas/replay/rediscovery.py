@@ -69,7 +69,7 @@ def studies(given: Rediscovery) -> dict[str, SearchConfig]:
         every = replace(base, rungs=Rungs(), search=uniform)
         for number, seed in enumerate(seeds):
             add(f"search_{number}", replace(base, search=replace(base.search, seed=seed)))
-            models = models_within(search, limits) if number == 0 else ()
+            models = models_within(given, limits) if number == 0 else ()
             drawn = replace(every, search=replace(uniform, seed=seed), references=models)
             add(f"random_{number}", drawn)
             if number == 0:
@@ -84,14 +84,15 @@ def studies(given: Rediscovery) -> dict[str, SearchConfig]:
     return found
 
 
-def models_within(search: SearchConfig, limits: Limits) -> tuple[str, ...]:
-    """The paper's models of the space inside the limits that it has published or the YAML names."""
-    names = [name for name, one in REFERENCES.items() if one.top1 or name in search.references]
-    targets = {name: reference_target(name, search.space.shape) for name in names}
+def models_within(given: Rediscovery, limits: Limits) -> tuple[str, ...]:
+    """The paper's models of the space inside the limits: the published ones and the known one."""
+    space = searched_space(given)
+    names = [name for name, one in REFERENCES.items() if one.top1 or name == given.known]
+    targets = {name: reference_target(name, space.shape) for name in names}
     return tuple(
         name
         for name, target in targets.items()
-        if search.space.contains(target) and limits.allow(cost(target))
+        if space.contains(target) and limits.allow(cost(target))
     )
 
 

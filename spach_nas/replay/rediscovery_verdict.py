@@ -290,7 +290,8 @@ def _outcome(
     for record in own:
         growing.add(record)
         if any(known.changes(one.architecture) == 0 for one in growing.members):
-            needed = record.trial + 1
+            # The paper's models are trials, too.
+            needed = len({one.trial for one in proposed if one.trial <= record.trial})
             break
     return SearchOutcome(
         name=name,
