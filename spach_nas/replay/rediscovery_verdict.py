@@ -14,13 +14,14 @@ from spach_nas.config.search_yaml import SearchConfig
 from spach_nas.cost.closed_form import cost
 from spach_nas.cost.limits import Limits
 from spach_nas.errors import SearchSpaceError
-from spach_nas.replay.audit import FEWEST, AuditRow, Estimate, audit
+from spach_nas.replay.audit import FEWEST, audit
 from spach_nas.replay.rediscovery import MIXERS, Doing, run_studies, searched_space, trained_cold
 from spach_nas.replay.training_table import table_of_records
 from spach_nas.report.shares import draw_feasible
 from spach_nas.space.architecture import Architecture
 from spach_nas.space.references import REFERENCES, reference_target
 from spach_nas.study import pareto
+from spach_nas.study.audit_rows import AuditRow, Estimate
 from spach_nas.study.pareto import GrowingFront, comparable, front
 from spach_nas.study.rank_correlation import Figures, kendall, resamples
 from spach_nas.study.records import Record
