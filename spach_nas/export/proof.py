@@ -18,6 +18,7 @@ from torch import Tensor
 
 from spach_nas.errors import BundleError, one_line
 from spach_nas.export.bundle import (
+    SMALL_FORMATS,
     WEIGHTS,
     check_manifest,
     load_architecture,
@@ -459,8 +460,10 @@ def _scored_again(
     folder: Path, network: Spach, proof: Mapping[str, Any], *, data: str
 ) -> tuple[Accuracy, ...]:
     preprocessing = load_preprocessing(folder)
-    if preprocessing is None:
-        raise BundleError(f"{folder}: has no trained weights; expected no --data")
+    if preprocessing is None or not any(form.is_small for form in present_forms(folder)):
+        raise BundleError(
+            f"{folder}: holds no {' and no '.join(SMALL_FORMATS)}; expected no --data"
+        )
     images = read_scored_images(
         named_settings(data),
         preprocessing=preprocessing,

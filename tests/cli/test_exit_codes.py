@@ -37,7 +37,7 @@ def test_verify_returns_what_it_says(
 ) -> None:
     found = Verification(bundle="0" * 64, problems=problems, unchecked=unchecked)
     monkeypatch.setattr("spach_nas.export.bundle.read_manifest", lambda folder: {})
-    monkeypatch.setattr("spach_nas.export.proof.verify", lambda folder, tell: found)
+    monkeypatch.setattr("spach_nas.export.proof.verify", lambda folder, data, tell: found)
     assert run_main("verify", "bundle", *flags)[0] == code
     assert capsys.readouterr().out.splitlines()[-1].startswith(last)
 

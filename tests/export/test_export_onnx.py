@@ -31,7 +31,7 @@ def exported(name: str) -> tuple[torch.nn.Module, bytes]:
     network = randomised(architecture).eval()
     make = FORMS["onnx"].make
     assert make is not None
-    return network, make(network, opset)
+    return network, make(network, opset, ())
 
 
 def difference(model: bytes | Path, name: str, *, batch: int) -> float:

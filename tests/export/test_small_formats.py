@@ -144,6 +144,12 @@ def test_images_that_do_not_fit_are_told_before_anything_is_made(tmp_path: Path)
     refused(DataError, "lacks 1 of the 3 classes of mine, such as 'cat'", data=str(fewer))
 
 
+def test_images_for_a_bundle_without_small_formats_are_told(tmp_path: Path) -> None:
+    out = export(choice(), out=tmp_path / "net")
+    with pytest.raises(BundleError, match="holds no onnx_fp16 and no onnx_int8"):
+        verify(out, data="fashion-mini")
+
+
 def test_unknown_formats_are_told(tmp_path: Path) -> None:
     code, lines = run_main("export", "conv_xxs", "--out", str(tmp_path), "--formats", "onnx_int4")
     assert code == 2
