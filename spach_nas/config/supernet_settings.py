@@ -27,5 +27,8 @@ class SupernetSettings(Settings):
     instead of the labels."""
     clip_norm: Annotated[Real, Field(gt=0)] = 1.0
     """Longest gradient; a longer one is shortened."""
+    workers: Annotated[Whole, Field(ge=1)] = 1
+    """Processes that train it together in a search, each on its share of every batch; each has the
+    resources of a trial, or a whole GPU where a trial has a share of one."""
     images: Annotated[Whole, Field(ge=1)] = 2000
     """Largest number of validation images that score a candidate, the same for all."""

@@ -15,6 +15,7 @@ from spach_nas.evaluators.heartbeat import PulseAddress
 from spach_nas.machine import describe_machine
 from spach_nas.registry import import_named
 from spach_nas.training.device import Runtime
+from spach_nas.training.learner import Place
 
 
 class Evaluator(Protocol):
@@ -82,6 +83,25 @@ class EvaluatorSetup:
         return self.config.resources.threads
 
 
+class OnWorkers(Protocol):
+    """Runs a function in several processes at once, which form a group of torch.distributed."""
+
+    def __call__(
+        self, part: Callable[[Place], None], *, workers: int, folder: Path, tick: Callable[[], None]
+    ) -> None:
+        """Return when all have returned.
+
+        Args:
+            part: What each does; it is pickled.
+            workers: Number of processes.
+            folder: That all of them must see.
+            tick: Called about twice a second here.
+
+        Raises:
+            SpachNasError: One found a mistake, was lost, or there is no room for them.
+        """
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Preparation:
     """What `prepare` of an evaluator is called with, in the driver, when Ray has started.
@@ -94,12 +114,14 @@ class Preparation:
         data: Images at each size of the fidelities.
         tell: Takes a few words on what is being done, for the live view.
         stopped: Whether to save and return, since the user or `max_duration` ends the search.
+        on_workers: Starts several processes; None: outside of a search, there is this one alone.
     """
 
     setup: EvaluatorSetup
     data: Mapping[tuple[int, int], DataSplits]
     tell: Callable[[str], None]
     stopped: Callable[[], bool]
+    on_workers: OnWorkers | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -139,6 +161,7 @@ def prepare_evaluators(
     data: Mapping[tuple[int, int], DataSplits],
     tell: Callable[[str], None],
     stopped: Callable[[], bool],
+    on_workers: OnWorkers | None = None,
 ) -> float:
     """Make what candidates share, lowest rung first; the seconds that it took in all sessions.
 
@@ -148,6 +171,7 @@ def prepare_evaluators(
         data: Images at each size of the fidelities.
         tell: Takes a few words on what is being done.
         stopped: Whether to save and return.
+        on_workers: Starts several processes; None: there is this one alone.
     """
     seconds = 0.0
     for choice in _distinct(config):
@@ -156,7 +180,9 @@ def prepare_evaluators(
             setup.folder.mkdir(parents=True, exist_ok=True)
             tell(f"preparing the evaluator {choice.name}")
             seconds += _imported(choice, choice.spec.prepare)(
-                Preparation(setup=setup, data=data, tell=tell, stopped=stopped)
+                Preparation(
+                    setup=setup, data=data, tell=tell, stopped=stopped, on_workers=on_workers
+                )
             )
     return seconds
 

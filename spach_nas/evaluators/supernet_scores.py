@@ -3,8 +3,10 @@
 The supernet is trained when a search begins, and kept in the study's folder.
 """
 
+import functools
 import math
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -17,6 +19,7 @@ from spach_nas.data import DataSplits
 from spach_nas.errors import ConfigError, SearchSpaceError, one_line
 from spach_nas.evaluators.interface import EvaluatorSetup, Preparation, finished
 from spach_nas.feasible import FeasibleSet
+from spach_nas.files import replace_text
 from spach_nas.networks import Spach
 from spach_nas.networks.supernet import Supernet, check_shareable
 from spach_nas.space.architecture import Architecture
@@ -25,15 +28,20 @@ from spach_nas.space.scaling import DataShape, ProxyRule, scale, shape_of
 from spach_nas.space.search_space import SearchSpace
 from spach_nas.training import Runtime, choose_runtime, global_seed, move, threads
 from spach_nas.training.device import LOST_DEVICE
+from spach_nas.training.learner import Place
 from spach_nas.training.supernet_loop import (
     SubnetScorer,
+    Tell,
     ends_of,
+    kept_standing,
     load_supernet,
     make_scorer,
     shared_weights,
     train_supernet,
 )
 
+# Through which several workers and the driver speak.
+_PROGRESS, _STOP = "progress", "stop"
 # The largest and the smallest of so many draws are the ends of a sandwich.
 _DRAWN_FOR_ENDS = 1000
 
@@ -156,6 +164,11 @@ def check_supernet(setup: EvaluatorSetup) -> None:
         for name in config.paper_models
         if not config.space.contains(reference_target(name, config.space.shape))
     ]
+    workers, batch = setup.options.workers, config.training.batch_size
+    if batch % workers:
+        mistakes.append(
+            f"evaluator.workers: {workers}; expected a divisor of training.batch_size, {batch}"
+        )
     if mistakes:
         raise ConfigError("\n".join(mistakes))
 
@@ -167,8 +180,61 @@ def prepare_supernet(preparation: Preparation) -> float:
         ConfigError: Its training diverged.
         BundleError: The study's folder holds another supernet.
     """
-    setup, config = preparation.setup, preparation.setup.config
+    setup = preparation.setup
     splits = preparation.data[_image_size(setup)]
+
+    def tell(step: int, steps: int) -> None:
+        preparation.tell(f"training the supernet: step {step:,} of {steps:,}")
+
+    workers = setup.options.workers
+    if workers == 1 or preparation.on_workers is None:
+        _train(setup, splits, place=Place(), tell=tell, stopped=preparation.stopped)
+    else:
+        # Workers run in other folders.
+        setup = replace(setup, folder=setup.folder.absolute())
+        stop, progress = setup.folder / _STOP, setup.folder / _PROGRESS
+        for file in (stop, progress):
+            file.unlink(missing_ok=True)
+        told = ""
+
+        def tick() -> None:
+            nonlocal told
+            if preparation.stopped():
+                stop.touch()
+            now = progress.read_text() if progress.exists() else ""
+            if now != told:
+                told = now
+                tell(*map(int, now.split()))
+
+        preparation.on_workers(
+            functools.partial(_train_share, setup, splits),
+            workers=workers,
+            folder=setup.folder,
+            tick=tick,
+        )
+    file = setup.folder / SUPERNET_FILE
+    return kept_standing(file).seconds if file.exists() else 0.0
+
+
+def _train_share(setup: EvaluatorSetup, splits: DataSplits, place: Place) -> None:
+    """What each of several workers does; files tell the driver how far it is, and when to stop."""
+
+    def tell(step: int, steps: int) -> None:
+        if place.rank == 0:
+            replace_text(setup.folder / _PROGRESS, f"{step} {steps}")
+
+    _train(setup, splits, place=place, tell=tell, stopped=(setup.folder / _STOP).exists)
+
+
+def _train(
+    setup: EvaluatorSetup,
+    splits: DataSplits,
+    *,
+    place: Place,
+    tell: Tell,
+    stopped: Callable[[], bool],
+) -> None:
+    config = setup.config
     protocol = config.training
     runtime = choose_runtime(device=protocol.device, precision=protocol.precision)
     supernet = new_supernet(
@@ -187,9 +253,9 @@ def prepare_supernet(preparation: Preparation) -> float:
         for target in feasible.samples(ends, config.training_seed)
     ]
 
-    def tell(step: int, steps: int) -> None:
+    def tell_some(step: int, steps: int) -> None:
         if step % 20 == 0 or step == steps:
-            preparation.tell(f"training the supernet: step {step:,} of {steps:,}")
+            tell(step, steps)
 
     with threads(setup.threads):
         result = train_supernet(
@@ -202,15 +268,15 @@ def prepare_supernet(preparation: Preparation) -> float:
             runtime=runtime,
             ends=ends_of(drawn) if drawn else (),
             file=setup.folder / SUPERNET_FILE,
-            tell=tell,
-            stopped=preparation.stopped,
+            place=place,
+            tell=tell_some,
+            stopped=stopped,
         )
     if result.diverged is not None:
         raise ConfigError(
             f"evaluator: the supernet diverged: {result.diverged}; expected a smaller "
             "training.learning_rate"
         )
-    return result.standing.seconds
 
 
 def supernet_evaluator(setup: EvaluatorSetup) -> SupernetEvaluator:

@@ -8,29 +8,31 @@ os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 import shutil
 import signal
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
 
-import torch
-from ray.train import FailureConfig, RunConfig, ScalingConfig, UserCallback, get_context
-from ray.train.torch import TorchConfig, TorchTrainer, get_device
+from ray.train import FailureConfig, RunConfig, ScalingConfig, get_context
+from ray.train.torch import TorchConfig, TorchTrainer
 
 from spach_nas.config.plugins import restore
 from spach_nas.config.recipe import FullResources
 from spach_nas.config.search_settings import Resources
-from spach_nas.errors import SpachNasError, StudyError, one_line
+from spach_nas.errors import SpachNasError, StudyError
 from spach_nas.full_size.run_folder import Job
 from spach_nas.full_size.worker import train_worker
 from spach_nas.search.ray.ray_patches import mend_ray
 from spach_nas.search.ray.session import nodes, ray_session
+from spach_nas.search.ray.worker_group import (
+    STORE,
+    EndOnMistake,
+    check_seen,
+    take_device,
+    worker_error,
+)
 from spach_nas.space.mixers import MixerSpec
 from spach_nas.training.learner import Place
-
-_STORE = ".ray"
-# Where Ray's errors keep what they were made of.
-_INNER = ("cause", "_base_exc", "controller_failure", "health_check_failure")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -79,7 +81,7 @@ def train_on_ray(
             raise training_error(problem, job) from None
         finally:
             signal.signal(signal.SIGINT, on_interrupt)
-            shutil.rmtree(job.folder / _STORE, ignore_errors=True)
+            shutil.rmtree(job.folder / STORE, ignore_errors=True)
 
 
 def make_trainer(job: Job, shape: Shape, *, mixers: tuple[MixerSpec, ...]) -> TorchTrainer:
@@ -96,9 +98,9 @@ def make_trainer(job: Job, shape: Shape, *, mixers: tuple[MixerSpec, ...]) -> To
         run_config=RunConfig(
             # Ray would resume a run of the same name by its own means.
             name=uuid.uuid4().hex,
-            storage_path=str(job.folder / _STORE),
+            storage_path=str(job.folder / STORE),
             failure_config=FailureConfig(max_failures=job.recipe.resources.max_failures),
-            callbacks=[_EndOnMistake()],
+            callbacks=[EndOnMistake()],
         ),
     )
 
@@ -147,58 +149,12 @@ def _run_worker(config: dict[str, Any]) -> None:
     job: Job = config["job"]
     restore(config["mixers"])
     context = get_context()
-    device = get_device()
-    if device.type == "cuda":
-        torch.cuda.set_device(device)
-    if not job.folder.is_dir():
-        raise StudyError(
-            f"{job.folder}: is not seen by every machine; expected a folder that they share"
-        )
+    take_device()
+    check_seen(job.folder)
     place = Place(rank=context.get_world_rank(), world=context.get_world_size())
     train_worker(job, place=place, threads=config["threads"])
 
 
-class _EndOnMistake(UserCallback):  # type: ignore[misc]
-    """Ends the training after a user's mistake, which another worker would only repeat.
-
-    Ray replaces workers after any exception of theirs, but ends if a callback raises, even if other
-    workers are still waiting for the one with the mistake.
-    """
-
-    def after_exception(
-        self, run_context: object, worker_exceptions: Mapping[int, Exception]
-    ) -> None:
-        found = _mistake(worker_exceptions.values())
-        if found is not None:
-            raise found
-
-
 def training_error(problem: Exception, job: Job) -> SpachNasError:
     """The mistake that a worker found, or the reason for which the workers were lost."""
-    failures = getattr(problem, "worker_failures", None) or {0: problem}
-    found = _mistake(failures.values())
-    if found is not None:
-        return found
-    last = _causes(next(reversed(failures.values())))[-1]
-    return StudyError(
-        f"{job.folder}: the workers were lost too often: {one_line(last, named=True)}; "
-        "expected --resume once that is repaired"
-    )
-
-
-def _mistake(failures: Iterable[Exception]) -> SpachNasError | None:
-    for failure in failures:
-        for cause in _causes(failure):
-            if isinstance(cause, SpachNasError):
-                return type(cause)(str(cause))
-    return None
-
-
-def _causes(failure: Exception) -> list[Exception]:
-    causes: list[Exception] = []
-    found: BaseException | None = failure
-    while isinstance(found, Exception) and found not in causes:
-        causes.append(found)
-        inner = (getattr(found, name, None) for name in _INNER)
-        found = next((each for each in inner if isinstance(each, Exception)), found.__cause__)
-    return causes
+    return worker_error(problem, lost=f"{job.folder}: the workers were lost too often")

@@ -1,7 +1,8 @@
 """A whole search: from the YAML to a folder with records, report and the best network."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -27,7 +28,7 @@ from spach_nas.search.placement import placed
 from spach_nas.search.plan import Plan, SearchSource, plan_search, study_path
 from spach_nas.search.ray.runner import ray_session, run_study, stop_on_signals
 from spach_nas.search.ray.session import driver_host
-from spach_nas.space.mixers import plugin_mixers
+from spach_nas.space.mixers import MixerSpec, plugin_mixers
 from spach_nas.space.timm_reference import published
 from spach_nas.study import pareto
 from spach_nas.study.driver import StudyDriver
@@ -142,7 +143,7 @@ def run_plan(
                 closing(logged),
                 hearing(study.hear, host=driver_host(config.resources)) as pulses,
             ):
-                _prepare(study, plan, doing=doing)
+                _prepare(study, plan, mixers=mixers, doing=doing)
                 if not (study.stopped or study.spent):
                     doing("starting workers")
                     run_study(
@@ -162,12 +163,17 @@ def run_plan(
     return study
 
 
-def _prepare(study: StudyDriver, plan: Plan, *, doing: Callable[[str], None]) -> None:
+def _prepare(
+    study: StudyDriver, plan: Plan, *, mixers: Sequence[MixerSpec], doing: Callable[[str], None]
+) -> None:
     """Make what candidates share, such as a supernet, and the first proposals, or go on with it."""
     config = plan.config
     placing = config.init is not None and config.init.placement > 0
     if not placing and not any(choice.spec.prepare for choice in config.evaluators):
         return
+    # Ray Train takes a second to import.
+    from spach_nas.search.ray.worker_group import run_on_workers
+
     with stop_on_signals(study):
         seconds = 0.0
         if placing:
@@ -187,6 +193,7 @@ def _prepare(study: StudyDriver, plan: Plan, *, doing: Callable[[str], None]) ->
             data=plan.splits,
             tell=doing,
             stopped=lambda: study.stopped or study.spent,
+            on_workers=partial(run_on_workers, resources=config.resources, mixers=mixers),
         )
     study.prepared(seconds)
 

@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -40,7 +41,8 @@ from spach_nas.training.checkpoint import (
     with_prefix,
 )
 from spach_nas.training.device import Runtime, autocast
-from spach_nas.training.learner import parts_of
+from spach_nas.training.learner import Place, parts_of
+from spach_nas.training.loop import over_workers
 from spach_nas.training.optimizer import make_optimizer, optimizer_state, restore_optimizer
 from spach_nas.training.schedule import Leg, Schedule, learning_rate, make_legs, make_schedule
 from spach_nas.training.scoring import BATCH, predict, score
@@ -97,6 +99,7 @@ def train_supernet(
     runtime: Runtime,
     ends: Sequence[Architecture] = (),
     file: Path | None = None,
+    place: Place | None = None,
     micro_batch: int | None = None,
     window: int = WINDOW,
     tell: Tell = lambda *_: None,
@@ -117,6 +120,8 @@ def train_supernet(
         runtime: Where to run.
         ends: The largest and the smallest proxy, which each step of a sandwich trains.
         file: Where to keep what it needs to go on, and from where it goes on; None: nowhere.
+        place: Which of the workers this is that share every batch; None: the only one. All draw the
+            same subnets, read the file, and get the result; worker 0 writes the file.
         micro_batch: Most images at once in memory.
         window: Steps between two looks at the loss, and two writings of the file.
         tell: Told how far it is.
@@ -151,6 +156,7 @@ def train_supernet(
         ),
         seed=seed,
         runtime=runtime,
+        place=place or Place(),
         micro_batch=micro_batch,
     )
     origin = _origin(run, images=len(splits.train))
@@ -158,7 +164,7 @@ def train_supernet(
     kept = _snapshot(run, _optimizer(run, {}))
     if file is not None and file.exists():
         kept, info = _read(file.read_bytes(), origin, where=file)
-        standing = Standing(**{**info["standing"], "losses": tuple(info["standing"]["losses"])})
+        standing = _standing(info)
     optimizer = _restore(run, kept)
     guessing = math.log(supernet.data.num_classes)
     epoch, order = -1, leg.chosen
@@ -171,13 +177,13 @@ def train_supernet(
             if step // leg.steps != epoch:
                 epoch = step // leg.steps
                 order = _order(run, epoch)
-            place = step % leg.steps * protocol.batch_size
-            chosen = order[place : place + protocol.batch_size]
+            first = step % leg.steps * protocol.batch_size
+            chosen = order[first : first + protocol.batch_size]
             losses.append(_step(run, optimizer, step, chosen, factor=0.5**standing.rollbacks))
             tell(step + 1, total)
-            if stopped():
+            if float(_mean_over_workers(run, float(stopped()))) > 0:
                 return SupernetResult(standing=standing)
-        loss = float(torch.stack(losses).mean())
+        loss = float(_mean_over_workers(run, torch.stack(losses).mean()))
         if not loss < min((guessing, *standing.losses)) + 0.5 * guessing:
             standing = replace(standing, rollbacks=standing.rollbacks + 1)
             if standing.rollbacks > MOST_ROLLBACKS:
@@ -192,9 +198,18 @@ def train_supernet(
             seconds=standing.seconds + time.perf_counter() - started,
         )
         kept = _snapshot(run, optimizer)
-        if file is not None:
+        if file is not None and run.place.rank == 0:
             write_durably(file, seal(kept, {"origin": origin, "standing": asdict(standing)}))
     return SupernetResult(standing=standing)
+
+
+def kept_standing(file: Path) -> Standing:
+    """Where the training is that wrote a file."""
+    return _standing(_read(file.read_bytes(), {}, where=file)[1])
+
+
+def _standing(info: Mapping[str, Any]) -> Standing:
+    return Standing(**{**info["standing"], "losses": tuple(info["standing"]["losses"])})
 
 
 def shared_weights(file: Path) -> bytes:
@@ -301,6 +316,7 @@ class _Run:
     schedule: Schedule
     seed: int
     runtime: Runtime
+    place: Place
     micro_batch: int | None
 
 
@@ -314,9 +330,10 @@ def _step(
 ) -> Tensor:
     """One step on some images; returns the mean loss on the labels over subnets and images."""
     optimizer.zero_grad(set_to_none=True)
-    images, labels = _batch(run, step, chosen)
+    images, labels = (part[run.place.rank :: run.place.world] for part in _batch(run, step, chosen))
     losses = []
-    with global_seed(derive_seed(run.seed, step, "dropped paths"), run.runtime):
+    dropped = f"dropped paths {run.place.rank or ''}".rstrip()
+    with global_seed(derive_seed(run.seed, step, dropped), run.runtime):
         subnets = [
             run.supernet.subnet(path, drop_path_rate=run.protocol.drop_path_rate).train()
             for path in _paths(run, step)
@@ -338,11 +355,29 @@ def _step(
                 elif run.settings.distillation and run.ends:
                     teacher = logits.detach().softmax(1)  # the largest comes first
                 (loss * share).backward()  # type: ignore[no-untyped-call]
+    if run.place.world > 1:
+        _average_gradients(run)
     nn.utils.clip_grad_norm_(run.supernet.parameters(), run.settings.clip_norm)
     for group in optimizer.param_groups:
         group["lr"] = learning_rate(run.schedule, step) * factor
     optimizer.step()
     return torch.stack(losses).sum()
+
+
+def _average_gradients(run: _Run) -> None:
+    # By hand: DistributedDataParallel hooks into the forward of one module, and here there are
+    # several. All workers draw the same subnets, so the same weights have gradients everywhere.
+    gradients = [one.grad for one in run.supernet.parameters() if one.grad is not None]
+    together = torch.cat([gradient.flatten() for gradient in gradients])
+    dist.all_reduce(together)
+    parts = torch.split(together / run.place.world, [one.numel() for one in gradients])
+    for gradient, part in zip(gradients, parts, strict=True):
+        gradient.copy_(part.view_as(gradient))
+
+
+def _mean_over_workers(run: _Run, value: Tensor | float) -> Tensor:
+    value = torch.as_tensor(value, dtype=torch.float32, device=run.runtime.device)
+    return over_workers(value) / run.place.world if run.place.world > 1 else value
 
 
 def _paths(run: _Run, step: int) -> Iterator[Architecture]:
@@ -393,7 +428,8 @@ def _origin(run: _Run, *, images: int) -> dict[str, Any]:
     protocol, settings = asdict(run.protocol), asdict(run.settings)
     for apart in ("epochs", "device", "compile"):  # which change no weight
         protocol.pop(apart, None)
-    del settings["images"]
+    for apart in ("images", "workers"):
+        del settings[apart]
     return {
         "space": _space_id(run.supernet),
         "settings": settings,

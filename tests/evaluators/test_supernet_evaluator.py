@@ -93,8 +93,12 @@ def test_supernet_of_another_space_is_refused(tmp_path: Path, data: DataSplits) 
             {"references": ["conv_ms_xxs"], "space": "spach_bench", "limits": {}, "proxy": {}},
             "references: conv_ms_xxs: is outside of the space, and so of its supernet",
         ),
+        (
+            {"evaluator": {"name": "supernet", "workers": 3}},
+            r"evaluator\.workers: 3; expected a divisor of training\.batch_size, \d+",
+        ),
     ],
-    ids=["patches", "reference"],
+    ids=["patches", "reference", "workers"],
 )
 def test_what_a_supernet_cannot_hold_is_told_first(
     tmp_path: Path, changes: dict[str, object], reason: str

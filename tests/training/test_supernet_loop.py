@@ -1,5 +1,7 @@
 """Training of a supernet: it learns, goes on bit for bit, goes back, and scores."""
 
+import os
+import socket
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +17,7 @@ from spach_nas.space.architecture import Architecture
 from spach_nas.space.scaling import DataShape, ProxyRule, scale
 from spach_nas.space.search_space import SearchSpace
 from spach_nas.training import global_seed, move, score_images
+from spach_nas.training.learner import Place
 from spach_nas.training.supernet_loop import (
     MOST_ROLLBACKS,
     SupernetResult,
@@ -65,6 +68,7 @@ def run(
     draw: Callable[[int], Architecture] = draw,
     seed: int = 0,
     file: Path | None = None,
+    place: Place | None = None,
     micro_batch: int | None = None,
     tell: Tell = lambda *_: None,
 ) -> SupernetResult:
@@ -78,6 +82,7 @@ def run(
         runtime=CPU,
         ends=ENDS,
         file=file,
+        place=place,
         micro_batch=micro_batch,
         window=5,
         tell=tell,
@@ -136,6 +141,41 @@ def test_training_that_was_killed_goes_on_bit_for_bit(
     assert seen == [(step, 18) for step in range(11, 19)], "it goes on after the second window"
     assert state(other) == state(whole)
     assert found.standing.losses == expected.standing.losses
+
+
+def conv1_alone(seed: int) -> Architecture:
+    # The statistics of a conv4 stem are those of each worker's own images.
+    return next(item for item in map(draw, range(seed, seed + 99)) if item.stem == "conv1")
+
+
+def train_as(rank: int, port: int, folder: Path) -> None:
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    torch.set_num_threads(1)
+    torch.distributed.init_process_group("gloo", rank=rank, world_size=2)
+    supernet = fresh()
+    place = Place(rank=rank, world=2)
+    result = run(supernet, draw=conv1_alone, file=folder / "file", place=place)
+    torch.save((supernet.state_dict(), result.standing.losses), folder / f"{rank}.pt")
+    torch.distributed.destroy_process_group()
+
+
+@slow
+def test_two_workers_train_as_one_does(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    torch.multiprocessing.spawn(train_as, args=(port, tmp_path), nprocs=2)
+    first, second = (torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in (0, 1))
+    assert all(torch.equal(value, second[0][name]) for name, value in first[0].items())
+    assert first[1] == second[1]
+    alone = fresh()
+    result = run(alone, draw=conv1_alone)
+    assert result.standing.losses == pytest.approx(first[1], rel=1e-5)
+    for name, value in alone.state_dict().items():
+        torch.testing.assert_close(first[0][name], value, rtol=1e-3, atol=1e-4, msg=name)
+    loaded = fresh()
+    load_supernet(loaded, shared_weights(tmp_path / "file"))
+    assert state(loaded) != state(alone)
+    assert all(torch.equal(value, first[0][name]) for name, value in loaded.state_dict().items())
 
 
 @slow
