@@ -59,7 +59,7 @@ def main() -> None:
         )
     rounds = int(found["count"].min())
     figure.update_xaxes(
-        title=f"latency of one image at 224 px, ms, one thread, PyTorch, {rounds} rounds, log scale",
+        title=f"latency of one image at 224 px, ms, one thread, PyTorch, {rounds} rounds (log)",
         type="log",
     )
     figure.update_yaxes(title="published ImageNet-1k top-1, %")
