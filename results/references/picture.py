@@ -9,12 +9,15 @@ weights that saw no other images. They were trained by different recipes.
 
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 from plotly import graph_objects as go
 
+from spach_nas.report.front_figure import place_labels
 from spach_nas.report.theme import BLUE, FONT, LIGHT, VERMILLION
 
 HERE = Path(__file__).parent
+RANGE, LOWEST, HIGHEST = (1.45, 2.85), 64, 86  # powers of ten of ms, and percent
 SHORT = {"_patch16_224": "", "_patch4_window7_224": "", "timm/": ""}
 
 
@@ -50,19 +53,37 @@ def main() -> None:
                 "arrayminus": part["median"] - part["min"],
                 "color": LIGHT.faded,
             },
-            mode="markers+text",
+            mode="markers",
             name=label,
-            text=[shortened(name) for name in part.index],
-            textposition="bottom right" if symbol == "star" else "top left",
-            textfont={"size": 11, "color": colour},
             marker={"color": colour, "symbol": symbol, "size": 13 if symbol == "star" else 9},
+        )
+    places = np.c_[
+        (np.log10(found["median"]) - RANGE[0]) / (RANGE[1] - RANGE[0]),
+        (found["top1"] - LOWEST) / (HIGHEST - LOWEST),
+    ]
+    names = [shortened(name) for name in found.index]
+    for row, name, (right, up) in zip(
+        found.itertuples(), names, place_labels(places, names, markers=places), strict=True
+    ):
+        figure.add_annotation(
+            x=np.log10(row.median),
+            y=row.top1,
+            text=name,
+            font={"size": 11, "color": BLUE if row.Index.startswith("timm/") else VERMILLION},
+            showarrow=False,
+            xanchor={-1: "right", 0: "center", 1: "left"}[right],
+            yanchor={-1: "top", 0: "middle", 1: "bottom"}[up],
+            xshift=right * 6,
+            yshift=up * 5,
         )
     rounds = int(found["count"].min())
     figure.update_xaxes(
         title=f"latency of one image at 224 px, ms, one thread, PyTorch, {rounds} rounds (log)",
         type="log",
+        range=RANGE,
+        tickvals=[30, 50, 70, 100, 150, 200, 300, 400, 600],
     )
-    figure.update_yaxes(title="published ImageNet-1k top-1, %")
+    figure.update_yaxes(title="published ImageNet-1k top-1, %", range=(LOWEST, HIGHEST))
     figure.update_layout(
         template="plotly_white",
         font={"color": LIGHT.text, "family": FONT, "size": 14},
