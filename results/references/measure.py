@@ -1,7 +1,6 @@
 """Times the paper's models and models of timm in turns, on one thread: `times.csv`.
 
     python measure.py eager 3
-    python measure.py onnx 2
 
 Every line is one measurement: the median of at least half a second of passes of batch size 1 at
 224 px, in processor time. Lines that are there are not measured again.

@@ -164,8 +164,8 @@ def train(
         str,
         typer.Argument(
             metavar="FOLDER|NAME|FILE",
-            help="A bundle, a study (its best target), an architecture file, or a model of the "
-            "paper.",
+            help="A bundle, a study (its best target), an architecture file, a model of the paper, "
+            "or one of timm as timm/NAME.",
         ),
     ],
     data: Annotated[
@@ -188,7 +188,8 @@ def train(
         str | None,
         typer.Option(
             metavar="official:PATH|BUNDLE|STUDY",
-            help="Initial weights: a checkpoint of the paper's code, a bundle or a study.",
+            help="Initial weights: a checkpoint of the paper's code, a bundle or a study; of a "
+            "model of timm: pretrained, or a file.",
         ),
     ] = None,
     change: Annotated[
@@ -228,7 +229,11 @@ def train(
 
 def evaluate(
     bundle: Annotated[
-        str, typer.Argument(metavar="FOLDER", help="A bundle, or a study (its best proxy).")
+        str,
+        typer.Argument(
+            metavar="FOLDER|timm/NAME",
+            help="A bundle, a study (its best proxy), or a model of timm with its weights.",
+        ),
     ],
     data: Annotated[
         str,

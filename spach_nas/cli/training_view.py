@@ -25,6 +25,7 @@ from spach_nas.full_size.training_plan import (
 )
 from spach_nas.latency.request import parse_batch_sizes
 from spach_nas.paths import command_line
+from spach_nas.space.timm_reference import TimmModel
 from spach_nas.units import format_count, format_duration
 
 if TYPE_CHECKING:
@@ -216,10 +217,16 @@ def evaluate_in_terminal(
 
 
 def _head(plan: TrainingPlan, request: TrainingRequest) -> list[str]:
-    figures, validation = cost(plan.job.architecture), plan.data.validation
+    network, validation = plan.job.architecture, plan.data.validation
+    if isinstance(network, TimmModel):
+        from spach_nas.networks.timm_networks import timm_cost
+
+        figures = timm_cost(network)
+    else:
+        figures = cost(network)
     scored = "no validation" if validation is None else f"{len(validation):,} to validate"
     lines = [
-        f"{plan.job.name}: {plan.job.architecture}",
+        f"{plan.job.name}: {network}",
         f"  {format_count(figures.params)} params, {format_count(figures.macs)} MACs",
         f"  {request.data}: {len(plan.data.train):,} images to train on, {scored}, "
         f"{len(plan.job.class_names)} classes",

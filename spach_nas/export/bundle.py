@@ -32,6 +32,7 @@ from spach_nas.data.images import Pixels
 from spach_nas.data.preprocessing import Preprocessing, from_json
 from spach_nas.errors import BundleError, did_you_mean, one_line, one_of
 from spach_nas.space.architecture import Architecture
+from spach_nas.space.timm_reference import TimmModel
 from spach_nas.validation import read_document
 
 if TYPE_CHECKING:
@@ -94,7 +95,14 @@ def write_core(
     if weights is not None:
         (folder / WEIGHTS).write_bytes(weights)
     if preprocessing is not None:
-        _write_json(folder / PREPROCESSING, _preprocessing(architecture, preprocessing))
+        write_preprocessing(folder, architecture, preprocessing)
+
+
+def write_preprocessing(
+    folder: Path, network: Architecture | TimmModel, preprocessing: Preprocessing
+) -> None:
+    """Write how images become the input of a network."""
+    _write_json(folder / PREPROCESSING, _preprocessing(network, preprocessing))
 
 
 def load_model(folder: str | Path) -> "Spach":
@@ -207,7 +215,9 @@ def _config(architecture: Architecture, preprocessing: Preprocessing | None) -> 
     return config
 
 
-def _preprocessing(architecture: Architecture, preprocessing: Preprocessing) -> dict[str, Any]:
+def _preprocessing(
+    architecture: Architecture | TimmModel, preprocessing: Preprocessing
+) -> dict[str, Any]:
     """Everything needed to prepare images without this package, in the order of the steps."""
     height, width = architecture.image_size
     return {

@@ -137,7 +137,7 @@ def _of_bundle(source: str, *, data: DataShape, key: str) -> bytes:
 def _of_timm(settings: TeacherSettings, *, data: DataShape, key: str) -> bytes:
     import timm
 
-    from spach_nas.data import Normalisation
+    from spach_nas.export.timm_bundle import timm_normalisation
     from spach_nas.networks.official_checkpoints import read_checkpoint
     from spach_nas.training.sealed_networks import seal_timm
 
@@ -164,12 +164,9 @@ def _of_timm(settings: TeacherSettings, *, data: DataShape, key: str) -> bytes:
             f"expected those of {name} with {data}"
         )
     network.load_state_dict(state)
-    mean, std = (_channels(network.pretrained_cfg[item], data) for item in ("mean", "std"))
-    return seal_timm(name, network, args=args, normalisation=Normalisation(mean=mean, std=std))
-
-
-def _channels(figures: tuple[float, ...], data: DataShape) -> tuple[float, ...]:
-    """As many as the data have; of grey images, the mean of those of the colours."""
-    if len(figures) == data.in_channels:
-        return tuple(figures)
-    return (sum(figures) / len(figures),) * data.in_channels
+    return seal_timm(
+        name,
+        network,
+        args=args,
+        normalisation=timm_normalisation(network.pretrained_cfg, channels=data.in_channels),
+    )

@@ -2,9 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from spach_nas.config.recipe import DataOptions, load_recipe
 from spach_nas.config.training_settings import Device, Precision
@@ -13,9 +15,17 @@ from spach_nas.data.reader import EvaluationSplit, check_split, default_split
 from spach_nas.data.split_reader import Pictures, labelled_as
 from spach_nas.errors import BundleError
 from spach_nas.export import choose, load_weights
+from spach_nas.export.timm_bundle import is_timm_bundle, read_timm_bundle, timm_normalisation
 from spach_nas.full_size.training_plan import data_choice
 from spach_nas.latency.timing import SECONDS, conditions, time_calls
-from spach_nas.networks import Spach, build
+from spach_nas.networks import build
+from spach_nas.networks.timm_networks import (
+    named_timm,
+    pretrained_timm,
+    timm_config,
+)
+from spach_nas.space.architecture import Architecture
+from spach_nas.space.timm_reference import TimmModel, is_timm
 from spach_nas.training import Runtime, choose_runtime, move
 from spach_nas.training.device import autocast
 from spach_nas.training.loaders import scoring_batches
@@ -108,7 +118,8 @@ def evaluate(
     """Evaluate a trained network.
 
     Args:
-        source: A bundle, or a study, whose best proxy is taken.
+        source: A bundle, a study, whose best proxy is taken, or a model of timm as `timm/NAME`,
+            with its published weights.
         data: A folder with test/ or val/, or the name of a data set.
         split: Split to score; None: test if there is one, otherwise validation.
         batch_sizes: Batch sizes at which the speed is measured.
@@ -121,14 +132,16 @@ def evaluate(
         DataError: The images are missing or broken, or of other classes.
         ConfigError: This machine has no such device.
     """
-    network, preprocessing, runtime = _load(source, device=device, precision=precision)
+    runtime = choose_runtime(device=device, precision=precision)
+    network, model, preprocessing = _load(source)
+    move(network, runtime)
     options = options or load_recipe("short").data
-    choice = data_choice(data, options, channels=network.architecture.in_channels)
+    choice = data_choice(data, options, channels=model.in_channels)
     choice = replace(choice, held_out=preprocessing.held_out)
     split = split or default_split(choice)
     pictures, notes = check_split(choice, split)
     pictures = labelled_as(pictures, preprocessing.class_names, source=source)
-    scores = _scores(network, pictures, preprocessing, runtime=runtime)
+    scores = _scores(network, pictures, preprocessing, image_size=model.image_size, runtime=runtime)
     return EvaluationResult(
         source=source,
         data=data,
@@ -141,31 +154,57 @@ def evaluate(
         device=str(runtime.device),
         precision="bf16" if runtime.bf16 else "fp32",
         threads=torch.get_num_threads(),
-        speeds=tuple(_speed(network, batch, runtime=runtime) for batch in batch_sizes),
+        speeds=tuple(_speed(network, model, batch, runtime=runtime) for batch in batch_sizes),
         notes=notes,
     )
 
 
-def _load(
-    source: str, *, device: Device, precision: Precision
-) -> tuple[Spach, Preprocessing, Runtime]:
+def _load(source: str) -> tuple[nn.Module, Architecture | TimmModel, Preprocessing]:
+    if is_timm(source):
+        model = named_timm(source)
+        return pretrained_timm(model), model, _published_preprocessing(model)
+    if is_timm_bundle(source):
+        return read_timm_bundle(Path(source))
     choice = choose(source)
     if choice.weights is None or choice.preprocessing is None:
         raise BundleError(f"{source}: has no trained weights; expected a bundle with them")
-    runtime = choose_runtime(device=device, precision=precision)
     network = build(choice.architecture)
     load_weights(network, choice.weights, where=source)
-    move(network, runtime)
-    return network, choice.preprocessing, runtime
+    return network, choice.architecture, choice.preprocessing
+
+
+def _published_preprocessing(model: TimmModel) -> Preprocessing:
+    """Of timm's weights, whose classes are ImageNet's, named as the folders of its images are."""
+    from timm.data import ImageNetInfo
+
+    config = timm_config(model)
+    names = tuple(ImageNetInfo().label_names())
+    if model.num_classes != len(names):
+        raise BundleError(
+            f"{model.label}: its weights know {model.num_classes:,} classes; expected weights of "
+            "ImageNet-1k, named by a tag"
+        )
+    normalisation = timm_normalisation(config, channels=model.in_channels)
+    return Preprocessing(
+        mean=normalisation.mean,
+        std=normalisation.std,
+        class_names=names,
+        crop_share=config["crop_pct"],
+    )
 
 
 def _scores(
-    network: Spach, pictures: Pictures, preprocessing: Preprocessing, *, runtime: Runtime
+    network: nn.Module,
+    pictures: Pictures,
+    preprocessing: Preprocessing,
+    *,
+    image_size: tuple[int, int],
+    runtime: Runtime,
 ) -> Scores:
     batches = scoring_batches(
         pictures,
         preprocessing=preprocessing,
-        image_size=network.architecture.image_size,
+        image_size=image_size,
         runtime=runtime,
         batch_size=_BATCH_SIZE,
         processes=0,
@@ -188,10 +227,11 @@ def _by_class(names: Sequence[str], scores: Scores) -> tuple[ClassScore, ...]:
     )
 
 
-def _speed(network: Spach, batch: int, *, runtime: Runtime) -> Speed:
+def _speed(
+    network: nn.Module, model: Architecture | TimmModel, batch: int, *, runtime: Runtime
+) -> Speed:
     """Measured by the timer of `latency`, with all threads of torch."""
-    architecture = network.architecture
-    shape = (batch, architecture.in_channels, *architecture.image_size)
+    shape = (batch, model.in_channels, *model.image_size)
     images = torch.randn(shape, generator=torch.Generator().manual_seed(0))
     images = images.to(runtime.device).contiguous(memory_format=torch.channels_last)
     network.eval()

@@ -1,12 +1,19 @@
 """Weights of a trained network as a training at full size takes them."""
 
+from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
+from typing import Any, TypeVar
 
 from spach_nas.errors import BundleError
 from spach_nas.export.named_networks import Initial
 from spach_nas.space.architecture import Architecture
+from spach_nas.space.timm_reference import TimmModel
 
 _MOST_LISTED = 3
+# For `--init`: the weights that timm downloads.
+PRETRAINED = "pretrained"
+Adapted = TypeVar("Adapted", Architecture, TimmModel)
 
 
 def fitted(
@@ -52,9 +59,52 @@ def fitted(
     return save(tensors), ", ".join(notes)
 
 
+def check_timm_init(init: str | None) -> None:
+    """Check what a model of timm is to begin with.
+
+    Raises:
+        BundleError: It is neither `pretrained` nor a file.
+    """
+    if init not in (None, PRETRAINED) and not Path(init).is_file():
+        raise BundleError(
+            f"--init {init}: no such file; expected {PRETRAINED}, for the weights that timm "
+            "downloads, or a file with weights of the model for ImageNet's 1000 classes"
+        )
+
+
+def begin_timm(
+    source: str, init: str | None, data: Mapping[str, Any]
+) -> tuple[TimmModel, str, bytes | None, list[str]]:
+    """A model of timm for the data.
+
+    Args:
+        source: Its name.
+        init: `pretrained`, a file of weights, or None for new weights.
+        data: Arguments of `adapted_architecture`.
+
+    Returns:
+        The model, a note on what was changed, its initial weights, and remarks on them.
+
+    Raises:
+        ArchitectureError: It cannot take the images.
+        BundleError: The weights cannot be loaded.
+    """
+    from safetensors.torch import save
+
+    from spach_nas.networks.timm_networks import check_timm, named_timm, pretrained_timm
+
+    model, changed = adapted_architecture(named_timm(source), **data)
+    check_timm(model)
+    if init is None:
+        return model, changed, None, []
+    network = pretrained_timm(model, file=None if init == PRETRAINED else Path(init))
+    state = {name: value.contiguous() for name, value in network.state_dict().items()}
+    return model, changed, save(state), [f"begins with the weights of {init}"]
+
+
 def adapted_architecture(
-    architecture: Architecture, *, classes: int, channels: int, image_size: tuple[int, int] | None
-) -> tuple[Architecture, str]:
+    architecture: Adapted, *, classes: int, channels: int, image_size: tuple[int, int] | None
+) -> tuple[Adapted, str]:
     """The architecture for the data, and a note on what was changed.
 
     Raises:

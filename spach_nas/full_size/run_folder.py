@@ -19,6 +19,7 @@ from spach_nas.data.reader import DataChoice, OpenData
 from spach_nas.errors import StudyError
 from spach_nas.files import replace_text, write_durably
 from spach_nas.space.architecture import Architecture
+from spach_nas.space.timm_reference import TimmModel
 
 CURVE = "curve.jsonl"
 PROGRESS = "progress.json"
@@ -55,7 +56,7 @@ class Job:
     """
 
     name: str
-    architecture: Architecture
+    architecture: Architecture | TimmModel
     recipe: Recipe
     data: DataChoice
     class_names: tuple[str, ...]
@@ -63,6 +64,13 @@ class Job:
     folder: Path
     initial: bool = False
     held_out: HeldOut | None = None
+
+    @property
+    def mixers(self) -> tuple[str, ...]:
+        """Names of the mixers of the network; a model of timm has none."""
+        if isinstance(self.architecture, TimmModel):
+            return ()
+        return tuple(name for stage in self.architecture.stages for name in stage.mixers)
 
     @property
     def shifted(self) -> bool:

@@ -6,6 +6,7 @@ Quick checks come first; torch is imported after them.
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -24,13 +25,20 @@ from spach_nas.data.reader import (
 from spach_nas.data.split_reader import Pictures
 from spach_nas.errors import BundleError, ConfigError, DataError, StudyError
 from spach_nas.export import Choice, choose
+from spach_nas.export.bundle import ARCHITECTURE, CONFIG, read_manifest
 from spach_nas.export.named_networks import Initial, check_initial, load_initial, load_teacher
-from spach_nas.full_size.initial import adapted_architecture, fitted
+from spach_nas.full_size.initial import (
+    adapted_architecture,
+    begin_timm,
+    check_timm_init,
+    fitted,
+)
 from spach_nas.full_size.run_folder import RUN_JSON, Job, check_origin, known_files, teacher_file
 from spach_nas.search.loggers import check_packages
 from spach_nas.space.architecture import Architecture
 from spach_nas.space.mixers import plugin_mixers
-from spach_nas.space.scaling import shape_of
+from spach_nas.space.scaling import DataShape
+from spach_nas.space.timm_reference import TimmModel, is_timm, timm_name
 
 _SAMPLE = 10_000
 # Share held out by trainings whose run.json does not state it yet.
@@ -42,12 +50,13 @@ class TrainingRequest:
     """A training as the user asks for it.
 
     Attributes:
-        source: A bundle, a study, an architecture file or a model of the paper.
+        source: A bundle, a study, an architecture file, a model of the paper, or one of timm.
         data: A folder with train/ and val/, or the name of a data set.
         recipe: Name or file of the recipe.
         out: Folder of the run; None: `results/SOURCE-DATA`.
         resume: Continue the run in that folder.
-        init: Initial weights, see `load_initial`; None: those of the seed.
+        init: Initial weights, see `load_initial`, and `begin_timm` for timm's; None: those
+            of the seed.
         changes: Changes of the recipe, `key.path=value` each.
     """
 
@@ -89,36 +98,48 @@ def plan_training(request: TrainingRequest) -> TrainingPlan:
     """
     recipe = load_recipe(request.recipe, changes=request.changes)
     check_packages(recipe.loggers, key="loggers")
-    choice = _choose(request.source)
-    init = request.init
-    if init is not None:
-        check_initial(init, model=request.source)
-    folder = request.out or Path("results") / f"{_plain(choice.name)}-{_plain(request.data)}"
+    timm, init = is_timm(request.source), request.init
+    if timm:
+        timm_name(request.source)
+        check_timm_init(init)
+        choice = None
+    else:
+        choice = _choose(request.source)
+        if init is not None:
+            check_initial(init, model=request.source)
+    name = request.source if choice is None else choice.name
+    folder = request.out or Path("results") / f"{_plain(name)}-{_plain(request.data)}"
     resumed = _is_resumed(folder, resume=request.resume)
     check_there(data_choice(request.data, recipe.data), for_training=True)
     # From here on, torch.
     _check_device(recipe)
-    initial = None if init is None else load_initial(init, model=request.source)
+    initial = None if init is None or timm else load_initial(init, model=request.source)
     images = _open(
         request.data, recipe, folder if resumed else None, initial=initial, source=choice
     )
-    architecture, changed = adapted_architecture(
-        choice.architecture,
-        classes=len(images.train.class_names),
-        channels=images.train.channels,
-        image_size=recipe.image_size,
-    )
-    weights, begun = _weights(
-        initial, architecture, choice=choice, recipe=recipe, source=request.source
-    )
+    architecture: Architecture | TimmModel
+    given: dict[str, Any] = {
+        "classes": len(images.train.class_names),
+        "channels": images.train.channels,
+        "image_size": recipe.image_size,
+    }
+    if choice is None:
+        architecture, changed, weights, begun = begin_timm(request.source, init, given)
+    else:
+        architecture, changed = adapted_architecture(choice.architecture, **given)
+        weights, begun = _weights(
+            initial, architecture, choice=choice, recipe=recipe, source=request.source
+        )
     plan = TrainingPlan(
         job=Job(
-            name=choice.name,
+            name=name,
             architecture=architecture,
             recipe=recipe,
             data=images.choice,
             class_names=images.train.class_names,
-            normalisation=_normalisation(recipe, architecture, images, initial),
+            normalisation=_normalisation(
+                recipe, architecture, images, initial, pretrained=weights is not None
+            ),
             folder=folder.absolute(),
             initial=weights is not None,
             held_out=images.held_out,
@@ -136,7 +157,8 @@ def plan_training(request: TrainingRequest) -> TrainingPlan:
         resumed=resumed,
     )
     _check_sizes(plan)
-    _check_mixers(architecture)
+    if isinstance(architecture, Architecture):
+        _check_mixers(architecture)
     if resumed:
         check_origin(folder, plan.job, images)
     return plan
@@ -155,6 +177,12 @@ def check_evaluation(source: str, *, data: str, options: DataOptions) -> None:
         BundleError: There is no such bundle, or it has no weights.
     """
     check_there(data_choice(data, options), for_training=False)
+    if is_timm(source):
+        timm_name(source)
+        return
+    if (Path(source) / CONFIG).is_file() and not (Path(source) / ARCHITECTURE).is_file():
+        read_manifest(Path(source))
+        return
     choice = choose(source)
     if choice.weights is None or choice.preprocessing is None:
         raise BundleError(f"{source}: has no trained weights; expected a bundle with them")
@@ -232,7 +260,12 @@ def _is_resumed(folder: Path, *, resume: bool) -> bool:
 
 
 def _open(
-    name: str, recipe: Recipe, folder: Path | None, *, initial: Initial | None, source: Choice
+    name: str,
+    recipe: Recipe,
+    folder: Path | None,
+    *,
+    initial: Initial | None,
+    source: Choice | None,
 ) -> OpenData:
     channels = None if initial is None else initial.network.in_chans
     choice = data_choice(name, recipe.data, channels=channels)
@@ -250,9 +283,9 @@ def _open(
     )
 
 
-def _held_out(source: Choice, choice: DataChoice) -> HeldOut | None:
+def _held_out(source: Choice | None, choice: DataChoice) -> HeldOut | None:
     """The part that the search of the network held out, if the images have the same classes."""
-    images = source.images
+    images = None if source is None else source.images
     if images is None or images.held_out is None:
         return None
     try:
@@ -262,13 +295,16 @@ def _held_out(source: Choice, choice: DataChoice) -> HeldOut | None:
     return images.held_out if classes == images.class_names else None
 
 
-def _teacher(recipe: Recipe, architecture: Architecture, *, folder: Path | None) -> bytes | None:
+def _teacher(
+    recipe: Recipe, architecture: Architecture | TimmModel, *, folder: Path | None
+) -> bytes | None:
     """The teacher; that of the run where it is resumed."""
     if recipe.teacher is None:
         return None
     if folder is not None and teacher_file(folder).is_file():
         return teacher_file(folder).read_bytes()
-    return load_teacher(recipe.teacher, data=shape_of(architecture), key="teacher")
+    shape = DataShape(in_channels=architecture.in_channels, num_classes=architecture.num_classes)
+    return load_teacher(recipe.teacher, data=shape, key="teacher")
 
 
 def _weights(
@@ -289,11 +325,21 @@ def _weights(
 
 
 def _normalisation(
-    recipe: Recipe, architecture: Architecture, images: OpenData, initial: Initial | None
+    recipe: Recipe,
+    architecture: Architecture | TimmModel,
+    images: OpenData,
+    initial: Initial | None,
+    *,
+    pretrained: bool,
 ) -> Normalisation:
     if initial is not None and initial.preprocessing is not None:
         # Weights expect what they were trained on.
         return initial.preprocessing.normalisation
+    if pretrained and isinstance(architecture, TimmModel):
+        from spach_nas.export.timm_bundle import timm_normalisation
+        from spach_nas.networks.timm_networks import timm_config
+
+        return timm_normalisation(timm_config(architecture), channels=architecture.in_channels)
     if recipe.data.normalisation == "measured":
         sample = _spread(images.train, _SAMPLE).in_memory(architecture.image_size)
         return measure_normalisation(sample.images)

@@ -13,6 +13,7 @@ from spach_nas.data.images import Pixels
 from spach_nas.errors import DataError, StudyError
 from spach_nas.export import Choice, export
 from spach_nas.export.samples import BATCHES
+from spach_nas.export.timm_bundle import write_timm_bundle
 from spach_nas.files import locked, room_needed, staged, write_durably
 from spach_nas.full_size.run_folder import (
     RUN_JSON,
@@ -26,6 +27,7 @@ from spach_nas.full_size.training_plan import TrainingPlan
 from spach_nas.full_size.worker import initial_file, train_worker
 from spach_nas.search.loggers import LogEntry, Loggers, named_loggers
 from spach_nas.space.mixers import plugin_mixers
+from spach_nas.space.timm_reference import TimmModel
 from spach_nas.training.checkpoint import BEST, EMA, LAST, NETWORK, load_state, with_prefix
 
 BUNDLE = "bundle"
@@ -75,7 +77,8 @@ def prepare(plan: TrainingPlan) -> None:
         return
     with staged(job.folder) as folder:
         (folder / RECIPE).write_text(recipe_text(job.recipe), encoding="utf-8")
-        (folder / ARCHITECTURE).write_text(job.architecture.to_yaml(), encoding="utf-8")
+        if not isinstance(job.architecture, TimmModel):
+            (folder / ARCHITECTURE).write_text(job.architecture.to_yaml(), encoding="utf-8")
         (folder / RUN_JSON).write_text(run_text(job, plan.data), encoding="utf-8")
         if plan.weights is not None:
             initial_file(folder).write_bytes(plan.weights)
@@ -93,8 +96,7 @@ def _train(plan: TrainingPlan) -> None:
         return
     from spach_nas.full_size.ray_train import train_on_ray
 
-    names = [name for stage in job.architecture.stages for name in stage.mixers]
-    train_on_ray(job, mixers=plugin_mixers(names), within=CurveLoggers(job))
+    train_on_ray(job, mixers=plugin_mixers(job.mixers), within=CurveLoggers(job))
 
 
 def finish(plan: TrainingPlan) -> Path:
@@ -103,12 +105,21 @@ def finish(plan: TrainingPlan) -> Path:
     bundle = job.folder / BUNDLE
     if bundle.exists():
         return bundle
+    training = training_section(job, read_curve(job.folder))
+    if isinstance(job.architecture, TimmModel):
+        return write_timm_bundle(
+            bundle,
+            job.architecture,
+            weights=final_weights(plan),
+            preprocessing=job.preprocessing,
+            training=training,
+        )
     choice = Choice(
         architecture=job.architecture,
         name=job.name,
         weights=final_weights(plan),
         preprocessing=job.preprocessing,
-        training=training_section(job, read_curve(job.folder)),
+        training=training,
         samples=_samples(plan),
     )
     return export(choice, out=bundle)

@@ -24,7 +24,7 @@ from spach_nas.full_size.run_folder import (
     write_curve,
 )
 from spach_nas.machine import cores, keep_freed_memory
-from spach_nas.networks import Spach, build
+from spach_nas.networks.timm_networks import build_any
 from spach_nas.training import Runtime, choose_runtime, global_seed, move
 from spach_nas.training.checkpoint import (
     BEST,
@@ -165,9 +165,9 @@ def _schedule(recipe: Recipe, *, steps: int) -> Schedule:
     )
 
 
-def _network(job: Job, runtime: Runtime) -> Spach:
+def _network(job: Job, runtime: Runtime) -> nn.Module:
     with global_seed(derive_seed(job.recipe.seed, 0, "weights"), runtime):
-        network = build(job.architecture, drop_path_rate=job.recipe.drop_path)
+        network = build_any(job.architecture, drop_path_rate=job.recipe.drop_path)
     if job.initial:
         network.load_state_dict(load_tensors((job.folder / INITIAL).read_bytes()))
     move(network, runtime)

@@ -1,6 +1,7 @@
 """Networks that timm builds, next to our own: checked without weights, and their traced cost."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import timm
@@ -8,7 +9,7 @@ import torch
 from torch import nn
 
 from spach_nas.cost.closed_form import Cost
-from spach_nas.errors import ArchitectureError, one_line
+from spach_nas.errors import ArchitectureError, BundleError, one_line
 from spach_nas.networks.spach import build
 from spach_nas.networks.traced_cost import trace_cost
 from spach_nas.space.architecture import Architecture
@@ -68,22 +69,44 @@ def check_timm(model: TimmModel) -> None:
         raise ArchitectureError(f"{model.label}: gives {found}; expected logits {expected}")
 
 
-def build_any(
-    network: Architecture | TimmModel, *, drop_path_rate: float = 0.0, pretrained: bool = False
-) -> nn.Module:
+def build_any(network: Architecture | TimmModel, *, drop_path_rate: float = 0.0) -> nn.Module:
     """A network of either kind with new weights.
 
     Args:
         network: What to build.
         drop_path_rate: See `build`; left out where a model of timm drops no paths.
-        pretrained: Of timm's: with the published weights, adapted to channels and classes.
-
-    Raises:
-        ArchitectureError: timm cannot build it.
     """
     if isinstance(network, Architecture):
         return build(network, drop_path_rate=drop_path_rate)
-    return _build(network, drop_path_rate=drop_path_rate, pretrained=pretrained)
+    return _build(network, drop_path_rate=drop_path_rate)
+
+
+def pretrained_timm(model: TimmModel, *, file: Path | None = None) -> nn.Module:
+    """A model with trained weights, which timm adapts to other channels, classes and sizes.
+
+    Args:
+        model: What to build.
+        file: With the weights of 1000 classes; None: those that timm downloads or has kept.
+
+    Raises:
+        BundleError: There are no such weights, or they belong to another model.
+    """
+    overlay = None if file is None else {"file": str(file)}
+    try:
+        return _build(model, pretrained=True, pretrained_cfg_overlay=overlay)
+    # timm, the hub and torch have no common class for what may be wrong with weights.
+    except Exception as problem:
+        source = "timm's weights" if file is None else str(file)
+        raise BundleError(
+            f"{model.label}: {source} cannot be loaded ({one_line(problem, named=True)}); expected "
+            "weights of this model, in a file or from the Hugging Face hub"
+        ) from None
+
+
+def load_timm(folder: Path) -> nn.Module:
+    """The model in a folder in timm's layout, with its weights."""
+    made: nn.Module = timm.create_model(f"local-dir:{folder}", pretrained=True)
+    return made
 
 
 def timm_config(model: TimmModel) -> Mapping[str, Any]:
@@ -105,7 +128,13 @@ def _config(name: str, source: str) -> Mapping[str, Any]:
     return found
 
 
-def _build(model: TimmModel, *, drop_path_rate: float = 0.0, pretrained: bool = False) -> nn.Module:
+def _build(
+    model: TimmModel,
+    *,
+    drop_path_rate: float = 0.0,
+    pretrained: bool = False,
+    pretrained_cfg_overlay: Mapping[str, str] | None = None,
+) -> nn.Module:
     # timm's models differ in the arguments that they know: those that one does not are left out.
     wishes: dict[str, Any] = {}
     if tuple(timm_config(model)["input_size"][1:]) != model.image_size:
@@ -117,6 +146,7 @@ def _build(model: TimmModel, *, drop_path_rate: float = 0.0, pretrained: bool = 
             made: nn.Module = timm.create_model(
                 model.name,
                 pretrained=pretrained,
+                pretrained_cfg_overlay=pretrained_cfg_overlay,
                 num_classes=model.num_classes,
                 in_chans=model.in_channels,
                 **wishes,
