@@ -14,7 +14,10 @@ from documents import DOCS, blocks
 # Each trains for half a minute or so; the limits only end what hangs.
 pytestmark = [pytest.mark.tutorial, pytest.mark.timeout(900)]
 
-TUTORIALS = ("tutorial_data", "tutorial_space", "own_mixer", "tutorial_report")
+TUTORIALS = (
+    *("tutorial_data", "tutorial_space", "own_mixer", "tutorial_report"),
+    *("tutorial_dense", "tutorial_device"),
+)
 COMMANDS = {"bash": ["bash", "-euo", "pipefail", "-s"], "python": [sys.executable, "-"]}
 CHECKER = doctest.OutputChecker()
 FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
