@@ -235,11 +235,12 @@ def _glyph_cells(
     side = large.shape[1]
     top, least = (P - side) // 2, (P - side - places + 1) // 2
     bank = np.zeros((len(GLYPHS), places, P, P), dtype=np.float32)
-    for left in range(places):
-        bank[:, left, top : top + side, least + left : least + left + side] = large
-    left = rng.integers(0, places, glyphs.shape)
+    for place in range(places):
+        left = least + place
+        bank[:, place, top : top + side, left : left + side] = large
+    across = rng.integers(0, places, glyphs.shape)
     tints = _tints((*glyphs.shape, 1, 1), options, rng)
-    return bank[glyphs, left][..., None] * tints
+    return bank[glyphs, across][..., None] * tints
 
 
 def _place(ink: Canvas, cells: Labels, options: Options, rng: np.random.Generator) -> Canvas:
