@@ -67,7 +67,7 @@ def one(seed: int, out: Path) -> None:
                 seconds.write_text(json.dumps(spent + time.process_time() - started))
                 print(f"seed {seed}: step {step} of {steps}", flush=True)
 
-        settings = SupernetSettings(epochs=EPOCHS)
+        settings = SupernetSettings(epochs=EPOCHS, distillation=0.5)
         result = loop.train_supernet(
             supernet,
             splits,
