@@ -121,7 +121,7 @@ def read_shared(config: SearchConfig, *, folder: Path | None, data: DataShape) -
     mistakes += [
         f"references: {name}: is outside of the space, and so of the supernet of {source}; "
         "expected none"
-        for name in config.references
+        for name in config.paper_models
         if not config.space.contains(reference_target(name, config.space.shape))
     ]
     if mistakes:
