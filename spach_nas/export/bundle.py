@@ -287,6 +287,11 @@ def check_manifest(folder: Path) -> tuple[str, list[str]]:
     return bundle_sum(files), problems
 
 
+def is_timm_bundle(folder: str | Path) -> bool:
+    """Whether a folder holds a model of timm that `train` wrote."""
+    return (Path(folder) / CONFIG).is_file() and not (Path(folder) / ARCHITECTURE).is_file()
+
+
 def read_manifest(folder: Path) -> dict[str, str]:
     """The checksum of each file, by its name.
 

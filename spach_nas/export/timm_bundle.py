@@ -18,7 +18,6 @@ from spach_nas.data.images import Normalisation
 from spach_nas.data.preprocessing import Preprocessing
 from spach_nas.errors import BundleError, one_line
 from spach_nas.export.bundle import (
-    ARCHITECTURE,
     CONFIG,
     README,
     check_manifest,
@@ -29,11 +28,6 @@ from spach_nas.export.bundle import (
 from spach_nas.files import staged
 from spach_nas.networks.timm_networks import build_any, load_timm
 from spach_nas.space.timm_reference import TimmModel
-
-
-def is_timm_bundle(folder: str | Path) -> bool:
-    """Whether a folder holds a model of timm that `train` wrote."""
-    return (Path(folder) / CONFIG).is_file() and not (Path(folder) / ARCHITECTURE).is_file()
 
 
 def write_timm_bundle(

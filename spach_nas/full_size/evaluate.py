@@ -15,7 +15,8 @@ from spach_nas.data.reader import EvaluationSplit, check_split, default_split
 from spach_nas.data.split_reader import Pictures, labelled_as
 from spach_nas.errors import BundleError
 from spach_nas.export import choose, load_weights
-from spach_nas.export.timm_bundle import is_timm_bundle, read_timm_bundle, timm_normalisation
+from spach_nas.export.bundle import is_timm_bundle
+from spach_nas.export.timm_bundle import read_timm_bundle, timm_normalisation
 from spach_nas.full_size.training_plan import data_choice
 from spach_nas.latency.timing import SECONDS, conditions, time_calls
 from spach_nas.networks import build

@@ -25,7 +25,7 @@ from spach_nas.data.reader import (
 from spach_nas.data.split_reader import Pictures
 from spach_nas.errors import BundleError, ConfigError, DataError, StudyError
 from spach_nas.export import Choice, choose
-from spach_nas.export.bundle import ARCHITECTURE, CONFIG, read_manifest
+from spach_nas.export.bundle import is_timm_bundle, read_manifest
 from spach_nas.export.named_networks import Initial, check_initial, load_initial, load_teacher
 from spach_nas.full_size.initial import (
     adapted_architecture,
@@ -180,7 +180,7 @@ def check_evaluation(source: str, *, data: str, options: DataOptions) -> None:
     if is_timm(source):
         timm_name(source)
         return
-    if (Path(source) / CONFIG).is_file() and not (Path(source) / ARCHITECTURE).is_file():
+    if is_timm_bundle(source):
         read_manifest(Path(source))
         return
     choice = choose(source)
