@@ -6,8 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from scipy.special import stdtrit
-from scipy.stats import rankdata
+from scipy.stats import rankdata, ttest_ind
 
 from spach_nas.config.rediscovery_settings import Rediscovery, StageRule
 from spach_nas.config.search_yaml import SearchConfig
@@ -213,7 +212,11 @@ def rediscover(given: Rediscovery, folder: Path, *, doing: Doing = lambda _: Non
             if name.startswith(f"limit_{place}/")
         }
         limits.append(_under_limit(given, bounds, own, known, folder=folder, doing=doing))
-    sampled = {name: records for name, records in found.items() if "/r" in name}
+    sampled = {
+        name: records
+        for name, records in found.items()
+        if name.partition("/")[2].startswith(("random", "repeat"))
+    }
     models = tuple(_models(given, sampled))
     return Rediscovered(
         given=given,
@@ -323,16 +326,11 @@ def _rank(reference: Record, records: Sequence[Record]) -> tuple[int, int]:
 
 def difference(first: Sequence[float], second: Sequence[float]) -> Estimate:
     """Mean of the first less mean of the second, with Welch's 95 % interval; at least two each."""
-    parts = [np.var(side, ddof=1) / len(side) for side in (first, second)]
     middle = float(np.mean(first) - np.mean(second))
-    total = sum(parts)
-    if total == 0:
+    if len({*first}) == len({*second}) == 1:  # scipy warns, and knows no interval
         return Estimate(figure=middle, low=middle, high=middle)
-    freedom = total**2 / sum(
-        part**2 / (len(side) - 1) for part, side in zip(parts, (first, second), strict=True)
-    )
-    reach = float(stdtrit(freedom, 0.975) * np.sqrt(total))
-    return Estimate(figure=middle, low=middle - reach, high=middle + reach)
+    found = ttest_ind(first, second, equal_var=False).confidence_interval(0.95)
+    return Estimate(figure=middle, low=float(found.low), high=float(found.high))
 
 
 def _models(given: Rediscovery, found: Mapping[str, Sequence[Record]]) -> Iterator[Model]:
