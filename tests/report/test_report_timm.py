@@ -10,20 +10,9 @@ from spach_nas.report.front_figure import pareto_data, pareto_figure, spread_out
 from spach_nas.report.page import timm_section
 from spach_nas.report.view import StudyView, study_view
 from spach_nas.study.timm_figures import TimmFigures
-from study_factory import make_record
+from study_factory import TIMM_FIGURES, make_record
 
-NEAR = TimmFigures(
-    name="timm/a<b",
-    image_size=224,
-    params=5_000_000,
-    macs=2_000_000_000,
-    activations=7,
-    latency=8.5,
-    top1=80.4,
-    top1_size=256,
-    top1_model="a.b_in1k",
-)
-FAR = replace(NEAR, name="timm/far", macs=90_000_000_000, latency=None, top1=None)
+FAR = replace(TIMM_FIGURES, name="timm/far", macs=90_000_000_000, latency=None, top1=None)
 RECORDS = [make_record(0, 0.7, macs=1_900_000_000), make_record(1, 0.8, macs=4_000_000_000)]
 
 
@@ -32,7 +21,7 @@ def view(*models: TimmFigures) -> StudyView:
 
 
 def test_a_model_near_the_points_is_marked_on_the_axis_and_has_no_score() -> None:
-    data = pareto_data(view(NEAR, FAR))
+    data = pareto_data(view(TIMM_FIGURES, FAR))
     assert data.timm == (("timm/a<b", 2e9),)
     assert len(data.points) == 2  # neither a point nor on the front
     figure = pareto_figure(data)
@@ -42,7 +31,7 @@ def test_a_model_near_the_points_is_marked_on_the_axis_and_has_no_score() -> Non
     assert note.text == "a&lt;b"
     assert not pareto_data(view()).timm
     # No record has a latency, so that there is nothing to compare theirs with.
-    assert not pareto_data(view(NEAR), OBJECTIVES["latency"]).timm
+    assert not pareto_data(view(TIMM_FIGURES), OBJECTIVES["latency"]).timm
 
 
 def test_names_on_the_axis_keep_apart_and_in_order() -> None:
@@ -50,7 +39,7 @@ def test_names_on_the_axis_keep_apart_and_in_order() -> None:
 
 
 def test_the_table_has_published_accuracies_in_a_column_of_their_own() -> None:
-    section = timm_section(view(FAR, NEAR))
+    section = timm_section(view(FAR, TIMM_FIGURES))
     assert not section.hidden and timm_section(view()).hidden
     head, near, far = section.body.split("<tr>")[1:]
     assert "Published ImageNet-1k top-1" in head and "Latency, ms" in head

@@ -16,20 +16,10 @@ from spach_nas.report.study import study_facts
 from spach_nas.search.plan import plan_search
 from spach_nas.search.run import prepare_folder
 from spach_nas.study.timm_figures import TimmFigures, read_timm_table, timm_table
+from study_factory import TIMM_FIGURES
 
 NAMES = ["timm/test_vit", "timm/test_resnet"]
 BOTH = {"accuracy": "max", "latency": "min"}
-FIGURES = TimmFigures(
-    name="timm/a<b",
-    image_size=224,
-    params=5_000_000,
-    macs=2_000_000_000,
-    activations=7,
-    latency=8.5,
-    top1=80.4,
-    top1_size=256,
-    top1_model="a.b_in1k",
-)
 
 
 def test_they_are_not_trained_and_have_the_input_and_classes_of_the_targets(tmp_path: Path) -> None:
@@ -101,5 +91,5 @@ def test_a_study_keeps_their_figures(tmp_path: Path) -> None:
 def test_their_file_is_read_as_it_was_written(tmp_path: Path) -> None:
     assert read_timm_table(tmp_path) == ()
     bare = TimmFigures(name="timm/c", image_size=32, params=1, macs=2, activations=3)
-    (tmp_path / TIMM_CSV).write_text(timm_table([FIGURES, bare]))
-    assert read_timm_table(tmp_path) == (FIGURES, bare)
+    (tmp_path / TIMM_CSV).write_text(timm_table([TIMM_FIGURES, bare]))
+    assert read_timm_table(tmp_path) == (TIMM_FIGURES, bare)

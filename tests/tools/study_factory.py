@@ -11,10 +11,22 @@ from spach_nas.space.architecture import Architecture, Stage
 from spach_nas.space.references import REFERENCES
 from spach_nas.space.scaling import DataShape, ProxyRule, scale
 from spach_nas.study.records import Record
+from spach_nas.study.timm_figures import TimmFigures
 
 RULE = ProxyRule(image_size=(32, 32), patch_size=2, width_scale=0.125)
 DATA = DataShape(in_channels=1, num_classes=10)
 FIDELITY = Fidelity(epochs=6, image_size=(32, 32), data_share=0.5)
+TIMM_FIGURES = TimmFigures(
+    name="timm/a<b",
+    image_size=224,
+    params=5_000_000,
+    macs=2_000_000_000,
+    activations=7,
+    latency=8.5,
+    top1=80.4,
+    top1_size=256,
+    top1_model="a.b_in1k",
+)
 PAPER_MODELS = ("conv_ms_s", "trans_ms_s", "mlp_ms_s", "hybrid_ms_s")
 
 
