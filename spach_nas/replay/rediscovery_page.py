@@ -42,7 +42,8 @@ def write_rediscovery(found: Rediscovered, folder: Path) -> Path:
     title = f"Rediscovery: {found.given.search.study}"
     header = render(_TEMPLATE, "header", title, doubts, sentences)
     replace_text(
-        folder / PAGE, document(name=title, header=header, sections=list(_sections(found)))
+        folder / PAGE,
+        document(name=title, header=header, sections=[section(found) for section in _SECTIONS]),
     )
     return folder / PAGE
 
@@ -119,8 +120,9 @@ def rule(effect: Effect) -> str:
     )
 
 
-def _sections(found: Rediscovered) -> Iterator[Section]:
-    yield Section(
+def _found_section(found: Rediscovered) -> Section:
+    """What every search found, against MACs."""
+    return Section(
         id="found",
         title="What was found",
         figure={str(one.limits): _figure(found, one) for one in found.limits},
@@ -147,7 +149,11 @@ def _sections(found: Rediscovered) -> Iterator[Section]:
             ],
         ),
     )  # fmt: skip
-    yield Section(
+
+
+def _cold_section(found: Rediscovered) -> Section:
+    """The networks that were trained again, on the test split."""
+    return Section(
         id="cold",
         title="Trained again",
         note="Trained from the beginning with seeds that chose nothing, scored on the test split: "
@@ -175,7 +181,11 @@ def _sections(found: Rediscovered) -> Iterator[Section]:
             ],
         ),
     )
-    yield Section(
+
+
+def _rules_section(found: Rediscovered) -> Section:
+    """What each mixer is worth in each stage."""
+    return Section(
         id="rules",
         title="Rules",
         note="From the uniform samples, by least squares in the shares of the mixers and the "
@@ -183,7 +193,11 @@ def _sections(found: Rediscovered) -> Iterator[Section]:
         body=render(_TEMPLATE, "rules", [rule(one) for one in found.effects]),
         missing="" if found.effects else "Too few networks were drawn uniformly.",
     )
-    yield Section(
+
+
+def _audit_section(found: Rediscovered) -> Section:
+    """How well one training ranks another."""
+    return Section(
         id="audit",
         title="How far scores can be trusted",
         note="Kendall's tau with the accuracy after one training, over the uniform samples; "
@@ -197,7 +211,11 @@ def _sections(found: Rediscovered) -> Iterator[Section]:
             ],
         ),
     )
-    yield Section(
+
+
+def _models_section(found: Rediscovered) -> Section:
+    """What the space holds of the paper's models, and how they are ranked."""
+    return Section(
         id="models",
         title="The paper's models",
         note="Whether the space holds them, and the accuracy of their proxies by this protocol. "
@@ -267,3 +285,12 @@ def _percent(share: float) -> str:
 
 def _points(figure: float) -> str:
     return f"{figure:+.1f}".replace("-", "\N{MINUS SIGN}")
+
+
+_SECTIONS = (
+    _found_section,
+    _cold_section,
+    _rules_section,
+    _audit_section,
+    _models_section,
+)
