@@ -12,7 +12,14 @@ from typing import TYPE_CHECKING
 from spach_nas.config.search_settings import OFFICIAL
 from spach_nas.config.training_settings import TeacherSettings
 from spach_nas.data.preprocessing import Preprocessing
-from spach_nas.errors import ArchitectureError, BundleError, ConfigError, did_you_mean, one_of
+from spach_nas.errors import (
+    ArchitectureError,
+    BundleError,
+    ConfigError,
+    SpachNasError,
+    did_you_mean,
+    one_of,
+)
 from spach_nas.export.bundle import load_weights
 from spach_nas.export.choice import choose
 from spach_nas.space.references import REFERENCES
@@ -85,11 +92,14 @@ def load_initial(init: str, *, model: str, key: str = "--init") -> Initial:
 
     if init.startswith(OFFICIAL):
         return Initial(network=load_official(Path(init.removeprefix(OFFICIAL)), model), name=init)
-    choice = choose(init)
-    if choice.weights is None:
-        raise BundleError(f"{key} {init}: has no trained weights; expected a bundle with them")
-    network = build(choice.architecture)
-    load_weights(network, choice.weights, where=init)
+    try:
+        choice = choose(init)
+        if choice.weights is None:
+            raise BundleError(f"{init}: has no trained weights; expected a bundle with them")
+        network = build(choice.architecture)
+        load_weights(network, choice.weights, where=init)
+    except SpachNasError as problem:
+        raise BundleError(f"{key} {problem}") from None
     return Initial(network=network, name=init, preprocessing=choice.preprocessing)
 
 

@@ -181,3 +181,5 @@ def test_official_weights_belong_to_the_model_that_is_named(tmp_path: Path) -> N
         load_initial(f"official:{path}", model="tiny.yaml")
     with pytest.raises(BundleError, match="expected official:PATH, or the folder"):
         load_initial(str(path), model=name)
+    with pytest.raises(BundleError, match=f"--init {tmp_path}: holds no records.jsonl"):
+        load_initial(str(tmp_path), model=name)
