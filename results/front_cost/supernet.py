@@ -1,10 +1,11 @@
 """Trains the supernet of spach_bench by some seeds and scores every architecture of its table.
 
-    python supernet.py 0 1 2
+    python supernet.py 0 1 2 [--distillation 0.5]
 
 Writes `scores/supernet_SEED.csv`, a row for each architecture, and the processor seconds of the
-training into `scores/supernet_SEED.json`. Settings are the defaults of the package, `STEPS` of them
-take about 480 processor seconds. An interrupted training goes on from `/tmp/front_cost`.
+training into `scores/supernet_SEED.json`; with distillation, `scores/distilled_supernet_SEED.*`.
+Settings are the defaults of the package, `STEPS` of them take about 480 processor seconds. An
+interrupted training goes on from `/tmp/front_cost`.
 """
 
 import argparse
@@ -34,13 +35,16 @@ def main() -> None:
     """Train and score, seed by seed."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("seeds", type=int, nargs="+")
-    for seed in parser.parse_args().seeds:
-        out = HERE / "scores" / f"supernet_{seed}.csv"
+    parser.add_argument("--distillation", type=float, default=0.0)
+    args = parser.parse_args()
+    for seed in args.seeds:
+        kind = "distilled_supernet" if args.distillation else "supernet"
+        out = HERE / "scores" / f"{kind}_{seed}.csv"
         if not out.exists():
-            one(seed, out)
+            one(seed, out, SupernetSettings(epochs=EPOCHS, distillation=args.distillation))
 
 
-def one(seed: int, out: Path) -> None:
+def one(seed: int, out: Path, settings: SupernetSettings) -> None:
     """A supernet and its scores."""
     config = load_config(BENCH / "search.yaml")
     data = data_shape(config.data)
@@ -55,7 +59,7 @@ def one(seed: int, out: Path) -> None:
     share = STEPS * config.training.batch_size / EPOCHS / len(splits.train)
     for folder in (KEPT, out.parent):
         folder.mkdir(exist_ok=True)
-    seconds = KEPT / f"seconds_{seed}.json"
+    seconds = KEPT / f"seconds_{out.stem}.json"
     spent = json.loads(seconds.read_text()) if seconds.exists() else 0.0
     with threads(1), global_seed(seed, runtime):
         supernet = move(Supernet(config.space, config.proxy, data), runtime)
@@ -67,7 +71,6 @@ def one(seed: int, out: Path) -> None:
                 seconds.write_text(json.dumps(spent + time.process_time() - started))
                 print(f"seed {seed}: step {step} of {steps}", flush=True)
 
-        settings = SupernetSettings(epochs=EPOCHS, distillation=0.5)
         result = loop.train_supernet(
             supernet,
             splits,
@@ -77,7 +80,7 @@ def one(seed: int, out: Path) -> None:
             seed=seed,
             runtime=runtime,
             ends=loop.ends_of(map(draw, range(1000))),
-            file=KEPT / f"supernet_{seed}.safetensors",
+            file=KEPT / f"{out.stem}.safetensors",
             tell=tell,
         )
         assert result.diverged is None, result.diverged

@@ -162,17 +162,19 @@ def _scales(network: Spach, proxy: Architecture):
             yield f"{path}_{of}_{name}_{size}".replace(".", "_"), module, name
 
 
+_SANDWICH = SupernetSettings(paths="sandwich", distillation=0)
 _DISTILLED = SupernetSettings(paths="sandwich", distillation=0.5)
 METHODS = {
     "single": Method(settings=SupernetSettings(paths="single")),
-    "sandwich": Method(settings=SupernetSettings(paths="sandwich", distillation=0)),
+    "sandwich": Method(settings=_SANDWICH),
+    "sandwich_near_paths": Method(settings=_SANDWICH, paths=NearPaths),
+    "sandwich_dynamic": Method(
+        settings=_SANDWICH, paths=PathsOfAGroup, before_step=DynamicTraining()
+    ),
+    "sandwich_own_scales": Method(settings=_SANDWICH, supernet=OwnScales),
     "sandwich_distilled": Method(settings=_DISTILLED),
     "ends_of_each_stem": Method(settings=_DISTILLED, stems_take_turns=True),
     "near_paths": Method(settings=_DISTILLED, paths=NearPaths),
-    "dynamic": Method(
-        settings=_DISTILLED,
-        paths=PathsOfAGroup,
-        before_step=DynamicTraining(),
-    ),
+    "dynamic": Method(settings=_DISTILLED, paths=PathsOfAGroup, before_step=DynamicTraining()),
     "own_scales": Method(settings=_DISTILLED, supernet=OwnScales),
 }
