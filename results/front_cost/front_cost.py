@@ -117,13 +117,14 @@ def strategies(
         name = label.partition(":")[2]
         found = {key: (one.values[key], one.seconds[key]) for key in one.values}
         given[name] = [Scores(evaluator={"name": "training_free", "score": name}, found=found)]
-    for path in sorted((HERE / "scores").glob("supernet_*.json")):
+    for path in sorted((HERE / "scores").glob("*supernet_*.json")):
+        kind = path.stem.rpartition("_")[0].replace("_", " ")
         before = json.loads(path.read_text())["seconds"]
         rows = list(pd.read_csv(path.with_suffix(".csv")).itertuples(index=False))
         for by, value in VALUES.items():
             found = {row.arch_id: (value(row), row.seconds) for row in rows}
             scores = Scores(evaluator={"name": "supernet"}, before=before, found=found)
-            given.setdefault(f"supernet by {by}", []).append(scores)
+            given.setdefault(f"{kind} by {by}", []).append(scores)
     for name, every in given.items():
         number = seeds if len(every) == 1 else EACH * len(every)
         yield f"{name} first", number, partial(_first, benchmark, every)

@@ -71,6 +71,7 @@ def run(
     place: Place | None = None,
     micro_batch: int | None = None,
     tell: Tell = lambda *_: None,
+    stopped: Callable[[], bool] = lambda: False,
 ) -> SupernetResult:
     return train_supernet(
         supernet,
@@ -86,6 +87,7 @@ def run(
         micro_batch=micro_batch,
         window=5,
         tell=tell,
+        stopped=stopped,
     )
 
 
@@ -156,11 +158,24 @@ def train_as(rank: int, port: int, folder: Path) -> None:
     place = Place(rank=rank, world=2)
     result = run(supernet, draw=conv1_alone, file=folder / "file", place=place)
     torch.save((supernet.state_dict(), result.standing.losses), folder / f"{rank}.pt")
+    done: list[int] = []
+    run(
+        fresh(),
+        draw=conv1_alone,
+        file=folder / "parts",
+        place=place,
+        tell=lambda step, _: done.append(step),
+        stopped=lambda: rank == 0 and done[-1] == 13,
+    )
+    assert done == list(range(1, 14)), "all workers stop with the one that is told to"
+    parts = fresh()
+    run(parts, draw=conv1_alone, file=folder / "parts", place=place)
+    assert state(parts) == state(supernet), "they go on bit for bit"
     torch.distributed.destroy_process_group()
 
 
 @slow
-def test_two_workers_train_as_one_does(tmp_path: Path) -> None:
+def test_two_workers_train_as_one_does_and_go_on_after_a_stop(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
     torch.multiprocessing.spawn(train_as, args=(port, tmp_path), nprocs=2)
