@@ -1,7 +1,8 @@
 """Accuracy, size and latency of a trained network in small number formats: `onnx_formats.csv`.
 
-    python onnx_formats.py BUNDLE DATA
+    python onnx_formats.py NAME BUNDLE DATA
 
+NAME is what the table calls the network, whose rows are written anew; those of others stay.
 Latency is that of one image by ONNX Runtime on one thread, in seconds of the processor, all formats
 in turns.
 """
@@ -42,8 +43,8 @@ def session(data: bytes) -> onnxruntime.InferenceSession:
     return onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
 
 
-def main(bundle: Path, data: str) -> None:
-    """Make, score and time all formats, and write the table."""
+def main(name: str, bundle: Path, data: str) -> None:
+    """Make, score and time all formats, and write their rows."""
     network, preprocessing = load_model(bundle), load_preprocessing(bundle)
     images = read_scored_images(
         named_settings(data),
@@ -53,33 +54,36 @@ def main(bundle: Path, data: str) -> None:
     )
     whole = FORMS["onnx"].make(network, OPSET, ())
     made = {"fp32": whole, "fp16": fp16_bytes(whole)}
-    for name, operators in INT8.items():
-        made[name] = int8_bytes(whole, images.calibration, operators=operators)
+    for form, operators in INT8.items():
+        made[form] = int8_bytes(whole, images.calibration, operators=operators)
     sessions = {name: session(item) for name, item in made.items()}
     logits = {
-        name: np.concatenate([item.run([OUTPUT], {INPUT: x.numpy()})[0] for x, _ in images.scored])
-        for name, item in sessions.items()
+        form: np.concatenate([item.run([OUTPUT], {INPUT: x.numpy()})[0] for x, _ in images.scored])
+        for form, item in sessions.items()
     }
     labels = np.concatenate([labels.numpy() for _, labels in images.scored])
     feed = {INPUT: images.scored[0][0][:1].numpy()}
-    times: dict[str, list[float]] = {name: [] for name in sessions}
+    times: dict[str, list[float]] = {form: [] for form in sessions}
     for _ in range(ROUNDS):
-        for name, item in sessions.items():
+        for form, item in sessions.items():
             item.run([OUTPUT], feed)  # its weights are in the caches
             started = time.thread_time()
             item.run([OUTPUT], feed)
-            times[name].append(time.thread_time() - started)
-    with Path(__file__).with_suffix(".csv").open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["format", "kilobytes", "images", "top1", "same_top1", "ms", "over_fp32"])
-        for name, found in logits.items():
-            same = (found.argmax(1) == logits["fp32"].argmax(1)).mean()
-            top1, own = (found.argmax(1) == labels).mean(), np.array(times[name])
-            ratio = np.median(own / np.array(times["fp32"]))
-            shares = (f"{share:.4f}" for share in (top1, same))
-            speed = (f"{1e3 * np.median(own):.3f}", f"{ratio:.3f}")
-            writer.writerow([name, len(made[name]) // 1000, len(labels), *shares, *speed])
+            times[form].append(time.thread_time() - started)
+    rows = []
+    for form, found in logits.items():
+        same = (found.argmax(1) == logits["fp32"].argmax(1)).mean()
+        top1, own = (found.argmax(1) == labels).mean(), np.array(times[form])
+        ratio = np.median(own / np.array(times["fp32"]))
+        shares = (f"{share:.4f}" for share in (top1, same))
+        speed = (f"{1e3 * np.median(own):.3f}", f"{ratio:.3f}")
+        rows.append([name, form, str(len(made[form]) // 1000), str(len(labels)), *shares, *speed])
+    table = Path(__file__).with_suffix(".csv")
+    head, *before = csv.reader(table.read_text(encoding="utf-8").splitlines())
+    with table.open("w", newline="", encoding="utf-8") as file:
+        others = (row for row in before if row[0] != name)
+        csv.writer(file, lineterminator="\n").writerows([head, *others, *rows])
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), sys.argv[2])
+    main(sys.argv[1], Path(sys.argv[2]), sys.argv[3])

@@ -86,8 +86,10 @@ def _devices() -> tuple[Finding, ...]:
         return (Finding(name="device", value=f"torch: {one_line(problem)}", fault=True),)
     if torch.cuda.is_available():
         names = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
-        bf16 = "bf16" if torch.cuda.is_bf16_supported() else "no bf16"
-        return tuple(Finding(name="device", value=f"CUDA, {name}, {bf16}") for name in names)
+        # Not one that it only emulates, which `precision: auto` does not take either.
+        bf16 = torch.cuda.is_bf16_supported(including_emulation=False)
+        shown = "bf16" if bf16 else "no bf16"
+        return tuple(Finding(name="device", value=f"CUDA, {name}, {shown}") for name in names)
     if torch.backends.mps.is_available():
         return (Finding(name="device", value="MPS"),)
     return (Finding(name="device", value=f"CPU, {torch.backends.cpu.get_cpu_capability()}"),)

@@ -15,6 +15,7 @@ from spach_nas.search.plan import Plan
 from spach_nas.space.scaling import scale
 from spach_nas.study.ending import ending
 from spach_nas.study.folder import BEST, checkpoint_path
+from spach_nas.study.timm_figures import read_timm_table
 from spach_nas.units import format_count, format_duration, plural
 
 if TYPE_CHECKING:
@@ -107,7 +108,8 @@ def print_result(study: "StudyDriver", *, console: Console) -> None:
         where = study.folder / "trials.csv"
         console.print(Text(f"no trial is complete; {where} holds the reasons"), soft_wrap=True)
         return
-    console.print(front_table(study.records, study.objectives))
+    timm = read_timm_table(study.folder)
+    console.print(front_table(study.records, study.objectives, timm=timm))
     failed = sum(record.state == "failed" for record in study.records)
     if failed:
         console.print(f"{failed} trials failed; trials.csv holds the reasons")

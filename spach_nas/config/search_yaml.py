@@ -224,6 +224,13 @@ class SearchConfig(Settings):
         )
 
     @property
+    def trial_resources(self) -> Resources:
+        """`resources`, in which `auto` is no GPU where trainings run on another device."""
+        if self.training.device in ("auto", "cuda") or self.resources.gpus_per_trial != "auto":
+            return self.resources
+        return replace(self.resources, gpus_per_trial=0)
+
+    @property
     def wants_latency(self) -> bool:
         """Whether targets need a predicted latency."""
         return LATENCY.name in self.objectives or self.limits.max_latency is not None

@@ -1,6 +1,5 @@
 """Proxy training: build the small copy of a candidate, train it, score it."""
 
-import gc
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -34,7 +33,7 @@ from spach_nas.training import (
     train,
     unpack,
 )
-from spach_nas.training.device import LOST_DEVICE
+from spach_nas.training.device import LOST_DEVICE, free_memory
 from spach_nas.training.distillation import Teacher
 from spach_nas.training.sealed_networks import open_network, open_teacher
 
@@ -45,6 +44,8 @@ _SIGNS = (
     "out of memory",
     "bad_alloc",
     "STATUS_ALLOC_FAILED",
+    # What torch makes of cuDNN without memory for the workspace of any algorithm.
+    "unable to find an engine",
 )
 # After memory ran out, a batch is trained in so many parts.
 _PARTS = 4
@@ -186,7 +187,7 @@ def _attempt(job: _Job, micro_batch: int | None, *, remark: str = "") -> Evaluat
         out_of_memory = _is_out_of_memory(problem)
         reason = one_line(problem, named=True)
     # Only here: before, the problem held the frames that hold the tensors.
-    _free_memory(job.runtime.device)
+    free_memory()
     return None if out_of_memory else Evaluation(state="failed", reason=reason)
 
 
@@ -309,13 +310,3 @@ def _is_out_of_memory(problem: Exception) -> bool:
     if isinstance(problem, torch.OutOfMemoryError | MemoryError):
         return True
     return isinstance(problem, RuntimeError) and any(sign in str(problem) for sign in _SIGNS)
-
-
-def _free_memory(device: torch.device) -> None:
-    """Give back what nothing refers to any more."""
-    # A failed backward pass leaves reference cycles.
-    gc.collect()
-    if device.type == "cuda":
-        torch.cuda.empty_cache()
-    elif device.type == "mps":
-        torch.mps.empty_cache()

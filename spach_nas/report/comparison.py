@@ -27,6 +27,7 @@ from spach_nas.study.folder import check_plugins, class_count
 from spach_nas.study.hypervolume import Corners, study_corners
 from spach_nas.study.pareto import comparable, value
 from spach_nas.study.records import Record
+from spach_nas.study.timm_figures import TimmFigures, read_timm_table
 
 # What the seeds of one group may differ in.
 _SEEDS = ("study", "search.seed", "training.seed")
@@ -49,6 +50,7 @@ class ComparedStudy:
         label: Its name in pictures and tables.
         settings: Everything its YAML says, defaults too, by path: `search.trials`.
         images: How its images were prepared, as text; empty: not known.
+        timm: The models of timm among its references.
         baseline: Whether the others are measured against it.
     """
 
@@ -59,12 +61,15 @@ class ComparedStudy:
     corners: Corners = field(default_factory=dict)
     settings: Mapping[str, str] = field(default_factory=dict)
     images: str = ""
+    timm: tuple[TimmFigures, ...] = ()
     baseline: bool = False
 
     @cached_property
     def view(self) -> StudyView:
         """What the search itself proposed: the paper's models are no merit of it."""
-        facts = StudyFacts(name=self.label, objectives=self.objectives, limits=self.limits)
+        facts = StudyFacts(
+            name=self.label, objectives=self.objectives, limits=self.limits, timm=self.timm
+        )
         return study_view([one for one in self.records if one.reference is None], facts)
 
     @cached_property
@@ -148,6 +153,7 @@ def _read(folder: Path, *, label: str, baseline: bool) -> ComparedStudy:
         corners=study_corners(config, classes=class_count(folder)),
         settings=dict(_flat(to_jsonable_python(config))),
         images=images.read_text(encoding="utf-8", errors="replace") if images.is_file() else "",
+        timm=read_timm_table(folder),
         baseline=baseline,
     )
 

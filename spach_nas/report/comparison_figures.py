@@ -19,6 +19,7 @@ from spach_nas.report.comparison import (
 from spach_nas.report.front_figure import (
     Point,
     cost_axis,
+    mark_timm,
     pareto_data,
     scatter,
     score_axis,
@@ -103,7 +104,7 @@ def fronts_figure(
 ) -> go.Figure:
     """The front of each study in a cost and the score, in the look of its group; log x.
 
-    Limits are drawn where they are the same everywhere.
+    Limits are drawn where they are the same everywhere, models of timm on the horizontal axis.
 
     Args:
         groups: Studies with the same objectives, of which some can be compared.
@@ -134,10 +135,13 @@ def fronts_figure(
         shown.add(group.label)
     points = [point for _, _, data in fronts for point in data.front]
     limits = {data.limits for _, _, data in fronts}
-    costs = [point.x for point in points]
-    cost_axis(figure, axis, values=costs, limits=limits.pop() if len(limits) == 1 else ())
+    # A model that several studies name with the same input is one mark.
+    models = list(dict.fromkeys(model for _, _, data in fronts for model in data.timm))
+    costs = [*(point.x for point in points), *(place for _, place in models)]
+    x = cost_axis(figure, axis, values=costs, limits=limits.pop() if len(limits) == 1 else ())
     ends = [end for point in points for end in ((point.low, point.high) if few else (point.y,))]
-    score_axis(figure, fronts[0][2].y, values=ends)
+    score = fronts[0][2].y
+    mark_timm(figure, models, score=score, x=x, y=score_axis(figure, score, values=ends))
     return _make_room(figure, groups)
 
 

@@ -33,6 +33,7 @@ from spach_nas.report.comparison_figures import (
 from spach_nas.report.document import Section, document, render
 from spach_nas.report.front_figure import study_axes
 from spach_nas.report.growth import box_words
+from spach_nas.report.page import timm_section
 from spach_nas.study.intervals import score_words
 from spach_nas.study.pareto import value
 from spach_nas.units import format_duration
@@ -152,6 +153,7 @@ def _sections(
             missing="All comparable trials are equal: they span no box." if compared else "",
         ),
         Section(id="table", title="Figures of the studies", body=_table(groups, growth)),
+        timm_section(tuple(dict.fromkeys(model for study in studies for model in study.timm))),
         Section(
             id="noise",
             title="The same network, other seeds",

@@ -198,16 +198,31 @@ def pareto_figure(data: ParetoData) -> go.Figure:
     y = score_axis(figure, data.y, values=_shown_scores(data))
     _name_points(figure, data, x=x, y=y)
     _count_hidden(figure, data, y=y)
-    _mark_timm(figure, data, x=x, y=y)
+    mark_timm(figure, data.timm, score=data.y, x=x, y=y)
     return figure
 
 
-def _mark_timm(figure: go.Figure, data: ParetoData, *, x: "Range", y: "Range") -> None:
-    """Models of timm on the horizontal axis alone: scores of proxies say nothing about them."""
-    if not data.timm:
+def mark_timm(
+    figure: go.Figure,
+    models: Sequence[tuple[str, float]],
+    *,
+    score: Objective,
+    x: "Range",
+    y: "Range",
+) -> None:
+    """Models of timm on the horizontal axis alone: scores of proxies say nothing about them.
+
+    Args:
+        figure: With both axes.
+        models: Name and figure of each.
+        score: The vertical axis.
+        x: The horizontal axis.
+        y: The vertical axis.
+    """
+    if not models:
         return
-    ordered = sorted(data.timm, key=lambda item: item[1])
-    bottom = y.low if data.y.direction == "max" else y.high
+    ordered = sorted(models, key=lambda item: item[1])
+    bottom = y.low if score.direction == "max" else y.high
     figure.add_trace(
         go.Scatter(
             x=[place for _, place in ordered],

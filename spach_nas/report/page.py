@@ -30,6 +30,7 @@ from spach_nas.study.folder import REPORT
 from spach_nas.study.hypervolume import finished_after
 from spach_nas.study.intervals import record_words
 from spach_nas.study.records import Record
+from spach_nas.study.timm_figures import TimmFigures
 from spach_nas.units import format_count
 from spach_nas.version import __version__
 
@@ -89,9 +90,9 @@ def _front_section(view: StudyView) -> Section:
     )
 
 
-def timm_section(view: StudyView) -> Section:
+def timm_section(models: Sequence[TimmFigures]) -> Section:
     """Models of timm: what they cost here, and what was published of them."""
-    body = render(_TEMPLATE, "timm", view.facts.timm) if view.facts.timm else Markup()
+    body = render(_TEMPLATE, "timm", models) if models else Markup()
     return Section(id="timm", title="Models of timm", body=body)
 
 
@@ -195,7 +196,7 @@ def _origin_section(view: StudyView) -> Section:
 # section and name it here.
 SECTIONS: tuple[Callable[[StudyView], Section], ...] = (
     _front_section,
-    timm_section,
+    lambda view: timm_section(view.facts.timm),
     _drawings_section,
     hypervolume_section,
     shares_section,

@@ -13,7 +13,10 @@ from spach_nas.space.short_names import short_names
 from spach_nas.study.intervals import record_words
 from spach_nas.study.pareto import value
 from spach_nas.study.records import Record
+from spach_nas.study.timm_figures import TimmFigures
 from spach_nas.units import common_unit
+
+_TIMM_CAPTION = "Models of timm are not trained here; published is their top-1 on ImageNet-1k."
 
 
 def front_table(
@@ -21,8 +24,16 @@ def front_table(
     objectives: Sequence[Objective],
     *,
     limits: Limits | None = None,
+    timm: Sequence[TimmFigures] = (),
 ) -> Table:
-    """The front, cheapest target first, with best, knee and paper models marked."""
+    """The front, cheapest target first, with best, knee and paper models marked.
+
+    Args:
+        records: Of the study.
+        objectives: Of the study.
+        limits: On the target.
+        timm: Models of timm, which have costs and a published accuracy, but no score.
+    """
     facts = StudyFacts(name="", objectives=tuple(objectives), limits=limits or Limits())
     view = study_view(records, facts)
     return members_table(
@@ -30,6 +41,7 @@ def front_table(
         marks=view.marks,
         objectives=objectives,
         title=front_title(len(view.front), len(view.last)),
+        timm=timm,
     )
 
 
@@ -40,6 +52,7 @@ def members_table(
     objectives: Sequence[Objective] = USUAL,
     title: str | None = None,
     rows: int | None = None,
+    timm: Sequence[TimmFigures] = (),
 ) -> Table:
     """Members of a front, in their order.
 
@@ -49,6 +62,7 @@ def members_table(
         objectives: Of the study: each of its scores has a column, and so has accuracy.
         title: Above the table; None: nothing.
         rows: Most of them, one line each; None shows all, each on as many lines as it takes.
+        timm: Models of timm, below them.
     """
     live = rows is not None
     table = Table(
@@ -65,15 +79,17 @@ def members_table(
     if accuracy not in scores and any(value(record, accuracy) is not None for record in members):
         scores.append(accuracy)
     figures = {item.name: [record_words(record, item) for record in members] for item in scores}
+    beneath = {name: [""] * len(timm) for name in figures}
     for name, largest, digits in (("macs", "G", 2), ("params", "M", 1)):
         counts = [getattr(record.target_cost, name) for record in members]
         unit, factor = common_unit(counts, largest=largest)
         heading = f"{'MACs' if name == 'macs' else name} ({unit})"
         figures[heading] = [f"{count / factor:.{digits}f}" for count in counts]
+        beneath[heading] = [f"{getattr(model, name) / factor:.{digits}f}" for model in timm]
     latencies = [value(record, LATENCY) for record in members]
     if any(latency is not None for latency in latencies):
-        known = ("" if latency is None else f"{latency:.2f}" for latency in latencies)
-        figures["latency (ms)"] = list(known)
+        figures["latency (ms)"] = list(map(_latency_words, latencies))
+        beneath["latency (ms)"] = [_latency_words(model.latency) for model in timm]
     for heading in figures:
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("", no_wrap=True)
@@ -94,7 +110,18 @@ def members_table(
         )
     if len(shown) < len(members):
         table.add_row("", Text(f"... and {len(members) - len(shown)} more", style="dim"))
+    if timm:
+        table.add_section()
+        table.caption, table.caption_justify = _TIMM_CAPTION, "left"
+    for place, model in enumerate(timm):
+        published = "" if model.top1 is None else f"published: {model.top1:.1f} %"
+        cells = (column[place] for column in beneath.values())
+        table.add_row("", Text(model.name, overflow="fold"), *cells, published)
     return table
+
+
+def _latency_words(latency: float | None) -> str:
+    return "" if latency is None else f"{latency:.2f}"
 
 
 def front_title(members: int, trials: int) -> str:

@@ -47,6 +47,7 @@ from spach_nas.study.results import Study
 from spach_nas.study.resume_checks import check_resumable, warm_records
 from spach_nas.study.timm_figures import TimmFigures, timm_table
 from spach_nas.training import choose_runtime, move, score_images
+from spach_nas.training.device import free_memory
 
 Listener = Callable[[StudyDriver, Record | None], None]
 
@@ -144,6 +145,8 @@ def run_plan(
                 hearing(study.hear, host=driver_host(config.resources)) as pulses,
             ):
                 _prepare(study, plan, mixers=mixers, doing=doing)
+                # Candidates need it, and this process lives until the search ends.
+                free_memory()
                 if not (study.stopped or study.spent):
                     doing("starting workers")
                     run_study(
@@ -193,7 +196,7 @@ def _prepare(
             data=plan.splits,
             tell=doing,
             stopped=lambda: study.stopped or study.spent,
-            on_workers=partial(run_on_workers, resources=config.resources, mixers=mixers),
+            on_workers=partial(run_on_workers, resources=config.trial_resources, mixers=mixers),
         )
     study.prepared(seconds)
 

@@ -5,6 +5,7 @@ reached 1.5 GFLOP/s per core where float32 reaches 41. So bfloat16 is used on a 
 asked for by name, and a warning says what it costs.
 """
 
+import gc
 import statistics
 import time
 from collections.abc import Iterator
@@ -104,6 +105,13 @@ def fits(tensor: Tensor, runtime: Runtime) -> bool:
         return True
     free, _ = torch.cuda.mem_get_info(runtime.device)
     return tensor.nbytes < 0.4 * free
+
+
+def free_memory() -> None:
+    """Give back to the accelerator, if there is one, what nothing refers to any more."""
+    # A failed backward pass leaves reference cycles.
+    gc.collect()
+    torch.accelerator.empty_cache()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -148,7 +148,7 @@ class Training:
         # A sum in a checkpoint is that of all workers, so one of them takes it up.
         before = start.loss if not dist.is_initialized() or dist.get_rank() == 0 else 0.0
         total = torch.tensor(before, dtype=self.loss_format, device=learner.runtime.device)
-        started, images_per_s = time.perf_counter(), 0.0
+        started = time.perf_counter()
         learner.model.train()
         with closing(data.batches) as batches:
             for step, parts in enumerate(batches, start=start.step):
@@ -156,19 +156,21 @@ class Training:
                 rate = learning_rate(self.schedule, number)
                 total += learner.step(parts, number=number, rate=rate)
                 images = (step + 1 - start.step) * data.images
-                images_per_s = images / max(time.perf_counter() - started, 1e-9)
                 self.on_step(
                     StepReport(
                         epoch=start.epoch,
                         step=step + 1,
                         steps=data.steps,
                         images=data.images,
-                        images_per_s=images_per_s,
+                        images_per_s=images / max(time.perf_counter() - started, 1e-9),
                         loss=total,
                     )
                 )
         workers = dist.get_world_size() if dist.is_initialized() else 1
-        return float(over_workers(total) / (data.steps * workers)), images_per_s
+        loss = float(over_workers(total) / (data.steps * workers))
+        # Only now: the loss can be read when the device has done all steps.
+        images = (data.steps - start.step) * data.images
+        return loss, images / max(time.perf_counter() - started, 1e-9)
 
 
 def over_workers(value: Tensor) -> Tensor:

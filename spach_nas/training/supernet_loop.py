@@ -181,7 +181,7 @@ def train_supernet(
             chosen = order[first : first + protocol.batch_size]
             losses.append(_step(run, optimizer, step, chosen, factor=0.5**standing.rollbacks))
             tell(step + 1, total)
-            if float(_mean_over_workers(run, float(stopped()))) > 0:
+            if _is_stopped(run, stopped()):
                 return SupernetResult(standing=standing)
         loss = float(_mean_over_workers(run, torch.stack(losses).mean()))
         if not loss < min((guessing, *standing.losses)) + 0.5 * guessing:
@@ -378,6 +378,11 @@ def _average_gradients(run: _Run) -> None:
 def _mean_over_workers(run: _Run, value: Tensor | float) -> Tensor:
     value = torch.as_tensor(value, dtype=torch.float32, device=run.runtime.device)
     return over_workers(value) / run.place.world if run.place.world > 1 else value
+
+
+def _is_stopped(run: _Run, here: bool) -> bool:
+    """Whether any worker is to end; one that is alone does not wait for its device."""
+    return here if run.place.world == 1 else float(_mean_over_workers(run, float(here))) > 0
 
 
 def _paths(run: _Run, step: int) -> Iterator[Architecture]:

@@ -23,7 +23,6 @@ from timm.optim import create_optimizer_v2
 from timm.scheduler import CosineLRScheduler
 from timm.utils import ModelEmaV3
 from torch import Tensor
-from training_steps import proxy
 
 from spach_nas.full_size.training_plan import TrainingPlan, TrainingRequest, plan_training
 from spach_nas.full_size.training_run import prepare
@@ -33,6 +32,7 @@ from spach_nas.networks import build
 from spach_nas.training.checkpoint import Position
 from spach_nas.training.learner import Place
 from spach_nas.training.loaders import mend_posterize
+from training_steps import proxy
 
 pytestmark = [
     pytest.mark.benchmark,

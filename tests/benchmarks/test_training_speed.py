@@ -19,6 +19,12 @@ from result_tables import write_table
 from timm.optim import create_optimizer_v2
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from spach_nas.machine import keep_freed_memory
+from spach_nas.networks import build
+from spach_nas.networks import mixer_modules as network_mixers
+from spach_nas.training import threads
+from spach_nas.training.muon import make_muon
 from training_steps import (
     PROXIES,
     Case,
@@ -28,12 +34,6 @@ from training_steps import (
     interleaved,
     proxy,
 )
-
-from spach_nas.machine import keep_freed_memory
-from spach_nas.networks import build
-from spach_nas.networks import mixer_modules as network_mixers
-from spach_nas.training import threads
-from spach_nas.training.muon import make_muon
 
 pytestmark = [pytest.mark.benchmark, pytest.mark.timeout(1800)]
 # More rounds give steadier medians; fewer are enough to see that it runs.

@@ -186,6 +186,10 @@ def registry(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         (AssertionError(), "AssertionError"),
         (MemoryError(), "out of memory on cpu with batches of 16, and of 4"),
         (torch.OutOfMemoryError(""), "out of memory on cpu with batches of 16, and of 4"),
+        (
+            RuntimeError("GET was unable to find an engine to execute this computation"),
+            "out of memory on cpu with batches of 16, and of 4",
+        ),
         (RecursionError("too deep"), "RecursionError: too deep"),
     ],
 )

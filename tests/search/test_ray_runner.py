@@ -16,9 +16,10 @@ import pytest
 from ray.air.execution._internal import actor_manager
 from ray.exceptions import ActorDiedError, OutOfMemoryError, RayTaskError
 
-from search_tools import evaluate, make_study
+from search_tools import evaluate, make_study, write_search
 from spach_nas.config.evaluation import EvaluationRequest
 from spach_nas.config.search_settings import Resources
+from spach_nas.config.search_yaml import load_config
 from spach_nas.errors import StudyError
 from spach_nas.search import ray as ray_room
 from spach_nas.search.ray import session as cluster
@@ -279,6 +280,23 @@ def test_auto_is_a_gpu_where_a_node_has_one(known_nodes: list[dict[str, float]])
     assert demand(Resources()) == {"CPU": 1.0, "GPU": 1.0}
     shares = Resources(cpus_per_trial=0.5, gpus_per_trial=0.25, memory_per_trial=2 * 10**9)
     assert demand(shares) == {"CPU": 0.5, "GPU": 0.25, "memory": 2e9}
+
+
+@pytest.mark.parametrize(
+    ("device", "gpus", "wanted"),
+    [("cpu", "auto", {}), ("auto", "auto", {"GPU": 1.0}), ("cuda", 0.5, {"GPU": 0.5})],
+)
+def test_a_search_on_the_cpu_asks_for_no_gpu(
+    known_nodes: list[dict[str, float]],
+    tmp_path: Path,
+    device: str,
+    gpus: str | float,
+    wanted: dict[str, float],
+) -> None:
+    known_nodes += [{"CPU": 2.0, "GPU": 1.0}]
+    changes = {"training__device": device, "resources__gpus_per_trial": gpus}
+    config = load_config(write_search(tmp_path, **changes))
+    assert demand(config.trial_resources) == {"CPU": 1.0, **wanted}
 
 
 @pytest.mark.parametrize(

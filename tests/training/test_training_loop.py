@@ -1,5 +1,6 @@
 """A training run: it learns, it repeats itself, it goes on, it notices when it diverges."""
 
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, get_args
@@ -21,8 +22,10 @@ from spach_nas.training import (
     loop,
     train,
 )
+from spach_nas.training.checkpoint import Position
+from spach_nas.training.learner import Part, make_learner
 from spach_nas.training.optimizer import make_optimizer
-from spach_nas.training.schedule import Schedule, steps_per_epoch
+from spach_nas.training.schedule import Schedule, make_schedule, steps_per_epoch
 from spach_nas.training.seeds import derive_seed
 from training_tools import (
     CPU,
@@ -340,3 +343,22 @@ def test_every_purpose_and_epoch_has_a_seed_of_its_own() -> None:
     }
     assert len(seeds) == 3 * 20 * 2
     assert all(0 <= seed < 2**63 for seed in seeds)
+
+
+def test_images_are_counted_when_the_device_has_done_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    def late(value: torch.Tensor) -> torch.Tensor:
+        time.sleep(0.2)  # as long as a device still computes when all steps are queued
+        return value
+
+    monkeypatch.setattr(loop, "over_workers", late)
+    part = Part(images=torch.zeros(4, 1, 12, 12), labels=torch.zeros(4, dtype=torch.long))
+    training = loop.Training(
+        learner=make_learner(network("conv"), optimizer=SETTINGS.optimizer_settings, runtime=CPU),
+        batches=lambda epoch, first: loop.EpochBatches(
+            batches=([part] for _ in range(2)), steps=2, first_step=0, images=4
+        ),
+        schedule=make_schedule(peak=1e-3, steps=2, warmup_share=0.0),
+        score=None,
+    )
+    (report,) = training.epochs(Position(), stop=1)
+    assert report.images_per_s <= 2 * 4 / 0.2

@@ -64,8 +64,9 @@ def run_study(
     Raises:
         StudyError: No node of the cluster has the resources of one trial, or the disk is full.
     """
-    asked = demand(study.config.resources)
-    slots = trial_slots(study.config.resources, asked)
+    resources = study.config.trial_resources
+    asked = demand(resources)
+    slots = trial_slots(resources, asked)
     searcher = StudySearcher(study, on_record, slots=slots)
     trainable = functools.partial(
         _evaluate,

@@ -81,14 +81,16 @@ class Trainer:
         *,
         network: nn.Module | None = None,
         optimizer: Callable[[nn.Module], torch.optim.Optimizer] | None = None,
+        device: str = "cpu",
     ) -> None:
-        self.runtime = choose_runtime(device="cpu", precision=precision)
+        self.runtime = choose_runtime(device=device, precision=precision)
         self.network = move(network or build(case.architecture), self.runtime).train()
         self.optimizer = (optimizer or fused_adamw)(self.network)
         channels, (H, W) = case.architecture.in_channels, case.architecture.image_size
         # Channels last in memory, as the loop's batches are.
-        self.images = torch.randn(case.batch, H, W, channels).permute(0, 3, 1, 2)
-        self.labels = torch.randint(case.architecture.num_classes, (case.batch,))
+        images = torch.randn(case.batch, H, W, channels).permute(0, 3, 1, 2)
+        labels = torch.randint(case.architecture.num_classes, (case.batch,))
+        self.images, self.labels = (each.to(self.runtime.device) for each in (images, labels))
 
     def __call__(self) -> None:
         with autocast(self.runtime):
