@@ -299,15 +299,20 @@ def check_conditions(table: LatencyTable, conditions: Conditions, *, where: str)
     Raises:
         LatencyError: The table was measured under other conditions.
     """
-    had, here = asdict(table.conditions), asdict(conditions)
-    differ = [
-        f"{name} {had[name]!r}, not {here[name]!r}" for name in had if had[name] != here[name]
-    ]
+    differ = differences(table, conditions)
     if differ:
         raise LatencyError(
-            f"{where}: was measured under other conditions: {'; '.join(differ)}; expected the "
-            "same, or another file"
+            f"{where}: was measured under other conditions: {differ}; expected the same, or "
+            "another file"
         )
+
+
+def differences(table: LatencyTable, conditions: Conditions) -> str:
+    """Where the conditions of a table differ from others, in words; empty if they do not."""
+    had, here = asdict(table.conditions), asdict(conditions)
+    return "; ".join(
+        f"{name} {had[name]!r}, not {here[name]!r}" for name in had if had[name] != here[name]
+    )
 
 
 def read_table(path: Path) -> LatencyTable:

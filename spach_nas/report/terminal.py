@@ -8,6 +8,8 @@ from rich.text import Text
 
 from spach_nas.config.objectives import LATENCY, OBJECTIVES, USUAL, Objective
 from spach_nas.cost.limits import Limits
+from spach_nas.latency.front_latency import FrontLatency
+from spach_nas.latency.latency_table import Timing
 from spach_nas.report.view import StudyFacts, study_view
 from spach_nas.space.short_names import short_names
 from spach_nas.study.intervals import record_words
@@ -21,6 +23,7 @@ def front_table(
     objectives: Sequence[Objective],
     *,
     limits: Limits | None = None,
+    front_latency: FrontLatency | None = None,
 ) -> Table:
     """The front, cheapest target first, with best, knee and paper models marked."""
     facts = StudyFacts(name="", objectives=tuple(objectives), limits=limits or Limits())
@@ -30,6 +33,7 @@ def front_table(
         marks=view.marks,
         objectives=objectives,
         title=front_title(len(view.front), len(view.last)),
+        measured={} if front_latency is None else front_latency.times,
     )
 
 
@@ -40,6 +44,7 @@ def members_table(
     objectives: Sequence[Objective] = USUAL,
     title: str | None = None,
     rows: int | None = None,
+    measured: Mapping[str, Timing] | None = None,
 ) -> Table:
     """Members of a front, in their order.
 
@@ -49,6 +54,7 @@ def members_table(
         objectives: Of the study: each of its scores has a column, and so has accuracy.
         title: Above the table; None: nothing.
         rows: Most of them, one line each; None shows all, each on as many lines as it takes.
+        measured: Times of whole networks by `arch_id`, next to those that are predicted.
     """
     live = rows is not None
     table = Table(
@@ -74,6 +80,9 @@ def members_table(
     if any(latency is not None for latency in latencies):
         known = ("" if latency is None else f"{latency:.2f}" for latency in latencies)
         figures["latency (ms)"] = list(known)
+    if measured:
+        times = (measured.get(record.arch_id) for record in members)
+        figures["measured"] = ["" if time is None else f"{time.median_ms:.2f}" for time in times]
     for heading in figures:
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("", no_wrap=True)

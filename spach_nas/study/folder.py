@@ -7,6 +7,7 @@ search.yaml       the search as run
 space.yaml        its search space, where the search names a file
 data.json         how its images were prepared
 latency.json      times of the parts of its networks, where latency is an objective or a limit
+front_latency.json  measured times of its front, once the trials have ended
 timm_models.csv   figures of timm's models, where the search refers to any
 plugins.json      modules of what does not come with this package, if there are any
 prepared/         what the evaluators of its candidates share, such as a supernet
