@@ -13,6 +13,7 @@ from spach_nas.version import __version__
 if TYPE_CHECKING:
     from spach_nas.config.evaluator_registry import EvaluatorSpec, register_evaluator
     from spach_nas.config.logger_registry import LoggerSpec, register_logger
+    from spach_nas.config.runtime_registry import RuntimeSpec, register_runtime
     from spach_nas.config.sampler_registry import SamplerSpec, register_sampler
     from spach_nas.config.search_yaml import SearchConfig, load_config
     from spach_nas.cost import cost
@@ -37,6 +38,7 @@ _HOME = {
     "MixerSite": "spach_nas.space.mixers",
     "MixerSpec": "spach_nas.space.mixers",
     "REFERENCES": "spach_nas.space.references",
+    "RuntimeSpec": "spach_nas.config.runtime_registry",
     "SamplerSpec": "spach_nas.config.sampler_registry",
     "SearchConfig": "spach_nas.config.search_yaml",
     "SearchSpace": "spach_nas.space.search_space",
@@ -55,6 +57,7 @@ _HOME = {
     "register_logger": "spach_nas.config.logger_registry",
     "register_evaluator": "spach_nas.config.evaluator_registry",
     "register_mixer": "spach_nas.space.mixers",
+    "register_runtime": "spach_nas.config.runtime_registry",
     "register_sampler": "spach_nas.config.sampler_registry",
     "search": "spach_nas.search",
 }
@@ -66,6 +69,7 @@ __all__ = [
     "MixerCost",
     "MixerSite",
     "MixerSpec",
+    "RuntimeSpec",
     "SamplerSpec",
     "SearchConfig",
     "SearchSpace",
@@ -85,6 +89,7 @@ __all__ = [
     "register_evaluator",
     "register_logger",
     "register_mixer",
+    "register_runtime",
     "register_sampler",
     "search",
 ]

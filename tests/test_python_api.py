@@ -186,7 +186,7 @@ def test_a_wrong_search_is_our_error(wrong: Any) -> None:
     [
         (lambda: spach_nas.latency(TINY, runtime="onx"), "runtime: 'onx'; .* did you mean 'onnx'"),
         (lambda: spach_nas.latency(TINY, device="gpu"), "device: 'gpu'; expected auto"),
-        (lambda: spach_nas.latency(TINY, precision="fp8"), "precision: 'fp8'; expected fp32 or"),
+        (lambda: spach_nas.latency(TINY, precision="fp8"), "precision: 'fp8'; expected fp32, bf"),
         (lambda: spach_nas.latency(TINY, batch_size=0), "batch_size: 0; expected a whole"),
         (lambda: spach_nas.latency(TINY, threads="2"), "threads: '2'; expected a whole"),
         (lambda: spach_nas.load_official("no.pth", "conv_ms_s"), r"no\.pth"),

@@ -132,7 +132,7 @@ def test_a_module_that_registers_nothing_is_told(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "idle_module.py").write_text("")
-    with pytest.raises(PluginError, match=r"registers no mixer, sampler, .* or logger"):
+    with pytest.raises(PluginError, match=r"registers no mixer, sampler, .* or runtime"):
         load_plugins(["idle_module"])
 
 

@@ -345,7 +345,8 @@ def latency(
     runtime: Annotated[
         str | None,
         typer.Option(
-            metavar="NAME,NAME...", help="One or more of eager, compile and onnx; default: all."
+            metavar="NAME,NAME...",
+            help="Of eager, compile, onnx, openvino, tensorrt; default: the first three.",
         ),
     ] = None,
     device: Annotated[
@@ -356,9 +357,10 @@ def latency(
         int | None, typer.Option(metavar="N", min=1, help="Threads of the CPU; default: 1.")
     ] = None,
     precision: Annotated[
-        Literal["fp32", "bf16"] | None,
+        Literal["fp32", "bf16", "fp16", "int8"] | None,
         typer.Option(
-            metavar="fp32|bf16", help="Number format of weights and features; default: fp32."
+            metavar="fp32|bf16|fp16|int8",
+            help="Number format of weights and features; default: fp32.",
         ),
     ] = None,
     table: Annotated[
@@ -373,6 +375,7 @@ def latency(
 ) -> None:
     """Time a network on this device, or the parts of all networks of a search."""
     # Whatever can be checked without torch is, because importing it takes seconds.
+    from spach_nas.config.runtime_registry import USUAL
     from spach_nas.latency import request
     from spach_nas.latency.latency_table import read_table
     from spach_nas.space.architecture import Architecture
@@ -380,7 +383,7 @@ def latency(
 
     if table is None:
         batch_sizes = request.parse_batch_sizes(batch_size or "1")
-        runtimes = request.parse_runtimes(runtime or "eager,compile,onnx")
+        runtimes = request.parse_runtimes(runtime or ",".join(USUAL))
         network: Architecture | TimmModel
         if is_timm(source):
             timm_name(source)  # a misspelt name is told before PyTorch is loaded

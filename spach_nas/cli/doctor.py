@@ -65,6 +65,7 @@ def diagnose() -> tuple[Finding, ...]:
             "viewing study.db in a browser",
             "pip install 'spach-nas[dashboard]'",
         ),
+        _runtimes(),
         _fashion_mnist(),
     )
 
@@ -137,6 +138,18 @@ def _browser() -> Finding:
     found = next(filter(None, map(shutil.which, _BROWSERS)), None)
     advice = "" if found else "needed for static pictures: install Chrome or Chromium"
     return Finding(name="browser", value=found or "missing", advice=advice)
+
+
+def _runtimes() -> Finding:
+    """What latency can be measured with; installed is not yet able to use a GPU."""
+    from spach_nas.config.runtime_registry import RUNTIMES
+
+    known = [RUNTIMES.find(name) for name in RUNTIMES.names()]
+    return Finding(
+        name="runtimes",
+        value=", ".join(spec.name for spec in known if not spec.missing),
+        advice="; ".join(f"{spec.name} {spec.missing}" for spec in known if spec.missing),
+    )
 
 
 def _fashion_mnist() -> Finding:

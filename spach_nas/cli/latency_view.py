@@ -9,7 +9,8 @@ from typing import Any
 from rich.table import Table
 
 from spach_nas.cli.status_line import make_console, plain_table
-from spach_nas.config.search_settings import Format, LatencySettings, RuntimeName
+from spach_nas.config.runtime_registry import Format
+from spach_nas.config.search_settings import LatencySettings
 from spach_nas.config.training_settings import Device
 from spach_nas.latency.latency_table import Conditions, LatencyTable
 from spach_nas.latency.measuring import measure_file, table_conditions
@@ -25,7 +26,7 @@ def print_network(
     *,
     name: str,
     batch_sizes: Sequence[int],
-    runtimes: Sequence[RuntimeName],
+    runtimes: Sequence[str],
     device: Device,
     threads: int,
     precision: Format,

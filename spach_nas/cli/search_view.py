@@ -9,6 +9,7 @@ from rich.text import Text
 from spach_nas.config.evaluator_registry import TRAIN
 from spach_nas.config.search_settings import SearchSettings
 from spach_nas.cost.closed_form import cost
+from spach_nas.latency.front_latency import read_front_latency
 from spach_nas.paths import command_line
 from spach_nas.search.budget import SearchBudget, budget_warnings
 from spach_nas.search.plan import Plan
@@ -95,7 +96,9 @@ def _proxy_range(plan: Plan) -> str:
 
 def print_result(study: "StudyDriver", *, console: Console) -> None:
     """Print how the search ended, the front as a table, and the next commands."""
-    from spach_nas.report import front_table
+    from spach_nas.report import StudyFacts, front_table
+    from spach_nas.report.device_latency import latency_words
+    from spach_nas.report.view import study_view
 
     if not study.records:
         console.print("Stopped before the first trial finished; nothing was saved.")
@@ -108,8 +111,19 @@ def print_result(study: "StudyDriver", *, console: Console) -> None:
         where = study.folder / "trials.csv"
         console.print(Text(f"no trial is complete; {where} holds the reasons"), soft_wrap=True)
         return
-    timm = read_timm_table(study.folder)
-    console.print(front_table(study.records, study.objectives, timm=timm))
+    limits, measured = study.config.limits, read_front_latency(study.folder)
+    console.print(
+        front_table(
+            study.records,
+            study.objectives,
+            limits=limits,
+            timm=read_timm_table(study.folder),
+            front_latency=measured,
+        )
+    )
+    facts = StudyFacts(name="", objectives=study.objectives, limits=limits, front_latency=measured)
+    for sentence in latency_words(study_view(study.records, facts)):
+        console.print(Text(f"Latency: {sentence}"), soft_wrap=True)
     failed = sum(record.state == "failed" for record in study.records)
     if failed:
         console.print(f"{failed} trials failed; trials.csv holds the reasons")

@@ -15,13 +15,21 @@ from typing import Any
 from spach_nas.config.evaluator_registry import EVALUATORS
 from spach_nas.config.logger_registry import LOGGERS
 from spach_nas.config.objectives import OBJECTIVES
+from spach_nas.config.runtime_registry import RUNTIMES
 from spach_nas.config.sampler_registry import SAMPLERS
 from spach_nas.errors import PluginError, SpachNasError, one_line, one_of
 from spach_nas.registry import Registry
 from spach_nas.space.mixers import MIXERS, MixerSpec, modules_of, register_mixer
 
 # What users' modules may add to.
-REGISTRIES: tuple[Registry[Any], ...] = (MIXERS, SAMPLERS, EVALUATORS, OBJECTIVES, LOGGERS)
+REGISTRIES: tuple[Registry[Any], ...] = (
+    MIXERS,
+    SAMPLERS,
+    EVALUATORS,
+    OBJECTIVES,
+    LOGGERS,
+    RUNTIMES,
+)
 brought_in: set[str] = set()
 
 

@@ -3,12 +3,13 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
 from spach_nas.config.evaluator_registry import WrittenEvaluator
 from spach_nas.config.objectives import OBJECTIVES
+from spach_nas.config.runtime_registry import Format, RuntimeName
 from spach_nas.config.sampler_registry import OF_OPTUNA, has_sampler, sampler_names
 from spach_nas.config.training_settings import Device
 from spach_nas.errors import did_you_mean, one_of
@@ -19,10 +20,6 @@ from spach_nas.validation import Settings, Written
 # Before the path of a checkpoint of the paper's code.
 OFFICIAL = "official:"
 OptionValue = str | int | float | bool | None
-RuntimeName = Literal["eager", "compile", "onnx"]
-RUNTIMES: tuple[RuntimeName, ...] = get_args(RuntimeName)
-# Formats of weights and features; with autocast, conversions would be measured, too.
-Format = Literal["fp32", "bf16"]
 
 
 def _check_sampler(value: str) -> str:
@@ -208,7 +205,8 @@ class LatencySettings(Settings):
     """A file written by `spach-nas latency SEARCH --table FILE`, here or on another device. Left
     out: the parts are measured here when the search begins."""
     runtime: RuntimeName | None = None
-    """`eager` (default), `compile` (torch.compile) or `onnx` (ONNX Runtime)."""
+    """`eager` (default), `compile` (torch.compile), `onnx` (ONNX Runtime), `openvino`, `tensorrt`,
+    or one of a plugin."""
     device: Device | None = None
     """`cpu`, `cuda`, `mps` or `auto` (default), CUDA where there is one."""
     batch_size: Annotated[Whole, Field(ge=1)] | None = None
@@ -216,4 +214,5 @@ class LatencySettings(Settings):
     threads: Annotated[Whole, Field(ge=1)] | None = None
     """Threads of the CPU. Default 1."""
     precision: Format | None = None
-    """Format of weights and features, `fp32` (default) or `bf16`."""
+    """Format of weights and features: `fp32` (default), `bf16`, `fp16` or `int8`, as far as the
+    runtime computes in it on the device."""

@@ -5,6 +5,8 @@ SEARCH_YAML = "search.yaml"
 SPACE_YAML = "space.yaml"
 DATA_JSON = "data.json"
 LATENCY_JSON = "latency.json"
+# Measured latency of whole networks on the front.
+FRONT_LATENCY_JSON = "front_latency.json"
 # Cost, latency and published accuracy of the models of timm among the references.
 TIMM_CSV = "timm_models.csv"
 # What `spach-nas audit --out` wrote, next to a search YAML or in a study.

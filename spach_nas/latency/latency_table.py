@@ -13,7 +13,8 @@ from pathlib import Path
 
 from pydantic import TypeAdapter
 
-from spach_nas.config.search_settings import Format, LatencySettings, RuntimeName
+from spach_nas.config.runtime_registry import Format
+from spach_nas.config.search_settings import LatencySettings
 from spach_nas.errors import LatencyError
 from spach_nas.files import replace_text
 from spach_nas.latency.parts import Part, block_parts, frame_parts, part_name
@@ -37,7 +38,7 @@ class Conditions:
     Attributes:
         machine: Name of the processor or the GPU.
         device: `cpu`, `cuda` or `mps`.
-        runtime: `eager`, `compile` or `onnx`.
+        runtime: Name of the runtime, which need not be known here.
         batch_size: Images in a forward pass.
         threads: Threads of the CPU.
         precision: Number format of weights and features.
@@ -48,7 +49,7 @@ class Conditions:
 
     machine: str
     device: str
-    runtime: RuntimeName
+    runtime: str
     batch_size: int
     threads: int
     precision: Format
@@ -298,15 +299,20 @@ def check_conditions(table: LatencyTable, conditions: Conditions, *, where: str)
     Raises:
         LatencyError: The table was measured under other conditions.
     """
-    had, here = asdict(table.conditions), asdict(conditions)
-    differ = [
-        f"{name} {had[name]!r}, not {here[name]!r}" for name in had if had[name] != here[name]
-    ]
+    differ = differences(table, conditions)
     if differ:
         raise LatencyError(
-            f"{where}: was measured under other conditions: {'; '.join(differ)}; expected the "
-            "same, or another file"
+            f"{where}: was measured under other conditions: {differ}; expected the same, or "
+            "another file"
         )
+
+
+def differences(table: LatencyTable, conditions: Conditions) -> str:
+    """Where the conditions of a table differ from others, in words; empty if they do not."""
+    had, here = asdict(table.conditions), asdict(conditions)
+    return "; ".join(
+        f"{name} {had[name]!r}, not {here[name]!r}" for name in had if had[name] != here[name]
+    )
 
 
 def read_table(path: Path) -> LatencyTable:

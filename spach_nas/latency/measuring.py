@@ -17,8 +17,13 @@ from spach_nas.config.search_settings import LatencySettings
 from spach_nas.config.search_yaml import SearchConfig
 from spach_nas.config.study_files import LATENCY_JSON, RECORDS_FILE
 from spach_nas.cost.limits import Limits
-from spach_nas.errors import LatencyError, SearchSpaceError
+from spach_nas.errors import LatencyError, SearchSpaceError, one_line
 from spach_nas.feasible import FeasibleSet
+from spach_nas.latency.front_latency import (
+    FrontLatency,
+    read_front_latency,
+    write_front_latency,
+)
 from spach_nas.latency.latency_table import (
     Check,
     Conditions,
@@ -30,6 +35,7 @@ from spach_nas.latency.latency_table import (
     check_conditions,
     check_covers,
     check_times_timm,
+    differences,
     read_table,
     write_table,
 )
@@ -127,6 +133,54 @@ def search_latency(
     if path == settings.table:  # a study that was begun without them goes on without their times
         check_times_timm(found, config.timm_models, where=str(path))
     return PredictedLatency(found, where=str(path))
+
+
+def measure_front(
+    folder: Path,
+    targets: Sequence[Architecture],
+    table: LatencyTable,
+    *,
+    doing: Say = lambda _: None,
+    clock: Clock = THIS_DEVICE,
+) -> FrontLatency:
+    """Time the networks of a front whole, as the parts of a study's table were timed.
+
+    Each time is written to the folder at once, so that an interrupted measurement goes on. Where
+    the table was measured on another device, or something prevents a measurement, it says so.
+
+    Args:
+        folder: Of the study.
+        targets: The networks; those that have a time already keep it.
+        table: Of the study.
+        doing: Told what is done, in a few words.
+        clock: Takes the times.
+    """
+    had = table.conditions
+    known = read_front_latency(folder)
+    found = FrontLatency(conditions=str(had), times={} if known is None else known.times)
+    try:
+        here = conditions(
+            runtime=had.runtime,
+            device=had.device,  # type: ignore[arg-type] # told if it is none
+            batch_size=had.batch_size,
+            threads=had.threads,
+            precision=had.precision,
+        )
+        if differ := differences(table, here):
+            raise LatencyError(f"the table was measured elsewhere: {differ}")
+        wanted = {target.arch_id: target for target in targets}
+        lacking = [target for arch_id, target in wanted.items() if arch_id not in found.times]
+        for place, target in enumerate(lacking):
+            doing(f"timing the front, {place + 1} of {len(lacking)}")
+            times = {**found.times, target.arch_id: clock.network(target, had)}
+            found = replace(found, times=times)
+            write_front_latency(folder, found)
+    # No runtime or device here, a network that it cannot run, too little memory: anything, and a
+    # report without these times is better than none.
+    except Exception as problem:
+        found = replace(found, missing=one_line(problem))
+    write_front_latency(folder, found)
+    return found
 
 
 def search_parts(config: SearchConfig) -> list[Part]:

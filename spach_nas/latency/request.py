@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from spach_nas.config.search_settings import RUNTIMES, Format, LatencySettings, RuntimeName
+from spach_nas.config.runtime_registry import RUNTIMES, Format
+from spach_nas.config.search_settings import LatencySettings
 from spach_nas.config.search_yaml import load_config
 from spach_nas.config.shipped import find_yaml, shipped_names
 from spach_nas.config.training_settings import Device
@@ -58,16 +59,17 @@ def parse_batch_sizes(text: str) -> tuple[int, ...]:
     return tuple(dict.fromkeys(map(int, found)))
 
 
-def parse_runtimes(text: str) -> tuple[RuntimeName, ...]:
+def parse_runtimes(text: str) -> tuple[str, ...]:
     """Names of runtimes from text such as `eager,onnx`.
 
     Raises:
         LatencyError: A name is unknown.
     """
     found = dict.fromkeys(item.strip() for item in text.split(","))
+    legal = RUNTIMES.names()
     for item in found:
-        check_known("--runtime", item, RUNTIMES)
-    return tuple(name for name in RUNTIMES if name in found)
+        check_known("--runtime", item, legal)
+    return tuple(name for name in legal if name in found)
 
 
 def check_known(argument: str, value: object, legal: Sequence[str]) -> None:

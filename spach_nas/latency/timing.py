@@ -20,16 +20,16 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from spach_nas.config.search_settings import RUNTIMES, Format, RuntimeName
+from spach_nas.config.runtime_registry import RUNTIMES, USUAL, Format, RuntimeSpec
 from spach_nas.config.training_settings import Device
 from spach_nas.errors import LatencyError, one_line
 from spach_nas.latency.latency_table import Conditions, Timing
 from spach_nas.latency.parts import BlockPart, DownsamplePart, HeadPart, Part, StemPart
 from spach_nas.latency.request import check_known
 from spach_nas.networks.block import NORM_EPS, Block, Downsample, build_stem
-from spach_nas.networks.onnx_graph import INPUT, OPSET, OUTPUT, onnx_bytes, quiet
-from spach_nas.networks.onnx_layout import for_runtimes
+from spach_nas.networks.onnx_graph import quiet
 from spach_nas.networks.timm_networks import build_any, named_timm
+from spach_nas.registry import import_named
 from spach_nas.space.architecture import Architecture, Stage
 from spach_nas.space.read_architecture import Source, as_architecture
 from spach_nas.space.timm_reference import TimmModel, is_timm
@@ -45,7 +45,7 @@ _BUSY = 0.5
 
 def conditions(
     *,
-    runtime: RuntimeName = "eager",
+    runtime: str = "eager",
     device: Device = "auto",
     batch_size: int = 1,
     threads: int = 1,
@@ -58,9 +58,8 @@ def conditions(
         LatencyError: The runtime is not installed, or does not support the settings.
     """
     kind = choose_runtime(device=device, precision="fp32").device.type
-    versions = {"torch": str(torch.__version__)}
-    if runtime == "onnx":
-        versions |= _onnx_versions(kind, precision)
+    spec = RUNTIMES.find(runtime)
+    spec.check(kind, precision)
     return Conditions(
         machine=_machine(kind),
         device=kind,
@@ -68,7 +67,7 @@ def conditions(
         batch_size=batch_size,
         threads=threads,
         precision=precision,
-        versions=versions,
+        versions=_versions(spec),
     )
 
 
@@ -90,11 +89,7 @@ def time_module(
     Raises:
         LatencyError: The runtime does not support the module.
     """
-    dtype = torch.bfloat16 if where.precision == "bf16" else torch.float32
-    module = module.eval().requires_grad_(False).to(where.device, dtype)
-    # As in training and deployment: (B, H, W, C) features are channels-last for a convolution.
-    module = module.to(memory_format=torch.channels_last)
-    example = example.to(where.device, dtype)
+    module = module.eval().requires_grad_(False)
     with threads(where.threads), torch.inference_mode():
         run = _prepare(module, example, where)
         return time_calls(run, where, seconds=seconds)
@@ -132,7 +127,8 @@ def summarise(times: list[float]) -> Timing:
 
 def cautions(where: Conditions) -> tuple[str, ...]:
     """Warnings before a measurement: other work on the machine, a format it only emulates."""
-    slow = format_warning(where.precision, device="cpu") if where.device == "cpu" else None
+    emulated = where.device == "cpu" and where.precision == "bf16"
+    slow = format_warning("bf16", device="cpu") if emulated else None
     return tuple(filter(None, (busy(), slow)))
 
 
@@ -146,52 +142,25 @@ def busy() -> str | None:
 
 
 def _prepare(module: nn.Module, example: Tensor, where: Conditions) -> Callable[[], object]:
-    if where.runtime == "eager":
-        return lambda: module(example)
-    if where.runtime == "compile":
-        return _compiled(module, example)
-    return _onnx_session(module, example, where)
-
-
-def _compiled(module: nn.Module, example: Tensor) -> Callable[[], object]:
-    # After too many shapes of one module class, torch silently falls back to eager.
-    torch.compiler.reset()
-    compiled = torch.compile(module)
+    spec = RUNTIMES.find(where.runtime)
+    factory = import_named(spec.factory, what=f"runtime {spec.name!r}", error=LatencyError)
     try:
-        compiled(example)
-    except Exception as problem:  # no C++ compiler, no Triton, a mixer that it cannot compile
-        raise LatencyError(f"compile: {one_line(problem, named=True, first=True)}") from None
-    return lambda: compiled(example)
-
-
-def _onnx_session(module: nn.Module, example: Tensor, where: Conditions) -> Callable[[], object]:
-    onnxruntime = importlib.import_module("onnxruntime")
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads, options.inter_op_num_threads = where.threads, 1
-    options.log_severity_level = 3
-    try:
-        # The graph is the one that `spach-nas export` writes.
-        program = torch.export.export(for_runtimes(module), (example,))
-        data, _ = onnx_bytes(program, opset=OPSET)
-        session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+        run: Callable[[], object] = factory(module, example, where)
+    # No C++ compiler, an operator that is not known, a library that does not load: anything.
     except Exception as problem:
-        raise LatencyError(f"onnx: {one_line(problem, named=True, first=True)}") from None
-    feed = {INPUT: example.numpy()}
-    return lambda: session.run([OUTPUT], feed)
+        ours = isinstance(problem, LatencyError)
+        words = one_line(problem, named=not ours, first=True)
+        raise LatencyError(f"{spec.name}: {words}") from None
+    return run
 
 
-def _onnx_versions(device: str, precision: Format) -> dict[str, str]:
-    if device != "cpu":
-        raise LatencyError(f"onnx: is measured on the CPU only, not on {device}")
-    if precision != "fp32":
-        raise LatencyError(f"onnx: is measured in fp32 only, not in {precision}")
-    found = {}
-    for name in ("onnxruntime", "onnxscript"):
+def _versions(spec: RuntimeSpec) -> dict[str, str]:
+    found = {"torch": str(torch.__version__)}
+    for name in spec.modules[:1]:
         try:
             found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            raise LatencyError(f"onnx: {name} is missing; pip install {name}") from None
-    del found["onnxscript"]  # it only exports the model, so its version does not affect times
+        except importlib.metadata.PackageNotFoundError:  # as of onnxruntime-gpu
+            found[name] = str(getattr(importlib.import_module(name), "__version__", "unknown"))
     return found
 
 
@@ -218,7 +187,7 @@ class Measured:
         missing: Why it was not measured.
     """
 
-    runtime: RuntimeName
+    runtime: str
     batch_size: int
     where: Conditions | None = None
     timing: Timing | None = None
@@ -254,7 +223,7 @@ def measure_network(
     architecture: Architecture | TimmModel,
     *,
     batch_sizes: Sequence[int] = (1,),
-    runtimes: Sequence[RuntimeName] = RUNTIMES,
+    runtimes: Sequence[str] = USUAL,
     device: Device = "auto",
     threads: int = 1,
     precision: Format = "fp32",
@@ -298,7 +267,7 @@ def latency(
     source: Source,
     *,
     batch_size: int = 1,
-    runtime: RuntimeName = "eager",
+    runtime: str = "eager",
     device: Device = "auto",
     threads: int = 1,
     precision: Format = "fp32",
@@ -310,10 +279,10 @@ def latency(
         source: An architecture, a record (its target), the name of a paper's model, an architecture
             file, a bundle, or a model of timm as `timm/NAME`.
         batch_size: Images in a forward pass.
-        runtime: `eager`, `compile` or `onnx`.
+        runtime: `eager`, `compile`, `onnx`, `openvino`, `tensorrt`, or one that is registered.
         device: `cpu`, `cuda`, `mps`, or `auto`, the fastest of them.
         threads: Threads of the CPU.
-        precision: Number format of weights and features, `fp32` or `bf16`.
+        precision: Number format of weights and features: `fp32`, `bf16`, `fp16` or `int8`.
         seconds: Minimum duration of all timed passes together.
 
     Returns:
@@ -324,7 +293,7 @@ def latency(
         LatencyError: An argument has none of these values, or the runtime is not installed.
         ConfigError: This machine has no such device.
     """
-    check_known("runtime", runtime, RUNTIMES)
+    check_known("runtime", runtime, RUNTIMES.names())
     check_known("device", device, get_args(Device))
     check_known("precision", precision, get_args(Format))
     for name, number in (("batch_size", batch_size), ("threads", threads)):

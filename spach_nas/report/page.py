@@ -12,6 +12,7 @@ from spach_nas.paths import shell_word
 from spach_nas.report.agreement import agreement_section
 from spach_nas.report.audit_figure import audit_section
 from spach_nas.report.curves import curves_section
+from spach_nas.report.device_latency import latency_section, limit_words
 from spach_nas.report.document import Section, document, render
 from spach_nas.report.drawing import common_width, draw, drawn_width
 from spach_nas.report.front_figure import pareto_data, pareto_figure, study_axes
@@ -68,7 +69,17 @@ def page_header(view: StudyView, *, folder: Path) -> Markup:
         cards.append((pick, export_command(study, pick.trained.record, kept=weights)))
         kept = kept or weights
     worth = worth_words(view) if cards else ""
-    return render(_TEMPLATE, "header", view, conclusion(view), cards, kept, worth, meaning(view))
+    return render(
+        _TEMPLATE,
+        "header",
+        view,
+        conclusion(view),
+        cards,
+        kept,
+        worth,
+        meaning(view),
+        limit_words(view),
+    )
 
 
 def _front_section(view: StudyView) -> Section:
@@ -197,6 +208,7 @@ def _origin_section(view: StudyView) -> Section:
 SECTIONS: tuple[Callable[[StudyView], Section], ...] = (
     _front_section,
     lambda view: timm_section(view.facts.timm),
+    latency_section,
     _drawings_section,
     hypervolume_section,
     shares_section,

@@ -13,6 +13,7 @@ from spach_nas.data.held_out import split_validation
 from spach_nas.data.preprocessing import read_preprocessing
 from spach_nas.errors import StudyError
 from spach_nas.files import room_needed
+from spach_nas.latency.front_latency import read_front_latency
 from spach_nas.paths import command_line
 from spach_nas.report.view import StudyFacts
 from spach_nas.space.scaling import DataShape
@@ -113,6 +114,7 @@ def study_facts(folder: Path) -> StudyFacts:
         ending=_ending(folder),
         audit=read_audit(folder / AUDIT_CSV),
         timm=read_timm_table(folder),
+        front_latency=read_front_latency(folder),
         doubts=audit_doubts(config, folder),
     )
 

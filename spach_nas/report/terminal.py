@@ -8,6 +8,8 @@ from rich.text import Text
 
 from spach_nas.config.objectives import LATENCY, OBJECTIVES, USUAL, Objective
 from spach_nas.cost.limits import Limits
+from spach_nas.latency.front_latency import FrontLatency
+from spach_nas.latency.latency_table import Timing
 from spach_nas.report.view import StudyFacts, study_view
 from spach_nas.space.short_names import short_names
 from spach_nas.study.intervals import record_words
@@ -25,6 +27,7 @@ def front_table(
     *,
     limits: Limits | None = None,
     timm: Sequence[TimmFigures] = (),
+    front_latency: FrontLatency | None = None,
 ) -> Table:
     """The front, cheapest target first, with best, knee and paper models marked.
 
@@ -33,6 +36,7 @@ def front_table(
         objectives: Of the study.
         limits: On the target.
         timm: Models of timm, which have costs and a published accuracy, but no score.
+        front_latency: Times of whole networks of the front.
     """
     facts = StudyFacts(name="", objectives=tuple(objectives), limits=limits or Limits())
     view = study_view(records, facts)
@@ -42,6 +46,7 @@ def front_table(
         objectives=objectives,
         title=front_title(len(view.front), len(view.last)),
         timm=timm,
+        measured={} if front_latency is None else front_latency.times,
     )
 
 
@@ -53,6 +58,7 @@ def members_table(
     title: str | None = None,
     rows: int | None = None,
     timm: Sequence[TimmFigures] = (),
+    measured: Mapping[str, Timing] | None = None,
 ) -> Table:
     """Members of a front, in their order.
 
@@ -63,6 +69,7 @@ def members_table(
         title: Above the table; None: nothing.
         rows: Most of them, one line each; None shows all, each on as many lines as it takes.
         timm: Models of timm, below them.
+        measured: Times of whole networks by `arch_id`, next to those that are predicted.
     """
     live = rows is not None
     table = Table(
@@ -90,6 +97,10 @@ def members_table(
     if any(latency is not None for latency in latencies):
         figures["latency (ms)"] = list(map(_latency_words, latencies))
         beneath["latency (ms)"] = [_latency_words(model.latency) for model in timm]
+    if measured:
+        times = (measured.get(record.arch_id) for record in members)
+        figures["measured"] = ["" if time is None else f"{time.median_ms:.2f}" for time in times]
+        beneath["measured"] = [""] * len(timm)
     for heading in figures:
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("", no_wrap=True)

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from spach_nas.config.objectives import OBJECTIVES, USUAL, Objective, cost_of, score_of
 from spach_nas.cost.limits import Limits, ProxyLimits
+from spach_nas.latency.front_latency import FrontLatency
 from spach_nas.space.search_space import SearchSpace
 from spach_nas.space.short_names import short_names
 from spach_nas.study.audit_rows import AuditRow
@@ -42,6 +43,7 @@ class StudyFacts:
             each; empty where the budget was spent.
         audit: How well scores rank, where the study has an audit.
         timm: The models of timm among the references.
+        front_latency: Measured latency of whole networks, where the study has any.
         doubts: What an audit says against its scores, one sentence each.
     """
 
@@ -61,6 +63,7 @@ class StudyFacts:
     ending: tuple[str, ...] = ()
     audit: tuple[AuditRow, ...] = ()
     timm: tuple[TimmFigures, ...] = ()
+    front_latency: FrontLatency | None = None
     doubts: tuple[str, ...] = ()
 
 

@@ -19,6 +19,7 @@ from spach_nas.evaluators.interface import (
 )
 from spach_nas.export import Choice, choose, export, load_weights
 from spach_nas.files import locked, replace_text, room_needed
+from spach_nas.latency.measuring import measure_front
 from spach_nas.networks import build
 from spach_nas.networks.timm_networks import timm_cost
 from spach_nas.report.study import write_study_report
@@ -158,6 +159,9 @@ def run_plan(
                     )
         study.conclude()
         if any(record.origin is None for record in study.records):
+            if plan.latency is not None and not study.stopped:  # who stops it does not want to wait
+                targets = [record.architecture for record in study.front()]
+                measure_front(folder, targets, plan.latency.table, doing=doing)
             doing("writing the report and the best network")
             finish(study)
             study.end()

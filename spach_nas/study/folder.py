@@ -7,6 +7,7 @@ search.yaml       the search as run
 space.yaml        its search space, where the search names a file
 data.json         how its images were prepared
 latency.json      times of the parts of its networks, where latency is an objective or a limit
+front_latency.json  measured times of its front, once the trials have ended
 timm_models.csv   figures of timm's models, where the search refers to any
 plugins.json      modules of what does not come with this package, if there are any
 prepared/         what the evaluators of its candidates share, such as a supernet
@@ -28,6 +29,7 @@ from typing import TYPE_CHECKING, Any
 from spach_nas.config.evaluator_registry import EVALUATORS, EvaluatorSpec
 from spach_nas.config.logger_registry import LOGGERS, LoggerSpec
 from spach_nas.config.objectives import OBJECTIVES
+from spach_nas.config.runtime_registry import RUNTIMES, RuntimeSpec
 from spach_nas.config.sampler_registry import SAMPLERS, SamplerSpec, get_sampler
 from spach_nas.config.search_yaml import SearchConfig
 from spach_nas.config.study_files import DATA_JSON, INITIAL, PREPARED, RECORDS_FILE, TEACHER
@@ -105,10 +107,12 @@ def create_folder(
 def plugin_texts(config: SearchConfig) -> dict[str, str]:
     """The file that lists what a search takes from outside this package, with its modules."""
     homes = {spec.name: home(spec) for spec in plugin_mixers(config.mixers)}
-    named: list[tuple[str, SamplerSpec | LoggerSpec | EvaluatorSpec]]
+    named: list[tuple[str, SamplerSpec | LoggerSpec | EvaluatorSpec | RuntimeSpec]]
     named = [("sampler", get_sampler(config.search.sampler))]
     named += [("logger", LOGGERS[name]) for name in config.callbacks]
     named += [("evaluator", choice.spec) for choice in config.evaluators]
+    if config.latency.runtime is not None:
+        named.append(("runtime", RUNTIMES[config.latency.runtime]))
     for kind, spec in named:
         module = spec.factory.partition(":")[0]
         if not module.startswith("spach_nas."):
@@ -146,6 +150,7 @@ def _is_known(entry: str) -> bool:
         "sampler": SAMPLERS,
         "logger": LOGGERS,
         "evaluator": EVALUATORS,
+        "runtime": RUNTIMES,
     }
     return name in registries.get(kind, MIXERS).names()
 

@@ -8,19 +8,17 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from effort import slow
 from search_tools import write_search
 from spach_nas.cli import app
 from spach_nas.config.search_settings import LatencySettings
 from spach_nas.errors import LatencyError, SpachNasError
-from spach_nas.latency.parts import parts_of
 from spach_nas.latency.request import (
     find_network,
     find_space,
     parse_batch_sizes,
     parse_runtimes,
 )
-from spach_nas.latency.timing import conditions, measure_network, time_part
+from spach_nas.latency.timing import measure_network
 from spach_nas.space.architecture import Architecture, Stage
 
 TINY = Architecture(
@@ -47,14 +45,9 @@ def test_a_runtime_that_is_missing_is_said_once() -> None:
     [found] = measure_network(
         TINY, batch_sizes=(1, 2), runtimes=("onnx",), precision="bf16", seconds=0.01
     )
-    assert found.timing is None and found.missing == "onnx: is measured in fp32 only, not in bf16"
-
-
-@slow
-def test_every_part_runs_in_onnx_runtime() -> None:
-    where = conditions(runtime="onnx", batch_size=2)
-    for part in parts_of(TINY):
-        assert time_part(part, where).median > 0
+    assert found.timing is None and found.missing == (
+        "onnx: does not compute in bf16 on cpu; expected fp32 or int8"
+    )
 
 
 @pytest.mark.parametrize("text", ["", "0", "1,x", "-1", "1.5", "1,,2"])
@@ -66,7 +59,7 @@ def test_bad_batch_sizes_are_told(text: str) -> None:
 def test_options_are_read() -> None:
     assert parse_batch_sizes("1, 32,1") == (1, 32)
     assert parse_runtimes("onnx,eager") == ("eager", "onnx")
-    with pytest.raises(LatencyError, match="--runtime: 'onx'; expected eager, compile or onnx; di"):
+    with pytest.raises(LatencyError, match=r"--runtime: 'onx'; expected eager, .* or tensorrt; di"):
         parse_runtimes("eager,onx")
 
 

@@ -9,6 +9,7 @@ CHROMIUM = "needs Chromium: apt install chromium"
 FASHION_MNIST = "needs dataset-fashion-mnist: apt install dataset-fashion-mnist"
 PLAYWRIGHT = "needs playwright: pip install playwright"
 KALEIDO = "needs kaleido: pip install kaleido"
+OPENVINO = "needs openvino: pip install openvino"
 _NEED = re.compile(r"needs (?P<what>[^:]+): (?P<command>.+)$")
 
 
