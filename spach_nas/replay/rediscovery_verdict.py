@@ -19,6 +19,7 @@ from spach_nas.replay.training_table import table_of_records
 from spach_nas.report.shares import draw_feasible
 from spach_nas.space.architecture import Architecture
 from spach_nas.space.references import REFERENCES, reference_target
+from spach_nas.space.search_space import SearchSpace
 from spach_nas.study import pareto
 from spach_nas.study.audit_rows import AuditRow, Estimate
 from spach_nas.study.pareto import GrowingFront, comparable, front
@@ -387,7 +388,7 @@ def _audit(found: Mapping[str, Sequence[Record]]) -> tuple[AuditRow, ...]:
 def _effects(
     given: Rediscovery, found: Mapping[str, Sequence[Record]], limits: Sequence[UnderLimit]
 ) -> Iterator[Effect]:
-    """By least squares over the uniform samples: shares of the mixers and the logarithm of MACs."""
+    """What each mixer is worth, over the uniform samples, and how often the fronts have it."""
     drawn = [
         record
         for name, records in found.items()
@@ -396,23 +397,12 @@ def _effects(
         if record.reference is None
     ]
     space = searched_space(given)
-    choices = [
-        (place, name, next(iter(stage.mixers.names)))
-        for place, stage in enumerate(space.stages)
-        for name in stage.mixers.names[1:]
-    ]
-    macs = np.log([float(record.target_cost.macs) for record in drawn])
-    columns = [np.ones(len(drawn)), macs - macs.mean()]
-    columns += [_shares([one.architecture for one in drawn], *item[:2]) for item in choices]
-    design = np.stack(columns, axis=1)
-    if len(drawn) <= design.shape[1]:
-        return
-    scores = 100 * np.array([_accuracy(record) for record in drawn])
-    weights = resamples(len(drawn), _RESAMPLES)
-    # The normal equations of every resample at once.
-    products = np.einsum("ra,ai,aj->rij", weights, design, design, optimize=True)
-    answers = np.einsum("ra,ai,a->ri", weights, design, scores, optimize=True)
-    worth = np.asarray((np.linalg.pinv(products) @ answers[..., None])[..., 0])
+    worths = mixer_worths(
+        [record.architecture for record in drawn],
+        macs=[record.target_cost.macs for record in drawn],
+        scores=[_accuracy(record) for record in drawn],
+        space=space,
+    )
     fronts = [
         record.architecture
         for one in limits
@@ -421,15 +411,54 @@ def _effects(
         for record in search.front
     ]
     feasible = [item for one in limits for item in draw_feasible(space, one.limits)]
-    for number, (place, mixer, base) in enumerate(choices):
+    for (place, mixer), worth in worths.items():
         yield Effect(
             stage=place + 1,
             mixer=mixer,
-            base=base,
-            worth=_estimate(worth[:, number + 2]),
+            base=space.stages[place].mixers.names[0],
+            worth=worth,
             front=float(np.mean(_shares(fronts, place, mixer))) if fronts else 0.0,
             chance=float(np.mean(_shares(feasible, place, mixer))) if feasible else None,
         )
+
+
+def mixer_worths(
+    architectures: Sequence[Architecture],
+    *,
+    macs: Sequence[int],
+    scores: Sequence[float],
+    space: SearchSpace,
+) -> dict[tuple[int, str], Estimate]:
+    """What each mixer adds where all blocks of a stage have it instead of the stage's first one.
+
+    By least squares in the shares of the mixers and the logarithm of MACs.
+
+    Args:
+        architectures: Of the space.
+        macs: Of each.
+        scores: Accuracy of each, in [0, 1].
+        space: Names the mixers of each stage.
+
+    Returns:
+        In points, at equal MACs, with 95 % bootstrap intervals over the architectures, by the
+        place of the stage, from 0, and the mixer. Empty where these are too few.
+    """
+    choices = [
+        (place, name) for place, stage in enumerate(space.stages) for name in stage.mixers.names[1:]
+    ]
+    if len(architectures) <= len(choices) + 2:
+        return {}
+    size = np.log(np.array(macs, dtype=float))
+    columns = [np.ones(len(size)), size - size.mean()]
+    columns += [_shares(architectures, *choice) for choice in choices]
+    design = np.stack(columns, axis=1)
+    weights = resamples(len(size), _RESAMPLES)
+    # The normal equations of every resample at once.
+    products = np.einsum("ra,ai,aj->rij", weights, design, design, optimize=True)
+    points = 100 * np.array(scores)
+    answers = np.einsum("ra,ai,a->ri", weights, design, points, optimize=True)
+    worth = np.asarray((np.linalg.pinv(products) @ answers[..., None])[..., 0])
+    return {choice: _estimate(worth[:, i]) for i, choice in enumerate(choices, 2)}
 
 
 def _shares(architectures: Sequence[Architecture], place: int, mixer: str) -> Figures:

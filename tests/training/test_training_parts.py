@@ -98,6 +98,9 @@ def test_moves_reach_every_place_and_mirror_half_of_the_images() -> None:
     assert abs(moves.flip.double().mean() - 0.5) < 4 * 0.5 / 4000**0.5
     still = draw_moves(100, Augmentation(crop_padding=0, flip=False), generator=generator)
     assert not still.flip.any() and not still.top.any() and not still.left.any()
+    # The default of a search: images are not copied.
+    images = torch.zeros(100, 3, 3, 1)
+    assert not still.any and apply_moves(images, still) is images
 
 
 def test_a_batch_is_normalised_and_channels_come_first() -> None:
