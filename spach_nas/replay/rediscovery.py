@@ -13,6 +13,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -35,6 +36,9 @@ from spach_nas.space.search_space import SearchSpace
 from spach_nas.study.ending import ending
 from spach_nas.study.records import Record, read_records
 from spach_nas.units import format_count
+
+if TYPE_CHECKING:
+    from spach_nas.study.driver import StudyDriver
 
 Doing = Callable[[str], None]
 MIXERS = ("conv", "attention", "mlp")
@@ -165,7 +169,16 @@ def run_studies(
             images |= plan.splits
             from spach_nas.search.run import run_plan  # imports Ray
 
-            if run_plan(plan, out=own, resume=resume, doing=tell).stopped:
+            def done(
+                study: StudyDriver,
+                _: Record | None,
+                config: SearchConfig = config,
+                tell: Doing = tell,
+            ) -> None:
+                trials = config.search.trials + len(config.paper_models)
+                tell(f"{len({record.trial for record in study.records})} of {trials} trials done")
+
+            if run_plan(plan, out=own, resume=resume, listener=done, doing=tell).stopped:
                 raise KeyboardInterrupt
         found[name] = read_records(own)
     return found

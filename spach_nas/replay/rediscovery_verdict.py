@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from scipy.stats import rankdata, ttest_ind
+from scipy.stats import rankdata, t, ttest_ind
 
 from spach_nas.config.rediscovery_settings import Rediscovery, StageRule
 from spach_nas.config.search_yaml import SearchConfig
@@ -130,7 +130,7 @@ class Effect(NamedTuple):
 
     Attributes:
         stage: From 1.
-        worth: In points, at equal MACs, with its 95 % bootstrap interval.
+        worth: In points, at equal MACs, with its 95 % interval.
         front: Share of the stage's blocks that have it on the fronts of the searches.
         chance: The same over feasible architectures; None: not counted.
     """
@@ -225,7 +225,7 @@ def rediscover(given: Rediscovery, folder: Path, *, doing: Doing = lambda _: Non
         paper=tuple(_agreements(given, models)),
         audit=_audit(sampled),
         limits=tuple(limits),
-        effects=tuple(_effects(given, sampled, limits)),
+        effects=tuple(_effects(given, found, limits)),
         changes={
             record.arch_id: known.changes(record.architecture)
             for records in found.values()
@@ -388,19 +388,19 @@ def _audit(found: Mapping[str, Sequence[Record]]) -> tuple[AuditRow, ...]:
 def _effects(
     given: Rediscovery, found: Mapping[str, Sequence[Record]], limits: Sequence[UnderLimit]
 ) -> Iterator[Effect]:
-    """What each mixer is worth, over the uniform samples, and how often the fronts have it."""
-    drawn = [
-        record
-        for name, records in found.items()
-        if "/random" in name
-        for record in comparable(records)
-        if record.reference is None
-    ]
+    """What each mixer is worth, over all that was drawn by chance, and how often fronts have it."""
+    trained: dict[str, list[Record]] = {}
+    for name, records in found.items():
+        # What searches propose depends on the scores before.
+        if not name.partition("/")[2].startswith("search"):
+            for record in comparable(records):
+                if record.reference is None:
+                    trained.setdefault(record.arch_id, []).append(record)
     space = searched_space(given)
     worths = mixer_worths(
-        [record.architecture for record in drawn],
-        macs=[record.target_cost.macs for record in drawn],
-        scores=[_accuracy(record) for record in drawn],
+        [own[0].architecture for own in trained.values()],
+        macs=[own[0].target_cost.macs for own in trained.values()],
+        scores=[float(np.mean([_accuracy(one) for one in own])) for own in trained.values()],
         space=space,
     )
     fronts = [
@@ -440,25 +440,25 @@ def mixer_worths(
         space: Names the mixers of each stage.
 
     Returns:
-        In points, at equal MACs, with 95 % bootstrap intervals over the architectures, by the
-        place of the stage, from 0, and the mixer. Empty where these are too few.
+        In points, at equal MACs, with 95 % intervals (Student's t, from what is left over), by the
+        place of the stage, from 0, and the mixer. Empty where the architectures are too few.
     """
     choices = [
         (place, name) for place, stage in enumerate(space.stages) for name in stage.mixers.names[1:]
     ]
-    if len(architectures) <= len(choices) + 2:
-        return {}
     size = np.log(np.array(macs, dtype=float))
-    columns = [np.ones(len(size)), size - size.mean()]
+    columns = [np.ones(len(size)), size - size.mean() if len(size) else size]
     columns += [_shares(architectures, *choice) for choice in choices]
-    design = np.stack(columns, axis=1)
-    weights = resamples(len(size), _RESAMPLES)
-    # The normal equations of every resample at once.
-    products = np.einsum("ra,ai,aj->rij", weights, design, design, optimize=True)
-    points = 100 * np.array(scores)
-    answers = np.einsum("ra,ai,a->ri", weights, design, points, optimize=True)
-    worth = np.asarray((np.linalg.pinv(products) @ answers[..., None])[..., 0])
-    return {choice: _estimate(worth[:, i]) for i, choice in enumerate(choices, 2)}
+    design, points = np.stack(columns, axis=1), 100 * np.array(scores)
+    free = len(size) - design.shape[1]
+    if free < 1 or np.linalg.matrix_rank(design) < design.shape[1]:
+        return {}
+    worth = np.linalg.lstsq(design, points, rcond=None)[0]
+    left = float(((points - design @ worth) ** 2).sum()) / free
+    half = t.ppf(0.975, free) * np.sqrt(left * np.diag(np.linalg.inv(design.T @ design)))
+    ends = zip(worth, worth - half, worth + half, strict=True)
+    found = [Estimate(figure=float(x), low=float(low), high=float(high)) for x, low, high in ends]
+    return dict(zip(choices, found[2:], strict=True))
 
 
 def _shares(architectures: Sequence[Architecture], place: int, mixer: str) -> Figures:
