@@ -72,7 +72,7 @@ def _too_few(found: Rediscovered) -> str:
 def known_words(given: Rediscovery) -> str:
     """What should be found, in words."""
     if given.rules is None:
-        return str(given.known)
+        return f"{given.known}, {REFERENCES[str(given.known)].architecture}"
     stages = [
         " with ".join(
             [
@@ -171,24 +171,37 @@ def _found_section(found: Rediscovered) -> Section:
         + " The line is what no network without the needed mixers exceeds."
         * (found.given.bound is not None),
         body=_grid(
-            ["Search", "Limits", "Trials", "Best accuracy", "Trials needed", "By chance",
-             "Blocks to change on the front"],
+            ["Search", *_limits_head(found), "Trials", "Best accuracy", "Trials needed",
+             "By chance", "Blocks to change on the front"],
             [
                 [
                     search.name,
-                    one.limits,
+                    *_limits_cell(found, one),
                     f"{len(search.records)}" + f", {search.failed} failed" * bool(search.failed),
                     record_words(search.best, OBJECTIVES["accuracy"]) if search.best else _UNKNOWN,
                     search.needed or "not found",
-                    f"{1 / one.chance:.1f} ({one.chance:.1%})" if one.chance else _UNKNOWN,
+                    _UNKNOWN
+                    if one.chance is None
+                    else f"{1 / one.chance:.1f} ({one.chance:.1%})"
+                    if one.chance
+                    else "none was drawn",
                     ", ".join(str(found.changes[item.arch_id]) for item in search.front),
                 ]
                 for one in found.limits
                 for search in one.searches
             ],
-            words=2,
+            words=1 + len(_limits_head(found)),
         ),
     )  # fmt: skip
+
+
+def _limits_head(found: Rediscovered) -> tuple[str, ...]:
+    # Of one limit the first sentence says it all.
+    return ("Limits",) if len(found.limits) > 1 else ()
+
+
+def _limits_cell(found: Rediscovered, one: UnderLimit) -> tuple[str, ...]:
+    return tuple(str(one.limits) for _ in _limits_head(found))
 
 
 def _cold_section(found: Rediscovered) -> Section:
@@ -200,11 +213,20 @@ def _cold_section(found: Rediscovered) -> Section:
         "mean and deviation. Ahead: by how much the best found is better, in points, with Welch's "
         "95 % interval.",
         body=_grid(
-            ["Network", "Limits", "Layout", "MACs", "Params", "Search", "Test", "Ahead"],
+            [
+                "Network",
+                *_limits_head(found),
+                "Layout",
+                "MACs",
+                "Params",
+                "Search",
+                "Test",
+                "Ahead",
+            ],
             [
                 [
                     item.role,
-                    one.limits,
+                    *_limits_cell(found, one),
                     item.record.architecture,
                     format_count(item.record.target_cost.macs),
                     format_count(item.record.target_cost.params),
@@ -219,7 +241,7 @@ def _cold_section(found: Rediscovered) -> Section:
                 for one in found.limits
                 for item in one.networks
             ],
-            words=3,
+            words=2 + len(_limits_head(found)),
         ),
     )
 
@@ -320,24 +342,23 @@ def _figure(found: Rediscovered, one: UnderLimit) -> go.Figure:
             },
             hovertemplate="%{text}<br>%{x:.3s} MACs, %{y:.2%}<extra></extra>",
         )
-    pure = [item for item in one.networks if item.role.startswith("best of")]
     figure.add_scatter(
-        x=[item.record.target_cost.macs for item in pure],
-        y=[item.record.curve[-1].accuracy for item in pure],
+        x=[item.record.target_cost.macs for item in one.networks],
+        y=[item.record.curve[-1].accuracy for item in one.networks],
         mode="markers",
-        name="best of one mixer alone",
-        text=[f"{item.role}: {plain(item.record.architecture)}" for item in pure],
+        name="trained again",
+        text=[f"{item.role}: {plain(item.record.architecture)}" for item in one.networks],
         marker={
-            "size": 10,
+            "size": 11,
             "color": VERMILLION,
-            "symbol": ["diamond" if item.changes == 0 else "diamond-open" for item in pure],
+            "symbol": ["diamond" if item.changes == 0 else "diamond-open" for item in one.networks],
         },
         hovertemplate="%{text}<br>%{x:.3s} MACs, %{y:.2%}<extra></extra>",
     )
     if found.given.bound is not None:
         figure.add_hline(y=found.given.bound, line={"dash": "dot", "color": LIGHT.muted})
-    figure.update_xaxes(title_text="target MACs", type="log")
-    return figure.update_yaxes(title_text="accuracy", tickformat=".0%")
+    figure.update_xaxes(title_text="target MACs", type="log", exponentformat="SI")
+    return figure.update_yaxes(title_text="accuracy", tickformat=".1%")
 
 
 def _percent(share: float) -> str:

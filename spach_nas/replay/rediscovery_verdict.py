@@ -19,6 +19,7 @@ from spach_nas.replay.training_table import table_of_records
 from spach_nas.report.shares import draw_feasible
 from spach_nas.space.architecture import Architecture
 from spach_nas.space.references import REFERENCES, reference_target
+from spach_nas.space.scaling import DataShape
 from spach_nas.space.search_space import SearchSpace
 from spach_nas.study import pareto
 from spach_nas.study.audit_rows import AuditRow, Estimate
@@ -222,7 +223,7 @@ def rediscover(given: Rediscovery, folder: Path, *, doing: Doing = lambda _: Non
     return Rediscovered(
         given=given,
         models=models,
-        paper=tuple(_agreements(given, models)),
+        paper=paper_agreements({one.name: one.scores for one in models}, given.search.space.shape),
         audit=_audit(sampled),
         limits=tuple(limits),
         effects=tuple(_effects(given, found, limits)),
@@ -353,28 +354,39 @@ def _models(given: Rediscovery, found: Mapping[str, Sequence[Record]]) -> Iterat
         yield Model(name=name, lacks=lacks, scores=tuple(scores.values()))
 
 
-def _agreements(given: Rediscovery, models: Sequence[Model]) -> Iterator[Agreement]:
-    """How scores and sizes rank the paper's models that were trained."""
-    own = [one for one in models if one.scores and REFERENCES[one.name].top1]
+def paper_agreements(
+    scores: Mapping[str, Sequence[float]], shape: DataShape
+) -> tuple[Agreement, ...]:
+    """How scores and sizes rank models of the paper, against their ImageNet accuracies.
+
+    Args:
+        scores: By the name of the model, one for each training; higher is better.
+        shape: Of the targets.
+
+    Returns:
+        Of the score, the MACs and the params; empty where too few published models have scores.
+    """
+    own = [name for name, found in scores.items() if found and REFERENCES[name].top1]
     if len(own) < _FEWEST_MODELS:
-        return
-    truth = np.array([REFERENCES[one.name].top1 for one in own], dtype=float)
-    shape = given.search.space.shape
-    sizes = [cost(reference_target(one.name, shape)) for one in own]
+        return ()
+    truth = np.array([REFERENCES[name].top1 for name in own], dtype=float)
+    sizes = [cost(reference_target(name, shape)) for name in own]
     macs = np.array([size.macs for size in sizes], dtype=float)
     bands = ((rankdata(macs, method="ordinal") - 1) * _BANDS // len(own)).astype(np.int64)
     weights = resamples(len(own), _RESAMPLES)
     figures = {
-        "score of the proxy": np.array([np.mean(one.scores) for one in own]),
+        "score of the proxy": np.array([np.mean(scores[name]) for name in own]),
         "macs": macs,
         "params": np.array([size.params for size in sizes], dtype=float),
     }
+    found = []
     for name, values in figures.items():
         every, within = (
             _estimate(kendall(values, truth, bands=band, weights=weights))
             for band in (np.zeros_like(bands), bands)
         )
-        yield Agreement(name=name, models=len(own), tau=every, within=within)
+        found.append(Agreement(name=name, models=len(own), tau=every, within=within))
+    return tuple(found)
 
 
 def _audit(found: Mapping[str, Sequence[Record]]) -> tuple[AuditRow, ...]:
