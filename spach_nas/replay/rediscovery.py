@@ -27,7 +27,7 @@ from spach_nas.data import DataSplits, data_shape
 from spach_nas.errors import SearchSpaceError, StudyError
 from spach_nas.feasible import FeasibleSet
 from spach_nas.files import replace_text
-from spach_nas.search.plan import plan_search
+from spach_nas.search.plan import Plan, plan_search
 from spach_nas.space.architecture import Architecture
 from spach_nas.space.layouts import PerBlock
 from spach_nas.space.references import REFERENCES, reference_target
@@ -167,21 +167,23 @@ def run_studies(
             resume = own.exists()
             plan = plan_search(config, out=own, resume=resume, doing=tell, images=images)
             images |= plan.splits
-            from spach_nas.search.run import run_plan  # imports Ray
-
-            def done(
-                study: StudyDriver,
-                _: Record | None,
-                config: SearchConfig = config,
-                tell: Doing = tell,
-            ) -> None:
-                trials = config.search.trials + len(config.paper_models)
-                tell(f"{len({record.trial for record in study.records})} of {trials} trials done")
-
-            if run_plan(plan, out=own, resume=resume, listener=done, doing=tell).stopped:
+            if _stopped(plan, own, resume=resume, tell=tell):
                 raise KeyboardInterrupt
         found[name] = read_records(own)
     return found
+
+
+def _stopped(plan: Plan, folder: Path, *, resume: bool, tell: Doing) -> bool:
+    """Run a study and tell how many of its trials are done; whether it was stopped."""
+    from spach_nas.search.run import run_plan  # imports Ray
+
+    trials = plan.config.search.trials + len(plan.config.paper_models)
+
+    def count(study: "StudyDriver", _: Record | None) -> None:
+        done = len({record.trial for record in study.records})
+        tell(f"{done} of {trials} trials done")
+
+    return run_plan(plan, out=folder, resume=resume, listener=count, doing=tell).stopped
 
 
 def _is_done(folder: Path, config: SearchConfig) -> bool:
