@@ -1,13 +1,14 @@
-"""Makes the table of a control task, or goes on with it after it was stopped.
+"""Makes the tables of control tasks, or goes on with them after it was stopped.
 
-    python make.py TASK
+    python make.py TASK... [--workers 2]
 
-Three searches by `TASK/search.yaml`: the first trains every architecture within the limits, two
-more train a third of them by other chance. `TASK/table.csv` holds all;
+Three searches of each task by `TASK/search.yaml`: the first trains its architectures, two more
+train the first third of these by other chance. `TASK/table.csv` holds all that are finished, and
+is written anew after each search, so that it is of use before all are done;
 `spach_nas/replay/training_table.py` says what its columns are.
 """
 
-import sys
+import argparse
 from pathlib import Path
 
 import yaml
@@ -16,26 +17,37 @@ import spach_nas
 from spach_nas.replay import read_benchmark, write_table
 
 HERE = Path(__file__).parent
+SEEDS = 3
 
 
 def main() -> None:
-    """Run the searches and write the table."""
-    folder = HERE / sys.argv[1]
+    """Make the tables that are asked for, one after the other."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("tasks", nargs="+", metavar="TASK")
+    parser.add_argument("--workers", type=int, default=2, help="trainings at once, a core each")
+    given = parser.parse_args()
+    for task in given.tasks:
+        make(HERE / task, workers=given.workers)
+
+
+def make(folder: Path, *, workers: int) -> None:
+    """Run the searches of a task, and write its table after each."""
     given = yaml.safe_load((folder / "search.yaml").read_text(encoding="utf-8"))
-    studies = []
-    for seed in range(3):
+    studies: list[Path] = []
+    for seed in range(SEEDS):
         trials = given["search"]["trials"] // (1 if seed == 0 else 3)
         own = given | {
             "study": f"{given['study']}_{seed}",
             "search": given["search"] | {"trials": trials},
             "training": given["training"] | {"seed": seed},
+            "resources": given["resources"] | {"max_concurrent": workers},
         }
         studies.append(folder / f"study_{seed}")
         spach_nas.search(own, out=studies[-1], resume=True)
-    table = read_benchmark(studies).table
-    write_table(table, folder / "table.csv")
-    trainings = sum(len(entry.curves) for entry in table.entries.values())
-    print(f"{folder.name}: {len(table.entries)} architectures, {trainings} trainings")
+        table = read_benchmark(studies).table
+        write_table(table, folder / "table.csv")
+        trainings = sum(len(entry.curves) for entry in table.entries.values())
+        print(f"{folder.name}: {len(table.entries)} architectures, {trainings} trainings")
 
 
 if __name__ == "__main__":

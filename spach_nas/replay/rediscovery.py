@@ -13,6 +13,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -26,7 +27,7 @@ from spach_nas.data import DataSplits, data_shape
 from spach_nas.errors import SearchSpaceError, StudyError
 from spach_nas.feasible import FeasibleSet
 from spach_nas.files import replace_text
-from spach_nas.search.plan import plan_search
+from spach_nas.search.plan import Plan, plan_search
 from spach_nas.space.architecture import Architecture
 from spach_nas.space.layouts import PerBlock
 from spach_nas.space.references import REFERENCES, reference_target
@@ -35,6 +36,9 @@ from spach_nas.space.search_space import SearchSpace
 from spach_nas.study.ending import ending
 from spach_nas.study.records import Record, read_records
 from spach_nas.units import format_count
+
+if TYPE_CHECKING:
+    from spach_nas.study.driver import StudyDriver
 
 Doing = Callable[[str], None]
 MIXERS = ("conv", "attention", "mlp")
@@ -163,12 +167,23 @@ def run_studies(
             resume = own.exists()
             plan = plan_search(config, out=own, resume=resume, doing=tell, images=images)
             images |= plan.splits
-            from spach_nas.search.run import run_plan  # imports Ray
-
-            if run_plan(plan, out=own, resume=resume, doing=tell).stopped:
+            if _stopped(plan, own, resume=resume, tell=tell):
                 raise KeyboardInterrupt
         found[name] = read_records(own)
     return found
+
+
+def _stopped(plan: Plan, folder: Path, *, resume: bool, tell: Doing) -> bool:
+    """Run a study and tell how many of its trials are done; whether it was stopped."""
+    from spach_nas.search.run import run_plan  # imports Ray
+
+    trials = plan.config.search.trials + len(plan.config.paper_models)
+
+    def count(study: "StudyDriver", _: Record | None) -> None:
+        done = len({record.trial for record in study.records})
+        tell(f"{done} of {trials} trials done")
+
+    return run_plan(plan, out=folder, resume=resume, listener=count, doing=tell).stopped
 
 
 def _is_done(folder: Path, config: SearchConfig) -> bool:

@@ -10,10 +10,12 @@ from markupsafe import Markup
 from plotly import graph_objects as go
 
 from spach_nas.config.objectives import OBJECTIVES
+from spach_nas.config.rediscovery_settings import Rediscovery
 from spach_nas.files import replace_text
+from spach_nas.replay.audit import FEWEST
 from spach_nas.replay.rediscovery_verdict import Effect, Rediscovered, UnderLimit
 from spach_nas.report.document import Section, document, render
-from spach_nas.report.theme import BLUE, LIGHT, layout, plain
+from spach_nas.report.theme import BLUE, LIGHT, VERMILLION, layout, plain
 from spach_nas.space.references import REFERENCES
 from spach_nas.study.audit_rows import audit_doubts, write_audit
 from spach_nas.study.intervals import record_words
@@ -37,15 +39,51 @@ def write_rediscovery(found: Rediscovered, folder: Path) -> Path:
     writer.writeheader()
     writer.writerows(_rows(found))
     replace_text(folder / TABLE, text.getvalue())
-    doubts = audit_doubts(found.given.search, folder) if found.audit else ()
+    doubts = tuple(_doubts(found, folder))
     sentences = [sentence for one in found.limits for sentence in verdict(one)]
     title = f"Rediscovery: {found.given.search.study}"
-    header = render(_TEMPLATE, "header", title, doubts, sentences)
+    header = render(_TEMPLATE, "header", title, known_words(found.given), doubts, sentences)
     replace_text(
         folder / PAGE,
         document(name=title, header=header, sections=[section(found) for section in _SECTIONS]),
     )
     return folder / PAGE
+
+
+def _doubts(found: Rediscovered, folder: Path) -> Iterator[str]:
+    """Why networks of one cost cannot be told apart by these scores, where that is so."""
+    if _too_few(found):
+        return
+    for doubt in audit_doubts(found.given.search, folder) if found.audit else ():
+        yield f"Do not choose between networks of one cost by this protocol: {doubt}"
+
+
+def _too_few(found: Rediscovered) -> str:
+    """Why there is nothing to say of networks of one cost; empty where there is."""
+    count = found.audit[0].architectures if found.audit else 0
+    return (
+        f"{count} networks that were drawn uniformly are too few to compare those of one cost; "
+        f"expected {2 * FEWEST}, by more trials."
+        if count < 2 * FEWEST
+        else ""
+    )
+
+
+def known_words(given: Rediscovery) -> str:
+    """What should be found, in words."""
+    if given.rules is None:
+        return f"{given.known}, {REFERENCES[str(given.known)].architecture}"
+    stages = [
+        " with ".join(
+            [
+                *([f"{' or '.join(rule.only)} alone"] if rule.only else []),
+                *([f"at least one block of {' or '.join(rule.some)}"] if rule.some else []),
+            ]
+        )
+        for rule in given.rules
+    ]
+    said = [f"stage {place}: {words}" for place, words in enumerate(stages, 1) if words]
+    return "; ".join(said) or "any layout"
 
 
 def _rows(found: Rediscovered) -> Iterator[dict[str, object]]:
@@ -128,27 +166,42 @@ def _found_section(found: Rediscovered) -> Section:
         figure={str(one.limits): _figure(found, one) for one in found.limits},
         size="tall",
         note="Each point is a trained network: filled ones have the known layout. Trials are "
-        "counted until it was on the front."
+        "counted until it was on the front; by chance, until one is drawn, with the share of all "
+        "architectures within the limits that have it."
         + " The line is what no network without the needed mixers exceeds."
         * (found.given.bound is not None),
         body=_grid(
-            ["Search", "Limits", "Trials", "Best accuracy", "Trials needed", "Known by chance",
-             "Blocks to change on the front"],
+            ["Search", *_limits_head(found), "Trials", "Best accuracy", "Trials needed",
+             "By chance", "Blocks to change on the front"],
             [
                 [
                     search.name,
-                    one.limits,
+                    *_limits_cell(found, one),
                     f"{len(search.records)}" + f", {search.failed} failed" * bool(search.failed),
                     record_words(search.best, OBJECTIVES["accuracy"]) if search.best else _UNKNOWN,
                     search.needed or "not found",
-                    _UNKNOWN if one.chance is None else f"{one.chance:.1%}",
+                    _UNKNOWN
+                    if one.chance is None
+                    else f"{1 / one.chance:.1f} ({one.chance:.1%})"
+                    if one.chance
+                    else "none was drawn",
                     ", ".join(str(found.changes[item.arch_id]) for item in search.front),
                 ]
                 for one in found.limits
                 for search in one.searches
             ],
+            words=1 + len(_limits_head(found)),
         ),
     )  # fmt: skip
+
+
+def _limits_head(found: Rediscovered) -> tuple[str, ...]:
+    # Of one limit the first sentence says it all.
+    return ("Limits",) if len(found.limits) > 1 else ()
+
+
+def _limits_cell(found: Rediscovered, one: UnderLimit) -> tuple[str, ...]:
+    return tuple(str(one.limits) for _ in _limits_head(found))
 
 
 def _cold_section(found: Rediscovered) -> Section:
@@ -160,17 +213,26 @@ def _cold_section(found: Rediscovered) -> Section:
         "mean and deviation. Ahead: by how much the best found is better, in points, with Welch's "
         "95 % interval.",
         body=_grid(
-            ["Network", "Limits", "Layout", "MACs", "Params", "Search", "Test", "Ahead"],
+            [
+                "Network",
+                *_limits_head(found),
+                "Layout",
+                "MACs",
+                "Params",
+                "Search",
+                "Test",
+                "Ahead",
+            ],
             [
                 [
                     item.role,
-                    one.limits,
+                    *_limits_cell(found, one),
                     item.record.architecture,
                     format_count(item.record.target_cost.macs),
                     format_count(item.record.target_cost.params),
                     _percent(item.record.curve[-1].accuracy),
-                    f"{_percent(fmean(item.cold.values()))} \N{PLUS-MINUS SIGN} "
-                    f"{100 * stdev(item.cold.values()):.2f} of {len(item.cold)}",
+                    f"{100 * fmean(item.cold.values()):.1f} \N{PLUS-MINUS SIGN} "
+                    f"{100 * stdev(item.cold.values()):.1f} %, {len(item.cold)} seeds",
                     _UNKNOWN
                     if item.ahead is None
                     else f"{_points(100 * item.ahead.figure)} ({_points(100 * item.ahead.low)} to "
@@ -179,6 +241,7 @@ def _cold_section(found: Rediscovered) -> Section:
                 for one in found.limits
                 for item in one.networks
             ],
+            words=2 + len(_limits_head(found)),
         ),
     )
 
@@ -188,10 +251,11 @@ def _rules_section(found: Rediscovered) -> Section:
     return Section(
         id="rules",
         title="Rules",
-        note="From the uniform samples, by least squares in the shares of the mixers and the "
-        "logarithm of MACs: what all blocks of a stage add, with 95 % bootstrap intervals.",
+        note="From the networks that were drawn by chance, of all mixers and of one alone, by "
+        "least squares in the shares of the mixers and the logarithm of MACs: what all blocks of a "
+        "stage add, with 95 % intervals.",
         body=render(_TEMPLATE, "rules", [rule(one) for one in found.effects]),
-        missing="" if found.effects else "Too few networks were drawn uniformly.",
+        missing="" if found.effects else "Too few networks were drawn by chance.",
     )
 
 
@@ -201,12 +265,13 @@ def _audit_section(found: Rediscovered) -> Section:
         id="audit",
         title="How far scores can be trusted",
         note="Kendall's tau with the accuracy after one training, over the uniform samples; "
-        "another seed is the most that any score can reach.",
+        "another seed is the most that any score can reach. " + _too_few(found),
         missing="" if found.audit else "Too few networks were drawn uniformly.",
         body=_grid(
             ["Figure", "Networks", "All", "Within bands of MACs", "Gain over MACs within"],
             [
-                [row.name, row.architectures, row.tau, row.within, row.gain_within]
+                [row.words, row.architectures, row.tau]
+                + ([_UNKNOWN] * 2 if _too_few(found) else [row.within, row.gain_within])
                 for row in found.audit
             ],
         ),
@@ -215,35 +280,39 @@ def _audit_section(found: Rediscovered) -> Section:
 
 def _models_section(found: Rediscovered) -> Section:
     """What the space holds of the paper's models, and how they are ranked."""
+    if all(one.lacks for one in found.models):
+        return Section(
+            id="models", title="The paper's models", missing="The space holds none of them."
+        )
+    ranked = _grid(
+        ["Kendall's tau with ImageNet top-1", "Models", "All", "Within bands of MACs"],
+        [[one.name, one.models, one.tau, one.within] for one in found.paper],
+    )
+    listed = _grid(
+        ["Model", "In the space", "ImageNet top-1", "By this protocol"],
+        [
+            [
+                one.name,
+                one.lacks or "yes",
+                REFERENCES[one.name].top1 or _UNKNOWN,
+                ", ".join(map(_percent, one.scores)) or "not trained",
+            ]
+            for one in found.models
+        ],
+        words=2,
+    )
     return Section(
         id="models",
         title="The paper's models",
-        note="Whether the space holds them, and the accuracy of their proxies by this protocol. "
-        + (
-            " ".join(
-                f"Kendall's tau of the {one.name} with ImageNet's top-1 over {one.models} models: "
-                f"{one.tau}, within bands of MACs {one.within}."
-                for one in found.paper
-            )
-            or "Too few of them were trained to say how they are ranked."
-        ),
-        body=_grid(
-            ["Model", "In the space", "ImageNet top-1", "By this protocol"],
-            [
-                [
-                    one.name,
-                    one.lacks or "yes",
-                    REFERENCES[one.name].top1 or _UNKNOWN,
-                    ", ".join(map(_percent, one.scores)) or "not trained",
-                ]
-                for one in found.models
-            ],
-        ),
+        note="Whether the space holds them, and the accuracy of their proxies by this protocol."
+        + " Too few of them were trained to say how they are ranked." * (not found.paper),
+        body=(ranked if found.paper else Markup("")) + listed,
     )
 
 
-def _grid(heads: Sequence[str], rows: Sequence[Sequence[object]]) -> Markup:
-    return render(_TEMPLATE, "grid", heads, rows) if rows else render(_TEMPLATE, "rules", [])
+def _grid(heads: Sequence[str], rows: Sequence[Sequence[object]], *, words: int = 1) -> Markup:
+    """A table; all but its first columns, `words` of them, are numbers."""
+    return render(_TEMPLATE, "grid", heads, rows, words) if rows else Markup("")
 
 
 def _figure(found: Rediscovered, one: UnderLimit) -> go.Figure:
@@ -273,10 +342,23 @@ def _figure(found: Rediscovered, one: UnderLimit) -> go.Figure:
             },
             hovertemplate="%{text}<br>%{x:.3s} MACs, %{y:.2%}<extra></extra>",
         )
+    figure.add_scatter(
+        x=[item.record.target_cost.macs for item in one.networks],
+        y=[item.record.curve[-1].accuracy for item in one.networks],
+        mode="markers",
+        name="trained again",
+        text=[f"{item.role}: {plain(item.record.architecture)}" for item in one.networks],
+        marker={
+            "size": 11,
+            "color": VERMILLION,
+            "symbol": ["diamond" if item.changes == 0 else "diamond-open" for item in one.networks],
+        },
+        hovertemplate="%{text}<br>%{x:.3s} MACs, %{y:.2%}<extra></extra>",
+    )
     if found.given.bound is not None:
         figure.add_hline(y=found.given.bound, line={"dash": "dot", "color": LIGHT.muted})
-    figure.update_xaxes(title_text="target MACs", type="log")
-    return figure.update_yaxes(title_text="accuracy", tickformat=".0%")
+    figure.update_xaxes(title_text="target MACs", type="log", exponentformat="SI")
+    return figure.update_yaxes(title_text="accuracy", tickformat=".1%")
 
 
 def _percent(share: float) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from scipy.stats import rankdata, ttest_ind
+from scipy.stats import rankdata, t, ttest_ind
 
 from spach_nas.config.rediscovery_settings import Rediscovery, StageRule
 from spach_nas.config.search_yaml import SearchConfig
@@ -19,6 +19,8 @@ from spach_nas.replay.training_table import table_of_records
 from spach_nas.report.shares import draw_feasible
 from spach_nas.space.architecture import Architecture
 from spach_nas.space.references import REFERENCES, reference_target
+from spach_nas.space.scaling import DataShape
+from spach_nas.space.search_space import SearchSpace
 from spach_nas.study import pareto
 from spach_nas.study.audit_rows import AuditRow, Estimate
 from spach_nas.study.pareto import GrowingFront, comparable, front
@@ -129,7 +131,7 @@ class Effect(NamedTuple):
 
     Attributes:
         stage: From 1.
-        worth: In points, at equal MACs, with its 95 % bootstrap interval.
+        worth: In points, at equal MACs, with its 95 % interval.
         front: Share of the stage's blocks that have it on the fronts of the searches.
         chance: The same over feasible architectures; None: not counted.
     """
@@ -221,10 +223,10 @@ def rediscover(given: Rediscovery, folder: Path, *, doing: Doing = lambda _: Non
     return Rediscovered(
         given=given,
         models=models,
-        paper=tuple(_agreements(given, models)),
+        paper=paper_agreements({one.name: one.scores for one in models}, given.search.space.shape),
         audit=_audit(sampled),
         limits=tuple(limits),
-        effects=tuple(_effects(given, sampled, limits)),
+        effects=tuple(_effects(given, found, limits)),
         changes={
             record.arch_id: known.changes(record.architecture)
             for records in found.values()
@@ -352,28 +354,39 @@ def _models(given: Rediscovery, found: Mapping[str, Sequence[Record]]) -> Iterat
         yield Model(name=name, lacks=lacks, scores=tuple(scores.values()))
 
 
-def _agreements(given: Rediscovery, models: Sequence[Model]) -> Iterator[Agreement]:
-    """How scores and sizes rank the paper's models that were trained."""
-    own = [one for one in models if one.scores and REFERENCES[one.name].top1]
+def paper_agreements(
+    scores: Mapping[str, Sequence[float]], shape: DataShape
+) -> tuple[Agreement, ...]:
+    """How scores and sizes rank models of the paper, against their ImageNet accuracies.
+
+    Args:
+        scores: By the name of the model, one for each training; higher is better.
+        shape: Of the targets.
+
+    Returns:
+        Of the score, the MACs and the params; empty where too few published models have scores.
+    """
+    own = [name for name, found in scores.items() if found and REFERENCES[name].top1]
     if len(own) < _FEWEST_MODELS:
-        return
-    truth = np.array([REFERENCES[one.name].top1 for one in own], dtype=float)
-    shape = given.search.space.shape
-    sizes = [cost(reference_target(one.name, shape)) for one in own]
+        return ()
+    truth = np.array([REFERENCES[name].top1 for name in own], dtype=float)
+    sizes = [cost(reference_target(name, shape)) for name in own]
     macs = np.array([size.macs for size in sizes], dtype=float)
     bands = ((rankdata(macs, method="ordinal") - 1) * _BANDS // len(own)).astype(np.int64)
     weights = resamples(len(own), _RESAMPLES)
     figures = {
-        "score of the proxy": np.array([np.mean(one.scores) for one in own]),
+        "score of the proxy": np.array([np.mean(scores[name]) for name in own]),
         "macs": macs,
         "params": np.array([size.params for size in sizes], dtype=float),
     }
+    found = []
     for name, values in figures.items():
         every, within = (
             _estimate(kendall(values, truth, bands=band, weights=weights))
             for band in (np.zeros_like(bands), bands)
         )
-        yield Agreement(name=name, models=len(own), tau=every, within=within)
+        found.append(Agreement(name=name, models=len(own), tau=every, within=within))
+    return tuple(found)
 
 
 def _audit(found: Mapping[str, Sequence[Record]]) -> tuple[AuditRow, ...]:
@@ -387,32 +400,21 @@ def _audit(found: Mapping[str, Sequence[Record]]) -> tuple[AuditRow, ...]:
 def _effects(
     given: Rediscovery, found: Mapping[str, Sequence[Record]], limits: Sequence[UnderLimit]
 ) -> Iterator[Effect]:
-    """By least squares over the uniform samples: shares of the mixers and the logarithm of MACs."""
-    drawn = [
-        record
-        for name, records in found.items()
-        if "/random" in name
-        for record in comparable(records)
-        if record.reference is None
-    ]
+    """What each mixer is worth, over all that was drawn by chance, and how often fronts have it."""
+    trained: dict[str, list[Record]] = {}
+    for name, records in found.items():
+        # What searches propose depends on the scores before.
+        if not name.partition("/")[2].startswith("search"):
+            for record in comparable(records):
+                if record.reference is None:
+                    trained.setdefault(record.arch_id, []).append(record)
     space = searched_space(given)
-    choices = [
-        (place, name, next(iter(stage.mixers.names)))
-        for place, stage in enumerate(space.stages)
-        for name in stage.mixers.names[1:]
-    ]
-    macs = np.log([float(record.target_cost.macs) for record in drawn])
-    columns = [np.ones(len(drawn)), macs - macs.mean()]
-    columns += [_shares([one.architecture for one in drawn], *item[:2]) for item in choices]
-    design = np.stack(columns, axis=1)
-    if len(drawn) <= design.shape[1]:
-        return
-    scores = 100 * np.array([_accuracy(record) for record in drawn])
-    weights = resamples(len(drawn), _RESAMPLES)
-    # The normal equations of every resample at once.
-    products = np.einsum("ra,ai,aj->rij", weights, design, design, optimize=True)
-    answers = np.einsum("ra,ai,a->ri", weights, design, scores, optimize=True)
-    worth = np.asarray((np.linalg.pinv(products) @ answers[..., None])[..., 0])
+    worths = mixer_worths(
+        [own[0].architecture for own in trained.values()],
+        macs=[own[0].target_cost.macs for own in trained.values()],
+        scores=[float(np.mean([_accuracy(one) for one in own])) for own in trained.values()],
+        space=space,
+    )
     fronts = [
         record.architecture
         for one in limits
@@ -421,15 +423,54 @@ def _effects(
         for record in search.front
     ]
     feasible = [item for one in limits for item in draw_feasible(space, one.limits)]
-    for number, (place, mixer, base) in enumerate(choices):
+    for (place, mixer), worth in worths.items():
         yield Effect(
             stage=place + 1,
             mixer=mixer,
-            base=base,
-            worth=_estimate(worth[:, number + 2]),
+            base=space.stages[place].mixers.names[0],
+            worth=worth,
             front=float(np.mean(_shares(fronts, place, mixer))) if fronts else 0.0,
             chance=float(np.mean(_shares(feasible, place, mixer))) if feasible else None,
         )
+
+
+def mixer_worths(
+    architectures: Sequence[Architecture],
+    *,
+    macs: Sequence[int],
+    scores: Sequence[float],
+    space: SearchSpace,
+) -> dict[tuple[int, str], Estimate]:
+    """What each mixer adds where all blocks of a stage have it instead of the stage's first one.
+
+    By least squares in the shares of the mixers and the logarithm of MACs.
+
+    Args:
+        architectures: Of the space.
+        macs: Of each.
+        scores: Accuracy of each, in [0, 1].
+        space: Names the mixers of each stage.
+
+    Returns:
+        In points, at equal MACs, with 95 % intervals (Student's t, from what is left over), by the
+        place of the stage, from 0, and the mixer. Empty where the architectures are too few.
+    """
+    choices = [
+        (place, name) for place, stage in enumerate(space.stages) for name in stage.mixers.names[1:]
+    ]
+    size = np.log(np.array(macs, dtype=float))
+    columns = [np.ones(len(size)), size - size.mean() if len(size) else size]
+    columns += [_shares(architectures, *choice) for choice in choices]
+    design, points = np.stack(columns, axis=1), 100 * np.array(scores)
+    free = len(size) - design.shape[1]
+    if free < 1 or np.linalg.matrix_rank(design) < design.shape[1]:
+        return {}
+    worth = np.linalg.lstsq(design, points, rcond=None)[0]
+    left = float(((points - design @ worth) ** 2).sum()) / free
+    half = t.ppf(0.975, free) * np.sqrt(left * np.diag(np.linalg.inv(design.T @ design)))
+    ends = zip(worth, worth - half, worth + half, strict=True)
+    found = [Estimate(figure=float(x), low=float(low), high=float(high)) for x, low, high in ends]
+    return dict(zip(choices, found[2:], strict=True))
 
 
 def _shares(architectures: Sequence[Architecture], place: int, mixer: str) -> Figures:

@@ -107,7 +107,8 @@ def audit_doubts(config: SearchConfig, place: Path) -> tuple[str, ...]:
         names[CEILING] = "the same training with another seed"
     return tuple(
         f"{words} ranks architectures of one cost no better than their MACs do: Kendall's tau "
-        f"{rows[name].within.figure:.2f} and {rows['macs'].within.figure:.2f} by {file}"
+        f"{rows[name].within.figure:.2f} and {rows['macs'].within.figure:.2f} over "
+        f"{rows[name].architectures} of them, by {file}"
         for name, words in names.items()
         if name in rows and "macs" in rows and rows[name].gain_within.low <= 0
     )

@@ -44,12 +44,14 @@ class Moves:
         left: (B,), first column of the crop.
         flip: (B,), whether the image is mirrored left to right.
         padding: Zeros on each side, in pixels.
+        any: False where no image is changed. Tensors on a GPU cannot say so without a wait.
     """
 
     top: Tensor
     left: Tensor
     flip: Tensor
     padding: int
+    any: bool = True
 
     def on(self, device: torch.device) -> "Moves":
         """The same moves on a device."""
@@ -58,6 +60,7 @@ class Moves:
             left=self.left.to(device),
             flip=self.flip.to(device),
             padding=self.padding,
+            any=self.any,
         )
 
     def of(self, indices: slice | Tensor) -> "Moves":
@@ -67,6 +70,7 @@ class Moves:
             left=self.left[indices],
             flip=self.flip[indices],
             padding=self.padding,
+            any=self.any,
         )
 
 
@@ -94,11 +98,14 @@ def draw_moves(count: int, augmentation: Augmentation, *, generator: torch.Gener
     padding = augmentation.crop_padding
     top, left = torch.randint(0, 2 * padding + 1, (2, count), generator=generator)
     flip = torch.rand(count, generator=generator) < (0.5 if augmentation.flip else 0.0)
-    return Moves(top=top, left=left, flip=flip, padding=padding)
+    some = padding > 0 or augmentation.flip
+    return Moves(top=top, left=left, flip=flip, padding=padding, any=some)
 
 
 def apply_moves(images: Tensor, moves: Moves) -> Tensor:
     """Pad `images` (B, H, W, C) with zeros, crop each at its place and mirror some."""
+    if not moves.any:
+        return images
     B, H, W, _ = images.shape
     p = moves.padding
     padded = F.pad(images, (0, 0, p, p, p, p)) if p else images

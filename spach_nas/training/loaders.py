@@ -178,7 +178,7 @@ class _FromMemory:
         shift = Augmentation(crop_padding=recipe.augmentation.shift)
         moves = draw_moves(count, shift, generator=generator)
         flip = torch.rand(count, generator=generator) < recipe.augmentation.flip
-        return replace(moves, flip=flip)
+        return replace(moves, flip=flip, any=moves.any or recipe.augmentation.flip > 0)
 
 
 class _FromFiles:

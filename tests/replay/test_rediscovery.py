@@ -22,7 +22,13 @@ from spach_nas.data import data_shape
 from spach_nas.errors import ConfigError
 from spach_nas.feasible import FeasibleSet
 from spach_nas.replay.rediscovery import cold_changes, pure_space, studies
-from spach_nas.replay.rediscovery_verdict import KnownAnswer, difference, edits, rediscover
+from spach_nas.replay.rediscovery_verdict import (
+    KnownAnswer,
+    difference,
+    edits,
+    mixer_worths,
+    rediscover,
+)
 from spach_nas.replay.strategies import VirtualClock, Workers, simulate
 from spach_nas.search.plan import plan_search
 from spach_nas.space.architecture import Architecture
@@ -147,7 +153,11 @@ def test_the_command_takes_what_is_there_and_writes_page_table_and_audit(
     assert "has the known layout" in capsys.readouterr().out
     page = (out / "rediscovery.html").read_text()
     assert "It is better than the best of conv alone" in page
+    assert "stage 1: conv alone; stage 2: at least one block of attention or mlp" in page
+    # Of one band of MACs nothing can be said.
+    assert "12 networks that were drawn uniformly are too few" in page
     assert "Do not choose" not in page
+    assert "The space holds none of them" in page and "hybrid_ms_s" not in page
     with (out / "rediscovery.csv").open(newline="") as file:
         rows = {row["role"]: row for row in csv.DictReader(file)}
     assert float(rows["best of conv alone"]["ahead_low"]) > 0.4
@@ -157,6 +167,35 @@ def test_the_command_takes_what_is_there_and_writes_page_table_and_audit(
     assert scores[-1] == "another seed"
     code, lines = run_main("rediscover", str(path), "--out", str(out))
     assert code == 2 and "exists already" in lines[-1]
+
+
+def test_the_worth_of_a_mixer_is_a_slope_beside_everything_else() -> None:
+    space = load_rediscovery("rediscover_controls").search.space
+    drawn = list(dict.fromkeys(space.sample(seed) for seed in range(40)))
+    macs = [1000 + 100 * one.stages[0].width + 7 * number for number, one in enumerate(drawn)]
+    rng = np.random.default_rng(0)
+    scores = [accuracy(one, 0) + 0.05 * rng.normal() for one in drawn]
+    found = mixer_worths(drawn, macs=macs, scores=scores, space=space)
+    assert set(found) == {(place, name) for place in (0, 1) for name in ("attention", "mlp")}
+
+    def share(place: int, name: str) -> list[float]:
+        return [one.stages[place].mixers.count(name) / 2 for one in drawn]
+
+    # Frisch and Waugh: what is left of both sides when everything else is taken out.
+    asked = (1, "attention")
+    others = np.stack(
+        [np.ones(len(drawn)), np.log(macs), *(share(*k) for k in found if k != asked)]
+    )
+    x, y = (
+        values - others.T @ np.linalg.lstsq(others.T, values, rcond=None)[0]
+        for values in (np.array(share(*asked)), 100 * np.array(scores))
+    )
+    slope, free = x @ y / (x @ x), len(drawn) - len(others) - 1
+    half = t.ppf(0.975, free) * np.sqrt(((y - slope * x) ** 2).sum() / free / (x @ x))
+    worth = found[asked]
+    assert worth.figure == pytest.approx(slope)
+    assert (worth.low, worth.high) == pytest.approx((slope - half, slope + half))
+    assert mixer_worths(drawn[:5], macs=macs[:5], scores=scores[:5], space=space) == {}
 
 
 def test_a_dry_run_lists_the_studies_and_writes_nothing(

@@ -10,12 +10,16 @@ from pydantic import TypeAdapter, ValidationError
 from timm.scheduler import CosineLRScheduler
 from torch import nn
 
+from spach_nas.config.recipe import load_recipe
 from spach_nas.config.training_settings import Augmentation, DataSettings, TrainingSettings
 from spach_nas.data import ImageSet, Normalisation
+from spach_nas.data.split_reader import from_memory
 from spach_nas.errors import ConfigError
 from spach_nas.training import choose_runtime, predict, score, score_images, threads
 from spach_nas.training.batches import Moves, apply_moves, batch, draw_moves, load
 from spach_nas.training.device import autocast
+from spach_nas.training.learner import Place
+from spach_nas.training.loaders import RecipeBatches
 from spach_nas.training.schedule import Schedule, learning_rate, make_schedule
 
 CPU = choose_runtime(device="cpu")
@@ -98,6 +102,9 @@ def test_moves_reach_every_place_and_mirror_half_of_the_images() -> None:
     assert abs(moves.flip.double().mean() - 0.5) < 4 * 0.5 / 4000**0.5
     still = draw_moves(100, Augmentation(crop_padding=0, flip=False), generator=generator)
     assert not still.flip.any() and not still.top.any() and not still.left.any()
+    # The default of a search: images are not copied.
+    images = torch.zeros(100, 3, 3, 1)
+    assert not still.any and apply_moves(images, still) is images
 
 
 def test_a_batch_is_normalised_and_channels_come_first() -> None:
@@ -119,6 +126,31 @@ def test_moves_of_a_batch_are_those_of_its_images() -> None:
     still, mirrored = images.permute(0, 2, 3, 1).numpy()
     np.testing.assert_allclose(still, data.images[1], rtol=1e-5)
     np.testing.assert_allclose(mirrored, data.images[0][:, ::-1], rtol=1e-5)
+
+
+def test_a_recipe_that_only_mirrors_changes_every_image() -> None:
+    data = image_set(count=8)
+    recipe = load_recipe(
+        "short",
+        changes=(
+            "batch_size=4",
+            "augmentation.shift=0",
+            "augmentation.flip=1.0",
+            "augmentation.erasing=0.0",
+        ),
+    )
+    batches = RecipeBatches(
+        from_memory(data, name="made up"),
+        recipe,
+        image_size=(data.images.shape[1], data.images.shape[2]),
+        normalisation=Normalisation(mean=(0.0,) * 3, std=(1 / 255,) * 3),
+        place=Place(),
+        runtime=CPU,
+        processes=0,
+    )
+    parts = [part.images for batch in batches(0, 0).batches for part in batch]
+    seen = torch.cat(parts).permute(0, 2, 3, 1).round().byte().flatten(1).tolist()
+    assert sorted(seen) == sorted(data.images[:, :, ::-1].reshape(8, -1).tolist())
 
 
 def test_read_only_arrays_are_taken_without_a_copy_or_a_warning() -> None:
