@@ -67,9 +67,16 @@ def pytest_configure(config: pytest.Config) -> None:
     set_effort(config.option.markexpr)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+@pytest.hookimpl(trylast=True)  # when `-m` has left out what is not asked for
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     place = {name: number for number, name in enumerate(LONGEST)}
     items.sort(key=lambda item: place.get(item.path.stem, len(LONGEST)))
+    checks = [item for item in items if item.get_closest_marker("gpu")]
+    if checks and not needs.has_gpu():
+        # One line in place of one for each check.
+        checks[0].add_marker(pytest.mark.skip(reason=needs.GPU))
+        config.hook.pytest_deselected(items=checks[1:])
+        items[:] = [item for item in items if item not in checks[1:]]
 
 
 def pytest_collection_finish() -> None:
