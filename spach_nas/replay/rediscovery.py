@@ -74,7 +74,9 @@ def studies(given: Rediscovery) -> dict[str, SearchConfig]:
         for number, seed in enumerate(seeds):
             add(f"search_{number}", replace(base, search=replace(base.search, seed=seed)))
             models = models_within(given, limits) if number == 0 else ()
-            drawn = replace(every, search=replace(uniform, seed=seed), references=models)
+            # By another seed: a search begins with uniform draws by its own.
+            other = replace(uniform, seed=seed + len(seeds))
+            drawn = replace(every, search=other, references=models)
             add(f"random_{number}", drawn)
             if number == 0:
                 again = replace(base.training, seed=drawn.training_seed + len(seeds))

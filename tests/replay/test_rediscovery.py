@@ -246,6 +246,12 @@ def test_repeats_train_the_same_architectures_with_another_seed(tmp_path: Path) 
     found = studies(load_rediscovery(write(tmp_path, searches=2)))
     random, repeat = found["limit_0/random_0"], found["limit_0/repeat"]
     assert random.search == repeat.search and random.space == repeat.space
+    first = {
+        found[f"limit_0/{name}_{number}"].search.seed
+        for name in ("search", "random")
+        for number in (0, 1)
+    }
+    assert len(first) == 4, "no first proposals are trained twice"
     seeds = {found[f"limit_0/{name}"].training_seed for name in ("random_0", "random_1", "repeat")}
     assert len(seeds) == 3
 
