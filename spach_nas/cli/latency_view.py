@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from spach_nas.cli.status_line import make_console, plain_table
 from spach_nas.config.runtime_registry import Format
 from spach_nas.config.search_settings import LatencySettings
 from spach_nas.config.training_settings import Device
+from spach_nas.errors import LatencyError
 from spach_nas.latency.latency_table import Conditions, LatencyTable
 from spach_nas.latency.measuring import measure_file, table_conditions
 from spach_nas.latency.request import SpaceToTime
@@ -36,9 +37,10 @@ def print_network(
 
     Raises:
         ConfigError: This machine has no such device.
+        LatencyError: Nothing can be measured.
     """
-    # The header names the conditions that all runtimes share.
-    with_torch = conditions(device=device, threads=threads, precision=precision)
+    # The header names the conditions that all runtimes share; not all compute in the format.
+    with_torch = replace(conditions(device=device, threads=threads), precision=precision)
     console = make_console()
     if not as_json:
         head = f"{name}: {architecture}", header(with_torch), *cautions(with_torch)
@@ -53,6 +55,8 @@ def print_network(
             precision=precision,
         )
     )
+    if all(item.timing is None for item in found):
+        raise LatencyError("\n".join(item.missing or "" for item in found))
     if as_json:
         print(times_json(name, architecture, found))
         return

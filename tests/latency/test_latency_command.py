@@ -8,8 +8,11 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
+from effort import slow
 from search_tools import write_search
 from spach_nas.cli import app
+from spach_nas.cli.latency_view import print_network
+from spach_nas.config.runtime_registry import Format
 from spach_nas.config.search_settings import LatencySettings
 from spach_nas.errors import LatencyError, SpachNasError
 from spach_nas.latency.request import (
@@ -48,6 +51,32 @@ def test_a_runtime_that_is_missing_is_said_once() -> None:
     assert found.timing is None and found.missing == (
         "onnx: does not compute in bf16 on cpu; expected fp32 or int8"
     )
+
+
+def show(*runtimes: str, precision: Format) -> None:
+    print_network(
+        TINY,
+        name="tiny",
+        batch_sizes=(1,),
+        runtimes=runtimes,
+        device="cpu",
+        threads=1,
+        precision=precision,
+        as_json=True,
+    )
+
+
+def test_a_format_that_no_runtime_computes_in_is_told_of_each() -> None:
+    with pytest.raises(LatencyError, match=r"^onnx: does not compute in fp16 .*\nopenvino: "):
+        show("onnx", "openvino", precision="fp16")
+
+
+@slow
+def test_a_format_of_one_runtime_is_timed_there(capsys: pytest.CaptureFixture[str]) -> None:
+    show("eager", "onnx", precision="int8")
+    eager, onnx = json.loads(capsys.readouterr().out)["times"]
+    assert eager["missing"] == "eager: does not compute in int8 on cpu; expected fp32 or bf16"
+    assert onnx["precision"] == "int8" and onnx["median_ms"] > 0
 
 
 @pytest.mark.parametrize("text", ["", "0", "1,x", "-1", "1.5", "1,,2"])
