@@ -17,7 +17,7 @@ from plotly import io as plotly_io
 
 from spach_nas.errors import SpachNasError, one_line
 from spach_nas.report.drawing import DRAWN_HEIGHT, Drawing, common_width, draw, drawn_width
-from spach_nas.report.front_figure import pareto_data, pareto_figure
+from spach_nas.report.front_figure import pareto_data, pareto_figure, study_axes
 from spach_nas.report.growth import box_words, hypervolume_figure
 from spach_nas.report.terminal import spread_rows
 from spach_nas.report.theme import FONT, LIGHT, MIXER_COLOURS, mixer_colour, mixer_letter, plain
@@ -83,7 +83,8 @@ def write_pictures(
 
 
 def _figures(view: StudyView) -> dict[str, go.Figure]:
-    data = pareto_data(view)
+    first, *_ = study_axes(view.trained, view.objectives).values()
+    data = pareto_data(view, first)
     if not (data.front or data.others or data.references):
         raise SpachNasError(f"{view.facts.name}: no complete trial to draw; expected at least one")
     figures = {"front": _titled(pareto_figure(data), view.facts.name)}

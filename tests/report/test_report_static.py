@@ -1,14 +1,16 @@
 import importlib.util
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
+from plotly import graph_objects as go
 
 import needs
 from conftest import run_main
 from search_tools import make_study as begin
+from spach_nas.config.objectives import OBJECTIVES
 from spach_nas.cost.limits import Limits
 from spach_nas.errors import SpachNasError
 from spach_nas.report import StudyFacts, write_pictures
@@ -153,6 +155,22 @@ def test_limits_decide_who_is_on_the_sheet() -> None:
 def test_another_kind_is_refused(tmp_path: Path) -> None:
     with pytest.raises(SpachNasError, match=r"'gif'; expected png, svg or pdf"):
         write_pictures(tmp_path, kind="gif", records=STUDY, facts=FACTS)
+
+
+def test_the_front_is_over_the_cost_that_was_optimised(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = {}
+
+    def keep(figures: Mapping[str, go.Figure], *, kind: str, folder: Path) -> list[Path]:
+        seen.update(figures)
+        raise SpachNasError("enough")
+
+    monkeypatch.setattr(pictures, "_render", keep)
+    facts = replace(FACTS, objectives=(OBJECTIVES["accuracy"], OBJECTIVES["params"]))
+    with pytest.raises(SpachNasError, match="enough"):
+        write_pictures(tmp_path, kind="png", records=STUDY, facts=facts)
+    assert "parameters" in seen["front"].layout.xaxis.title.text
 
 
 def test_nothing_to_draw_is_said(tmp_path: Path) -> None:
