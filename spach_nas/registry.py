@@ -94,6 +94,20 @@ class Registry(Mapping[str, T], Generic[T]):
             f"unknown {self.kind} {name!r}; expected {one_of(legal)}{did_you_mean(name, legal)}"
         )
 
+    def written(self, name: str) -> str:
+        """A name as in a YAML, which a plugin may bring in.
+
+        Raises:
+            ValueError: There is no such entry.
+            PluginError: A module of an installed package cannot be imported.
+        """
+        if name not in self.known and name not in (names := self.names()):
+            raise ValueError(
+                f"{name!r}; expected {one_of(names)}, or one that --plugin MODULE brings in"
+                f"{did_you_mean(name, names)}"
+            )
+        return name
+
     def homes(self) -> set[str]:
         """The modules that the entries refer to."""
         return {home for entry in self.known.values() for home in self._homes(entry)}

@@ -6,7 +6,7 @@ All figures are in points of accuracy, over the architectures of `TASK/table.csv
 over its trainings. `noise` is the deviation between trainings of one architecture, `spread` that
 of architectures in the same of six bands of MACs. A table whose spread is less than three times
 its noise cannot judge a search. The other rows say what the mixer adds where all blocks of the
-stage have it in place of convolution, at equal MACs, with 95 % bootstrap intervals.
+stage have it in place of convolution, at equal MACs, with 95 % intervals.
 """
 
 import argparse
@@ -50,8 +50,8 @@ def rows_of(task: str) -> Iterator[dict[str, str]]:
     noise, repeated = pooled([np.array(own) for own in ends])
     spread, _ = pooled([means[bands == band] for band in np.unique(bands)])
     yield row(task, "noise", repeated, noise)
-    yield row(task, f"spread, {'counts' if spread >= TIMES * noise else 'does not count'}",
-              len(entries), spread)  # fmt: skip
+    counts = "counts" if spread >= TIMES * noise else "does not count"
+    yield row(task, f"spread, {counts}", len(entries), spread)
     worths = mixer_worths(
         [entry.architecture for entry in entries],
         macs=macs,

@@ -111,18 +111,16 @@ def print_result(study: "StudyDriver", *, console: Console) -> None:
         where = study.folder / "trials.csv"
         console.print(Text(f"no trial is complete; {where} holds the reasons"), soft_wrap=True)
         return
-    limits, measured = study.config.limits, read_front_latency(study.folder)
-    console.print(
-        front_table(
-            study.records,
-            study.objectives,
-            limits=limits,
-            timm=read_timm_table(study.folder),
-            front_latency=measured,
-        )
+    facts = StudyFacts(
+        name=study.config.study,
+        objectives=study.objectives,
+        limits=study.config.limits,
+        timm=read_timm_table(study.folder),
+        front_latency=read_front_latency(study.folder),
     )
-    facts = StudyFacts(name="", objectives=study.objectives, limits=limits, front_latency=measured)
-    for sentence in latency_words(study_view(study.records, facts)):
+    view = study_view(study.records, facts)
+    console.print(front_table(view))
+    for sentence in latency_words(view):
         console.print(Text(f"Latency: {sentence}"), soft_wrap=True)
     failed = sum(record.state == "failed" for record in study.records)
     if failed:

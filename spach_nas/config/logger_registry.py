@@ -9,7 +9,6 @@ from typing import Annotated
 
 from pydantic import AfterValidator
 
-from spach_nas.errors import did_you_mean, one_of
 from spach_nas.registry import Registry
 from spach_nas.space.choices import one_of_names
 from spach_nas.validation import Written
@@ -51,16 +50,7 @@ def register_logger(spec: LoggerSpec) -> None:
     LOGGERS.register(spec)
 
 
-def _check_name(value: str) -> str:
-    if value not in LOGGERS and value not in (names := LOGGERS.names()):
-        raise ValueError(
-            f"{value!r}; expected {one_of(names)}, or one that --plugin MODULE brings in"
-            f"{did_you_mean(value, names)}"
-        )
-    return value
-
-
 # A name in a YAML.
 LoggerName = Annotated[
-    str, AfterValidator(_check_name), Written(lambda: one_of_names(LOGGERS.names()))
+    str, AfterValidator(LOGGERS.written), Written(lambda: one_of_names(LOGGERS.names()))
 ]

@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator
 
-from spach_nas.errors import LatencyError, did_you_mean, one_of
+from spach_nas.errors import LatencyError, one_of
 from spach_nas.registry import Registry
 from spach_nas.space.choices import one_of_names
 from spach_nas.validation import Written
@@ -114,16 +114,7 @@ def register_runtime(spec: RuntimeSpec) -> None:
     RUNTIMES.register(spec)
 
 
-def _check_name(value: str) -> str:
-    if value not in RUNTIMES and value not in (names := RUNTIMES.names()):
-        raise ValueError(
-            f"{value!r}; expected {one_of(names)}, or one that --plugin MODULE brings in"
-            f"{did_you_mean(value, names)}"
-        )
-    return value
-
-
 # A name in a YAML.
 RuntimeName = Annotated[
-    str, AfterValidator(_check_name), Written(lambda: one_of_names(RUNTIMES.names()))
+    str, AfterValidator(RUNTIMES.written), Written(lambda: one_of_names(RUNTIMES.names()))
 ]

@@ -7,10 +7,8 @@ from rich.table import Table
 from rich.text import Text
 
 from spach_nas.config.objectives import LATENCY, OBJECTIVES, USUAL, Objective
-from spach_nas.cost.limits import Limits
-from spach_nas.latency.front_latency import FrontLatency
 from spach_nas.latency.latency_table import Timing
-from spach_nas.report.view import StudyFacts, study_view
+from spach_nas.report.view import StudyView
 from spach_nas.space.short_names import short_names
 from spach_nas.study.intervals import record_words
 from spach_nas.study.pareto import value
@@ -21,32 +19,19 @@ from spach_nas.units import common_unit
 _TIMM_CAPTION = "Models of timm are not trained here; published is their top-1 on ImageNet-1k."
 
 
-def front_table(
-    records: Sequence[Record],
-    objectives: Sequence[Objective],
-    *,
-    limits: Limits | None = None,
-    timm: Sequence[TimmFigures] = (),
-    front_latency: FrontLatency | None = None,
-) -> Table:
+def front_table(view: StudyView) -> Table:
     """The front, cheapest target first, with best, knee and paper models marked.
 
-    Args:
-        records: Of the study.
-        objectives: Of the study.
-        limits: On the target.
-        timm: Models of timm, which have costs and a published accuracy, but no score.
-        front_latency: Times of whole networks of the front.
+    Below it, in the units of its costs, the models of timm of the study.
     """
-    facts = StudyFacts(name="", objectives=tuple(objectives), limits=limits or Limits())
-    view = study_view(records, facts)
+    measured = view.facts.front_latency
     return members_table(
         view.front,
         marks=view.marks,
-        objectives=objectives,
+        objectives=view.objectives,
         title=front_title(len(view.front), len(view.last)),
-        timm=timm,
-        measured={} if front_latency is None else front_latency.times,
+        timm=view.facts.timm,
+        measured={} if measured is None else measured.times,
     )
 
 

@@ -111,18 +111,19 @@ def test_the_runtime_of_a_plugin_is_measured_and_belongs_to_its_study(
         open_study(tmp_path / "study")
 
 
-def test_what_a_runtime_cannot_run_is_told_by_its_name(own: None) -> None:
+def test_what_a_runtime_cannot_run_is_told_by_its_name(
+    own: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def refuse(*_: object) -> None:
         raise RuntimeError("no such operator\nTraceback of many lines")
 
-    sys.modules["refusing"] = refuse  # type: ignore[assignment]
+    monkeypatch.setitem(sys.modules, "refusing", refuse)
     refuse.run = refuse  # type: ignore[attr-defined]
     register_runtime(
         RuntimeSpec(name="refusing", factory="refusing:run", formats={"cpu": ("fp32",)})
     )
     [found] = measure_network(TINY, device="cpu", runtimes=("refusing",))
     assert found.missing == "refusing: RuntimeError: no such operator"
-    del sys.modules["refusing"]
 
 
 @slow

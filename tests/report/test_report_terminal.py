@@ -5,7 +5,8 @@ from dataclasses import replace
 from rich.console import Console
 
 from spach_nas.config.objectives import OBJECTIVES
-from spach_nas.report import front_table
+from spach_nas.report import StudyFacts, front_table
+from spach_nas.report.view import study_view
 from spach_nas.study.pareto import best, front, knee
 from spach_nas.study.records import Record
 from study_factory import make_record, make_study
@@ -15,7 +16,7 @@ TWO = (OBJECTIVES["accuracy"], OBJECTIVES["macs"])
 
 def printed(records: Sequence[Record], width: int = 120) -> str:
     console = Console(file=io.StringIO(), width=width)
-    console.print(front_table(records, TWO))
+    console.print(front_table(study_view(records, StudyFacts(name="", objectives=TWO))))
     return console.file.getvalue()
 
 

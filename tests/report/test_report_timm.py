@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console
 
 from report_tools import view_of
-from spach_nas.config.objectives import OBJECTIVES, USUAL
+from spach_nas.config.objectives import OBJECTIVES
 from spach_nas.report import front_table
 from spach_nas.report.comparison import ComparedStudy, group_studies
 from spach_nas.report.comparison_figures import fronts_figure
@@ -67,7 +67,7 @@ def test_a_comparison_marks_each_model_once_and_lists_it() -> None:
 
 def test_a_terminal_lists_them_below_the_front_in_its_units() -> None:
     console = Console(file=io.StringIO(), width=100)
-    console.print(front_table(RECORDS, USUAL, timm=[TIMM_FIGURES, FAR]))
+    console.print(front_table(view(TIMM_FIGURES, FAR)))
     lines = console.file.getvalue().splitlines()
     (near,) = [line for line in lines if "timm/a<b" in line]
     (far,) = [line for line in lines if "timm/far" in line]

@@ -66,7 +66,9 @@ def test_the_weights_of_best_and_knee_are_kept(study: StudyDriver) -> None:
 
 def test_the_table_of_a_terminal_shows_every_score_and_how_sure_it_is(study: StudyDriver) -> None:
     console = Console(file=io.StringIO(), width=140)
-    console.print(front_table(study.records, study.objectives))
+    console.print(
+        front_table(study_view(study.records, StudyFacts(name="", objectives=study.objectives)))
+    )
     text = console.file.getvalue()  # type: ignore[attr-defined]
     best = study.best()
     assert best is not None
