@@ -18,7 +18,7 @@ import numpy as np
 from scipy.stats import rankdata
 
 from spach_nas.replay import read_benchmark
-from spach_nas.replay.rediscovery_verdict import mixer_worths
+from spach_nas.replay.mixer_worths import mixer_worths
 
 HERE = Path(__file__).parent
 COLUMNS = ("task", "figure", "architectures", "points", "low", "high")

@@ -30,8 +30,6 @@ from typing import NamedTuple
 import moocore
 import numpy as np
 
-from spach_nas.config.rediscovery_settings import Rediscovery, StageRule
-from spach_nas.config.search_yaml import SearchConfig
 from spach_nas.replay import (
     Benchmark,
     Budget,
@@ -42,21 +40,13 @@ from spach_nas.replay import (
     replay,
 )
 from spach_nas.replay.audit import read_scores
+from spach_nas.replay.known_answers import CONTROL_ANSWERS, KnownAnswer
 from spach_nas.replay.rediscovery import MIXERS
-from spach_nas.replay.rediscovery_verdict import KnownAnswer
 from spach_nas.samplers.ranking import rank_by_front
 from spach_nas.space.architecture import Architecture
 
 HERE = Path(__file__).parent
 SAMPLERS = ("random", "tpe", "surrogate")
-LATE = (StageRule(only=("conv",)), StageRule(some=("attention", "mlp")))
-# By construction of the tasks (`docs/controls.md`), before any table was made.
-KNOWN = {
-    "local": (StageRule(only=("conv",)), StageRule(only=("conv",))),
-    "set": LATE,
-    "lookup": LATE,
-    "mixed": LATE,
-}
 WORDS = {"local": "conv alone"}
 SHARES = tuple(f"{mixer}_{stage}" for stage in (1, 2) for mixer in MIXERS)
 
@@ -113,7 +103,7 @@ def rows_of(task: str, *, seeds: int, trials: int) -> Iterator[dict[str, str]]:
     benchmark = read_benchmark([HERE / task])
     members = benchmark.feasible.members
     trials = min(trials, len(members))
-    known = known_answer(benchmark.config, task)
+    known = KnownAnswer(CONTROL_ANSWERS[task], benchmark.config.space.shape)
     goals = {
         entry.architecture.arch_id
         for entry in benchmark.front
@@ -133,12 +123,6 @@ def rows_of(task: str, *, seeds: int, trials: int) -> Iterator[dict[str, str]]:
         "needed": f"{by_chance(len(members), len(goals), trials):.1f}",
         **dict(zip(SHARES, (f"{share:.2f}" for share in shares(members)), strict=True)),
     }
-
-
-def known_answer(config: SearchConfig, task: str) -> KnownAnswer:
-    """What should be found on a task; that of `set` for other names."""
-    known = KNOWN.get(task, LATE)
-    return KnownAnswer(Rediscovery(search=config, limits=(config.limits,), known=known))
 
 
 def strategies(

@@ -388,7 +388,8 @@ def rediscover(
     if not resume and not dry_run:
         check_new(folder)
     with doing("counting what is inside the limits") as tell:
-        from spach_nas.replay.rediscovery import cold_changes, effort, studies
+        from spach_nas.replay.cold_trainings import cold_changes
+        from spach_nas.replay.rediscovery import effort, studies
 
         changes = cold_changes(given.search, given.cold, seed=given.cold.first_seed)
         load_recipe(given.cold.recipe, changes=changes)

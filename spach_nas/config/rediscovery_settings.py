@@ -11,9 +11,10 @@ from pydantic import AfterValidator, BeforeValidator, Field, TypeAdapter, Valida
 from spach_nas.config.evaluator_registry import TRAIN
 from spach_nas.config.search_yaml import SearchConfig, load_config
 from spach_nas.config.shipped import find_yaml
+from spach_nas.config.training_settings import Epochs
 from spach_nas.cost.limits import Limits
 from spach_nas.errors import ConfigError, SearchSpaceError, did_you_mean, one_of
-from spach_nas.space.choices import Names
+from spach_nas.space.choices import Names, listed
 from spach_nas.space.references import REFERENCES, reference_target
 from spach_nas.units import Real, Whole
 from spach_nas.validation import Settings, read_document, validate
@@ -43,6 +44,20 @@ class ColdSettings(Settings):
     """Trainings of each network."""
     first_seed: Annotated[Whole, Field(ge=0)] = 1000
     """Of these; the others follow it."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ControlSettings(Settings):
+    """Tasks whose needed mixers are known, on which the training of the search is tried."""
+
+    tasks: Annotated[
+        tuple[Literal["set", "lookup", "mixed"], ...], *listed, Field(min_length=1)
+    ] = ("set", "lookup")
+    """Of `controls/TASK`: those that attention or token-MLP late is needed for."""
+    trials: Annotated[Whole, Field(ge=16)] = 16
+    """Architectures of the space `controls` for each task, drawn uniformly, each trained twice."""
+    epochs: Epochs | None = None
+    """Passes over the images of a task. Left out: as many as in the search."""
 
 
 def _read_search(value: Any, info: ValidationInfo) -> Any:
@@ -81,6 +96,9 @@ class Rediscovery(Settings):
     bound: Annotated[Real, Field(gt=0, le=1)] | None = None
     """Accuracy that no network without the needed mixers can exceed; drawn on the page."""
     cold: ColdSettings = field(default_factory=ColdSettings)
+    controls: ControlSettings | None = None
+    """Whether the training can tell mixers apart, tried on tasks where it is known which are
+    needed. Left out: it is not tried."""
 
     def __post_init__(self) -> None:
         Settings.__post_init__(self)

@@ -33,11 +33,13 @@ from spach_nas.data.preprocessing import preprocessing
 from spach_nas.errors import StudyError
 from spach_nas.evaluators.interface import evaluator_of, prepare_evaluators
 from spach_nas.files import replace_text
-from spach_nas.replay.training_table import Entry, Table
+from spach_nas.replay.training_table import Entry, Table, table_of_records
 from spach_nas.search.plan import plan_search
 from spach_nas.space.architecture import Architecture
 from spach_nas.study.audit_rows import CEILING, AuditRow, Estimate
+from spach_nas.study.pareto import comparable
 from spach_nas.study.rank_correlation import Figures, kendall, places, resamples, spearman
+from spach_nas.study.records import Record
 from spach_nas.study.requests import make_request
 
 Pairs = Sequence[tuple[Figures, Figures]]
@@ -262,6 +264,17 @@ def audit(table: Table, scored: Mapping[str, Scored], *, bands: int = 6) -> tupl
         rows.append(judged.row(f"epoch {epoch}", early, seconds=float(np.mean(spent))))
     ceiling = judged.ceiling(entries)
     return tuple(rows) if ceiling is None else (*rows, ceiling)
+
+
+def audit_records(records: Sequence[Record], *, where: str) -> tuple[AuditRow, ...]:
+    """How well one training ranks another, beside sizes; empty where too few were trained.
+
+    Args:
+        records: Of uniform samples.
+        where: What they are of, for messages.
+    """
+    trained = {record.arch_id for record in comparable(records)}
+    return audit(table_of_records(records, where=where), {}) if len(trained) >= FEWEST else ()
 
 
 @dataclass(frozen=True, kw_only=True)

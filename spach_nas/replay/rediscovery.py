@@ -9,7 +9,6 @@ Every part is a study or a run of its own in the folder of the rediscovery: what
 as it is, what is not finished goes on.
 """
 
-import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -17,21 +16,22 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from spach_nas.config.rediscovery_settings import ColdSettings, Rediscovery
+from spach_nas.config.rediscovery_settings import Rediscovery
 from spach_nas.config.search_settings import Rungs
 from spach_nas.config.search_yaml import SearchConfig, load_config
 from spach_nas.config.study_files import SEARCH_YAML
+from spach_nas.config.training_settings import DataSettings
 from spach_nas.cost.closed_form import cost
 from spach_nas.cost.limits import Limits
 from spach_nas.data import DataSplits, data_shape
-from spach_nas.errors import SearchSpaceError, StudyError
+from spach_nas.data.controls import Options
+from spach_nas.errors import SearchSpaceError
 from spach_nas.feasible import FeasibleSet
-from spach_nas.files import replace_text
+from spach_nas.replay.control_checks import CONTROLS, control_studies
 from spach_nas.search.plan import Plan, plan_search
-from spach_nas.space.architecture import Architecture
 from spach_nas.space.layouts import PerBlock
 from spach_nas.space.references import REFERENCES, reference_target
-from spach_nas.space.scaling import scale, shape_of
+from spach_nas.space.scaling import scale
 from spach_nas.space.search_space import SearchSpace
 from spach_nas.study.ending import ending
 from spach_nas.study.records import Record, read_records
@@ -54,8 +54,9 @@ def searched_space(given: Rediscovery) -> SearchSpace:
 def studies(given: Rediscovery) -> dict[str, SearchConfig]:
     """All studies of a rediscovery by the name of their folder, in the order of running.
 
-    `LIMIT/search_SEED`, `LIMIT/random_SEED`, `LIMIT/repeat`, which trains the architectures of
-    `random_0` again, and `LIMIT/pure_MIXER`. All are trained to the end, but for rungs of searches.
+    Those on control tasks, `LIMIT/search_SEED`, `LIMIT/random_SEED`, `LIMIT/repeat`, which trains
+    the architectures of `random_0` again, and `LIMIT/pure_MIXER`. All are trained to the end, but
+    for rungs of searches.
     """
     search = replace(given.search, space=searched_space(given))
     found: dict[str, SearchConfig] = {}
@@ -87,7 +88,8 @@ def studies(given: Rediscovery) -> dict[str, SearchConfig]:
                 continue
             trials = min(given.pure_trials, count or given.pure_trials)
             add(f"pure_{mixer}", replace(every, space=pure, search=replace(uniform, trials=trials)))
-    return found
+    # These first: they say whether the others are worth their hours.
+    return control_studies(given) | found
 
 
 def models_within(given: Rediscovery, limits: Limits) -> tuple[str, ...]:
@@ -128,21 +130,24 @@ def pure_space(space: SearchSpace, mixer: str) -> SearchSpace | None:
 
 def effort(given: Rediscovery, configs: Mapping[str, SearchConfig]) -> Iterator[str]:
     """A line on the trainings of each study, and on what all of them take."""
-    total = 0.0
+    flops = {}
     for name, config in configs.items():
         drawn = FeasibleSet(config.space, config.limits).samples(_DRAWN, 0)
         proxies = [scale(one, config.proxy, config.space.shape) for one in drawn]
         macs = float(np.mean([cost(one).macs for one in proxies]))
         trainings = config.search.trials + len(config.references)
-        spent = trainings * macs * config.training.epochs * config.training.data_share
-        total += spent
+        # For each image of the train split, forward and backward.
+        flops[name] = 6 * macs * trainings * config.training.epochs * config.training.data_share
         yield (
             f"{name:<24} {trainings:>5} trainings, proxies of {format_count(macs)} MACs in the mean"
         )
+    controls = sum(own for name, own in flops.items() if name.startswith(CONTROLS))
+    if controls:
+        yield f"all on control tasks: {controls * Options().images:.2e} FLOPs"
     networks = len(given.limits) * (len(MIXERS) + 1 + isinstance(given.known, str))
     yield (
-        f"all: {6 * total:.2e} FLOPs for each image of the train split, forward and "
-        f"backward; then up to {given.cold.seeds} trainings of each of "
+        f"all under limits: {sum(flops.values()) - controls:.2e} FLOPs for each image of the train "
+        f"split, forward and backward; then up to {given.cold.seeds} trainings of each of "
         f"{networks} networks by the recipe {given.cold.recipe}"
     )
 
@@ -156,7 +161,8 @@ def run_studies(
         SpachNasError: A mistake in the YAML, missing data, or a folder that holds something else.
         KeyboardInterrupt: One was stopped.
     """
-    found, images = {}, dict[tuple[int, int], DataSplits]()
+    found = {}
+    images: dict[DataSettings, dict[tuple[int, int], DataSplits]] = {}
     configs = studies(given)
     for number, (name, config) in enumerate(configs.items(), 1):
         own = folder / name
@@ -167,8 +173,11 @@ def run_studies(
                 doing(f"{said}: {what}")
 
             resume = own.exists()
-            plan = plan_search(config, out=own, resume=resume, doing=tell, images=images)
-            images |= plan.splits
+            if config.data not in images:
+                images = {config.data: {}}  # of one set at a time
+            read = images[config.data]
+            plan = plan_search(config, out=own, resume=resume, doing=tell, images=read)
+            read |= plan.splits
             if _stopped(plan, own, resume=resume, tell=tell):
                 raise KeyboardInterrupt
         found[name] = read_records(own)
@@ -192,69 +201,3 @@ def _is_done(folder: Path, config: SearchConfig) -> bool:
     if not (folder / SEARCH_YAML).is_file() or ending(folder).why not in ("done", "exhausted"):
         return False
     return load_config(folder / SEARCH_YAML) == config
-
-
-def trained_cold(
-    target: Architecture, given: Rediscovery, *, folder: Path, doing: Doing
-) -> dict[int, float]:
-    """Accuracy on the test split after trainings from the beginning, by seed."""
-    place, cold = folder / "cold" / target.arch_id, given.cold
-    place.mkdir(parents=True, exist_ok=True)
-    proxy = scale(target, given.search.proxy, shape_of(target))
-    trained = proxy if cold.scale == "proxy" else target
-    replace_text(place / "architecture.yaml", trained.to_yaml())
-    found = {}
-    for seed in range(cold.first_seed, cold.first_seed + cold.seeds):
-        file = place / f"test_{seed}.json"
-        if not file.is_file():
-            doing(f"training {target} from the beginning, seed {seed}")
-            top1 = _trained(place, given.search, cold, seed=seed)
-            replace_text(file, json.dumps({"top1": top1}) + "\n")
-        try:
-            found[seed] = float(json.loads(file.read_text(encoding="utf-8"))["top1"])
-        except (ValueError, KeyError, TypeError):
-            raise StudyError(f"{file}: is damaged; expected the accuracy, or no file") from None
-    return found
-
-
-def _trained(place: Path, search: SearchConfig, cold: ColdSettings, *, seed: int) -> float:
-    # Here: they import torch, and Ray where the recipe wants it.
-    from spach_nas.full_size.evaluate import evaluate
-    from spach_nas.full_size.training_plan import TrainingRequest, plan_training
-    from spach_nas.full_size.training_run import run_training
-
-    data, run = search.data, place / f"run_{seed}"
-    name = str(data.root) if data.name == "folder" else data.name
-    plan = plan_training(
-        TrainingRequest(
-            source=str(place / "architecture.yaml"),
-            data=name,
-            recipe=cold.recipe,
-            out=run,
-            resume=run.exists(),
-            changes=cold_changes(search, cold, seed=seed),
-        )
-    )
-    bundle = run_training(plan)
-    found = evaluate(
-        str(bundle),
-        data=name,
-        batch_sizes=(),
-        options=plan.job.recipe.data,
-        device=plan.job.recipe.device,
-        precision=plan.job.recipe.precision,
-    )
-    return found.top1
-
-
-def cold_changes(search: SearchConfig, cold: ColdSettings, *, seed: int) -> tuple[str, ...]:
-    """The changes of the recipe as `--set` takes them: of the YAML, and of the search's data."""
-    data = search.data
-    values: dict[str, object] = {"seed": seed, "data.split_seed": data.split_seed}
-    if data.validation is not None:
-        values["data.validation"] = data.validation
-    if data.root is not None and data.name != "folder":
-        values["data.root"] = str(data.root)
-    values |= cold.changes
-    # JSON is YAML, with quotes where a text looks like a number.
-    return tuple(f"{key}={json.dumps(value)}" for key, value in values.items())

@@ -11,13 +11,15 @@ from plotly import graph_objects as go
 
 from spach_nas.config.objectives import OBJECTIVES
 from spach_nas.config.rediscovery_settings import Rediscovery
+from spach_nas.data.controls import PREFIX
 from spach_nas.files import replace_text
 from spach_nas.replay.audit import FEWEST
+from spach_nas.replay.control_checks import ControlOutcome
 from spach_nas.replay.rediscovery_verdict import Effect, Rediscovered, UnderLimit
 from spach_nas.report.document import Section, document, render
 from spach_nas.report.theme import BLUE, LIGHT, VERMILLION, layout, plain
 from spach_nas.space.references import REFERENCES
-from spach_nas.study.audit_rows import audit_doubts, write_audit
+from spach_nas.study.audit_rows import CEILING, Estimate, audit_doubts, write_audit
 from spach_nas.study.intervals import record_words
 from spach_nas.units import format_count
 
@@ -28,6 +30,7 @@ _COLUMNS = (
     *("cold_seeds", "cold_test", "cold_deviation", "ahead", "ahead_low", "ahead_high"),
 )
 PAGE, TABLE, AUDIT = "rediscovery.html", "rediscovery.csv", "audit.csv"
+CONTROLS_TABLE = "controls.csv"
 
 
 def write_rediscovery(found: Rediscovered, folder: Path) -> Path:
@@ -39,19 +42,42 @@ def write_rediscovery(found: Rediscovered, folder: Path) -> Path:
     writer.writeheader()
     writer.writerows(_rows(found))
     replace_text(folder / TABLE, text.getvalue())
+    if found.controls:
+        _write_controls(found.controls, folder / CONTROLS_TABLE)
     doubts = tuple(_doubts(found, folder))
     sentences = [sentence for one in found.limits for sentence in verdict(one)]
     title = f"Rediscovery: {found.given.search.study}"
     header = render(_TEMPLATE, "header", title, known_words(found.given), doubts, sentences)
     replace_text(
         folder / PAGE,
-        document(name=title, header=header, sections=[section(found) for section in _SECTIONS]),
+        document(name=title, header=header, sections=_sections(found)),
     )
     return folder / PAGE
 
 
+def _write_controls(outcomes: Sequence[ControlOutcome], path: Path) -> None:
+    """What a mixer is worth on a control task; a row for each."""
+    text = io.StringIO()
+    names = ("task", "best", "blocks_to_change", "mixer", "worth", "worth_low", "worth_high")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(names)
+    for one in outcomes:
+        for mixer, worth in one.worths.items():
+            points = (f"{figure:.2f}" for figure in (worth.figure, worth.low, worth.high))
+            writer.writerow([one.task, one.best.architecture, one.changes, mixer, *points])
+    replace_text(path, text.getvalue())
+
+
 def _doubts(found: Rediscovered, folder: Path) -> Iterator[str]:
-    """Why networks of one cost cannot be told apart by these scores, where that is so."""
+    """Why scores of this protocol are no ground for a choice, where that is so."""
+    for one in found.controls:
+        if one.worths and not one.seen:
+            yield (
+                f"Do not choose mixers by this protocol: {PREFIX}{one.task} needs attention or "
+                "token-MLP, and its training does not see that, "
+                + ", ".join(f"{mixer} {_in_points(worth)}" for mixer, worth in one.worths.items())
+                + " points"
+            )
     if _too_few(found):
         return
     for doubt in audit_doubts(found.given.search, folder) if found.audit else ():
@@ -158,6 +184,17 @@ def rule(effect: Effect) -> str:
     )
 
 
+def _sections(found: Rediscovered) -> list[Section]:
+    return [
+        _found_section(found),
+        _cold_section(found),
+        _rules_section(found),
+        _audit_section(found),
+        *([_controls_section(found)] if found.given.controls else []),
+        _models_section(found),
+    ]
+
+
 def _found_section(found: Rediscovered) -> Section:
     """What every search found, against MACs."""
     return Section(
@@ -233,10 +270,7 @@ def _cold_section(found: Rediscovered) -> Section:
                     _percent(item.record.curve[-1].accuracy),
                     f"{100 * fmean(item.cold.values()):.1f} \N{PLUS-MINUS SIGN} "
                     f"{100 * stdev(item.cold.values()):.1f} %, {len(item.cold)} seeds",
-                    _UNKNOWN
-                    if item.ahead is None
-                    else f"{_points(100 * item.ahead.figure)} ({_points(100 * item.ahead.low)} to "
-                    f"{_points(100 * item.ahead.high)})",
+                    _UNKNOWN if item.ahead is None else _in_points(item.ahead, unit=100),
                 ]
                 for one in found.limits
                 for item in one.networks
@@ -276,6 +310,40 @@ def _audit_section(found: Rediscovered) -> Section:
             ],
         ),
     )
+
+
+def _controls_section(found: Rediscovered) -> Section:
+    """Whether the training sees mixers."""
+    mixers = dict.fromkeys(mixer for one in found.controls for mixer in one.worths)
+    return Section(
+        id="controls",
+        title="Control tasks",
+        note="The training of the search on tasks whose last stage needs attention or token-MLP: "
+        "what they are worth there in place of convolution, in points at equal MACs, and how the "
+        "accuracies of another seed and MACs rank those of the first, as Kendall's tau over all.",
+        missing="" if found.controls else "No network was trained to the end.",
+        body=_grid(
+            ["Task", "Best", "Known layout", *mixers, "Another seed", "Target MACs"],
+            [
+                [
+                    one.task,
+                    one.best.architecture,
+                    "yes" if one.changes == 0 else f"{one.changes} to change",
+                    *(
+                        _in_points(one.worths[mixer]) if mixer in one.worths else _UNKNOWN
+                        for mixer in mixers
+                    ),
+                    *(_tau(one, name) for name in (CEILING, "macs")),
+                ]
+                for one in found.controls
+            ],
+            words=3,
+        ),
+    )
+
+
+def _tau(one: ControlOutcome, name: str) -> str:
+    return next((str(row.tau) for row in one.audit if row.name == name), _UNKNOWN)
 
 
 def _models_section(found: Rediscovered) -> Section:
@@ -365,14 +433,9 @@ def _percent(share: float) -> str:
     return f"{100 * share:.1f} %"
 
 
+def _in_points(one: Estimate, *, unit: float = 1) -> str:
+    return f"{_points(unit * one.figure)} ({_points(unit * one.low)} to {_points(unit * one.high)})"
+
+
 def _points(figure: float) -> str:
     return f"{figure:+.1f}".replace("-", "\N{MINUS SIGN}")
-
-
-_SECTIONS = (
-    _found_section,
-    _cold_section,
-    _rules_section,
-    _audit_section,
-    _models_section,
-)

@@ -6,21 +6,22 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from scipy.stats import rankdata, t, ttest_ind
+from scipy.stats import rankdata, ttest_ind
 
-from spach_nas.config.rediscovery_settings import Rediscovery, StageRule
+from spach_nas.config.rediscovery_settings import Rediscovery
 from spach_nas.config.search_yaml import SearchConfig
 from spach_nas.cost.closed_form import cost
 from spach_nas.cost.limits import Limits
 from spach_nas.errors import SearchSpaceError
-from spach_nas.replay.audit import FEWEST, audit
-from spach_nas.replay.rediscovery import MIXERS, Doing, run_studies, searched_space, trained_cold
-from spach_nas.replay.training_table import table_of_records
+from spach_nas.replay.audit import audit_records
+from spach_nas.replay.cold_trainings import train_cold
+from spach_nas.replay.control_checks import ControlOutcome, judge_controls
+from spach_nas.replay.known_answers import KnownAnswer
+from spach_nas.replay.mixer_worths import mixer_shares, worths_of_records
+from spach_nas.replay.rediscovery import MIXERS, Doing, run_studies, searched_space
 from spach_nas.report.shares import draw_feasible
-from spach_nas.space.architecture import Architecture
 from spach_nas.space.references import REFERENCES, reference_target
 from spach_nas.space.scaling import DataShape
-from spach_nas.space.search_space import SearchSpace
 from spach_nas.study import pareto
 from spach_nas.study.audit_rows import AuditRow, Estimate
 from spach_nas.study.pareto import GrowingFront, comparable, front
@@ -31,45 +32,6 @@ _RESAMPLES = 1000
 # With fewer of the paper's models a rank correlation says nothing.
 _FEWEST_MODELS = 4
 _BANDS = 3  # of the paper's models
-
-
-class KnownAnswer:
-    """What should be found.
-
-    Attributes:
-        target: The paper's model; None where there are rules.
-    """
-
-    def __init__(self, given: Rediscovery) -> None:
-        self.rules = given.rules
-        shape = searched_space(given).shape
-        self.target = None if self.rules is not None else reference_target(str(given.known), shape)
-
-    def changes(self, architecture: Architecture) -> int:
-        """Blocks to change, add or leave out until an architecture has the known layout."""
-        if self.target is not None:
-            pairs = zip(architecture.stages, self.target.stages, strict=True)
-            return sum(edits(one.mixers, other.mixers) for one, other in pairs)
-        assert self.rules is not None
-        pairs_of_rules = zip(architecture.stages, self.rules, strict=True)
-        return sum(_to_change(stage.mixers, rule) for stage, rule in pairs_of_rules)
-
-
-def _to_change(mixers: Sequence[str], rule: StageRule) -> int:
-    wrong = sum(rule.only is not None and name not in rule.only for name in mixers)
-    lacking = rule.some is not None and not any(name in rule.some for name in mixers)
-    # A wrong block may become the one that is lacking.
-    return max(wrong, int(lacking))
-
-
-def edits(first: Sequence[str], second: Sequence[str]) -> int:
-    """The fewest insertions, deletions and changes from one sequence to another (Levenshtein)."""
-    row = list(range(len(second) + 1))
-    for i, a in enumerate(first, 1):
-        above, row = row, [i]
-        for j, b in enumerate(second, 1):
-            row.append(min(above[j] + 1, row[-1] + 1, above[j - 1] + (a != b)))
-    return row[-1]
 
 
 class SearchOutcome(NamedTuple):
@@ -182,6 +144,7 @@ class Rediscovered:
         limits: What came out under each limit.
         effects: What each mixer is worth in each stage.
         changes: Blocks to change until an architecture has the known layout, by its `arch_id`.
+        controls: What the training made of tasks whose needed mixers are known.
     """
 
     given: Rediscovery
@@ -191,6 +154,7 @@ class Rediscovered:
     limits: tuple[UnderLimit, ...]
     effects: tuple[Effect, ...]
     changes: Mapping[str, int]
+    controls: tuple[ControlOutcome, ...] = ()
 
 
 def rediscover(given: Rediscovery, folder: Path, *, doing: Doing = lambda _: None) -> Rediscovered:
@@ -205,7 +169,9 @@ def rediscover(given: Rediscovery, folder: Path, *, doing: Doing = lambda _: Non
         SpachNasError: As `run_studies`, or a mistake in the recipe.
         KeyboardInterrupt: A study was stopped; calling again continues it.
     """
-    found, known = run_studies(given, folder, doing=doing), KnownAnswer(given)
+    every = run_studies(given, folder, doing=doing)
+    known = KnownAnswer(given.known, searched_space(given).shape)
+    found = {name: records for name, records in every.items() if name.startswith("limit_")}
     limits = []
     for place, bounds in enumerate(given.limits):
         own = {
@@ -224,7 +190,9 @@ def rediscover(given: Rediscovery, folder: Path, *, doing: Doing = lambda _: Non
         given=given,
         models=models,
         paper=paper_agreements({one.name: one.scores for one in models}, given.search.space.shape),
-        audit=_audit(sampled),
+        audit=audit_records(
+            [record for own in sampled.values() for record in own], where="the uniform samples"
+        ),
         limits=tuple(limits),
         effects=tuple(_effects(given, found, limits)),
         changes={
@@ -232,6 +200,7 @@ def rediscover(given: Rediscovery, folder: Path, *, doing: Doing = lambda _: Non
             for records in found.values()
             for record in records
         },
+        controls=tuple(judge_controls(given, every)),
     )
 
 
@@ -262,10 +231,9 @@ def _under_limit(
             chosen[f"best of {mixer} alone"] = _best(pure)
     if reference is not None:
         chosen[str(given.known)] = reference
-    cold = {
-        role: trained_cold(record.architecture, given, folder=folder, doing=doing)
-        for role, record in chosen.items()
-    }
+    targets = [record.architecture for record in chosen.values()]
+    trained = train_cold(given, targets, folder=folder, doing=doing)
+    cold = {role: trained[record.arch_id] for role, record in chosen.items()}
     networks = tuple(
         Network(
             role=role,
@@ -389,32 +357,20 @@ def paper_agreements(
     return tuple(found)
 
 
-def _audit(found: Mapping[str, Sequence[Record]]) -> tuple[AuditRow, ...]:
-    """How well one training ranks another, over what was sampled uniformly."""
-    records = [record for own in found.values() for record in own]
-    if len({record.arch_id for record in comparable(records)}) < FEWEST:
-        return ()
-    return audit(table_of_records(records, where="the uniform samples"), {})
-
-
 def _effects(
     given: Rediscovery, found: Mapping[str, Sequence[Record]], limits: Sequence[UnderLimit]
 ) -> Iterator[Effect]:
     """What each mixer is worth, over all that was drawn by chance, and how often fronts have it."""
-    trained: dict[str, list[Record]] = {}
-    for name, records in found.items():
-        # What searches propose depends on the scores before.
-        if not name.partition("/")[2].startswith("search"):
-            for record in comparable(records):
-                if record.reference is None:
-                    trained.setdefault(record.arch_id, []).append(record)
     space = searched_space(given)
-    worths = mixer_worths(
-        [own[0].architecture for own in trained.values()],
-        macs=[own[0].target_cost.macs for own in trained.values()],
-        scores=[float(np.mean([_accuracy(one) for one in own])) for own in trained.values()],
-        space=space,
-    )
+    drawn = [
+        record
+        for name, records in found.items()
+        # What searches propose depends on the scores before.
+        if not name.partition("/")[2].startswith("search")
+        for record in comparable(records)
+        if record.reference is None
+    ]
+    worths = worths_of_records(drawn, space=space)
     fronts = [
         record.architecture
         for one in limits
@@ -429,53 +385,9 @@ def _effects(
             mixer=mixer,
             base=space.stages[place].mixers.names[0],
             worth=worth,
-            front=float(np.mean(_shares(fronts, place, mixer))) if fronts else 0.0,
-            chance=float(np.mean(_shares(feasible, place, mixer))) if feasible else None,
+            front=float(np.mean(mixer_shares(fronts, place, mixer))) if fronts else 0.0,
+            chance=float(np.mean(mixer_shares(feasible, place, mixer))) if feasible else None,
         )
-
-
-def mixer_worths(
-    architectures: Sequence[Architecture],
-    *,
-    macs: Sequence[int],
-    scores: Sequence[float],
-    space: SearchSpace,
-) -> dict[tuple[int, str], Estimate]:
-    """What each mixer adds where all blocks of a stage have it instead of the stage's first one.
-
-    By least squares in the shares of the mixers and the logarithm of MACs.
-
-    Args:
-        architectures: Of the space.
-        macs: Of each.
-        scores: Accuracy of each, in [0, 1].
-        space: Names the mixers of each stage.
-
-    Returns:
-        In points, at equal MACs, with 95 % intervals (Student's t, from what is left over), by the
-        place of the stage, from 0, and the mixer. Empty where the architectures are too few.
-    """
-    choices = [
-        (place, name) for place, stage in enumerate(space.stages) for name in stage.mixers.names[1:]
-    ]
-    size = np.log(np.array(macs, dtype=float))
-    columns = [np.ones(len(size)), size - size.mean() if len(size) else size]
-    columns += [_shares(architectures, *choice) for choice in choices]
-    design, points = np.stack(columns, axis=1), 100 * np.array(scores)
-    free = len(size) - design.shape[1]
-    if free < 1 or np.linalg.matrix_rank(design) < design.shape[1]:
-        return {}
-    worth = np.linalg.lstsq(design, points, rcond=None)[0]
-    left = float(((points - design @ worth) ** 2).sum()) / free
-    half = t.ppf(0.975, free) * np.sqrt(left * np.diag(np.linalg.inv(design.T @ design)))
-    ends = zip(worth, worth - half, worth + half, strict=True)
-    found = [Estimate(figure=float(x), low=float(low), high=float(high)) for x, low, high in ends]
-    return dict(zip(choices, found[2:], strict=True))
-
-
-def _shares(architectures: Sequence[Architecture], place: int, mixer: str) -> Figures:
-    stages = [item.stages[place].mixers for item in architectures]
-    return np.array([mixers.count(mixer) / len(mixers) for mixers in stages])
 
 
 def _estimate(found: Figures) -> Estimate:

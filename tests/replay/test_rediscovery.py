@@ -2,7 +2,10 @@
 
 import csv
 import json
-from collections.abc import Mapping
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,21 +17,20 @@ from scipy.stats import t
 from conftest import run_main
 from documents import DOCS, blocks
 from spach_nas.config.evaluation import Epoch, Evaluation, EvaluationRequest
-from spach_nas.config.rediscovery_settings import Rediscovery, load_rediscovery
-from spach_nas.config.search_yaml import to_yaml
+from spach_nas.config.rediscovery_settings import load_rediscovery
+from spach_nas.config.search_yaml import SearchConfig, to_yaml
 from spach_nas.config.shipped import shipped_folder
 from spach_nas.config.study_files import SEARCH_YAML
 from spach_nas.data import data_shape
-from spach_nas.errors import ConfigError
+from spach_nas.errors import ConfigError, StudyError
 from spach_nas.feasible import FeasibleSet
-from spach_nas.replay.rediscovery import cold_changes, pure_space, studies
-from spach_nas.replay.rediscovery_verdict import (
-    KnownAnswer,
-    difference,
-    edits,
-    mixer_worths,
-    rediscover,
-)
+from spach_nas.replay.cold_trainings import cold_changes, train_cold
+from spach_nas.replay.control_checks import control_studies, judge_controls
+from spach_nas.replay.known_answers import KnownAnswer, edits
+from spach_nas.replay.mixer_worths import mixer_worths
+from spach_nas.replay.rediscovery import pure_space, searched_space, studies
+from spach_nas.replay.rediscovery_page import write_rediscovery
+from spach_nas.replay.rediscovery_verdict import difference, rediscover
 from spach_nas.replay.strategies import VirtualClock, Workers, simulate
 from spach_nas.search.plan import plan_search
 from spach_nas.space.architecture import Architecture
@@ -36,6 +38,7 @@ from spach_nas.space.references import REFERENCES
 from spach_nas.space.search_space import SearchSpace
 from spach_nas.study.driver import StudyDriver
 from spach_nas.study.folder import create_folder
+from spach_nas.study.records import Record
 
 SEARCH = {
     "study": "made_up",
@@ -60,7 +63,9 @@ def accuracy(target: Architecture, seed: int) -> float:
     return 0.3 + 0.5 * reads + 1e-9 * target.stages[0].width + 1e-7 * (seed % 7)
 
 
-def train(request: EvaluationRequest) -> Evaluation:
+def train(
+    request: EvaluationRequest, *, accuracy: Callable[[Architecture, int], float] = accuracy
+) -> Evaluation:
     found = accuracy(request.architecture, request.seed)
     return Evaluation(
         state="complete",
@@ -71,9 +76,15 @@ def train(request: EvaluationRequest) -> Evaluation:
     )
 
 
-def make_up(given: Rediscovery, folder: Path) -> None:
-    """Every study of a rediscovery, and the trainings from the beginning of every network."""
-    for name, config in studies(given).items():
+def make_up(
+    configs: Mapping[str, SearchConfig],
+    folder: Path,
+    *,
+    accuracy: Callable[[Architecture, int], float] = accuracy,
+) -> dict[str, tuple[Record, ...]]:
+    """Studies by their folders, and the trainings from the beginning of every network."""
+    found = {}
+    for name, config in configs.items():
         feasible = FeasibleSet(config.space, config.limits)
         create_folder(folder / name, texts={SEARCH_YAML: to_yaml(config)})
         clock = VirtualClock()
@@ -85,24 +96,26 @@ def make_up(given: Rediscovery, folder: Path) -> None:
             clock=clock,
         )
         study.begin()
-        simulate(study, train, workers=Workers(number=1, clock=clock))
+        simulate(study, partial(train, accuracy=accuracy), workers=Workers(number=1, clock=clock))
         study.conclude()
         study.end()
         study.close()
+        found[name] = tuple(study.records)
         for record in study.records:
             place = folder / "cold" / record.arch_id
             place.mkdir(parents=True, exist_ok=True)
             for seed in range(1000, 1005):
                 test = {"top1": accuracy(record.architecture, 0) - 0.001 * (seed % 5)}
                 (place / f"test_{seed}.json").write_text(json.dumps(test))
+    return found
 
 
 @pytest.fixture(scope="module")
 def done(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """The YAML and the folder of a rediscovery of which everything is trained."""
     folder = tmp_path_factory.mktemp("rediscovery")
-    path = write(folder, bound=0.6)
-    make_up(load_rediscovery(path), folder / "out")
+    path = write(folder, bound=0.6, controls={"tasks": "set"})
+    make_up(studies(load_rediscovery(path)), folder / "out")
     return path, folder / "out"
 
 
@@ -136,7 +149,7 @@ def test_the_trials_until_the_known_layout_was_on_the_front_are_counted(
 ) -> None:
     path, out = done
     given = load_rediscovery(path)
-    known = KnownAnswer(given)
+    known = KnownAnswer(given.known, given.search.space.shape)
     for search in rediscover(given, out).limits[0].searches:
         assert search.needed is not None
         solving = [known.changes(one.architecture) == 0 for one in search.records]
@@ -169,6 +182,65 @@ def test_the_command_takes_what_is_there_and_writes_page_table_and_audit(
     assert code == 2 and "exists already" in lines[-1]
 
 
+def test_a_training_that_sees_mixers_on_a_control_task_is_said_to(
+    done: tuple[Path, Path],
+) -> None:
+    path, out = done
+    found = rediscover(load_rediscovery(path), out)
+    (one,) = found.controls
+    assert one.task == "set" and one.seen
+    assert one.worths["attention"].low > 20 and one.worths["mlp"].low <= 0
+    assert [row.architectures for row in one.audit] == [16, 16, 16]
+    # They say nothing of the images that are searched on.
+    assert {row.architectures for row in found.audit} == {12}
+    page = write_rediscovery(found, out).read_text()
+    assert "Do not choose mixers" not in page and "Control tasks" in page
+    with (out / "controls.csv").open(newline="") as file:
+        rows = {row["mixer"]: row for row in csv.DictReader(file)}
+    assert float(rows["attention"]["worth_low"]) == pytest.approx(
+        one.worths["attention"].low, abs=0.005
+    )
+
+
+def test_a_training_that_sees_no_mixers_on_a_control_task_is_said_first(
+    done: tuple[Path, Path], tmp_path: Path
+) -> None:
+    given = load_rediscovery(write(tmp_path, controls={"tasks": "lookup", "trials": 16}))
+
+    def see_nothing(target: Architecture, seed: int) -> float:
+        return 0.3 + 1e-4 * np.random.default_rng([seed, int(target.arch_id, 16)]).normal()
+
+    records = make_up(control_studies(given), tmp_path, accuracy=see_nothing)
+    (one,) = judge_controls(given, records)
+    assert not one.seen
+    found = replace(rediscover(load_rediscovery(done[0]), done[1]), controls=(one,))
+    page = write_rediscovery(found, tmp_path).read_text()
+    assert "Do not choose mixers by this protocol: controls/lookup needs attention or" in page
+
+
+def test_control_tasks_are_trained_as_the_search_is_without_its_augmentation(
+    tmp_path: Path,
+) -> None:
+    training = {"epochs": 3, "data_share": 0.5, "learning_rate": 0.004, "batch_size": 48}
+    training["augmentation"] = {"flip": True}
+    search = SEARCH | {"training": training, "data": {"name": "fashion-mini"}}
+    given = load_rediscovery(
+        write(tmp_path, search=search, controls={"tasks": ["set", "mixed"], "trials": 17})
+    )
+    names = list(studies(given))
+    assert names[:4] == [
+        f"controls/{name}" for name in ("set", "set_repeat", "mixed", "mixed_repeat")
+    ]
+    config, again = (studies(given)[f"controls/{name}"] for name in ("mixed", "mixed_repeat"))
+    assert config.data.name == "controls/mixed" and config.search.trials == 17
+    assert config.search == again.search and config.training_seed != again.training_seed
+    own = config.training
+    assert (own.epochs, own.learning_rate, own.batch_size) == (3, 0.004, 48)
+    assert own.data_share == 1 and not own.augmentation.flip
+    shorter = load_rediscovery(write(tmp_path, search=search, controls={"epochs": 1}))
+    assert studies(shorter)["controls/lookup"].training.epochs == 1
+
+
 def test_the_worth_of_a_mixer_is_a_slope_beside_everything_else() -> None:
     space = load_rediscovery("rediscover_controls").search.space
     drawn = list(dict.fromkeys(space.sample(seed) for seed in range(40)))
@@ -196,6 +268,11 @@ def test_the_worth_of_a_mixer_is_a_slope_beside_everything_else() -> None:
     assert worth.figure == pytest.approx(slope)
     assert (worth.low, worth.high) == pytest.approx((slope - half, slope + half))
     assert mixer_worths(drawn[:5], macs=macs[:5], scores=scores[:5], space=space) == {}
+    # A mixer that none of them has leaves the others as they are.
+    some = [number for number, one in enumerate(drawn) if "attention" not in one.stages[0].mixers]
+    own = [[values[number] for number in some] for values in (drawn, macs, scores)]
+    fewer = mixer_worths(own[0], macs=own[1], scores=own[2], space=space)
+    assert set(fewer) == set(found) - {(0, "attention")}
 
 
 def test_a_dry_run_lists_the_studies_and_writes_nothing(
@@ -229,6 +306,8 @@ def test_a_dry_run_lists_the_studies_and_writes_nothing(
             r"known\[0\].some: mlp; expected conv",
         ),
         ({"limits": []}, "limits"),
+        ({"controls": {"tasks": "local"}}, "controls.tasks.*local.*set.*lookup.*mixed"),
+        ({"controls": {"trials": 15}}, "controls.trials: 15; expected at least 16"),
         ({"cold": {"seeds": 1}}, "cold.seeds: 1; expected at least 2"),
         (
             {"search": SEARCH | {"evaluator": "inherit"}},
@@ -304,3 +383,31 @@ def test_the_yaml_of_the_manual_loads(tmp_path: Path) -> None:
     (block,) = [one for one in blocks(DOCS / "rediscover.md") if one.language == "yaml"]
     (tmp_path / "manual.yaml").write_text(block.text)
     assert load_rediscovery(tmp_path / "manual.yaml").rules is not None
+
+
+@pytest.mark.slow
+def test_trainings_from_the_beginning_are_trials_that_are_kept(tmp_path: Path) -> None:
+    search = SEARCH | {"data": {"name": "controls/set/images=64"}}
+    cold = {"changes": {"epochs": 1, "schedule.warmup_epochs": 0.1, "batch_size": 32}}
+    cold["seeds"] = 2
+    given = load_rediscovery(write(tmp_path, search=search, cold=cold))
+    target = searched_space(given).sample(0)
+    said: list[str] = []
+    first = train_cold(given, [target], folder=tmp_path / "out", doing=said.append)
+    assert list(first) == [target.arch_id] and list(first[target.arch_id]) == [1000, 1001]
+    assert said[-1] == "2 of 2 trainings from the beginning done"
+    place = tmp_path / "out" / "cold" / target.arch_id
+    recipe = yaml.safe_load((place / "run_1001" / "recipe.yaml").read_text())
+    assert recipe["seed"] == 1001 and recipe["resources"]["cpus_per_worker"] == 1
+    # What is there is read, and what is lacking alone is trained here, on all cores.
+    kept = (place / "test_1000.json").stat().st_mtime_ns
+    (place / "test_1001.json").unlink()
+    shutil.rmtree(place / "run_1001")
+    again = train_cold(given, [target], folder=tmp_path / "out", doing=said.append)
+    assert again.keys() == first.keys()
+    assert (place / "test_1000.json").stat().st_mtime_ns == kept
+    recipe = yaml.safe_load((place / "run_1001" / "recipe.yaml").read_text())
+    assert recipe["resources"]["cpus_per_worker"] == "auto"
+    (place / "test_1001.json").write_text("{}")
+    with pytest.raises(StudyError, match=r"test_1001.json: is damaged; expected the accuracy"):
+        train_cold(given, [target], folder=tmp_path / "out", doing=said.append)
