@@ -46,13 +46,14 @@ def lookup_items(rng: np.random.Generator, count: int) -> tuple[Tensor, Tensor]:
 
     A pair stands in the outer of its two cells: who reads it has seen both.
     """
-    keys = rng.permuted(np.tile(np.arange(4), (count, 1)), axis=1)[:, [0, 1, 2, 0]]
+    pairs = [0, 0, 1, 1, 2, 2]  # each in two rows
+    keys = rng.permuted(np.tile(np.arange(4), (count, 1)), axis=1)[:, [*pairs, *[0] * 8]]
     values = rng.permuted(np.tile(np.arange(CLASSES), (count, 1)), axis=1)[:, :3]
-    items = keys * 9 + np.column_stack([values, np.full(count, 8)])
-    rows = rng.permuted(np.tile(np.arange(8), (count, 1)), axis=1)[:, :3]
-    rows = np.column_stack([rows, rng.integers(0, 8, count)])
+    items = keys * 9 + np.column_stack([values[:, pairs], np.full((count, 8), 8)])
+    rows = rng.permuted(np.tile(np.arange(8), (count, 1)), axis=1)[:, :6]
+    rows = np.column_stack([rows, np.tile(np.arange(8), (count, 1))])
     side = rng.integers(0, 2, (count, 1)) * 7
-    cells = rows * 8 + np.concatenate([np.tile(side, 3), 7 - side], axis=1)
+    cells = rows * 8 + np.concatenate([np.tile(side, 6), np.tile(7 - side, 8)], axis=1)
     grid = np.zeros((count, 64, 36), dtype=np.float32)
     grid[np.arange(count)[:, None], cells, items] = 1
     return torch.from_numpy(grid.reshape(count, 8, 8, 36)), torch.from_numpy(values[:, 0])

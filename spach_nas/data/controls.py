@@ -69,7 +69,7 @@ LETTERS = tuple(name for name, *_ in _LINES[:16])
 KEYS = tuple(name for name, *_ in _LINES[16:20])
 GLYPHS = np.array([[[c == "#" for c in row] for row in rows] for _, *rows in _LINES])
 _FIRST_KEY, _MARK = len(LETTERS), len(GLYPHS) - 1
-PAIRS, QUESTIONS = 3, 4  # in an image of `lookup`
+PAIRS, COPIES = 3, 2  # in an image of `lookup`: keys with a letter, and the rows of each
 
 # Distances (down, right), in pixels, at which the pixels of a texture agree.
 LAGS = ((0, 1), (1, 0), (1, 1), (1, -1), (0, 2), (2, 0), (2, 2), (2, -2))
@@ -160,13 +160,15 @@ def draw_lookup(labels: Labels, options: Options, rng: np.random.Generator) -> C
     """The class is the letter beside the key that a question mark asks for.
 
     At one edge of the grid, left or right, three of four keys have a letter to their right, three
-    different ones; at the other edge one of these keys stands before a question mark, in four rows.
-    What is local says which three letters there are, which earns a third, and which key is asked
-    for; the best sum of both that was found is right in 58 %. Convolution that reaches 7 cells sees
-    both where the pairs stand at the left, not where they stand at the right, 8 cells apart: with
-    that sum there, it is right in 79 % at most. Attention finds the twins of a key by content, in
-    any row. A token-MLP has weights for positions, so it cannot look for content, but it can tell
-    all positions which key is asked for: with so few keys, one channel each, that is enough.
+    different ones, each pair in two rows; at the other edge one of these keys stands before a
+    question mark, in every row. One row of each would say as much, but is not learned in a short
+    training. What is local says which three letters there are, which earns a third, and which key
+    is asked for; the best sum of both that was found is right in 58 %. Convolution that reaches 7
+    cells sees both where the pairs stand at the left, not where they stand at the right, 8 cells
+    apart: with that sum there, it is right in 79 % at most. Attention finds the twins of a key by
+    content, in any row. A token-MLP has weights for positions, so it cannot look for content, but
+    it can tell all positions which key is asked for: with so few keys, one channel each, that is
+    enough.
     """
     glyphs, cells = _questions(labels, options, rng)
     return _place(_glyph_cells(glyphs, options, rng), cells, options, rng)
@@ -201,15 +203,18 @@ def _questions(labels: Labels, options: Options, rng: np.random.Generator) -> tu
     N, K = len(labels), options.classes
     keys = _distinct(N, len(KEYS), PAIRS, rng)
     # The first pair is the one that is asked for.
-    asked = keys[:, :1].repeat(QUESTIONS, axis=1)
+    asked = keys[:, :1].repeat(GRID, axis=1)
     others = (labels[:, None] + 1 + _distinct(N, K - 1, PAIRS - 1, rng)) % K
-    beside = np.concatenate([labels[:, None], others, np.full_like(asked, _MARK)], axis=1)
+    letters = np.column_stack([labels, others]).repeat(COPIES, axis=1)
     side = rng.integers(0, 2, (N, 1)) * (GRID - 2)
-    pairs = _distinct(N, GRID, PAIRS, rng) * GRID + side
-    questions = _distinct(N, GRID, QUESTIONS, rng) * GRID + GRID - 2 - side
+    pairs = _distinct(N, GRID, PAIRS * COPIES, rng) * GRID + side
+    questions = np.arange(GRID) * GRID + GRID - 2 - side
     first = np.concatenate([pairs, questions], axis=1)
-    cells = np.concatenate([first, first + 1], axis=1)
-    return np.concatenate([keys + _FIRST_KEY, asked + _FIRST_KEY, beside], axis=1), cells
+    glyphs = [
+        np.concatenate([keys.repeat(COPIES, axis=1), asked], axis=1) + _FIRST_KEY,
+        np.concatenate([letters, np.full_like(asked, _MARK)], axis=1),
+    ]
+    return np.concatenate(glyphs, axis=1), np.concatenate([first, first + 1], axis=1)
 
 
 def _once_twice_thrice(labels: Labels, classes: int, rng: np.random.Generator) -> Labels:

@@ -84,7 +84,9 @@ def test_the_class_of_lookup_stands_beside_the_key_that_is_asked_for(
 ) -> None:
     images, labels = drawn(task, options, 32)
     for grid, label in zip(read(images), labels, strict=True):
-        beside = {(row[i], row[i + 1]) for row in grid for i in range(7) if row[i] in KEYS}
+        pairs = [(row[i], row[i + 1]) for row in grid for i in range(7) if row[i] in KEYS]
+        assert sorted(pairs.count(pair) for pair in set(pairs)) == [2, 2, 2, 8]
+        beside = set(pairs)
         asked = next(key for key, value in beside if value == "?")
         assert [value for key, value in beside if key == asked and value != "?"] == [LETTERS[label]]
         assert len({value for _, value in beside}) == 4
