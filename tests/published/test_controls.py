@@ -22,5 +22,6 @@ def test_the_search_of_a_task_trains_all_architectures_within_its_limit(task: st
     assert config.data.name == f"controls/{task}"
     assert data_shape(config.data).num_classes == 8
     assert config.space == SearchSpace.from_yaml(shipped_folder() / "controls.yaml")
+    config = config.for_data(data_shape(config.data))
     count = FeasibleSet(config.space, config.limits).count
     assert count is not None and 60 <= count == config.search.trials
