@@ -84,12 +84,21 @@ def test_the_class_of_lookup_stands_beside_the_key_that_is_asked_for(
 ) -> None:
     images, labels = drawn(task, options, 32)
     for grid, label in zip(read(images), labels, strict=True):
-        pairs = [(row[i], row[i + 1]) for row in grid for i in range(7) if row[i] in KEYS]
+        # A key and what is beside it, in either order.
+        pairs = [
+            (pair[0], pair[1]) if pair[0] in KEYS else (pair[1], pair[0])
+            for row in grid
+            for pair in (row[:2], row[-2:])
+            if {*pair} & {*KEYS}
+        ]
         assert sorted(pairs.count(pair) for pair in set(pairs)) == [2, 2, 2, 8]
         beside = set(pairs)
         asked = next(key for key, value in beside if value == "?")
         assert [value for key, value in beside if key == asked and value != "?"] == [LETTERS[label]]
         assert len({value for _, value in beside}) == 4
+        edges = [column for column in (0, 7) if asked in {row[column] for row in grid}]
+        assert [{row[column] for row in grid} for column in edges] == [{asked}]
+        assert LETTERS[label] in {row[7 - edges[0]] for row in grid}, "8 cells apart"
 
 
 def test_the_class_of_local_is_the_distance_at_which_pixels_agree() -> None:
