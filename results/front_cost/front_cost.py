@@ -9,6 +9,8 @@ On the table of `../spach_bench`, with one worker. A cold training is looked up 
 - `X first`: the package's search by TPE with a rung of X below, which promotes one in five.
 - `all by X`: X scores all architectures, which are then trained cold in the order of the front of
   score and MACs.
+- `inherit first`: the searches of `inherit.py`, as they were. Their seconds are divided by how much
+  longer their cold trainings took than those of the table, which are of a faster machine.
 
 Writes `searches.json`, each cold training with the seconds at its end, from which a second run goes
 on, and `front_cost.csv`: the hypervolume found after some seconds, as a share of the exact front's.
@@ -46,6 +48,7 @@ from denoised import Denoised, accuracies  # noqa: E402
 TRAINED, REDUCTION = 100, 5
 # Searches on each supernet.
 EACH = 7
+INHERIT = "inherit first"
 SHARES = (0.03, 0.05, 0.075, 0.1, 0.125, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 # A cold training, and when it ended.
 Trained = tuple[float, str]
@@ -84,11 +87,14 @@ def main() -> None:
         while len(own) < number:
             own.append([(round(end, 2), arch_id) for end, arch_id in search(len(own))])
             replace_text(kept, json.dumps({**known, **searches}, separators=(",", ":")) + "\n")
+    ends = dict.fromkeys(searches, whole)
+    searches[INHERIT], ends[INHERIT] = inherited(seen)
     rows = [
         row
         for name, own in searches.items()
         for judge, benchmark in judges.items()
         for row in curve(name, judge, benchmark, own, whole=whole)
+        if row["seconds"] <= ends[name]
     ]
     table = pd.DataFrame(rows)
     table.to_csv(HERE / "front_cost.csv", index=False, float_format="%.5g", lineterminator="\n")
@@ -129,6 +135,23 @@ def strategies(
         number = seeds if len(every) == 1 else EACH * len(every)
         yield f"{name} first", number, partial(_first, benchmark, every)
         yield f"all by {name}", len(every), partial(_ordered, benchmark, every)
+
+
+def inherited(benchmark: Benchmark) -> tuple[list[list[Trained]], float]:
+    """The cold trainings of the searches of `inherit.py`, and the end of the shortest."""
+    found, ends = [], []
+    for path in sorted((HERE / "scores").glob("inherit_*.csv")):
+        rows = pd.read_csv(path)
+        cold = rows[rows["rung"] == 1]
+        known = [
+            sum(epoch.seconds for epoch in next(iter(benchmark.table.entries[one].curves.values())))
+            for one in cold["arch_id"]
+        ]
+        slower = float(np.median(cold["seconds"] / known))
+        print(f"{path.name}: {len(rows) - len(cold)} candidates, {len(cold)} cold, {slower:.2f}")
+        found.append(list(zip(cold["ended"] / slower, cold["arch_id"], strict=True)))
+        ends.append(float(rows["ended"].max()) / slower)
+    return found, min(ends)
 
 
 def _first(benchmark: Benchmark, every: Sequence[Scores], seed: int) -> list[Trained]:

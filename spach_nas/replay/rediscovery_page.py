@@ -323,12 +323,11 @@ def _controls_section(found: Rediscovered) -> Section:
         "accuracies of another seed and MACs rank those of the first, as Kendall's tau over all.",
         missing="" if found.controls else "No network was trained to the end.",
         body=_grid(
-            ["Task", "Best", "Known layout", *mixers, "Another seed", "Target MACs"],
+            ["Task", "Best", *mixers, "Another seed", "Target MACs"],
             [
                 [
                     one.task,
                     one.best.architecture,
-                    "yes" if one.changes == 0 else f"{one.changes} to change",
                     *(
                         _in_points(one.worths[mixer]) if mixer in one.worths else _UNKNOWN
                         for mixer in mixers
@@ -337,7 +336,7 @@ def _controls_section(found: Rediscovered) -> Section:
                 ]
                 for one in found.controls
             ],
-            words=3,
+            words=2,
         ),
     )
 
