@@ -23,6 +23,7 @@ SHOWN = {
     "all by naswot": PURPLE,
     "supernet by accuracy first": VERMILLION,
     "all by supernet by loss": GREEN,
+    "inherit first": "#000000",
 }
 BAND = "train, tpe"
 
