@@ -49,7 +49,10 @@ TRAINED, REDUCTION = 100, 5
 # Searches on each supernet.
 EACH = 7
 INHERIT = "inherit first"
-SHARES = (0.03, 0.04, 0.05, 0.075, 0.1, 0.125, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
+SHARES = (
+    *(0.03, 0.04, 0.05, 0.075, 0.1, 0.125, 0.15, 0.2, 0.25),
+    *(0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0),
+)
 # A cold training, and when it ended.
 Trained = tuple[float, str]
 
