@@ -52,7 +52,7 @@ class ControlSettings(Settings):
 
     tasks: Annotated[
         tuple[Literal["set", "lookup", "mixed"], ...], *listed, Field(min_length=1)
-    ] = ("set", "lookup")
+    ] = ("set", "mixed")
     """Of `controls/TASK`: those that attention or token-MLP late is needed for."""
     trials: Annotated[Whole, Field(ge=16)] = 16
     """Architectures of the space `controls` for each task, drawn uniformly, each trained twice."""

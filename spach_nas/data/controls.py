@@ -165,9 +165,10 @@ def draw_lookup(labels: Labels, options: Options, rng: np.random.Generator) -> C
     training. The letters and the key that is asked for are at the very edges, 8 cells apart. What
     is local says which three letters there are, which earns a third, and which key is asked for;
     the best sum of both that was found is right in 57 %, and convolution that reaches 7 cells sees
-    no more. Attention finds the twins of a key by content, in any row. A token-MLP has weights for
-    positions, so it cannot look for content, but it can tell all positions which key is asked for:
-    with so few keys, one channel each, that is enough.
+    no more, unless a norm over the whole image tells it (`docs/controls.md`). Attention finds the
+    twins of a key by content, in any row. A token-MLP has weights for positions, so it cannot look
+    for content, but it can tell all positions which key is asked for: with so few keys, one channel
+    each, that is enough.
     """
     glyphs, cells = _questions(labels, options, rng)
     return _place(_glyph_cells(glyphs, options, rng), cells, options, rng)

@@ -238,7 +238,7 @@ def test_control_tasks_are_trained_as_the_search_is_without_its_augmentation(
     assert (own.epochs, own.learning_rate, own.batch_size) == (3, 0.004, 48)
     assert own.data_share == 1 and not own.augmentation.flip
     shorter = load_rediscovery(write(tmp_path, search=search, controls={"epochs": 1}))
-    assert studies(shorter)["controls/lookup"].training.epochs == 1
+    assert studies(shorter)["controls/mixed"].training.epochs == 1
 
 
 def test_the_worth_of_a_mixer_is_a_slope_beside_everything_else() -> None:
