@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,7 @@ from spach_nas.config.study_files import SEARCH_YAML
 from spach_nas.data import data_shape
 from spach_nas.errors import ConfigError, StudyError
 from spach_nas.feasible import FeasibleSet
+from spach_nas.replay import rediscovery
 from spach_nas.replay.cold_trainings import cold_changes, train_cold
 from spach_nas.replay.control_checks import control_studies, judge_controls
 from spach_nas.replay.known_answers import KnownAnswer, edits
@@ -38,7 +40,7 @@ from spach_nas.space.references import REFERENCES
 from spach_nas.space.search_space import SearchSpace
 from spach_nas.study.driver import StudyDriver
 from spach_nas.study.folder import create_folder
-from spach_nas.study.records import Record
+from spach_nas.study.records import Record, read_records
 
 SEARCH = {
     "study": "made_up",
@@ -193,6 +195,10 @@ def test_a_training_that_sees_mixers_on_a_control_task_is_said_to(
     assert [row.architectures for row in one.audit] == [16, 16, 16]
     # They say nothing of the images that are searched on.
     assert {row.architectures for row in found.audit} == {12}
+    own = {
+        record.arch_id for folder in (out / "limit_0").iterdir() for record in read_records(folder)
+    }
+    assert set(found.changes) == own
     page = write_rediscovery(found, out).read_text()
     assert "Do not choose mixers" not in page and "Control tasks" in page
     with (out / "controls.csv").open(newline="") as file:
@@ -411,3 +417,25 @@ def test_trainings_from_the_beginning_are_trials_that_are_kept(tmp_path: Path) -
     (place / "test_1001.json").write_text("{}")
     with pytest.raises(StudyError, match=r"test_1001.json: is damaged; expected the accuracy"):
         train_cold(given, [target], folder=tmp_path / "out", doing=said.append)
+
+
+def test_images_are_read_once_and_never_those_of_another_set(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = load_rediscovery(write(tmp_path, controls={"tasks": ["set", "mixed"]}))
+    had: list[tuple[str, dict[str, str]]] = []
+
+    def plan(config: SearchConfig, *, images: dict[str, str], **_: object) -> SimpleNamespace:
+        had.append((config.data.name, dict(images)))
+        return SimpleNamespace(splits={"size": config.data.name})
+
+    monkeypatch.setattr(rediscovery, "plan_search", plan)
+    monkeypatch.setattr(rediscovery, "_stopped", lambda *_, **__: False)
+    monkeypatch.setattr(rediscovery, "read_records", lambda _: ())
+    rediscovery.run_studies(given, tmp_path / "out")
+    assert all({*images.values()} <= {name} for name, images in had)
+    assert [name for name, images in had if not images] == [
+        "controls/set",
+        "controls/mixed",
+        "controls/lookup/images=64",
+    ]
