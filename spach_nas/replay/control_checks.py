@@ -25,7 +25,6 @@ from spach_nas.study.audit_rows import AuditRow, Estimate
 from spach_nas.study.pareto import comparable
 from spach_nas.study.records import Record
 
-CONTROLS = "controls/"  # what the names of these studies begin with
 _REPEAT = "_repeat"
 
 
@@ -72,7 +71,7 @@ def control_studies(given: Rediscovery) -> dict[str, SearchConfig]:
     for task in given.controls.tasks:
         data = DataSettings(name=f"{PREFIX}{task}")
         for name, own in ((task, training), (f"{task}{_REPEAT}", again)):
-            found[f"{CONTROLS}{name}"] = SearchConfig(
+            found[f"{PREFIX}{name}"] = SearchConfig(
                 study=f"{search.study[:60]}_controls_{name}",
                 space=space.for_data(data_shape(data)),
                 data=data,
@@ -94,10 +93,10 @@ def judge_controls(
         given: The YAML.
         found: Records of all studies by the name of their folder.
     """
-    for name, config in control_studies(given).items():
-        task = name.partition("/")[2]
-        if task not in CONTROL_ANSWERS:
-            continue
+    configs = control_studies(given)
+    for task in given.controls.tasks if given.controls else ():
+        name = f"{PREFIX}{task}"
+        config = configs[name]
         best = pareto.best(comparable(found[name]))
         if best is None:
             continue
@@ -110,5 +109,5 @@ def judge_controls(
             best=best,
             changes=known.changes(best.architecture),
             worths={mixer: worth for (place, mixer), worth in worths.items() if place == last},
-            audit=audit_records(records, where=f"{PREFIX}{task}"),
+            audit=audit_records(records, where=name),
         )

@@ -24,10 +24,10 @@ from spach_nas.config.training_settings import DataSettings
 from spach_nas.cost.closed_form import cost
 from spach_nas.cost.limits import Limits
 from spach_nas.data import DataSplits, data_shape
-from spach_nas.data.controls import Options
+from spach_nas.data.controls import PREFIX, Options
 from spach_nas.errors import SearchSpaceError
 from spach_nas.feasible import FeasibleSet
-from spach_nas.replay.control_checks import CONTROLS, control_studies
+from spach_nas.replay.control_checks import control_studies
 from spach_nas.search.plan import Plan, plan_search
 from spach_nas.space.layouts import PerBlock
 from spach_nas.space.references import REFERENCES, reference_target
@@ -141,7 +141,7 @@ def effort(given: Rediscovery, configs: Mapping[str, SearchConfig]) -> Iterator[
         yield (
             f"{name:<24} {trainings:>5} trainings, proxies of {format_count(macs)} MACs in the mean"
         )
-    controls = sum(own for name, own in flops.items() if name.startswith(CONTROLS))
+    controls = sum(own for name, own in flops.items() if name.startswith(PREFIX))
     if controls:
         yield f"all on control tasks: {controls * Options().images:.2e} FLOPs"
     networks = len(given.limits) * (len(MIXERS) + 1 + isinstance(given.known, str))
